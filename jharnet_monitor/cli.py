@@ -58,7 +58,7 @@ def _about() -> None:
 def main() -> None:
     """Run a command; an error is one line on stderr.
 
-    Exit code 2: wrong usage or configuration. 1: something that is needed is not there now.
+    Exit code 2: wrong usage or configuration. 1: something that the command needs is unavailable.
     """
     try:
         code = app(standalone_mode=False)

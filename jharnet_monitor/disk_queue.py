@@ -1,7 +1,7 @@
-"""A bounded queue of texts on disk, for what must not be forgotten before it is stored elsewhere.
-
-The agent keeps its measurements in one until the hub has them, and the hub what its database does
-not take. It survives a power cut, a full or read-only disk, and a damaged file.
+"""A bounded queue of texts on disk, for data that must not be lost before it is stored elsewhere.
+The agent keeps its measurements in such a queue until the hub has stored them; the hub keeps the
+records that its database does not accept. The queue survives a power cut, a full or read-only disk,
+and a damaged file.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from jharnet_monitor.errors import StoreError
 log = logging.getLogger(__name__)
 
 MAX_UNWRITTEN = 20_000
-"""Entries kept in memory while the disk takes none: a day of eleven offices, some 20 MB."""
+"""Entries kept in memory while the disk cannot be written: a day of eleven offices, some 20 MB."""
 _TRANSACTION = 500
-"""Entries that are written at once."""
+"""Entries written in one transaction."""
 
 
 @dataclass(slots=True)
 class _Entry:
-    """An entry that the disk has not taken yet."""
+    """An entry that is not on disk yet."""
 
     name: str
     body: str
     fine: bool
     replace: bool
-    """It takes the place of one with the same id."""
-    aside: str | None = None
+    """The entry replaces one with the same id."""
+    reason: str | None = None
 
 
 class DiskQueue:
-    """A queue in a small SQLite file; an entry is deleted by `drop` alone, or when there are more
-    than `max_rows`: then the oldest fine data go first. It may be used from any thread.
+    """A queue in a small SQLite file, for use from any thread. An entry is deleted by `drop`, or
+    when there are more than `max_rows` entries; the oldest fine data are then deleted first.
 
-    What the disk does not take waits in memory, in order, and is written with the next entry that
-    it takes. Every method raises `StoreError` when the file cannot be read or written.
+    Entries that cannot be written wait in memory, in order, and are written with the next entry
+    that can. Every method raises `StoreError` when the file cannot be read or written.
 
     >>> import tempfile
     >>> queue = DiskQueue(Path(tempfile.mkdtemp()) / "queue.db", 10)
@@ -55,10 +55,10 @@ class DiskQueue:
     """
 
     def __init__(self, file: Path, max_rows: int) -> None:
-        """Name the file; it is opened, or made, when it is used first."""
+        """Set the file; it is opened or created at first use."""
         self.file = file
         self.dropped = 0
-        """Entries that were lost, as there was no room for them, since the file was made."""
+        """Entries lost for lack of room since the file was created."""
         self._max_rows = max_rows
         self._unwritten: deque[_Entry] = deque()
         self._lock = threading.RLock()
@@ -67,11 +67,11 @@ class DiskQueue:
         self._closed = False
 
     def open(self) -> None:
-        """Open or make the file now; one that is damaged is set aside, and a new one begun."""
+        """Open or create the file now; a damaged file is renamed and replaced by a new one."""
         with self._errors():
-            self._opened()
+            self._connection()
 
-    def _opened(self) -> sqlite3.Connection:
+    def _connection(self) -> sqlite3.Connection:
         if self._closed:
             raise sqlite3.ProgrammingError("it was closed")
         if self._db is None:
@@ -81,7 +81,7 @@ class DiskQueue:
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.OperationalError):  # no room, no right, or in use
                     raise
-                self._keep_damaged(error)
+                self._rename_damaged(error)
                 self._db = self._connect()
         return self._db
 
@@ -89,7 +89,7 @@ class DiskQueue:
         db = sqlite3.connect(self.file, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=FULL")  # the power fails
+            db.execute("PRAGMA synchronous=FULL")  # to survive a power cut
             (sound,) = db.execute("PRAGMA quick_check(1)").fetchone()
             if sound != "ok":
                 raise sqlite3.DatabaseError(sound)
@@ -111,11 +111,11 @@ class DiskQueue:
             raise
         return db
 
-    def _keep_damaged(self, error: sqlite3.DatabaseError) -> None:
-        kept = self.file.with_name(f"{self.file.name}.damaged")
-        log.error("%s is damaged (%s): it is kept as %s, and a new one begun", self.file, error,
-                  kept.name)  # fmt: skip
-        self.file.replace(kept)
+    def _rename_damaged(self, error: sqlite3.DatabaseError) -> None:
+        damaged = self.file.with_name(f"{self.file.name}.damaged")
+        log.error("%s is damaged (%s): kept as %s and replaced by a new one", self.file, error,
+                  damaged.name)  # fmt: skip
+        self.file.replace(damaged)
         for suffix in ("-wal", "-shm"):
             self.file.with_name(self.file.name + suffix).unlink(missing_ok=True)
 
@@ -126,27 +126,27 @@ class DiskQueue:
         *,
         fine: bool = True,
         replace: bool = False,
-        aside: str | None = None,
+        reason: str | None = None,
     ) -> None:
-        """Add an entry; the same id twice is kept once, as it came first or, by `replace`, last.
+        """Add an entry; of entries with the same id the first is kept or, with `replace`, the last.
 
-        One that cannot be written now is written with the next one that can. One that is set
-        `aside` for a reason is none of those that `peek` gives.
+        An entry that cannot be written now is written with the next one that can. An entry with a
+        `reason` is set aside: `peek` does not return it.
         """
         with self._errors():
-            self._unwritten.append(_Entry(name, body, fine, replace, aside))
+            self._unwritten.append(_Entry(name, body, fine, replace, reason))
             if len(self._unwritten) > MAX_UNWRITTEN:
-                self._lose_unwritten()
+                self._drop_unwritten()
             while self._unwritten:
                 self._write(list(islice(self._unwritten, _TRANSACTION)))
 
-    def _lose_unwritten(self) -> None:
+    def _drop_unwritten(self) -> None:
         oldest = next((one for one in self._unwritten if one.fine), self._unwritten[0])
         self._unwritten.remove(oldest)
-        self._tell_loss(1)
+        self._count_loss(1)
 
     def _write(self, entries: Sequence[_Entry]) -> None:
-        """Write the first entries that wait in memory, in one transaction."""
+        """Write the first entries waiting in memory, in one transaction."""
         with self._transaction() as db:
             for entry in entries:
                 self._insert(db, entry)
@@ -157,12 +157,12 @@ class DiskQueue:
         for _ in entries:
             self._unwritten.popleft()
         if lost:
-            self._tell_loss(lost)
+            self._count_loss(lost)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing; the count of rows follows."""
-        db, rows = self._opened(), self._rows
+        """Run a transaction; if it is rolled back, so is the count of rows."""
+        db, rows = self._connection(), self._rows
         db.execute("BEGIN IMMEDIATE")
         try:
             yield db
@@ -178,12 +178,12 @@ class DiskQueue:
             self._rows -= db.execute("DELETE FROM spool WHERE id = ?", (entry.name,)).rowcount
         added = db.execute(
             "INSERT OR IGNORE INTO spool(id, body, fine, aside) VALUES (?, ?, ?, ?)",
-            (entry.name, entry.body, entry.fine, entry.aside),
+            (entry.name, entry.body, entry.fine, entry.reason),
         )
         self._rows += added.rowcount
 
     def _trim(self, db: sqlite3.Connection) -> int:
-        """Delete what is beyond `max_rows`, the oldest fine data first; returns how many rows."""
+        """Delete rows beyond `max_rows`, the oldest fine data first; returns how many."""
         beyond = self._rows - self._max_rows
         if beyond <= 0:
             return 0
@@ -195,23 +195,23 @@ class DiskQueue:
         self._rows -= beyond
         return beyond
 
-    def _tell_loss(self, count: int) -> None:
-        """Count what is lost, and say so at the first and at every doubling."""
+    def _count_loss(self, count: int) -> None:
+        """Count lost entries; logs the first one, and each time their number has doubled."""
         before, self.dropped = self.dropped, self.dropped + count
         if self.dropped.bit_length() > before.bit_length():
-            log.error("%s holds all that it may: the oldest fine entries are dropped, %d so far",
+            log.error("%s is full: the oldest fine entries are dropped, %d so far",
                       self.file, self.dropped)  # fmt: skip
 
     def peek(self, count: int) -> list[tuple[str, str]]:
         """Id and body of the oldest `count` entries that are not set aside."""
         query = "SELECT id, body FROM spool WHERE aside IS NULL ORDER BY number LIMIT ?"
         with self._errors():
-            found = [] if self._only_in_memory() else self._opened().execute(query, (count,))
-            waiting = [(e.name, e.body) for e in self._unwritten if e.aside is None]
+            found = [] if self._only_in_memory() else self._connection().execute(query, (count,))
+            waiting = [(e.name, e.body) for e in self._unwritten if e.reason is None]
             return [*found, *waiting][:count]
 
     def _only_in_memory(self) -> bool:
-        """Whether the file was never made, so that entries can only wait in memory."""
+        """Whether the file was never created, so that entries exist only in memory."""
         return self._db is None and not self._closed and not self.file.exists()
 
     def drop(self, names: Iterable[str]) -> None:
@@ -227,37 +227,37 @@ class DiskQueue:
                 )
                 self._rows -= max(0, deleted.rowcount)
 
-    def set_aside(self, names: Iterable[str], why: str) -> None:
-        """Keep entries that could not be handed on out of `peek`'s way, and say why."""
+    def set_aside(self, names: Iterable[str], reason: str) -> None:
+        """Set entries aside for a reason, so that `peek` no longer returns them."""
         with self._errors():
             chosen = set(names)
             for entry in self._unwritten:
                 if entry.name in chosen:
-                    entry.aside = why
-            self._opened().executemany(
-                "UPDATE spool SET aside = ? WHERE id = ?", [(why, name) for name in chosen]
+                    entry.reason = reason
+            self._connection().executemany(
+                "UPDATE spool SET aside = ? WHERE id = ?", [(reason, name) for name in chosen]
             )
 
-    def retry(self, except_why: str) -> None:
-        """Give back to `peek` what was set aside for another reason than this one."""
+    def retry(self, except_reason: str) -> None:
+        """Return to the queue what was set aside for any reason except this one."""
         with self._errors():
             query = "UPDATE spool SET aside = NULL WHERE aside <> ?"
-            self._opened().execute(query, (except_why,))
+            self._connection().execute(query, (except_reason,))
 
     def __len__(self) -> int:
-        """How many entries wait, in memory or on disk; without those that are set aside."""
-        return self._count("aside IS NULL", sum(e.aside is None for e in self._unwritten))
+        """How many entries wait, in memory or on disk, without those set aside."""
+        return self._count("aside IS NULL", sum(e.reason is None for e in self._unwritten))
 
-    def count_aside(self) -> int:
+    def count_set_aside(self) -> int:
         """How many entries are set aside."""
-        return self._count("aside IS NOT NULL", sum(e.aside is not None for e in self._unwritten))
+        return self._count("aside IS NOT NULL", sum(e.reason is not None for e in self._unwritten))
 
     def _count(self, condition: str, in_memory: int) -> int:
         with self._errors():
             if self._only_in_memory():
                 return in_memory
             query = f"SELECT COUNT(*) FROM spool WHERE {condition}"  # noqa: S608 - one of ours
-            (count,) = self._opened().execute(query).fetchone()
+            (count,) = self._connection().execute(query).fetchone()
             return int(count) + in_memory
 
     def close(self) -> None:
@@ -273,9 +273,8 @@ class DiskQueue:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """One thread at a time; the database's errors become `StoreError`.
-
-        A file that turns out to be damaged is opened anew by the next call, which sets it aside.
+        """Allow one thread at a time, and turn the database's errors into `StoreError`. If the file
+        turns out to be damaged, the next call opens it again and renames it.
         """
         try:
             with self._lock:

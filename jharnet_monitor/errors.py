@@ -13,14 +13,14 @@ class UserError(Exception):
 
 
 class TemporaryError(Exception):
-    """Something that the command needs is not there now: a database, an address, a hub.
+    """Something that the command needs is unavailable: a database, an address, a hub.
 
     It may be there later, so the command exits with 1, and systemd restarts the service.
     """
 
 
 class Trouble(StrEnum):
-    """Why a database takes no rows."""
+    """Why a database accepts no rows."""
 
     FULL = "full"
     READ_ONLY = "read_only"
@@ -40,4 +40,4 @@ class StoreError(TemporaryError):
 
 
 class RefusedRecordError(StoreError):
-    """The database works, and will never take this record."""
+    """The database works, but will never accept this record."""

@@ -53,11 +53,11 @@ class AgentLive:
     boot_id: str | None = None
     version: str | None = None
     last_heard: datetime | None = None
-    said_goodbye: bool = False
+    signed_off: bool = False
     spooled: int | None = None
     """Measurements that the agent has not sent yet; None if not known."""
     dropped: int = 0
-    """Measurements that the agent lost, as its spool had no room for them."""
+    """Measurements that the agent lost because its spool was full."""
     refused: int = 0
     """Measurements that were refused since the hub's start; the agent keeps them."""
     clock_offset: float | None = None
@@ -88,7 +88,7 @@ class OfficeLive:
     state: OfficeState = OfficeState.UNKNOWN
     since: datetime | None = None
     outage_start: datetime | None = None
-    """When the office ceased to answer; None once it answered again."""
+    """When the office stopped answering; None once it answers again."""
     outages: int = 0
     """Outages that are over."""
     last_seen: datetime | None = None
@@ -141,13 +141,13 @@ class HubStatus:
     database_written: float | None = None
     """When a write last succeeded, in monotonic seconds."""
     writes_waiting: int = 0
-    """Records that wait on disk, as the database takes none."""
+    """Records waiting on disk while the database accepts none."""
     writes_dropped: int = 0
-    """Records that were lost, as there was no room for them either."""
+    """Records lost because the waiting queue was full, too."""
     writes_set_aside: int = 0
-    """Records on disk that the database does not take."""
+    """Records on disk that the database refused."""
     parts: PartStatus = field(default_factory=PartStatus)
-    """How the parts of the hub do."""
+    """Restarts and failures of the parts of the hub."""
     disk_free_bytes: int | None = None
     report_last_sent: datetime | None = None
     report_due: datetime | None = None
@@ -243,14 +243,14 @@ class Live:
 
     def restore_counters(self, data: Mapping[str, Any]) -> None:
         """Restore what `counters` returned; offices that are no longer configured are ignored."""
-        for office_id, held in data.get("offices", {}).items():
+        for office_id, stored in data.get("offices", {}).items():
             office = self.offices.get(office_id)
             if office is None:
                 continue
-            office.runs = Counter({(p, outcome): count for p, outcome, count in held["runs"]})
-            office.packets_sent, office.packets_received = held["packets"]
-            office.outages = held.get("outages", 0)
-            counts, total_seconds = held["rtt"]
+            office.runs = Counter({(p, outcome): count for p, outcome, count in stored["runs"]})
+            office.packets_sent, office.packets_received = stored["packets"]
+            office.outages = stored.get("outages", 0)
+            counts, total_seconds = stored["rtt"]
             if len(counts) == len(office.rtt_buckets.counts):  # bounds may differ by version
                 office.rtt_buckets = RttHistogram(list(counts), total_seconds)
         saved = data.get("self", {})
@@ -260,6 +260,6 @@ class Live:
         self.hub.report_failures = saved.get("report_failures", 0)
 
 
-def _keep_newer(held: dict[str, Measurement], key: str, measurement: Measurement) -> None:
-    if key not in held or held[key].started_at <= measurement.started_at:
-        held[key] = measurement
+def _keep_newer(stored: dict[str, Measurement], key: str, measurement: Measurement) -> None:
+    if key not in stored or stored[key].started_at <= measurement.started_at:
+        stored[key] = measurement

@@ -182,8 +182,8 @@ def _frozen(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
 HEADQUARTERS = "headquarters"
 """Used in place of an office's id for headquarters' measurements of its own line."""
 MADE_UP = "made_up"
-"""The condition of a measurement that nobody made, and the event at the start of such a database:
-`demo --history` writes them, and every page and paper says so."""
+"""The condition of invented measurements, and the first event of a database that holds them. `demo
+--history` writes both; every page and paper then says that the data are made up."""
 RETEST = "retest"
 """Condition of a speed test below the threshold: `due` on the first test, which does not count,
 `done` on its repetition, which does."""
@@ -275,23 +275,23 @@ class Measurement:
 
     @property
     def subject(self) -> str:
-        """What of its probe's work it tells of: the service that was asked, else the route."""
+        """What was measured: the service that was visited, else the route."""
         return str(self.conditions.get("service", self.conditions.get("path", Route.JHARNET)))
 
     @property
     def series(self) -> str:
-        """The key of its series: the probe, and the subject where that is not JharNet's line."""
+        """The key of its series: the probe, and the subject unless that is JharNet's line."""
         return series_key(self.probe, self.subject)
 
     @property
     def bytes_spent(self) -> int:
-        """What it took of the office's byte budget: measured, or estimated where it broke off."""
+        """Bytes of the office's budget that it used: measured, or estimated if it broke off."""
         spent = self.values.get("bytes_spent", self.conditions.get("bytes_spent", 0))
         return int(spent)
 
     @property
     def is_conclusive(self) -> bool:
-        """Whether it may be judged by: a low speed test that is to be repeated may not."""
+        """Whether it counts in judgements; a low speed test that is to be repeated does not."""
         return self.conditions.get(RETEST) != "due"
 
     @classmethod

@@ -52,7 +52,7 @@ class Rung:
 
 
 HD_HEIGHT, SD_HEIGHT, LOW_HEIGHT = 720, 360, 180
-"""Lines of the picture: what the grades 4, 3 and 2 are."""
+"""Lines of the picture that the grades 4, 3 and 2 require."""
 _GRADES = ((HD_HEIGHT, 4), (SD_HEIGHT, 3), (LOW_HEIGHT, 2), (0, 1))
 
 
@@ -85,7 +85,7 @@ class Profile(StrEnum):
 
     @property
     def required_grade(self) -> int:
-        """The least grade that proves that a conference of this profile can be held.
+        """The lowest grade that proves that a conference of this profile can be held.
 
         >>> [profile.required_grade for profile in Profile]
         [1, 2, 3, 4, 4]
@@ -128,7 +128,7 @@ def rung(name: str) -> Rung:
 
 
 def best_grade(height: int) -> int:
-    """The best grade that a call with a picture of so many lines can show."""
+    """The best grade that a call with a picture of this height, in lines, can show."""
     return next(grade for least, grade in _GRADES if height >= least)
 
 

@@ -33,11 +33,11 @@ class Quantity:
     help: str
     label: Label
     bounds: tuple[float, float] | None = None
-    """The smallest and largest value that can be true, where it is not the unit's."""
+    """The smallest and largest possible value, if not those of the unit."""
 
     @property
     def range(self) -> tuple[float, float]:
-        """The smallest and largest value that can be true: beyond it a report is wrong.
+        """The smallest and largest possible value; a report of any other value is wrong.
 
         >>> quantity("latency", "loss_ratio").range
         (0.0, 1.0)
@@ -82,7 +82,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "pixels": (0.0, 8640.0),
     "status": (100.0, 999.0),
 }
-"""By unit: what no sane report goes beyond, far above what a district's lines can do."""
+"""Limits by unit that no correct report exceeds, far above what a district's lines can carry."""
 _MONTH_SECONDS = 31 * 86400.0
 _CENTURY_SECONDS = 100 * 365.25 * 86400.0
 
@@ -187,7 +187,7 @@ QUANTITIES: tuple[Quantity, ...] = (
              Label("Conference grade", "कॉन्फ्रेंस श्रेणी")),
     *(
         Quantity("conference", f"grade_{grade}_probability", "ratio",
-                 f"How probable grade {grade} is, by simulated calls over the line that was met",
+                 f"How probable grade {grade} is, by simulated calls over the measured line",
                  Label(f"Probability of grade {grade}", f"श्रेणी {grade} की प्रायिकता"))
         for grade in range(5)
     ),
@@ -285,7 +285,7 @@ _BY_NAME = {(q.probe, q.name): q for q in QUANTITIES}
 
 
 def out_of_range(probe: str, values: Mapping[str, float]) -> list[str]:
-    """Which values cannot be true, each with its range; NaN is in no range.
+    """Messages for the values that are out of range, each with its range; NaN is in no range.
 
     >>> out_of_range("latency", {"loss_ratio": 1.5, "sent": 20.0})
     ['loss_ratio 1.5 is not from 0 to 1']

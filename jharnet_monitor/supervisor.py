@@ -1,4 +1,4 @@
-"""Keeps the parts of a daemon running: one that fails is started again, and the others go on."""
+"""Keeps the parts of a daemon running: a part that fails is restarted, and the others continue."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS = 1.0
 LAST_RETRY_SECONDS = 60.0
-SOUND_SECONDS = 120.0
-"""A part that has run for so long since it failed is sound again."""
+HEALTHY_SECONDS = 120.0
+"""A part that has run for this long since it failed counts as healthy again."""
 
 Part = Callable[[], Awaitable[None]]
 
 
 @dataclass(slots=True)
 class PartStatus:
-    """How the parts of a daemon do; for metrics and readiness."""
+    """Restarts and failures of the parts of a daemon, for metrics and readiness."""
 
     restarts: Counter[str] = field(default_factory=Counter)
     """How often each part was started again after an error."""
@@ -30,8 +30,8 @@ class PartStatus:
     """When each part failed last, monotonic."""
 
     def failing(self, now: float) -> list[str]:
-        """The parts that failed within `SOUND_SECONDS` before `now`, monotonic."""
-        return sorted(name for name, at in self.failed_at.items() if now - at < SOUND_SECONDS)
+        """The parts that failed within `HEALTHY_SECONDS` before `now`, monotonic."""
+        return sorted(name for name, at in self.failed_at.items() if now - at < HEALTHY_SECONDS)
 
 
 class Supervisor:
@@ -55,7 +55,7 @@ class Supervisor:
         self._tasks.append(asyncio.create_task(self._keep_running(name, part), name=name))
 
     def start_every(self, name: str, seconds: float, step: Part) -> None:
-        """Start a part that does the same step every so many seconds."""
+        """Start a part that repeats a step every `seconds` seconds."""
 
         async def steps() -> None:
             while True:
@@ -65,7 +65,7 @@ class Supervisor:
         self.start(name, steps)
 
     async def wait(self) -> None:
-        """Wait until every part has done its work; most never have."""
+        """Wait until every part has finished; most parts never do."""
         await asyncio.gather(*self._tasks)
 
     async def stop(self) -> None:
@@ -92,4 +92,4 @@ class Supervisor:
     def _note(self, name: str, error: Exception, now: float, retry: float) -> None:
         self._status.restarts[name] += 1
         self._status.failed_at[name] = now
-        log.error("%s failed and starts again in %g s", name, retry, exc_info=error)
+        log.error("%s failed; restarting it in %g s", name, retry, exc_info=error)

@@ -1,5 +1,5 @@
-"""A whole district with its alerting, for tests: lab, hub, agents, Prometheus, Alertmanager, and
-somebody who is told. What is shipped is used as it is; only waiting times are shorter."""
+"""A whole district with its alerting, for tests: lab, hub, agents, Prometheus, Alertmanager, and a
+receiver of messages. What is shipped is used as it is; only waiting times are shorter."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Delivery:
 
 @dataclass(slots=True)
 class Inbox:
-    """Everything that was delivered, in order."""
+    """All deliveries, in order."""
 
     deliveries: list[Delivery] = field(default_factory=list)
 
@@ -89,7 +89,8 @@ class Inbox:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The district, who is told, and where Prometheus answers (inside headquarters)."""
+    """The district, the receiver of messages, and where Prometheus answers (inside
+    headquarters)."""
 
     demo: Demo
     inbox: Inbox
@@ -108,11 +109,11 @@ def stack(directory: Path, prefix: str) -> Iterator[Stack]:
         demo.wait_for_agents()
         with demo.place.entered(HEADQUARTERS):
             inbox = Inbox()
-            told = todo.enter_context(_receiver(inbox))
+            receiver_url = todo.enter_context(_receiver(inbox))
             routes = directory / "alertmanager.yml"
-            routes.write_text(yaml.safe_dump(_routes(told)), "utf-8")
-            tells = todo.enter_context(alertmanager(routes, directory))
-            watches = _watches(directory, demo, tells)
+            routes.write_text(yaml.safe_dump(_routes(receiver_url)), "utf-8")
+            alertmanager_url = todo.enter_context(alertmanager(routes, directory))
+            watches = _watches(directory, demo, alertmanager_url)
             url = todo.enter_context(prometheus(watches, directory))
         yield Stack(demo, inbox, url)
 
@@ -156,14 +157,14 @@ def _change(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
     file.write_text(yaml.safe_dump(content, allow_unicode=True), "utf-8")
 
 
-def _routes(told: str) -> dict[str, Any]:
-    """The shipped routes and inhibitions; all receivers lead to the test, and nobody waits."""
+def _routes(receiver_url: str) -> dict[str, Any]:
+    """The shipped routes and inhibitions; all receivers lead to the test, without waiting times."""
     config = read_yaml(EXPORTERS / "alertmanager" / "alertmanager.yml")
     receivers = []
     for receiver in config["receivers"]:
         [settings] = receiver.get("email_configs") or receiver["webhook_configs"]
         resolved = settings.get("send_resolved", True)
-        hook = {"url": f"{told}/{receiver['name']}", "send_resolved": resolved}
+        hook = {"url": f"{receiver_url}/{receiver['name']}", "send_resolved": resolved}
         receivers.append({"name": receiver["name"], "webhook_configs": [hook]})
     for route in (config["route"], *config["route"]["routes"]):
         route |= {"group_wait": "1s", "group_interval": "1s"}
@@ -173,12 +174,12 @@ def _routes(told: str) -> dict[str, Any]:
     }
 
 
-def _watches(directory: Path, demo: Demo, tells: str) -> Path:
+def _watches(directory: Path, demo: Demo, alertmanager_url: str) -> Path:
     """The shipped scrape configuration and rules, every second and with shorter `for`."""
     config = read_yaml(EXPORTERS / "prometheus" / "prometheus.yml")
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     [targets] = config["alerting"]["alertmanagers"][0]["static_configs"]
-    targets["targets"] = [tells.removeprefix("http://")]
+    targets["targets"] = [alertmanager_url.removeprefix("http://")]
     scrape = config["scrape_configs"][0]
     config["scrape_configs"] = [scrape]  # the others are at ports of the test
     scrape["static_configs"][0]["targets"] = [f"{demo.place.hub_address}:{PORT}"]
@@ -197,7 +198,7 @@ def _watches(directory: Path, demo: Demo, tells: str) -> Path:
 
 @contextlib.contextmanager
 def _receiver(inbox: Inbox) -> Iterator[str]:
-    """A webhook receiver; its path names who is told."""
+    """A webhook receiver; its path names the receiver."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -212,7 +213,7 @@ def _receiver(inbox: Inbox) -> Iterator[str]:
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

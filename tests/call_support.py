@@ -90,7 +90,7 @@ class LoopbackAgent:
         self.tasks.append(asyncio.create_task(_run_agent_task(self.far, theirs, params, context)))
         return ours
 
-    async def stands_still(self) -> bool:
+    async def is_stalled(self) -> bool:
         """Not known."""
         return False
 
@@ -138,7 +138,7 @@ _CONFIG = cache(make_config)
 async def call(agent: Any, granted: float = inf, **options: Any) -> Result:
     """Hold one call as the hub does, and wait for the agent's task too.
 
-    The twin, which takes seconds of CPU, is asked only with `twin=True`.
+    The twin, which takes seconds of CPU, runs only with `twin=True`.
     """
     options.setdefault("twin", False)
     config = _CONFIG()
@@ -196,7 +196,7 @@ class StreamAgent:
         await self.channel.send(params)
         return self.channel
 
-    async def stands_still(self) -> bool:
+    async def is_stalled(self) -> bool:
         """Not known."""
         return False
 

@@ -19,7 +19,7 @@ from jharnet_monitor.judge.line.assess import Assessment, LineEvidence, assess
 from jharnet_monitor.judge.line.loss import BLOCK_MS, PacketCounts
 from jharnet_monitor.judge.line.traffic import TrafficReadings
 from jharnet_monitor.judge.outages.availability import DOWN
-from jharnet_monitor.judge.outages.shared import judged_spans
+from jharnet_monitor.judge.outages.shared import judge_spans
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
 from tests.made_up_week import WEEK, ZONE
@@ -39,7 +39,7 @@ OTHERS = 3
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A line as it is described, and the right judgement."""
+    """A described line, and the right judgement."""
 
     file: str
     data: Mapping[str, Any]
@@ -65,12 +65,12 @@ def judged(case: Case) -> Assessment:
 
 def wrong(case: Case, found: Assessment) -> str:
     """How the assessment differs from the case; empty if it is right."""
-    data, said = case.data, [verdict.value for verdict in found.verdicts]
-    told = [f"is {said}, doubts {[d.value for d in found.doubts]}, "
+    data, text = case.data, [verdict.value for verdict in found.verdicts]
+    lines = [f"is {text}, doubts {[d.value for d in found.doubts]}, "
             f"notes {[n.value for n in found.notes]}"]  # fmt: skip
-    problems = [] if said[0] == data["is"] else [f"not {data['is']}"]
-    problems += [f"without {name}" for name in data.get("also", ()) if name not in said]
-    problems += [f"says {name}" for name in data.get("not", ()) if name in said]
+    problems = [] if text[0] == data["is"] else [f"not {data['is']}"]
+    problems += [f"without {name}" for name in data.get("also", ()) if name not in text]
+    problems += [f"says {name}" for name in data.get("not", ()) if name in text]
     doubts, notes = [d.value for d in found.doubts], [n.value for n in found.notes]
     problems += [f"no doubt {name}" for name in data.get("doubts", ()) if name not in doubts]
     problems += [f"no note {name}" for name in data.get("notes", ()) if name not in notes]
@@ -79,7 +79,7 @@ def wrong(case: Case, found: Assessment) -> str:
     for name in ("condition", "reason"):
         if name in data and getattr(found.ground, name) != data[name]:
             problems.append(f"{name} {getattr(found.ground, name)}")
-    return "; ".join([*problems, *told]) if problems else ""
+    return "; ".join([*problems, *lines]) if problems else ""
 
 
 def _config(data: Mapping[str, Any]) -> Config:
@@ -124,7 +124,7 @@ class _Maker:
             start=self.start,
             end=self.end,
             stretch=self._dates,
-            states=judged_spans([own, *others], windows)[0],
+            states=judge_spans([own, *others], windows)[0],
             tests=sorted(self._tests(), key=lambda test: test.started_at),
             calls=list(self._calls()),
             packets=self._packets(),
@@ -141,10 +141,10 @@ class _Maker:
         return self._pair("night", 3.92)
 
     def _night_of(self, day: date) -> tuple[Any, Any]:
-        """What arrives at night, which may have been another rate in the first days."""
-        told = self._data.get("before")
-        if told and day < self._dates[told["days"]]:
-            return told["night"], told["night"]
+        """The rates at night, which may have been others in the first days."""
+        spec = self._data.get("before")
+        if spec and day < self._dates[spec["days"]]:
+            return spec["night"], spec["night"]
         return self._night
 
     def _moments(self, hours: tuple[int, ...], days: int) -> Iterator[datetime]:
@@ -181,11 +181,12 @@ class _Maker:
                 yield self._run("bandwidth", at, values, {"path": "trains"} | self._train_counts())
 
     def _slow(self) -> bool:
-        told = self._data.get("slow")
-        return told is not None and self._rng.random() < told["share"]
+        spec = self._data.get("slow")
+        return spec is not None and self._rng.random() < spec["share"]
 
     def _lasting(self, at: datetime, noise: float) -> dict[str, float]:
-        """What lasts after the bucket of a policer is spent, where a long test was made."""
+        """The rate that lasts after the bucket of a policer is spent, where a long test was
+        made."""
         days = self._data.get("sustained_days", STRETCH)
         place = self._dates.index(at.date())
         if "sustained" not in self._data or place % max(STRETCH // days, 1) or at.hour != LONG_TEST:
@@ -210,7 +211,7 @@ class _Maker:
         }
 
     def _held_back(self) -> dict[str, Any]:
-        """What held the speed tests back."""
+        """The cause that limited the speed tests."""
         found: dict[str, Any] = {"path": "jharnet"}
         if self._data.get("at_least"):
             found |= {"download_at_least": True, "upload_at_least": True}
@@ -222,15 +223,15 @@ class _Maker:
         return "sustained" in self._data and bool(self._data.get("at_least"))
 
     def _calls(self) -> Iterator[Measurement]:
-        told = self._data.get("calls")
-        if not told:
+        spec = self._data.get("calls")
+        if not spec:
             return
         for at in self._moments((11, 15), self._days):
             if not in_office_hours(self._district, at):
                 continue
-            values = {"grade": float(told["grade"])}
+            values = {"grade": float(spec["grade"])}
             for way in ("down", "up"):
-                values[f"{way}_audio_loss_ratio"] = told["loss"] / 2 * self._rng.gamma(4, 1 / 4)
+                values[f"{way}_audio_loss_ratio"] = spec["loss"] / 2 * self._rng.gamma(4, 1 / 4)
             yield self._run("conference", at, values, {"path": "jharnet"})
 
     def _run(
@@ -242,15 +243,15 @@ class _Maker:
         )  # fmt: skip
 
     def _packets(self) -> PacketCounts:
-        told, counts = self._data.get("loss", {}), PacketCounts()
+        spec, counts = self._data.get("loss", {}), PacketCounts()
         first = round(self.start.timestamp() * 1000) + (STRETCH - self._days) * 86_400_000
         at = np.arange(first, round(self.end.timestamp() * 1000), BLOCK_MS)
-        ratio = np.array([self._loss_at(int(one), told) for one in at])
+        ratio = np.array([self._loss_at(int(one), spec) for one in at])
         day = (at - first) // 86_400_000
         ratio *= self._rng.gamma(20, 1 / 20, int(day.max()) + 1)[day]
         sent = np.full(len(at), 300.0)
         lost = self._rng.binomial(300, np.clip(ratio, 0, 1)).astype(np.float64)
-        if told.get("edges"):
+        if spec.get("edges"):
             for span in self._spans:
                 if span.state in DOWN:
                     place = round((span.start.timestamp() * 1000 - first) // BLOCK_MS)
@@ -258,18 +259,18 @@ class _Maker:
         counts.add(at, sent, sent - lost)
         return counts
 
-    def _loss_at(self, at: int, told: Mapping[str, Any]) -> float:
+    def _loss_at(self, at: int, spec: Mapping[str, Any]) -> float:
         moment = datetime.fromtimestamp(at / 1000, ZONE)
-        if "dates" in told and self._dates.index(moment.date()) not in range(5, 5 + told["dates"]):
+        if "dates" in spec and self._dates.index(moment.date()) not in range(5, 5 + spec["dates"]):
             return 0.0
         if not in_office_hours(self._district, moment):
-            return float(told.get("night", 0.0))
-        if "hours" in told and not told["hours"][0] <= moment.hour < told["hours"][1]:
+            return float(spec.get("night", 0.0))
+        if "hours" in spec and not spec["hours"][0] <= moment.hour < spec["hours"][1]:
             return 0.0
-        if told.get("busy"):
+        if spec.get("busy"):
             full = self._full_at(at)
-            return float(told["office"]) / max(self._data["full"], 1e-9) if full else 0.0
-        return float(told.get("office", 0.0))
+            return float(spec["office"]) / max(self._data["full"], 1e-9) if full else 0.0
+        return float(spec.get("office", 0.0))
 
     def _full_at(self, at: int) -> bool:
         share: float = self._data.get("full", 0.0)
@@ -293,12 +294,12 @@ class _Maker:
         return readings
 
     def _states(self, more: Sequence[Mapping[str, Any]] = ()) -> list[Span]:
-        """The states: up, except for the outages and what is not known."""
+        """The states: up, except for the outages and unknown times."""
         known = self._data.get("known", 1.0)
         first = self.end - known * (self.end - self.start)
         first = max(first, self.start + timedelta(days=STRETCH - self._days))
-        told = [*self._data.get("down", ()), *more]
-        cuts = sorted(self._cuts(told, first), key=lambda span: span.start)
+        spec = [*self._data.get("down", ()), *more]
+        cuts = sorted(self._cuts(spec, first), key=lambda span: span.start)
         spans, reached = [], first
         for cut in cuts:
             if cut.start < reached:
@@ -309,21 +310,21 @@ class _Maker:
                 if span.start < span.end]  # fmt: skip
 
     def _cuts(self, outages: Sequence[Mapping[str, Any]], first: datetime) -> Iterator[Span]:
-        for told in outages:
+        for spec in outages:
             days = [day for day in self._dates if datetime.combine(day, time(), ZONE) >= first]
-            days = days[told.get("first", 1 if "dates" in told else 0) :]
-            days = days[: told.get("dates", STRETCH)]
+            days = days[spec.get("first", 1 if "dates" in spec else 0) :]
+            days = days[: spec.get("dates", STRETCH)]
             for number, day in enumerate(days):
-                if number % told.get("every", 1):
+                if number % spec.get("every", 1):
                     continue
                 begin, end = (
-                    datetime.combine(day, time.fromisoformat(told[key]), ZONE)
+                    datetime.combine(day, time.fromisoformat(spec[key]), ZONE)
                     for key in ("from", "to")
                 )
                 if end <= begin:
                     end += timedelta(days=1)
-                end += timedelta(days=told.get("over", 0))
-                if told.get("rotate"):
+                end += timedelta(days=spec.get("over", 0))
+                if spec.get("rotate"):
                     shift = timedelta(hours=7 * number % 24)
                     begin, end = begin + shift, end + shift
-                yield Span(OfficeState(told["state"]), begin, min(end, self.end))
+                yield Span(OfficeState(spec["state"]), begin, min(end, self.end))

@@ -1,4 +1,4 @@
-"""A district's months in a database for a dossier, and a forger who hashes everything anew."""
+"""A district's months in a database for a dossier, and a forger who recomputes all hashes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MADE_AT = WEEK.end + timedelta(hours=8)
 
 @dataclass(frozen=True, slots=True)
 class Filed:
-    """A database with months in it, and what is to be made of them."""
+    """A database with months in it, and the period of the dossier to make."""
 
     store: Store
     config: Config
@@ -69,14 +69,14 @@ def filed(
     *,
     sealed: bool = True,
 ) -> Filed:
-    """The last `days` before the made-up week's end, sealed hour by hour as a hub does; `more`
-    was measured beside. With `sealed`, the hub sealed its settings when it started an hour before.
+    """The last `days` before the made-up week's end, sealed hour by hour as a hub does; `more` was
+    measured as well. With `sealed`, the hub sealed its settings when it started an hour before.
     """
     database = directory / f"{offices}-{days}.db"
     fill(database, offices, days, random.Random(1))
-    beside = Store(f"sqlite:///{database}", ManualClock(MADE_AT))
-    beside.add(more)
-    beside.close()
+    other_store = Store(f"sqlite:///{database}", ManualClock(MADE_AT))
+    other_store.add(more)
+    other_store.close()
     _in_order(database)
     drill = made_up_drill(made_up.config(11))
     then = Store(f"sqlite:///{database}", ManualClock(drill.started_at + timedelta(minutes=6)))
@@ -100,7 +100,7 @@ def filed(
 
 
 def _mail(store: Store, at: datetime) -> None:
-    """The week's root to somebody outside, as it went out then."""
+    """The week's root as it was mailed then."""
     clock = store.mails._clock
     assert isinstance(clock, ManualClock)
     clock.step((at - clock.now()).total_seconds())
@@ -135,7 +135,7 @@ class Forger:
 
     @classmethod
     def of(cls, path: Path) -> Forger:
-        """Take a dossier apart."""
+        """Unpack a dossier."""
         with zipfile.ZipFile(path) as file:
             return cls({name: file.read(name) for name in file.namelist()})
 
@@ -152,11 +152,11 @@ class Forger:
         self.files[name] = json_bytes(data)
 
     def rehash(self) -> None:
-        """Let hash report and manifest fit what the files are now."""
+        """Let hash report and manifest fit the present files."""
         manifest = self.json("manifest.json")
-        manifest["files"] = self._told()
+        manifest["files"] = self._values()
         self.files["SHA256SUMS"] = sums(manifest["files"]).encode()
-        manifest["files"] = self._told()
+        manifest["files"] = self._values()
         self.set_json("manifest.json", manifest)
 
     def rechain(self, *changed: str) -> str:
@@ -168,8 +168,8 @@ class Forger:
                 self._reseal(entry, links, parts)
         self._drop_empty(links, parts)
         root, rows = GENESIS, []
-        for one, held in zip(links, parts, strict=True):
-            chunk = chunk_text(one.begin, held)
+        for one, sealed_parts in zip(links, parts, strict=True):
+            chunk = chunk_text(one.begin, sealed_parts)
             root = link(root, chunk)
             row = {"begin": json.loads(chunk)["begin"], "chunk": chunk, "root": root, "pruned": []}
             rows.append(json.dumps(row, ensure_ascii=False) + "\n")
@@ -185,7 +185,7 @@ class Forger:
         return path
 
     def change_cells(self, name: str, column: str, change: Callable[[str, str], str]) -> int:
-        """Change a column of measurements by office and cell; gives how many became another."""
+        """Change a column of measurements by office and cell; gives the number of changed cells."""
         head, *rows = self.files[name].decode().splitlines()
         place = head.split(",").index(column) - len(head.split(","))
         changed = 0
@@ -225,7 +225,7 @@ class Forger:
         return [
             number
             for number in range(entry["links"][0], entry["links"][1] + 1)
-            for _ in range(links[number].held(entry["kind"]).records)
+            for _ in range(links[number].part_of(entry["kind"]).records)
         ]
 
     def remove(self, name: str, chosen: Callable[[str], bool]) -> set[int]:
@@ -242,7 +242,7 @@ class Forger:
         return found
 
     def case(self) -> Case:
-        """What the papers are set from, with the claims as they stand in the file."""
+        """The content from which the papers are set, with the claims as they are in the file."""
         manifest = self.json("manifest.json")
         config = read_settings(self.json("settings.json"))
         period = date_range(manifest["from"], manifest["to"], ZoneInfo(config.district.timezone))
@@ -254,11 +254,11 @@ class Forger:
         until = chain_file.sealed_until(made_at, period.end)
         claims = Claims.from_json(self.json("claims.json"))
         mails = self.json("chain/mailed-roots.json")
-        told = self.files["SHA256SUMS"].decode()
-        return Case(config, period, until, made_at, claims, evidence, self.links(), mails, told)
+        sums = self.files["SHA256SUMS"].decode()
+        return Case(config, period, until, made_at, claims, evidence, self.links(), mails, sums)
 
     def restate(self) -> None:
-        """Derive the claims from the files as they are now, and set all papers anew."""
+        """Derive the claims from the files as they are now, and set all papers again."""
         case = self.case()
         claims = derive(case.evidence, case.until)
         self.set_json("claims.json", claims.to_json())
@@ -270,7 +270,7 @@ class Forger:
         self.files |= dict(papers(stated))
         self.rehash()
 
-    def _told(self) -> dict[str, Any]:
+    def _values(self) -> dict[str, Any]:
         return {
             name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
             for name, content in sorted(self.files.items())
@@ -286,18 +286,18 @@ class Forger:
         lines = [line.encode() for line in form.lines(table, kind).to_pylist()]
         row = 0
         for number in range(entry["links"][0], entry["links"][1] + 1):
-            count = links[number].held(kind).records + self.more[kind, number]
-            held = b"".join(lines[row : row + count])
+            count = links[number].part_of(kind).records + self.more[kind, number]
+            records = b"".join(lines[row : row + count])
             parts[number].pop(kind, None)
             if count:
-                parts[number][kind] = SealedPart(count, hashlib.sha256(held).hexdigest())
+                parts[number][kind] = SealedPart(count, hashlib.sha256(records).hexdigest())
             row += count
 
     def _drop_empty(
         self, links: list[chain_file.Sealed], parts: list[dict[str, SealedPart]]
     ) -> None:
-        """An hour of which nothing is left has no link."""
-        empty = [number for number, held in enumerate(parts) if not held]
+        """An hour without remaining records has no link."""
+        empty = [number for number, part in enumerate(parts) if not part]
         manifest = self.json("manifest.json")
         for entry in manifest["data"]:
             first, last = entry["links"]

@@ -1,4 +1,4 @@
-"""What the tests of the exporters share: the shipped files, and real servers on free ports."""
+"""Shared by the tests of the exporters: the shipped files, and real servers on free ports."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def program(name: str) -> str:
 
 
 def run(*argv: str | Path, cwd: Path | None = None, input_: str | None = None) -> str:
-    """Run a program to its end; gives what it printed, fails with it when it fails."""
+    """Run a program to its end; gives its output; fails with the output when it fails."""
     done = subprocess.run(
         [str(word) for word in argv], cwd=cwd, input=input_, capture_output=True, text=True,
         check=False, timeout=120,
@@ -74,14 +74,14 @@ def metric_names() -> set[str]:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody uses now."""
+    """A free TCP port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def get_json(url: str, **query: str) -> Any:
-    """What a server answers."""
+    """The answer of a server."""
     if query:
         url += "?" + urllib.parse.urlencode(query)
     with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - loopback

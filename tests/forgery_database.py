@@ -1,7 +1,8 @@
 """Forgeries of the database, one function a kind, and a small database to forge.
 
 The forger owns the file. What lies outside of the hash is made to fit: marks of pruning, numbers of
-rows, made-up events. `rebuild` then seals everything anew, which only a root from outside can tell.
+rows, made-up events. `rebuild` then seals everything again, which only a root from outside can
+reveal.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def _hour(store: Store, clock: ManualClock) -> None:
 
 @dataclass(slots=True)
 class Forging:
-    """A database under a forger's hands."""
+    """A database that a forger can change."""
 
     file: Path
     dice: random.Random
@@ -139,7 +140,7 @@ class Forging:
         self.sql("update chunks set pruned = ? where number = ?", json.dumps(marked), link)
 
     def rebuild(self) -> None:
-        """Seal everything anew from the first hour that differs, and let the log of mails fit."""
+        """Seal everything again from the first hour that differs, and let the log of mails fit."""
         store = Store(f"sqlite:///{self.file}", ManualClock(END))
         wrong = [one.link.number for one in store.chain.check(RULE) if one.problems]
         self.sql("delete from chunks where number >= ?", min(wrong, default=LAST_NUMBER))
@@ -376,12 +377,12 @@ def _mailed_root(at: Forging) -> None:
 # --- orders
 
 
-def _swapped(table: str, apart: int, where: str = "1") -> Callable[[Forging], None]:
-    """Two rows `apart` numbers change places."""
+def _swapped(table: str, separate: int, where: str = "1") -> Callable[[Forging], None]:
+    """Two rows `separate` numbers change places."""
 
     def forge(at: Forging) -> None:
         one = at.number(table, where)
-        other = one - apart
+        other = one - separate
         for number, to in ((one, -1), (other, one), (-1, other)):
             at.sql(f"update {table} set number = ? where number = ?", to, number)  # noqa: S608
 
@@ -396,7 +397,7 @@ def _swapped_links(at: Forging) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of forgery; a rebuilt one is told by a root alone."""
+    """A kind of forgery; only a root reveals a rebuilt one."""
 
     name: str
     forge: Callable[[Forging], None]

@@ -1,7 +1,7 @@
 """Forgeries of a dossier's file, one function a kind.
 
-Manifest and hash report always fit again. What is done to raw data comes at three levels: with the
-chain as it was, with the chain rebuilt over it, and with claims and papers made anew as well.
+Manifest and hash report always fit again. A change of raw data is made at three levels: with the
+chain as it was, with the chain rebuilt over it, and with claims and papers made again as well.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Kind:
 
 
 class Level(StrEnum):
-    """How far the forger goes; hash report and manifest are always made to fit."""
+    """The depth of a forgery; hash report and manifest are always made to fit."""
 
     KEPT = "chain kept"
     REBUILT = "chain rebuilt"
@@ -162,7 +162,7 @@ def _double(name: str, change: Callable[[str], str]) -> Forge:
 
 
 def _change(name: str, change: Callable[[str], str], share: float = 0.3) -> Forge:
-    """Some of the rows become others."""
+    """Some of the rows are replaced."""
 
     def forge(at: Forger, dice: random.Random) -> None:
         rows = at.rows(name)
@@ -334,7 +334,7 @@ def _links(change: Callable[[list[Any], random.Random], list[Any]]) -> Forge:
 
 
 def _lines(change: Callable[[dict[str, Any]], str]) -> Forge:
-    """A line of the chain's file is written otherwise."""
+    """A line of the chain's file is written in another form."""
 
     def forge(at: Forger, dice: random.Random) -> None:
         lines = at.files["chain/links.jsonl"].decode().splitlines()
@@ -412,7 +412,7 @@ def _drop(*names: str) -> Forge:
     return forge
 
 
-def _stray(*names: str) -> Forge:
+def _extra_file(*names: str) -> Forge:
     def forge(at: Forger, dice: random.Random) -> None:
         at.files[dice.choice(names)] = b"office,grade\n"
 
@@ -532,7 +532,7 @@ KINDS = (
     Kind("a change of state added",
          _double(STATES, _replace("unreachable", "power_down")), raw=True),
     Kind("a file of raw data listed twice", _file_twice),
-    Kind("a stray file", _stray("data/more.csv", "note.txt", "working-copy/other.docx",
+    Kind("a stray file", _extra_file("data/more.csv", "note.txt", "working-copy/other.docx",
                                 "drills/drill-x.en.pdf", "data/latency-01.txt")),
     Kind("an office added to the settings", _settings(lambda data: data["offices"].append(
         data["offices"][0] | {"id": "new", "router": "10.99.0.1", "pc": None}))),

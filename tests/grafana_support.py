@@ -1,4 +1,5 @@
-"""Turns the dashboards into a TypeScript program that compiles only where Grafana's types hold."""
+"""Turns the dashboards into a TypeScript program that compiles only if Grafana's types are
+satisfied."""
 
 from __future__ import annotations
 
@@ -52,8 +53,8 @@ def _kind(plugin: str) -> str:
 
 def _statements(dashboards: Mapping[str, dict[str, Any]]) -> Iterator[str]:
     for name, dashboard in dashboards.items():
-        apart = ("panels", "annotations")
-        frame = {key: value for key, value in dashboard.items() if key not in apart}
+        separate = ("panels", "annotations")
+        frame = {key: value for key, value in dashboard.items() if key not in separate}
         yield f"export const {name}: Loose<Dashboard> = {json.dumps(frame)};"
         marks = json.dumps(dashboard["annotations"]["list"])
         yield f"export const {name}a: Loose<Marks[]> = {marks};"

@@ -83,7 +83,8 @@ def line_of(
     days: int,
     **pairs: Sequence[Interval | None],
 ) -> Line:
-    """A line by the median rates it delivers, its contract, and what else is known both ways."""
+    """A line by the median rates that it delivers, its contract, and other facts for both
+    directions."""
     down, up = (
         LineDirection(
             contracted=contracted[n],

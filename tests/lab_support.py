@@ -80,7 +80,9 @@ def send_streams(streams: Sequence[Stream], seconds: float, priority: int = 0) -
 
 
 @contextlib.contextmanager
-def streams_beside(streams: Sequence[Stream], seconds: float, priority: int = 0) -> Iterator[None]:
+def simultaneous_streams(
+    streams: Sequence[Stream], seconds: float, priority: int = 0
+) -> Iterator[None]:
     """Send all streams in another process while the context is active."""
     sender = get_context("fork").Process(target=_send_alone, args=(streams, seconds, priority))
     sender.start()

@@ -171,7 +171,7 @@ def no_data(office: str, probe: str, at: datetime, cause: str = "no_agent") -> M
 
 
 def full(offices: int = 264) -> Live:
-    """Every office up, and everything known of it: the largest scrape there is."""
+    """Every office up, and all values known: the largest possible scrape."""
     live = Live(CurrentConfig(config(offices)))
     for n, office in enumerate(live.config.offices):
         state = live.offices[office.id]
@@ -200,7 +200,7 @@ def full(offices: int = 264) -> Live:
 
 
 def district() -> Live:
-    """The eleven offices on a bad morning: no two in the same case."""
+    """The eleven offices on a bad morning: no two in the same state."""
     live = full(11)
     ids = [office.id for office in live.config.offices]
     for office in live.offices.values():
@@ -227,7 +227,7 @@ def district() -> Live:
     _down(live, ids[9], OfficeState.UNREACHABLE, timedelta(hours=29))
     agent_off = live.offices[ids[10]]
     live.set_state(ids[10], OfficeState.AGENT_OFF, NOW - timedelta(hours=15))
-    agent_off.agent.connected, agent_off.agent.said_goodbye = False, True
+    agent_off.agent.connected, agent_off.agent.signed_off = False, True
     for held in (agent_off.latest, agent_off.last_conclusive, agent_off.last_ok):
         for key in ("bandwidth/internet", "conference"):
             held.pop(key)

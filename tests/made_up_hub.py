@@ -1,5 +1,5 @@
-"""A hub for the tests of the web: the live state is made up, the store is real, and what the web
-asks of the hub is recorded."""
+"""A hub for the tests of the web: the live state is made up, the store is real, and requests of the
+web to the hub are recorded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.made_up import NOW, latency
 
 
 class NoAgents:
-    """An endpoint that lets no agent in."""
+    """An endpoint that admits no agent."""
 
     async def handle_socket(self, request: web.Request) -> web.StreamResponse:
         """Refuse, as the hub does without a token."""
@@ -58,7 +58,7 @@ class MadeUpHub:
         self.store.migrate()
         self.reports_dir: Path | None = directory / "reports"
         self.metrics_registry = MetricsRegistry(self.live, self.clock)
-        self.asked: list[tuple[Any, ...]] = []
+        self.requested: list[tuple[Any, ...]] = []
         self.acts: list[Act] = []
         self.broken_configuration = False
         self.agents = NoAgents()
@@ -73,15 +73,15 @@ class MadeUpHub:
     async def run_probe(
         self, office_id: str, probe: str, options: Mapping[str, Any]
     ) -> Measurement:
-        """Record what was asked and answer a measurement."""
-        self.asked.append((office_id, probe, dict(options)))
+        """Record the request and return a measurement."""
+        self.requested.append((office_id, probe, dict(options)))
         if "wrong" in options:
             raise UserError("latency has no option `wrong`")
         return latency(office_id, NOW)
 
     async def start_drill(self, profile: str, minutes: float) -> Drill:
-        """Record what was asked."""
-        self.asked.append(("drill", profile, minutes))
+        """Record the request."""
+        self.requested.append(("drill", profile, minutes))
         return Drill("d1", DrillState.RUNNING, Profile(profile), NOW, ())
 
     async def drill(self, drill_id: str) -> Drill | None:
@@ -95,13 +95,13 @@ class MadeUpHub:
     async def plan(
         self, office_id: str | None, begin: datetime, end: datetime, reason: str
     ) -> dict[str, Any]:
-        """Record what was asked."""
-        self.asked.append(("plan", office_id, begin, end, reason))
+        """Record the request."""
+        self.requested.append(("plan", office_id, begin, end, reason))
         return {"office": office_id}
 
     async def book_fault(self, office_id: str, entry: Mapping[str, Any]) -> None:
         """Store it, as a hub does."""
-        self.asked.append(("book_fault", office_id, entry))
+        self.requested.append(("book_fault", office_id, entry))
         self.store.event_log.add_event(office_id, "fault", self.clock.now(), entry)
 
     async def record_act(self, act: Act) -> None:
@@ -112,6 +112,6 @@ class MadeUpHub:
 
     async def reload(self) -> None:
         """Succeed, unless the configuration is broken."""
-        self.asked.append(("reload",))
+        self.requested.append(("reload",))
         if self.broken_configuration:
             raise UserError("jharnet.yaml:3: hub.listen: must be such as 0.0.0.0:9797")

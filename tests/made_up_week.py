@@ -1,4 +1,4 @@
-"""A made-up week in a real store: eleven offices, each in a trouble of its own."""
+"""A made-up week in a real store: eleven offices, each with its own fault."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _SPEED = {"slow": 0.4}
 
 @dataclass(slots=True)
 class MadeWeek:
-    """A store with a week in it, and everything that was put there."""
+    """A store with a week in it, and all its records."""
 
     store: Store
     config: Config
@@ -55,7 +55,7 @@ class MadeWeek:
         ]
 
     def values(self, office: str, probe: str, name: str) -> list[float]:
-        """One quantity of the week; JharNet's path alone, and never beside a test of ours."""
+        """One quantity of the week; JharNet's path alone, and never during a test of ours."""
         return [
             m.values[name]
             for m in self.of(office, probe)
@@ -114,14 +114,14 @@ def _measured(
         yield made_up.bandwidth(office, at, rate, rate * 0.98)
         if hour % 24 == 0:
             yield made_up.bandwidth(office, at, rate * 0.7, rate * 0.6, "internet")
-        yield _beside_a_test(office, at)
+        yield _during_a_test(office, at)
     for day in range(6):
         for hour in (11, 15):
             yield _call(office, trouble, period.start + timedelta(days=day, hours=hour), chance)
 
 
-def _beside_a_test(office: str, at: datetime) -> Measurement:
-    """A minute of latency while a test of ours filled the line: it counts nowhere."""
+def _during_a_test(office: str, at: datetime) -> Measurement:
+    """A minute of latency while a test of ours filled the line: it does not count."""
     values = {"sent": 60.0, "received": 40.0, "loss_ratio": 1 / 3, "rtt_p50_seconds": 1.9}
     loaded = {"under_load": ["bandwidth"]}
     return Measurement(office, "latency", at, 60.0, Outcome.OK, None, loaded, values)
@@ -142,7 +142,7 @@ def _call(office: str, trouble: str, at: datetime, chance: random.Random) -> Mea
 
 
 def _states(store: Store, office: str, trouble: str, period: Period) -> None:
-    """Up all week, but for two hours a day where power or line fail."""
+    """Up all week, except for two hours a day in which power or line fail."""
     note = store.event_log.add_transition
     note(office, OfficeState.UP, period.start, {})
     if trouble not in ("power", "line"):

@@ -1,7 +1,8 @@
 """One office, its faults, and what hub and agent would notice of them, second by second.
 
-The truth is what was cut when. The observations are what debounced echo requests, heartbeats and
-the agent's own records would have shown. Only the code that evaluates them is the product's.
+The truth is the times of the cuts. The observations are those that debounced echo requests,
+heartbeats and the agent's own records would have shown. Only the code that evaluates them is the
+product's.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from random import Random
 from jharnet_monitor.judge.outages.causes import AgentRun
 from jharnet_monitor.judge.outages.debounce import Debouncer
 from jharnet_monitor.judge.outages.observations import (
+    AgentConnected,
     AgentGone,
-    AgentHeard,
     HubChange,
     Observation,
     ReachabilityChange,
@@ -53,7 +54,7 @@ class Fault:
 
 @dataclass
 class Office:
-    """What runs, what answers, and what was observed."""
+    """The programs that run, the devices that answer, and the observations."""
 
     faults: Sequence[Fault]
     seconds: int
@@ -175,7 +176,7 @@ class Office:
         if speaks and (self.heard is None or second % HEARTBEAT == 0):
             if self.heard is None:
                 uptime = float(second - self.booted)
-                self.observations.append(AgentHeard(at(second), f"boot{self.boot}", uptime))
+                self.observations.append(AgentConnected(at(second), f"boot{self.boot}", uptime))
             self.heard, self.presence = second, AgentPresence.HEARD
         elif self.heard is not None and self._is("stopped", second) and self._reaches(second):
             self.observations.append(AgentGone(at(second), True))
@@ -233,5 +234,5 @@ def draw_faults(random: Random, seconds: int, count: int, overlap: bool) -> list
 
 
 def without(faults: Iterable[Fault], kind: str) -> list[Fault]:
-    """The same faults but for one kind."""
+    """The same faults except for one kind."""
     return [replace(fault) for fault in faults if fault.kind != kind]

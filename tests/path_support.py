@@ -1,7 +1,7 @@
 """A chain of real routers in network namespaces: headquarters, three routers, the office's PC.
 
 Neighbours are joined by the lab's emulator, so that every link has a known delay, loss and rate.
-The routers are Linux': they count down the time to live and answer by ICMP as any router does.
+The routers run Linux: they count down the time to live and answer by ICMP as any router does.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class Chain:
         self._nft(router, "\n".join(lines))
 
     def clear(self, router: int) -> None:
-        """Take all rules of a router away."""
+        """Remove all rules of a router."""
         self._nft(router, "add table ip fault\ndelete table ip fault")
 
     def _nft(self, router: int, text: str) -> None:
@@ -165,6 +165,6 @@ class Chain:
         run_ip([f"link set link{router} mtu {size}"], self.namespace(PLACES[router]))
 
     def limit(self, router: int, milliseconds: int) -> None:
-        """Let a router send an ICMP error every so often only; 0 for no limit."""
+        """Limit the rate of a router's ICMP errors; 0 for no limit."""
         with inside(self.namespace(PLACES[router])):
             set_sysctls({"ipv4/icmp_ratelimit": str(milliseconds)})

@@ -1,7 +1,7 @@
 """Rules of PDF/A-3b (ISO 19005-3) and PDF/UA-1 (ISO 14289-1) that can be checked in a file.
 
 Each rule names its clause. veraPDF, which checks all of them, is in no package here; Typst itself
-refuses what it knows to break either standard, and these rules look at what it wrote.
+refuses what it knows to break either standard, and these rules check its output.
 """
 
 from __future__ import annotations

@@ -43,10 +43,10 @@ def _page(page: PageObject, reader: PdfReader) -> Iterator[str]:
     spans: list[bool] = []
     for operands, operator in ContentStream(contents, reader).operations:
         if operator == b"BDC":
-            said = operands[1].get("/ActualText") if isinstance(operands[1], dict) else None
-            spans.append(said is not None)
-            if said is not None:
-                yield str(said)
+            message = operands[1].get("/ActualText") if isinstance(operands[1], dict) else None
+            spans.append(message is not None)
+            if message is not None:
+                yield str(message)
         elif operator == b"BMC":
             spans.append(False)
         elif operator == b"EMC":

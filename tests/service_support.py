@@ -1,4 +1,5 @@
-"""A web server whose every phase takes as long as a test says, and that notes when it did what."""
+"""A web server whose every phase takes as long as a test says, and that notes the times of its
+actions."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ PAGE = b"<html><title>e-Office</title>" + b"<p>sign in</p>" * 60 + b"</html>"
 
 @dataclass
 class PageServer:
-    """Behaviour in seconds, and what happened on the last connection, in monotonic seconds."""
+    """Behaviour in seconds, and the events on the last connection, in monotonic seconds."""
 
     tls: float = 0.0
     """From the connection to its part of the handshake."""
@@ -118,14 +119,14 @@ class SlowResolver(AbstractResolver):
     def __init__(self, seconds: float = 0.0, address: str | None = "127.0.0.1") -> None:
         self._seconds = seconds
         self._address = address
-        self.asked: float | None = None
+        self.requested: float | None = None
         """When it was first asked, in monotonic seconds."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """The one address."""
-        self.asked = self.asked or time.monotonic()
+        self.requested = self.requested or time.monotonic()
         await asyncio.sleep(self._seconds)
         if self._address is None:
             raise OSError(None, "no such name")

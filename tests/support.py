@@ -1,4 +1,4 @@
-"""What several test files share: a small valid configuration, and helpers around it."""
+"""Shared by several test files: a small valid configuration, and its helpers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ OFFICES = ("potka", "boram", "patamda")
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **declared: Any) -> None:
-    """Let a probe of the test's own stand for a real one: what is not declared stays the same."""
+    """Let a probe of the test's own stand for a real one: undeclared parts stay the same."""
     monkeypatch.setitem(PROBES, name, replace(PROBES[name], **declared))
 
 
 def make_context(**options: Any) -> ProbeContext:
-    """What a probe of the first office is given, with no agent there."""
+    """The context of a probe of the first office, without an agent."""
     config = make_config()
     return ProbeContext(config, config.offices[0], SystemClock(), None, options)
 

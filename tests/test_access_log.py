@@ -90,7 +90,7 @@ def test_a_day_is_a_file_of_ours_alone_and_180_are_kept(log: AccessLog, clock: M
 def test_a_flood_is_counted_and_not_written(
     log: AccessLog, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stranger cannot fill the disk, or the memory; what is missing is told."""
+    """A stranger cannot fill the disk, or the memory; what is missing is reported."""
     monkeypatch.setattr(access_log, "MOST_BYTES_A_DAY", 5_000)
     monkeypatch.setattr(access_log, "MOST_WAITING", 50)
     for _ in range(60):
@@ -102,7 +102,7 @@ def test_a_flood_is_counted_and_not_written(
 
 
 def test_one_time_keys_are_not_logged(log: AccessLog) -> None:
-    """They are good for a minute; the log is kept for half a year."""
+    """They are valid for a minute; the log is kept for half a year."""
     requested(log, "/agent/transfer/KEY?office=potka")
     assert written(log)[0]["path"] == "/agent/transfer/…"
 

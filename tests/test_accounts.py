@@ -73,8 +73,8 @@ def test_a_weak_account_is_refused(name: str, password: str, why: str) -> None:
     "text",
     ["", "[]", "{}", '{"accounts": [{}]}', '{"accounts": [1]}', '{"accounts": [{"name": 1}]}'],
 )
-def test_a_damaged_file_is_told(tmp_path: Path, text: str) -> None:
-    """One line with the file's name and the remedy; nobody is let in by half a file."""
+def test_a_damaged_file_is_reported(tmp_path: Path, text: str) -> None:
+    """One line with the file's name and the remedy; half a file admits nobody."""
     path = tmp_path / "accounts"
     path.write_text(text)
     path.chmod(0o600)
@@ -96,7 +96,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 def test_the_commands_add_list_and_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each leaves a trace in the event log of the hub's database, and the chain covers it."""
+    """Each is recorded in the event log of the hub's database, and the chain covers it."""
     path = tmp_path / "jharnet.yaml"
     path.write_text(
         "district: {id: d, name: D, name_hi: डी}\n"
@@ -125,8 +125,8 @@ def test_the_commands_add_list_and_end(
     assert read_accounts(tmp_path / "secrets/accounts") == {}
     assert run(monkeypatch, "account", "end", "ravi", *where) == 2
     events = store.event_log.events(OF_PEOPLE)
-    said = [(Act.of(event).what, Act.of(event).about["account"]) for event in events]
-    assert said == [
+    message = [(Act.of(event).what, Act.of(event).about["account"]) for event in events]
+    assert message == [
         ("account added", "ravi"), ("account added", "ravi"), ("sessions ended", "ravi"),
         ("account ended", "ravi"),
     ]  # fmt: skip
@@ -182,14 +182,14 @@ async def test_what_each_role_may(client: Client, hub: MadeUpHub, people: Path) 
     fault = {"office": "potka", "docket": "JH/1", "to": "NOC"}
     bodies = {"/api/v1/maintenance": window, "/api/v1/faults": fault}
     for role in Role:
-        hub.asked.clear()
+        hub.requested.clear()
         assert await sign_in(client, f"a.{role}") == 303
         for path in CHANGES:
             status = await post(client, path, json=bodies.get(path, {}))
             needed = Role.ADMINISTER if "reload" in path else Role.OPERATE
             assert (status != 403) == role.allows(needed), (role, path, status)
             assert status < 500
-        assert (role is Role.READ) == (hub.asked == [])
+        assert (role is Role.READ) == (hub.requested == [])
     assert "Your account may read" not in await page(client, "/office/potka")
     await sign_in(client, "a.read")
     assert "Your account may read" in await page(client, "/office/potka")
@@ -208,8 +208,8 @@ async def test_who_did_what_is_recorded(
     assert "Who did what" not in await page(client, "/account")
     user = {"Jharnet-User": "deepak"}
     await client.post("/-/reload", headers=BEARER | user)
-    said = [(act.what, act.by) for act in hub.acts]
-    assert said == [
+    message = [(act.what, act.by) for act in hub.acts]
+    assert message == [
         ("signed in", "account a.operate"),
         ("probe", "account a.operate"),
         ("drill", "account a.operate"),
@@ -243,7 +243,7 @@ async def test_acts_are_part_of_the_chain(hub: MadeUpHub) -> None:
 @pytest.mark.parametrize("how", ["password", "sessions", "ended", "unreadable"])
 async def test_sessions_end_with_the_account(client: Client, people: Path, how: str) -> None:
     """A new password, `account end` with or without `--sessions`, or a file that cannot be used:
-    at once, without a restart; the sessions of others go on."""
+    at once, without a restart; the sessions of others continue."""
     await sign_in(client, "a.operate")
     assert await post(client, "/api/v1/drills", json={"minutes": 1}) == 202
     if how == "password":
@@ -285,7 +285,7 @@ async def test_one_session_is_ended_by_its_owner_or_an_administrator(
 async def test_wrong_passwords_are_limited_by_address_and_account(
     client: Client, hub: MadeUpHub, people: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Ten a minute from an address, ten in ten minutes of an account from wherever; an account
+    """Ten a minute from an address, ten in ten minutes for an account from any address; an account
     that does not exist is answered like one that does."""
     assert [await sign_in(client, "nobody", "x" * 12) for _ in range(FAILURES_A_MINUTE + 1)] == [
         *[401] * FAILURES_A_MINUTE, 429,
@@ -348,7 +348,7 @@ async def test_reading_may_need_an_account(closed: Client) -> None:
 async def test_sign_ins_at_once_are_checked_one_by_one(
     client: Client, people: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each takes 32 MB: many at once must not take them at once, and too many are refused."""
+    """Each takes 32 MB: they must not all take it at the same time, and too many are refused."""
     running, most = 0, 0
 
     def slow(account: Account | None, given: str) -> bool:

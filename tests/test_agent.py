@@ -1,4 +1,4 @@
-"""The agent measures on, whatever happens to its disk or to its own parts."""
+"""The agent keeps measuring, whatever happens to its disk or to its own parts."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from tests.call_support import LoopbackAgent, call
 
 
 def one(name: str) -> Measurement:
-    """A minute of the agent's own."""
+    """A minute that the agent measured."""
     moment = datetime(2026, 11, 25, tzinfo=UTC)
     conditions = {"path": "agent_hub", "padding": "x" * 500}
     return Measurement("potka", "latency", moment, 60.0, Outcome.OK, None, conditions, {}, name)
 
 
 def fill(spool: Spool) -> None:
-    """Let the disk take no more."""
+    """Fill the disk."""
     assert spool._queue._db is not None
     (pages,) = spool._queue._db.execute("PRAGMA page_count").fetchone()
     spool._queue._db.execute(f"PRAGMA max_page_count={pages}")
@@ -82,7 +82,7 @@ async def test_measuring_goes_on_after_an_error(
                 await asyncio.sleep(0.01)
     assert began[1] - began[0] >= 0.05
     assert began[2] - began[1] >= 0.1
-    assert caplog.text.count("the self-monitor failed and starts again in") == 2
+    assert caplog.text.count("the self-monitor failed; restarting it in") == 2
 
 
 async def test_a_full_disk_loses_no_measurement(
@@ -101,12 +101,12 @@ async def test_a_full_disk_loses_no_measurement(
         agent.record(one("z"))
         await agent._in_spool(len, agent.spool)
         assert [m.id for m in agent.spool.peek(200)] == ["a", *names, "z"]
-    assert caplog.text.count("the spool cannot be used, measuring goes on") == 1
+    assert caplog.text.count("the spool cannot be used; measuring continues") == 1
     assert "database or disk is full" in caplog.text
 
 
 def test_one_directory_is_one_agents(tmp_path: Path) -> None:
-    """Two agents that shared a spool handed in each other's measurements."""
+    """Two agents that shared a spool sent each other's measurements."""
     first = Spool(tmp_path)
     with pytest.raises(UserError, match="another agent uses it; give each agent a --spool"):
         Spool(tmp_path)
@@ -117,7 +117,7 @@ def test_one_directory_is_one_agents(tmp_path: Path) -> None:
 def test_each_office_has_a_spool_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without `--spool`, too; a spool from before, with what is in it, is used on."""
+    """Without `--spool`, too; an earlier spool is kept in use with its contents."""
     monkeypatch.setenv("HOME", str(tmp_path))
     assert _default_spool("potka") != _default_spool("boram")
     base = _default_spool("potka").parent
@@ -126,7 +126,7 @@ def test_each_office_has_a_spool_of_its_own(
 
 
 def test_a_damaged_spool_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """After a power cut the file may be damaged; the agent starts all the same."""
+    """After a power cut the file may be damaged; the agent starts anyway."""
     (tmp_path / "spool.db").write_bytes(b"not a database at all" * 100)
     spool = Spool(tmp_path)
     spool.put(one("a"))
@@ -155,7 +155,7 @@ async def test_an_error_of_any_part_does_not_end_the_handing_in(
 
 
 def test_a_full_spool_gives_up_fine_data_first(tmp_path: Path) -> None:
-    """Beyond its bound the oldest fine data go first, and it says how much went."""
+    """Beyond its bound the oldest fine data are deleted first, and it reports how many."""
     queue = DiskQueue(tmp_path / "queue.db", 3)
     queue.put("state", "s", fine=False)
     for name in ("a", "b", "c", "d"):
@@ -164,8 +164,8 @@ def test_a_full_spool_gives_up_fine_data_first(tmp_path: Path) -> None:
     assert queue.dropped == 2
 
 
-def test_the_spool_tells_its_errors_as_one_kind(tmp_path: Path) -> None:
-    """Whoever hands in need not know that it is SQLite."""
+def test_the_spool_raises_one_kind_of_error(tmp_path: Path) -> None:
+    """Code that hands in does not need to know that it is SQLite."""
     spool = Spool(tmp_path)
     spool.close()
     for use in (lambda: spool.put(one("a")), lambda: spool.peek(1), lambda: spool.drop(["a"])):
@@ -198,7 +198,7 @@ async def test_a_task_process_that_dies_ends_the_call(monkeypatch: pytest.Monkey
 
 
 def test_an_idle_agent_loads_no_media_library() -> None:
-    """FFmpeg, SRTP and the WebRTC stack take 45 MB, which no idle agent holds."""
+    """FFmpeg, SRTP and the WebRTC stack take 45 MB, which an idle agent must not use."""
     code = (
         "import sys, jharnet_monitor.agent.daemon, jharnet_monitor.probes as probes;"
         "probes.load_agent_tasks(); print(*sys.modules)"

@@ -1,4 +1,4 @@
-"""From a fault in the lab to whoever must know: hub, Prometheus and Alertmanager as shipped.
+"""From a fault in the lab to its receiver: hub, Prometheus and Alertmanager as shipped.
 
 One district for the whole file. Only waiting times are shorter than in the shipped files.
 """
@@ -86,8 +86,8 @@ def _expressions() -> set[str]:
 
 
 def test_no_panel_is_empty(running: Stack) -> None:
-    """Every query of every panel gives something of a district that was measured once; what does
-    not has its reason."""
+    """Every query of every panel gives data for a district that was measured once; each exception
+    has its reason."""
     empty = {expr for expr in _expressions() if not any(name in expr for name in EMPTY)}
     deadline = time.monotonic() + 60
     while empty and time.monotonic() < deadline:
@@ -103,7 +103,8 @@ def test_the_sign_of_life_arrives(running: Stack) -> None:
 
 
 def test_a_dead_uplink_is_one_alert(running: Stack) -> None:
-    """Headquarters cut off from both offices: one alert, however long; the return resolves it."""
+    """Headquarters is cut off from both offices: one alert, however long it lasts; the return
+    resolves it."""
     lab = running.demo.place.lab
     assert lab is not None
     begin = time.monotonic()
@@ -122,11 +123,11 @@ def test_a_dead_uplink_is_one_alert(running: Stack) -> None:
     returned = time.monotonic()
     running.inbox.first(begin, "UplinkDown", "resolved", KNOWN_SECONDS)
     print(f"resolved {time.monotonic() - returned:.1f} s after the return")
-    told = running.inbox.since(begin)
-    assert {json.dumps(d.labels, sort_keys=True) for d in told} == {
+    deliveries = running.inbox.since(begin)
+    assert {json.dumps(d.labels, sort_keys=True) for d in deliveries} == {
         json.dumps(alert.labels, sort_keys=True)
     }
-    assert sorted(d.receiver for d in told if d.status == "firing") == ["network", "sms"]
+    assert sorted(d.receiver for d in deliveries if d.status == "firing") == ["network", "sms"]
 
 
 def _minutes(moment: datetime) -> list[str]:
@@ -141,9 +142,9 @@ FAULTS = {
 """By office: what is cut, which alert tells it afterwards, and to whom."""
 
 
-def test_the_cause_is_told_to_whom_it_concerns(running: Stack) -> None:
+def test_the_cause_is_sent_to_whom_it_concerns(running: Stack) -> None:
     """Two offices fall silent and look alike: each is alerted. After their return the alerts are
-    resolved, and line and power are told, each to its own receiver."""
+    resolved, and line and power are reported, each to its own receiver."""
     lab = running.demo.place.lab
     assert lab is not None
     begin, cut_at = time.monotonic(), time.time()
@@ -170,8 +171,8 @@ def test_the_cause_is_told_to_whom_it_concerns(running: Stack) -> None:
         print(f"cause at {office} told {cause.at - returned:.1f} s after the return")
         assert (cause.receiver, cause.labels["office"]) == (receiver, office)
         running.inbox.first(returned, "OfficeUnreachable", "resolved", KNOWN_SECONDS, office)
-    told = {(d.labels["office"], d.labels["alertname"]) for d in running.inbox.since(begin)}
-    assert told == {
+    alerts = {(d.labels["office"], d.labels["alertname"]) for d in running.inbox.since(begin)}
+    assert alerts == {
         *((office, "OfficeUnreachable") for office in FAULTS),
         *((office, name) for office, (_, name, _) in FAULTS.items()),
     }

@@ -101,8 +101,8 @@ def test_the_weekly_report_and_the_dossier_agree(place: Filed, claims: dict[str,
         summary = summarise(place.store, place.config, period, MADE_AT)
         for office in summary.offices:
             claimed = claims["offices"][office.office.id]
-            told = assessment_to_json(office.assessment)
-            assert told == {name: claimed[name] for name in told}
+            reported = assessment_to_json(office.assessment)
+            assert reported == {name: claimed[name] for name in reported}
             assert office.assessment == assessment_from_json(claimed)
     assert claims["offices"][OFFICES[0]]["verdict"] == "upgrade"
 
@@ -110,13 +110,13 @@ def test_the_weekly_report_and_the_dossier_agree(place: Filed, claims: dict[str,
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_their_sentences_are_the_same(place: Filed, claims: dict[str, Any], language: str) -> None:
     """The report's table of verdicts has the same text as the dossier's claims."""
-    said = words(language)
+    phrase = words(language)
     summary = summarise(place.store, place.config, WEEK, MADE_AT)
-    rows = content(summary, said)["lines"]["rows"]
+    rows = content(summary, phrase)["lines"]["rows"]
     for office, row in zip(place.config.offices, rows, strict=True):
         claimed = assessment_from_json(claims["offices"][office.id])
-        assert row["reason"] == reason(claimed, place.config, office, said)
-        assert row["verdict"] == verdict_name(claimed.verdict, said)
+        assert row["reason"] == reason(claimed, place.config, office, phrase)
+        assert row["verdict"] == verdict_name(claimed.verdict, phrase)
 
 
 def test_repeated_tests_and_minutes_under_load_do_not_count(claims: dict[str, Any]) -> None:
@@ -129,11 +129,11 @@ def test_repeated_tests_and_minutes_under_load_do_not_count(claims: dict[str, An
 
 def test_other_traffic_is_that_of_office_hours(claims: dict[str, Any]) -> None:
     """It is measured for the office whose router is read, and assumed for the other."""
-    asked, other = (claims["offices"][office] for office in OFFICES)
-    found = asked["other"]["down"]
+    requested, other = (claims["offices"][office] for office in OFFICES)
+    found = requested["other"]["down"]
     assert 1.46e6 < found["low"] < 1.52e6 < found["high"] < 1.58e6
     assert found["days"] in (23, 24) and found["n"] == 45 * found["days"] - found["days"]
-    assert asked["need"]["down"]["measured"] and not other["need"]["down"]["measured"]
+    assert requested["need"]["down"]["measured"] and not other["need"]["down"]["measured"]
     policy = need_policy(made_up.config(2), made_up.config(2).offices[0])
     assumed = replace(policy, seats=20).need()
     assert other["need"]["up"] == {
@@ -191,18 +191,18 @@ def test_a_test_limited_by_its_own_pace_proves_no_slow_line() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_contract_that_is_kept_is_not_repaired(language: str) -> None:
     """It delivers more than 80 % of the contract, but less than the need: nobody is blamed, and the
-    text tells between which needs that holds.
+    text states between which needs that holds.
     """
-    config, said = made_up.config(2), words(language)
+    config, phrase = made_up.config(2), words(language)
     office = config.offices[0]
     found = _assessed(_tests(3.4e6))
     assert (found.verdicts, found.doubts, found.slab) == ((LineVerdict.NEED_NOT_MET,), (), None)
     assert found.holds is not None and found.holds.high == pytest.approx(4.2e6)
     assert found.holds.low < found.line.down.need.low < (found.holds.high or 0)
-    text = reason(found, config, office, said)
+    text = reason(found, config, office, phrase)
     assert "3.81 Mbps" in text and "3 %" in text and "80 %" in text
     assert (
-        said("capacity.holds.between", low=formats.rate(found.holds.low), high="4.2 Mbps") in text
+        phrase("capacity.holds.between", low=formats.rate(found.holds.low), high="4.2 Mbps") in text
     )
 
 

@@ -74,7 +74,7 @@ def test_a_year_of_264_offices_is_quick() -> None:
     for seconds in year:
         moments.append(moments[-1] + timedelta(seconds=seconds))
     spans = [Span(n, a, b) for n, (a, b) in zip(names, pairwise(moments), strict=True)]
-    begun = time.process_time()
+    started = time.process_time()
     for _ in range(264):
         state_times(spans, at(0), at(365 * 86400))
-    assert time.process_time() - begun < 15
+    assert time.process_time() - started < 15

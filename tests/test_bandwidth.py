@@ -94,7 +94,7 @@ def test_the_plan_stays_within_contract_and_grant() -> None:
 
 
 async def test_no_agent_is_no_data() -> None:
-    """Without an agent nothing is measured: that says nothing about the line."""
+    """Without an agent nothing is measured; this is no evidence about the line."""
     result = await measure(settings("4 Mbit/s"), None)
     assert isinstance(result.error, NoData)
     assert result.error.cause is Cause.NO_AGENT
@@ -103,7 +103,7 @@ async def test_no_agent_is_no_data() -> None:
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 async def test_an_agent_that_reports_wrong_counts(factor: float) -> None:
-    """Its kernel acknowledged something else: the rate is rejected, whether too high or too low."""
+    """Its kernel acknowledged another amount: the rate is rejected, whether too high or too low."""
 
     async def liar(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         await bandwidth_agent.agent_task(_FalseCounts(channel, factor), params, context)

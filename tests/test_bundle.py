@@ -75,7 +75,7 @@ def append(name: str) -> Callable[[Path], object]:
 def test_a_changed_bundle_is_refused(
     bundle: tuple[Path, str], tmp_path: Path, change: Callable[[Path], object]
 ) -> None:
-    """Whatever is changed, added or taken away: one line, and exit code 1."""
+    """Each change, addition or removal gives one line and exit code 1."""
     shutil.copytree(bundle[0], tmp_path / "b")
     change(tmp_path / "b")
     done = check(tmp_path / "b", bundle[1])
@@ -83,7 +83,7 @@ def test_a_changed_bundle_is_refused(
 
 
 def test_a_bundle_signed_by_another_is_refused(bundle: tuple[Path, str], tmp_path: Path) -> None:
-    """Whoever makes a whole new bundle has another key, and so another fingerprint."""
+    """Somebody who makes a whole new bundle has another key, and so another fingerprint."""
     wheels = tmp_path / "wheels"
     shutil.copytree(bundle[0] / "wheels", wheels)
     out = tmp_path / "evil.zip"
@@ -95,7 +95,7 @@ def test_a_bundle_signed_by_another_is_refused(bundle: tuple[Path, str], tmp_pat
 
 
 def test_wrong_usage_gets_one_line(bundle: tuple[Path, str], tmp_path: Path) -> None:
-    """Of the installer, of the key, and of a directory that is no checkout."""
+    """A missing installer, a missing key, and a directory that is no checkout."""
     done = subprocess.run(
         ["/bin/sh", "install.sh", "all"], cwd=bundle[0], capture_output=True, text=True, check=False
     )

@@ -1,4 +1,5 @@
-"""The verdict on a line: each from its evidence, and doubt if the interval does not decide."""
+"""The verdict on a line: each verdict follows from its evidence; doubt if the interval does not
+decide."""
 
 from __future__ import annotations
 
@@ -76,15 +77,15 @@ def test_the_need_is_the_policys_formula() -> None:
 def test_each_verdict_from_its_evidence(
     line: Line, policy: NeedPolicy, verdict: LineVerdict, doubt: Doubt | None
 ) -> None:
-    """Faults come before capacity, and doubts before any claim."""
+    """Faults take precedence over capacity, and doubts over any claim."""
     found = judge_line(line, policy, THRESHOLDS, TARIFF)
     assert found.verdict is verdict
     assert (doubt is None and not found.doubts) or doubt in found.doubts
     assert (found.slab is not None) == (verdict is LineVerdict.UPGRADE)
 
 
-def test_power_is_named_beside_an_upgrade() -> None:
-    """An office with power failures and too slow a line needs both."""
+def test_power_is_named_with_an_upgrade() -> None:
+    """An office with power failures and a line that is too slow needs both."""
     found = judge_line(replace(LINE, outages=outages(power=0.2)), MORE, THRESHOLDS, TARIFF)
     assert found.verdicts == (LineVerdict.UPGRADE, LineVerdict.POWER)
     assert found.slab == 8e6 and found.notes == (Note.POWER_FIRST,)
@@ -115,7 +116,8 @@ def test_measured_traffic_replaces_the_assumption() -> None:
 
 
 def test_traffic_that_fills_the_line_is_no_need() -> None:
-    """Readings with the line full are left out; where they are many the need is a lower bound."""
+    """Readings with the line full are left out; if there are many of them, the need is a lower
+    bound."""
     often, never = Interval(0.2, 0.15, 0.25, 900, 20), Interval(0.0, 0.0, 0.01, 900, 20)
     free = _but(other=(_other(0.5e6), _other(1e5)), full=(often, never))
     found = judge_line(free, ENOUGH, THRESHOLDS, TARIFF)
@@ -139,17 +141,17 @@ def test_simulated_histories_get_the_right_verdict() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_verdict_and_doubt_has_words(language: str) -> None:
     """In both languages."""
-    said = words(language)
+    phrase = words(language)
     for verdict in LineVerdict:
-        assert said.phrases[f"capacity.verdict.{verdict}"]
-        assert said.phrases[f"capacity.reason.{verdict}"]
-        assert said.phrases[f"dossier.letter.{verdict}"]
+        assert phrase.phrases[f"capacity.verdict.{verdict}"]
+        assert phrase.phrases[f"capacity.reason.{verdict}"]
+        assert phrase.phrases[f"dossier.letter.{verdict}"]
     for note in set(Note) - {Note.SHARED}:
-        assert said.phrases[f"capacity.note.{note}"]
+        assert phrase.phrases[f"capacity.note.{note}"]
     for doubt in Doubt:
-        assert said.phrases[f"capacity.doubt.{doubt}"]
+        assert phrase.phrases[f"capacity.doubt.{doubt}"]
         if doubt is not Doubt.OUTAGES_UNEXPLAINED:
-            assert said.phrases[f"capacity.doubt_short.{doubt}"]
+            assert phrase.phrases[f"capacity.doubt_short.{doubt}"]
 
 
 def test_without_any_measurement_nothing_is_claimed() -> None:

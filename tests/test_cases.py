@@ -9,7 +9,7 @@ import pytest
 
 from jharnet_monitor.judge.calendar.windows import office_windows
 from jharnet_monitor.judge.line.grounds import LineVerdict, Note
-from jharnet_monitor.judge.outages.shared import judged_spans, shared_faults
+from jharnet_monitor.judge.outages.shared import judge_spans, shared_faults
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import OfficeState
 from tests import made_up
@@ -23,13 +23,14 @@ LEAST = (0.95e6 + 50e3) / 0.7
 
 @pytest.mark.parametrize("case", cases(*FILES), ids=str)
 def test_each_case_is_judged_as_was_written_down(case: Case) -> None:
-    """Verdict, doubts and notes are those of the case, and nothing is said that must not be."""
+    """Verdict, doubts and notes are those of the case, and the text says nothing that the case
+    forbids."""
     assert wrong(case, judged(case)) == ""
 
 
 @pytest.mark.parametrize("case", cases(*FILES), ids=str)
 def test_a_verdict_holds_for_the_needs_that_it_prints(case: Case) -> None:
-    """Inside the printed range another need gives the same verdict; beyond its ends another one."""
+    """Inside the printed range another need gives the same verdict; outside it, another verdict."""
     found = judged(case)
     assumed = not any(side.need.measured for side in found.directions)
     if found.holds is None or not assumed:
@@ -55,7 +56,7 @@ def _with_need(case: Case, need: float) -> LineVerdict:
 
 
 def _office(*outages: tuple[OfficeState, float, float]) -> list[Span]:
-    """A week of an office that is up but for outages in minutes of Tuesday, 11:00 on."""
+    """A week of an office that is up except for outages, given in minutes from Tuesday, 11:00."""
     begin, spans, reached = WEEK.start + timedelta(days=1, hours=11), [], WEEK.start
     for state, start, end in outages:
         at, until = begin + timedelta(minutes=start), begin + timedelta(minutes=end)
@@ -65,7 +66,7 @@ def _office(*outages: tuple[OfficeState, float, float]) -> list[Span]:
 
 
 def test_all_dark_at_once_is_one_fault_and_charged_to_nobody() -> None:
-    """What lasts longer at one office stays its own; so does what begins apart."""
+    """What lasts longer at one office stays its own; so does what begins at another time."""
     dark = OfficeState.LINK_DOWN
     offices = [
         _office((dark, 0, 10)),
@@ -74,7 +75,7 @@ def test_all_dark_at_once_is_one_fault_and_charged_to_nobody() -> None:
         _office((dark, 0, 10.2), (dark, 90, 95)),
     ]
     windows = office_windows(made_up.config(2).district, WEEK.days)
-    found = judged_spans(offices, windows)
+    found = judge_spans(offices, windows)
     assert [len(one.shared) for one in found] == [1] * 4
     charged = [
         sum(
@@ -91,11 +92,11 @@ def test_a_power_failure_everywhere_or_two_offices_are_no_shared_fault() -> None
     """Each office without power is charged with that; two offices may be dark by chance."""
     powerless = [_office((OfficeState.POWER_DOWN, 0, 10)) for _ in range(5)]
     two = [_office((OfficeState.LINK_DOWN, 0, 10)) for _ in range(2)]
-    apart = [_office((OfficeState.LINK_DOWN, 4.0 * n, 30)) for n in range(5)]
-    assert shared_faults(powerless) == shared_faults(two) == shared_faults(apart) == []
+    separate = [_office((OfficeState.LINK_DOWN, 4.0 * n, 30)) for n in range(5)]
+    assert shared_faults(powerless) == shared_faults(two) == shared_faults(separate) == []
 
 
 def test_every_note_occurs_in_a_case() -> None:
-    """So that none is said without an example of when."""
-    told = {note for case in cases(*FILES) for note in case.data.get("notes", ())}
-    assert {note.value for note in Note} == told
+    """So that each note has an example of when it applies."""
+    expected = {note for case in cases(*FILES) for note in case.data.get("notes", ())}
+    assert {note.value for note in Note} == expected

@@ -1,4 +1,4 @@
-"""Whose time this machine follows, as `doctor` names it."""
+"""The source of this machine's time, as `doctor` names it."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def time_server(follows: str, stratum: int = 3) -> Iterator[int]:
 
 
 def test_a_server_that_follows_nic_is_traceable() -> None:
-    """The department's own server tells whom it follows (RFC 5905); one with a clock of its own
-    follows nobody, and an address of NIC is NIC."""
+    """The department's own server reports which server it follows (RFC 5905); one with a clock of
+    its own follows nobody, and an address of NIC is NIC."""
     wanted = [("10.1.1.1", "samay1.nic.in")]
     with time_server("10.1.1.1") as port:
         assert traced("127.0.0.1", lambda: iter(wanted), port) == "samay1.nic.in"

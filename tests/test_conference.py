@@ -80,7 +80,7 @@ async def test_a_call_leaves_no_resources() -> None:
 
 
 async def test_the_probe_is_registered() -> None:
-    """The hub has the probe and the agent its half."""
+    """The hub has the probe, and the agent has its half."""
     probe = PROBES["conference"]
     assert probe.heavy
     assert probe.needs_agent(make_context())

@@ -108,7 +108,7 @@ async def test_connectivity_checks_are_resent_until_answered(
     """Four lost packets in a row must not look like blocked UDP, so more than four are sent."""
     sent: list[float] = []
 
-    async def answered(*asked: object) -> str:
+    async def answered(*requested: object) -> str:
         await asyncio.sleep(1.0)
         return "the answer"
 
@@ -122,7 +122,7 @@ async def test_connectivity_checks_are_resent_until_answered(
 
 
 async def test_a_calls_packets_carry_the_mark() -> None:
-    """Seen where they arrive; without a mark they carry none."""
+    """Marks are seen where packets arrive; unmarked packets carry none."""
     loop = asyncio.get_running_loop()
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far,
@@ -157,7 +157,7 @@ async def test_a_failing_report_task_ends_the_call(monkeypatch: pytest.MonkeyPat
         raise ZeroDivisionError
 
     monkeypatch.setattr(Receiver, "run", broken)
-    begun = time.monotonic()
+    start_time = time.monotonic()
     with pytest.raises(ZeroDivisionError):
         await call(LoopbackAgent(), seconds=8.0, profile="audio")
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - start_time < 4

@@ -15,7 +15,7 @@ from tests.test_reload import hub_at_work
 
 
 def test_one_address_takes_no_others_place() -> None:
-    """Whoever opens many gets no more; who closes one may open another."""
+    """An address that opens many gets no more; one that closes a connection may open another."""
     count = ConnectionCount(most=5, most_of_an_address=3)
     assert [count.open("10.0.0.1") for _ in range(4)] == [True, True, True, False]
     assert count.open("10.0.0.2")

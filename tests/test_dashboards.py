@@ -29,13 +29,13 @@ def dashboards() -> dict[str, dict[str, Any]]:
 
 
 def panels() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every panel that shows something, with its dashboard's name."""
+    """Every panel with data, with its dashboard's name."""
     for name, dashboard in dashboards().items():
         yield from ((name, panel) for panel in dashboard["panels"] if panel["type"] != "row")
 
 
 def test_dashboards_are_what_their_source_makes() -> None:
-    """Whoever changes a dashboard changes its source; Grafana reads the JSON."""
+    """A change of a dashboard is made in its source; Grafana reads the JSON."""
     script = "import build, json; print(json.dumps(build.files()))"
     made = json.loads(run(sys.executable, "-c", script, cwd=GRAFANA / "source"))
     shipped = {f.name: f.read_text("utf-8") for f in (GRAFANA / "dashboards").glob("*.json")}
@@ -76,7 +76,7 @@ def test_grafanas_own_types_hold(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("where", "panel"), list(panels()), ids=lambda p: str(p)[:20])
 def test_each_panel_explains_itself(where: str, panel: dict[str, Any]) -> None:
-    """A title, a description, a unit; rates in bits; queries only of metrics that there are."""
+    """A title, a description, a unit; rates in bits; queries use only metrics that exist."""
     assert len(panel["description"]) > 10, panel["title"]
     assert panel["fieldConfig"]["defaults"]["unit"]
     recorded = {

@@ -1,4 +1,5 @@
-"""Delivered rates by time of day: which slot a test counts in, and which figures it may give."""
+"""Delivered rates by time of day: the slot in which a test counts, and the figures that it may
+give."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ def rates_of(days: int, hours: tuple[int, ...], *, busy: float = 1.0) -> list[Ra
 
 
 def test_each_slot_is_evaluated_separately() -> None:
-    """Nights show the line, noon what is left of it; Sundays have no office hours."""
+    """Nights show the line, noon shows what other traffic leaves of it; Sundays have no office
+    hours."""
     found = by_slot(rates_of(28, (2, 11, 12, 15), busy=0.5), DISTRICT, 4e6, 0.8)
     assert found[TimeSlot.BUSY_HOUR].median.value == pytest.approx(1.95e6, rel=0.03)
     assert found[TimeSlot.OFFICE_HOURS].days == found[TimeSlot.BUSY_HOUR].days < 25
@@ -48,7 +50,7 @@ def test_each_slot_is_evaluated_separately() -> None:
 
 
 def test_the_fifth_percentile_needs_enough_tests() -> None:
-    """P5 from 72 tests on 20 days on; with fewer, only the median."""
+    """P5 from 72 tests on 20 days; with fewer, only the median."""
     enough = by_slot(rates_of(30, (1, 2, 3)), DISTRICT, 4e6, 0.8)[TimeSlot.OFF_HOURS]
     assert enough.p5 is not None
     assert enough.p5.value < enough.median.value

@@ -1,4 +1,4 @@
-"""A made-up past: filled as a hub fills, and marked on every paper for good."""
+"""A made-up past: stored as a hub stores it, and marked permanently on every paper."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_made_up_week_says_so_on_every_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The chain holds; each page of the report has the mark, each row of a table; the mark is in
-    the measurements, too, so that it stays where the log's record was deleted, which breaks the
+    the measurements, too, so that it remains if the log's record is deleted, which breaks the
     chain.
     """
     monkeypatch.setattr(history, "LATENCY_EVERY", timedelta(hours=1))
@@ -50,8 +50,8 @@ def test_a_made_up_week_says_so_on_every_page(
     assert store.chain.verify() == []
     summary = summarise(store, config, week("2026-W47", ZONE), NOW)
     for one in make(drafts(summary, LANGUAGES), ["pdf"]):
-        told = plain(words(one.language)("made_up.told"))
-        assert all(told in page for page in pages_of(one.content)), one.name
+        reported = plain(words(one.language)("made_up.told"))
+        assert all(reported in page for page in pages_of(one.content)), one.name
     rows = drafts(summary, ["en"])[0].annexes[0].rows
     assert {row[-1] for row in rows} == {"yes"}
     store.close()

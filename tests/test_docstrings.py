@@ -1,4 +1,4 @@
-"""What docstrings say of the code is true: their examples, and the names that they refer to."""
+"""Docstrings are true to the code: their examples, and the names that they refer to."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TEXTS = {_name(path): path.read_text("utf-8") for path in sorted(PACKAGE.rglob("
 
 @pytest.mark.parametrize("name", [name for name, text in TEXTS.items() if ">>> " in text])
 def test_examples_hold(name: str) -> None:
-    """All examples of a module are run, and give what they say."""
+    """All examples of a module are run, and give the stated result."""
     results = doctest.testmod(importlib.import_module(name))
     assert results.failed == 0
     run = results.attempted - getattr(results, "skipped", 0)  # Python 3.13 attempts what it skips

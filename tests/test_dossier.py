@@ -65,7 +65,7 @@ def test_a_dossier_is_the_same_each_time(place: Filed, dossier: Path, tmp_path: 
 
 
 def test_claims_are_written_as_they_were_read(true: Forger) -> None:
-    """Papers are set from what stands in the file: every figure of it is read, and no other."""
+    """Papers are set from the file alone: every figure in it is read, and no other."""
     written = true.json("claims.json")
     claims = Claims.from_json(written)
     assert json_bytes(claims.to_json()) == true.files["claims.json"]
@@ -178,16 +178,16 @@ def test_the_word_file_is_as_complete_as_the_letter(true: Forger) -> None:
     """The working copy has every line of the paper, in its order, signed at both places."""
     for language in LANGUAGES:
         document = Document(io.BytesIO(true.files[f"working-copy/letter.{language}.docx"]))
-        told = "\n".join(paragraph.text for paragraph in document.paragraphs)
-        said = words(language)
-        order = [said(f"dossier.letter.{name}") for name in
+        letter_text = "\n".join(paragraph.text for paragraph in document.paragraphs)
+        phrase = words(language)
+        order = [phrase(f"dossier.letter.{name}") for name in
                  ("salutation", "basis", "evidence", "enclosures_head", "closing", "memo",
                   "copies_head")]  # fmt: skip
-        places = [told.index(text) for text in order]
+        places = [letter_text.index(text) for text in order]
         assert places == sorted(places)
-        signatory = said("dossier.letter.signatory", place="…").split("|")[0]
-        assert told.count(f"\n{signatory}\n") == 2
-        assert (said("dossier.letter.courtesy") in told) is (language == "en")
+        signatory = phrase("dossier.letter.signatory", place="…").split("|")[0]
+        assert letter_text.count(f"\n{signatory}\n") == 2
+        assert (phrase("dossier.letter.courtesy") in letter_text) is (language == "en")
         cells = [cell.text for row in document.tables[0].rows[1:] for cell in row.cells]
         paper = text_of(true.files[f"letter.{language}.pdf"])
         assert [
@@ -417,11 +417,11 @@ def test_the_letter_if_only_the_conference_falls_short(
         config, place.period, MADE_AT, MADE_AT, Claims.from_json(claims), evidence, links, [], ""
     )
     for language in LANGUAGES:
-        said = words(language)
-        body = letter(case, said)["body"]
-        of = {office.id: formats.office_name(office, said) for office in config.offices}
-        assert said(f"dossier.letter.nothing_{paragraph}", names=of[names[0]]) in body
-        assert said("dossier.letter.nothing", names=of[names[1]]) in body
+        phrase = words(language)
+        body = letter(case, phrase)["body"]
+        of = {office.id: formats.office_name(office, phrase) for office in config.offices}
+        assert phrase(f"dossier.letter.nothing_{paragraph}", names=of[names[0]]) in body
+        assert phrase("dossier.letter.nothing", names=of[names[1]]) in body
 
 
 def test_the_letter_blames_by_reason_and_time(place: Filed, true: Forger) -> None:
@@ -429,13 +429,13 @@ def test_the_letter_blames_by_reason_and_time(place: Filed, true: Forger) -> Non
     paragraph, and only a broken contract is called one.
     """
     config = read_settings(true.json("settings.json"))
-    told = (
+    grounds = (
         ("repair", "speed", "always", "repair"),
         ("repair", "core", "office_hours", "repair_core"),
         ("line_quality", "loss", "office_hours", "line_quality_office_hours"),
         ("need_not_met", "speed", "always", "need_not_met"),
     )
-    for verdict, reason, condition, paragraph in told:
+    for verdict, reason, condition, paragraph in grounds:
         claims = true.json("claims.json")
         names = list(claims["offices"])
         claims["district"]["verdicts"] = {
@@ -451,9 +451,10 @@ def test_the_letter_blames_by_reason_and_time(place: Filed, true: Forger) -> Non
             "",
         )  # fmt: skip
         for language in LANGUAGES:
-            said = words(language)
-            every = formats.list_of((formats.office_name(o, said) for o in config.offices), said)
-            assert said(f"dossier.letter.{paragraph}", names=every) in letter(case, said)["body"]
+            phrase = words(language)
+            offices = (formats.office_name(office, phrase) for office in config.offices)
+            text = phrase(f"dossier.letter.{paragraph}", names=formats.list_of(offices, phrase))
+            assert text in letter(case, phrase)["body"]
 
 
 def test_the_command_line_builds_and_verifies(place: Filed, tmp_path: Path, dossier: Path) -> None:

@@ -183,7 +183,7 @@ def test_a_changed_setting_is_listed_in_letter_and_method(tmp_path: Path) -> Non
 
 
 def test_a_settings_event_of_another_form_makes_no_dossier(tmp_path: Path) -> None:
-    """The message leads to what tells more."""
+    """The message leads to where more is explained."""
     place = filed(tmp_path, 2, 15, sealed=False)
     at = place.period.start
     place.store.event_log.add_event("", SETTINGS, at, {"sha256": "0" * 64})
@@ -196,7 +196,7 @@ def test_a_settings_event_of_another_form_makes_no_dossier(tmp_path: Path) -> No
     place.store.close()
 
 
-def test_a_database_of_an_older_program_is_told(tmp_path: Path) -> None:
+def test_a_database_of_an_older_program_is_reported(tmp_path: Path) -> None:
     """Its dossier verifies, and says that the settings were not sealed."""
     place = filed(tmp_path, 2, 22, sealed=False)
     place.build(tmp_path / "d.zip")

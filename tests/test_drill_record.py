@@ -119,7 +119,7 @@ def _stored(directory: Path, body: dict[str, Any]) -> Drill:
 
 
 def test_a_stored_drill_is_read(tmp_path: Path) -> None:
-    """What the version before this record has stored, with each kind of result."""
+    """A drill as the version before this record stored it, with each kind of result."""
     drill = _stored(tmp_path, STORED)
     assert (drill.state, drill.by, drill.phase) == (DrillState.DONE, StartedBy.HAND, None)
     potka, boram, patamda = drill.offices
@@ -136,7 +136,7 @@ def test_a_stored_drill_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_drill_without_the_later_keys_is_read(tmp_path: Path, language: str) -> None:
-    """What is missing is not known, and is no zero on the sheet."""
+    """A missing value is unknown, and does not become a zero on the sheet."""
     drill = _stored(tmp_path, FIRST_FORM)
     potka, boram = drill.offices
     assert (potka.worse_way, potka.measurement, potka.down.bits_per_second) == (None,) * 3
@@ -150,7 +150,7 @@ def test_a_drill_without_the_later_keys_is_read(tmp_path: Path, language: str) -
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         ({"id": None}, "id must be a text"),
         ({"state": "paused"}, "'paused' is not a valid DrillState"),
@@ -164,14 +164,14 @@ def test_a_drill_without_the_later_keys_is_read(tmp_path: Path, language: str) -
         ({"uplink": ["down"]}, "not a drill"),
     ],
 )
-def test_what_is_no_drill_is_refused(change: dict[str, Any], told: str) -> None:
+def test_what_is_no_drill_is_refused(change: dict[str, Any], reported: str) -> None:
     """The message names what is wrong."""
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=reported):
         Drill.from_json(STORED | change)
 
 
 def test_a_record_is_not_changed_but_replaced() -> None:
-    """Neither it nor what it holds; the new record shares what has not changed."""
+    """Neither the record nor its parts change; the new record shares the unchanged parts."""
     drill = Drill.from_json(STORED)
     potka, _, patamda = drill.offices
     with pytest.raises(AttributeError):

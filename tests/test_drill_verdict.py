@@ -1,4 +1,4 @@
-"""What is said of a drill: whose line was the limit, who held it, and what the line bears."""
+"""The verdict on a drill: whose line was the limit, who held it, and what the line carries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from jharnet_monitor.clock import ManualClock, SystemClock
 from jharnet_monitor.commands import drill as command
 from jharnet_monitor.config import Config
-from jharnet_monitor.hub.drills.results import summed_up
+from jharnet_monitor.hub.drills.results import summarise_drill
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.conference.drill import (
     Drill,
@@ -54,10 +54,10 @@ def _drill(profile: Profile = Profile.P720, uplink: float = 2e6, **changed: Any)
 
 
 def _ended(drill: Drill, *alone: float | None) -> Drill:
-    """`drill`, summed up where the offices' lines carried so much by themselves."""
+    """`drill`, summed up with the rates that the offices' lines carried in their own tests."""
     rates = dict(zip(OFFICES, alone, strict=True))
     peaks = {Direction.DOWN: 1.95e6, Direction.UP: 4.5e6}
-    return summed_up(drill, lambda office: (rates[office], rates[office]), peaks)
+    return summarise_drill(drill, lambda office: (rates[office], rates[office]), peaks)
 
 
 def _down(drill: Drill) -> UplinkDirection:
@@ -88,17 +88,17 @@ def test_headquarters_line_is_not_laid_at_an_offices_door(language: str) -> None
     drill = _ended(_drill(), 4e6, 4e6, 4e6)
     assert _down(drill).full and _down(drill).held_back == OFFICES
     assert _limits(drill) == ["uplink"] * 3
-    said = words(language)
-    told = said("report.office.limited", what=said("limited_by.uplink"))
+    phrase = words(language)
+    reported = phrase("report.office.limited", what=phrase("limited_by.uplink"))
     paper = _paper(drill, language)
-    assert [row["cause"] for row in paper["rows"]] == [told] * 3
-    assert drill_row(drill.offices[0], make_config(), said)["cause"] == told
-    assert said("limited_by.rate") not in str(paper)
+    assert [row["cause"] for row in paper["rows"]] == [reported] * 3
+    assert drill_row(drill.offices[0], make_config(), phrase)["cause"] == reported
+    assert phrase("limited_by.rate") not in str(paper)
     assert "limited by: headquarters' own line" in _screen(drill, make_config())
 
 
-def test_an_office_whose_own_line_was_the_limit_is_told_so_beside_the_others() -> None:
-    """Its line alone carries too little; where that was never tested, nobody can tell; and a line
+def test_an_office_limited_by_its_own_line_is_named() -> None:
+    """Its line alone carries too little; where that was never tested, it is unknown; and a line
     that was not full held back nobody.
     """
     assert _limits(_ended(_drill(), 4e6, 4e6, 1e6)) == ["uplink", "uplink", "rate"]
@@ -132,7 +132,7 @@ def _names(language: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("calls", "full", "told"),
+    ("calls", "full", "reported"),
     [
         (0, True, "From the offices, headquarters' line cannot carry even one such call."),
         (1, True, "From the offices, headquarters' line can carry about 1 such call."),
@@ -141,28 +141,31 @@ def _names(language: str) -> str:
         (0, False, None),
     ],
 )
-def test_what_the_line_bears_is_said_in_the_worst_case_too(
-    calls: int, full: bool, told: str | None
+def test_the_supported_calls_are_stated_in_the_worst_case_too(
+    calls: int, full: bool, reported: str | None
 ) -> None:
-    """Not one is an answer; where a line that was not full bore none, nothing is known of it."""
+    """That none is supported is an answer; where a line that was not full carried none, nothing is
+    known of it."""
     uplink = UplinkLoad(
         down=UplinkDirection(peak_rate=1.95e6, full=False, supported_calls=3),
         up=UplinkDirection(peak_rate=4.5e6, full=full, supported_calls=calls),
     )
     down = "Towards the offices, headquarters' line can carry at least 3 such calls at once."
-    assert list(supported_calls_texts(uplink, words("en"))) == [down, *([told] if told else [])]
-    assert len(list(supported_calls_texts(uplink, words("hi")))) == (2 if told else 1)
+    up = [reported] if reported else []
+    assert list(supported_calls_texts(uplink, words("en"))) == [down, *up]
+    assert len(list(supported_calls_texts(uplink, words("hi")))) == (2 if reported else 1)
     drill = _ended(_drill(), 4e6, 4e6, 4e6)
     text = _screen(replace(drill, uplink=uplink), make_config())
-    if told:
-        bears = told.removeprefix("From the offices, headquarters' line ")
-        assert f"from all offices together: 4.5 Mbps; it {bears}" in text
+    if reported:
+        carries = reported.removeprefix("From the offices, headquarters' line ")
+        assert f"from all offices together: 4.5 Mbps; it {carries}" in text
     else:
         assert "from all offices together: 4.5 Mbps." in text
 
 
 def test_a_drill_grades_no_office_in_the_weekly_report(tmp_path: Path) -> None:
-    """Three drills came to a small picture, alone the office held HD; so it did the week before."""
+    """Three drills came to a small picture, on its own the office held HD; so it did the week
+    before."""
     store = Store(f"sqlite:///{tmp_path / 'drills.db'}", ManualClock(MADE_AT))
     store.migrate()
     for begin in (WEEK.before().start, WEEK.start):

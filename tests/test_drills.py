@@ -1,4 +1,4 @@
-"""The drill: real calls with several offices at once over loopback, and what is kept of it."""
+"""The drill: real calls with several offices at once over loopback, and what is stored of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.hub.drills import DrillManager
 from jharnet_monitor.hub.drills.peak_rate import PeakRate
-from jharnet_monitor.hub.drills.results import _carried_pictures, summed_up
+from jharnet_monitor.hub.drills.results import _carried_pictures, summarise_drill
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.judge.conference.drill import (
@@ -45,7 +45,7 @@ MINUTES = SECONDS / 60
 
 @pytest.fixture(autouse=True)
 def busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine on which other tests run is held to be fast enough: drills are tested here."""
+    """Treat the machine as fast enough, as drills are tested here and other tests run on it."""
     monkeypatch.setattr("jharnet_monitor.probes.conference.result.MAX_STALLED_SHARE", 1.0)
     monkeypatch.setattr("jharnet_monitor.probes.conference.result.MIN_SENT_SHARE", 0.0)
 
@@ -121,7 +121,7 @@ def _drill(*offices: DrillOffice) -> Drill:
 async def test_a_conference_with_all_offices_and_then_a_gallery(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Two offices talk at once, the third is told absent; every call is a measurement."""
+    """Two offices talk at once, the third is reported absent; every call is a measurement."""
     monkeypatch.setattr("jharnet_monitor.probes.conference.gallery.GALLERY_SECONDS", (2.0, 60.0))
     bench = Bench(agents={name: LoopbackAgent(office=name) for name in OFFICES[:2]})
     started = bench.drills.start("180p", MINUTES)
@@ -176,7 +176,7 @@ async def test_a_conference_with_all_offices_and_then_a_gallery(
 async def test_a_planned_drill_is_held_on_working_days_only(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As the configuration says, and its record tells that the schedule began it."""
+    """As the configuration says, and its record says that the schedule started it."""
     plan = {"at": ["16:00"], "profile": "audio", "minutes": 0.1}
     bench = Bench(config=make_config(probes={"drill": plan}))
     with caplog.at_level("INFO"):
@@ -216,7 +216,7 @@ async def test_a_drill_whose_record_fails_ends_and_says_so(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The database breaks when the first call is kept: the other calls end with it, before the
-    line is given back, and whoever follows the drill sees that it is over.
+    line is given back, and those who follow the drill see that it is over.
     """
     monkeypatch.setattr("jharnet_monitor.probes.conference.gallery.GALLERY_SECONDS", (2.0, 60.0))
     bench = Bench(agents={"boram": LoopbackAgent(office="boram")})
@@ -240,7 +240,7 @@ async def test_a_drill_whose_record_fails_ends_and_says_so(
 async def test_a_drill_that_cannot_be_kept_is_over_all_the_same(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Its state on the screen does not hang on the database."""
+    """Its state on the screen does not depend on the database."""
     bench = Bench()
 
     async def broken(drill: Drill) -> None:
@@ -254,8 +254,8 @@ async def test_a_drill_that_cannot_be_kept_is_over_all_the_same(
 
 
 async def test_a_drill_over_the_budget_is_refused_before_it_starts() -> None:
-    """It says what it costs with its gallery, what there is, and how long it may be: so long it is
-    not refused, and a tenth of a minute longer it is.
+    """The refusal states the cost with its gallery, what is left, and how long the drill may be: at
+    that length it is accepted, and a tenth of a minute longer it is refused.
     """
     bench = Bench()
     with pytest.raises(UserError, match=r"362 MB.*300 MB.*at most 12\.3 minutes"):
@@ -275,7 +275,7 @@ async def test_a_drill_over_the_budget_is_refused_before_it_starts() -> None:
 
 
 async def test_an_office_whose_bytes_are_spent_is_not_called() -> None:
-    """Its row says why; what is left of the day's bytes is not passed."""
+    """Its row gives the reason; the rest of the day's bytes is not exceeded."""
     bench = Bench(
         config=make_config(budget="2 MB"), agents={n: LoopbackAgent(office=n) for n in OFFICES}
     )
@@ -287,8 +287,9 @@ async def test_an_office_whose_bytes_are_spent_is_not_called() -> None:
     assert all(one.gallery is None for one in drill.offices), "audio has no pictures"
 
 
-def test_what_a_shared_line_bore() -> None:
-    """A call steps down for its own line's sake or for the shared one's; both are told apart."""
+def test_what_a_shared_line_carried() -> None:
+    """A call steps down because of its own line or because of the shared one; the two are
+    distinguished."""
     wide = [Share(f"o{n}", 0.8e6, 1.0e6, 3.8e6) for n in range(8)]
     narrow = [Share(f"n{n}", 0.3e6, 0.4e6, 0.4e6) for n in range(3)]
     free = [Share(f"f{n}", 1.5e6, None, 3.8e6) for n in range(3)]
@@ -309,7 +310,7 @@ def test_what_a_shared_line_bore() -> None:
 def test_how_many_small_pictures_a_line_carried(
     down: dict[str, float], outcome: str, pictures: int | None
 ) -> None:
-    """All nine where the call held; what came through where it had to step down."""
+    """All nine where the call held; those that came through where it had to step down."""
     call = DrillGallery(outcome=Outcome(outcome), down=DrillDirection(down))
     assert _carried_pictures(call, 9) == pictures
 
@@ -323,7 +324,7 @@ def test_headquarters_line_is_judged_by_the_offices_own_tests() -> None:
     ]
     absent = DrillOffice("o3", outcome=Outcome.NO_DATA, down=down, up=up)
     broken = DrillOffice("o4", joined=True, outcome=Outcome.FAILED, cause="interrupted")
-    drill = summed_up(
+    drill = summarise_drill(
         _drill(*held, absent, broken),
         lambda office: (4e6, 4e6),
         {Direction.DOWN: 2.7e6, Direction.UP: 4.5e6},
@@ -338,14 +339,14 @@ def test_headquarters_line_is_judged_by_the_offices_own_tests() -> None:
 
 
 def test_a_drill_that_nobody_joined_says_nothing_of_the_line() -> None:
-    """Unknown is never 0: in the record, on the screen, and on the page that is signed."""
+    """An unknown value is never 0: in the record, on the screen, and on the page that is signed."""
     config = make_config()
     offices = tuple(office.id for office in config.offices)
     empty = _drill(*(DrillOffice(name) for name in offices))
-    drill = summed_up(empty, lambda office: (4e6, 4e6), PeakRate().peaks())
-    told = drill.to_json()["uplink"]
-    del told["contracted_bits_per_second"], told["wanted_bits_per_second"]
-    assert len(told) == 12 and set(told.values()) == {None}
+    drill = summarise_drill(empty, lambda office: (4e6, 4e6), PeakRate().peaks())
+    reported = drill.to_json()["uplink"]
+    del reported["contracted_bits_per_second"], reported["wanted_bits_per_second"]
+    assert len(reported) == 12 and set(reported.values()) == {None}
     text = _shown(drill, config)
     assert "to all offices together: not known" in text and "0.0 Mbit/s" not in text
     paper = drill_content(drill, config, SystemClock().now(), words("en"))

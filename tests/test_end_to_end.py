@@ -121,7 +121,7 @@ def test_figures_agree_with_the_emulator(district: Demo) -> None:
 
 
 def test_without_an_agent_there_is_no_figure_and_no_zero(district: Demo) -> None:
-    """What needs an agent is `no_data` with its cause; latency is measured all the same."""
+    """A probe that needs an agent gives `no_data` with its cause; latency is measured anyway."""
     for probe in ("bandwidth", "conference"):
         measured = _of(district, "chakulia", probe)
         assert (measured["outcome"], measured["cause"]) == ("no_data", "no_agent")
@@ -139,6 +139,14 @@ def test_a_conference_is_graded_on_what_arrived(district: Demo) -> None:
         assert 4 < values[f"{way}_audio_mos"] <= 4.5
     spent = _of(district, "potka", "conference")["conditions"]["bytes_spent"]
     assert 1e6 < spent < 8e6  # it is on the office's byte budget
+
+
+def test_a_call_leaves_no_numpy_in_the_hub(district: Demo) -> None:
+    """What needs numpy, 15 MB, runs in a process of its own (`rtc.stats.line_process`)."""
+    assert "line" in _of(district, "potka", "conference")["conditions"]
+    libraries = Path(f"/proc/{district.programs._running['hub'].pid}/maps").read_text("utf-8")
+    assert "libavcodec" in libraries  # calls have been here
+    assert "numpy" not in libraries
 
 
 def test_the_internet_path_is_measured_by_the_agent(district: Demo) -> None:
@@ -220,14 +228,14 @@ def _state(one: Demo, office: str) -> str:
 
 
 def _findings(one: Demo, office: str, since: datetime) -> list[str]:
-    """What outages turned out to be, from the hub's own database."""
+    """The causes that outages turned out to have, from the hub's own database."""
     store = Store(f"sqlite:///{one.installation.directory}/monitor.db", SystemClock())
     found = store.event_log.transitions(office, since)
     store.close()
     return [t.state.value for t in found if t.supersedes is not None]
 
 
-def test_a_cut_line_is_seen_at_once_and_told_from_power_afterwards(district: Demo) -> None:
+def test_a_cut_line_is_seen_at_once_and_distinguished_from_power_afterwards(district: Demo) -> None:
     """Twenty seconds without a line: unreachable, then up; within a minute `link_down`.
 
     The agent recorded meanwhile that its own gateway answered, and hands that in.
@@ -249,7 +257,7 @@ def test_a_cut_line_is_seen_at_once_and_told_from_power_afterwards(district: Dem
     assert {"agent_hub", "agent_gateway"} <= paths
 
 
-def test_a_power_cut_is_told_from_a_line_fault(district: Demo) -> None:
+def test_a_power_cut_is_distinguished_from_a_line_fault(district: Demo) -> None:
     """The PC comes back with a new boot, without a goodbye: `power_down`."""
     lab, began = district.place.lab, datetime.now(UTC)
     assert lab is not None
@@ -274,7 +282,7 @@ def test_a_lan_fault_is_neither(district: Demo) -> None:
 
 
 def test_a_killed_hub_goes_on_where_it_was(district: Demo) -> None:
-    """kill -9: after a restart the agents come back, counters go on, the chain is whole."""
+    """kill -9: after a restart the agents come back, counters continue, the chain is whole."""
 
     def counted() -> float:
         lines = _get(district, "/metrics").splitlines()

@@ -74,7 +74,8 @@ async def serving(path: Path) -> AsyncIterator[tuple[MadeUpHub, str]]:
 
 
 def made(path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Enrolment:
-    """What `enrol potka` writes for the office, whose code lasts from the made-up hub's now on."""
+    """What `enrol potka` writes for the office; the code is valid from the made-up hub's present
+    time."""
 
     class AtHub(SystemClock):
         def now(self):  # type: ignore[no-untyped-def]
@@ -89,7 +90,7 @@ async def test_a_code_is_swapped_for_a_token(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The agent ends with a file that it can run with, and the hub with its token's hash; who
-    enrolled whom is an event; the code is dead."""
+    enrolled whom is an event; the code is no longer valid."""
     place = tmp_path / "office"
     async with serving(config) as (hub, url):
         carried = made(config, url, monkeypatch)

@@ -39,22 +39,23 @@ DEVANAGARI = re.compile(r"[\u0900-\u097f]")
 @pytest.mark.server("promtool")
 def test_prometheus_takes_configuration_and_rules() -> None:
     """promtool finds nothing wrong, and all rules are found from the configuration."""
-    said = run(
+    message = run(
         program("promtool"), "check", "config", "--lint-fatal", PROMETHEUS / "prometheus.yml"
     )
-    assert f"{len(list(RULES.glob('*.yml')))} rule files found" in said
+    assert f"{len(list(RULES.glob('*.yml')))} rule files found" in message
 
 
 @pytest.mark.server("promtool")
 @pytest.mark.parametrize("file", RULE_TESTS, ids=lambda file: file.stem)
 def test_rules_do_what_they_say(file: Path) -> None:
-    """Every alert fires, holds, resolves, and is silent where it should be (`promtool test`)."""
+    """Every alert fires, stays firing, resolves, and is silent where it should be (`promtool
+    test`)."""
     assert "SUCCESS" in run(program("promtool"), "test", "rules", file)
 
 
-def _states_asked_for() -> dict[str, set[str]]:
+def _requested_states() -> dict[str, set[str]]:
     """Per alert, which of `firing`, `pending` and (the whole list was asked for) `nothing`."""
-    asked: dict[str, set[str]] = {}
+    requested: dict[str, set[str]] = {}
     for file in RULE_TESTS:
         for test in read_yaml(file)["tests"]:
             seen: set[str] = set()
@@ -65,25 +66,26 @@ def _states_asked_for() -> dict[str, set[str]]:
                 for sample in check.get("exp_samples") or ():
                     labels = dict(re.findall(r'(\w+)="([^"]*)"', sample["labels"]))
                     name = labels.get("alertname", "CertificateExpires")
-                    asked.setdefault(name, set()).add(labels.get("alertstate", "firing"))
+                    requested.setdefault(name, set()).add(labels.get("alertstate", "firing"))
                     here.add(name)
                 for gone in seen - here:
-                    asked[gone].add("gone")
+                    requested[gone].add("gone")
                 seen |= here
-    return asked
+    return requested
 
 
 def test_every_alert_is_tested() -> None:
-    """Each alert is asked for firing and gone, and pending where it waits before it fires."""
-    asked = _states_asked_for()
-    assert set(asked) == {rule["alert"] for rule in alert_rules()}
+    """Each alert is tested while it fires and after it resolved, and while pending if it waits
+    before it fires."""
+    requested = _requested_states()
+    assert set(requested) == {rule["alert"] for rule in alert_rules()}
     for rule in alert_rules():
         wanted = {"firing", "gone"}
         if "for" in rule and rule["alert"] != "CertificateExpires":
             wanted.add("pending")
         if rule["alert"] == "DeadMansSwitch":
             wanted = {"firing"}
-        assert asked[rule["alert"]] >= wanted, rule["alert"]
+        assert requested[rule["alert"]] >= wanted, rule["alert"]
 
 
 def test_every_alert_speaks_both_languages_and_leads_to_its_runbook() -> None:
@@ -159,7 +161,7 @@ def _rendered(directory: Path, kind: str, notes: dict[str, str]) -> str:
 
 @pytest.mark.server("amtool")
 def test_a_mail_says_since_when_what_to_do_and_where_to_look(tmp_path: Path) -> None:
-    """The true beginning, the action, and three addresses; what is not known is left out."""
+    """The true start, the action, and three addresses; unknown parts are left out."""
     runbook = "https://hub.d:9797/help/runbook#uplinkdown"
     dashboard = "http://grafana.d:3000/d/jharnet-district?var-district=d"
     page = "https://hub.d:9797/"
@@ -209,7 +211,7 @@ def test_every_alert_has_a_route_that_is_held() -> None:
 
 def test_nothing_is_inhibited_or_muted() -> None:
     """Alertmanager swallows the end of an alert that it inhibits or mutes, and with it the next
-    beginning; what keeps an alert silent stands in its rule."""
+    start; therefore the condition that keeps an alert silent is part of its rule."""
     text = ALERTMANAGER.read_text("utf-8")
     config = read_yaml(ALERTMANAGER)
     assert "inhibit_rules" not in config

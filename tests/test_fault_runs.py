@@ -82,7 +82,7 @@ def test_clocks_that_are_wrong() -> None:
 
 
 def test_a_soak_of_some_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its faults; all that was handed in is stored."""
+    """With its faults; everything that was handed in is stored."""
     monkeypatch.setattr(soak, "AN_HOUR", 1)
     one = soak.Soak(tmp_path, 1)
     asyncio.run(one.run(1, hours=7))

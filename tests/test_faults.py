@@ -1,4 +1,5 @@
-"""The fault ledger: what its entries say together, beside what was measured, and who may book."""
+"""The fault ledger: what its entries say together, compared with what was measured, and who may
+book."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.faults import (
     Stop,
     StopReason,
-    judged_faults,
+    judge_faults,
     ledger,
     measured_outage,
     unbooked,
@@ -34,21 +35,21 @@ OFFICE = "potka"
 
 
 def hour(number: float) -> datetime:
-    """A time after the start of it all."""
+    """A time after the start of the test's history."""
     return START + timedelta(hours=number)
 
 
-def entry(name: str = "potka-1", **said: object) -> tuple[str, dict[str, object]]:
+def entry(name: str = "potka-1", **stated: object) -> tuple[str, dict[str, object]]:
     """An entry of the ledger; times as numbers of hours."""
-    told = {
+    reported = {
         key: format_utc(hour(value)) if isinstance(value, int | float) else value
-        for key, value in said.items()
+        for key, value in stated.items()
     }
-    return OFFICE, {"fault": name, "set": told}
+    return OFFICE, {"fault": name, "set": reported}
 
 
 def test_a_fault_is_what_its_entries_say_together() -> None:
-    """The last word on each field counts; a withdrawn one counts nowhere."""
+    """The last entry of each field counts; a withdrawn fault does not count."""
     entries = [
         entry(reported_at=1, docket="A"), entry("potka-2", reported_at=0.5),
         entry(restored_at=9), entry(restored_at=7, docket="B"), entry("potka-2", withdrawn=True),
@@ -77,11 +78,11 @@ def test_the_clock_stands_for_each_stopped_minute_once() -> None:
             end = None if dice.random() < 0.2 else begin + dice.randrange(1, 10)
             stops.append((begin, end))
         restored = dice.choice((None, dice.randrange(1, 24)))
-        told = [
+        reported = [
             Stop(hour(b), None if e is None else hour(e), StopReason.POWER).to_json()
             for b, e in stops
         ]
-        [fault] = ledger([entry(reported_at=0, restored_at=restored, stops=told)])
+        [fault] = ledger([entry(reported_at=0, restored_at=restored, stops=reported)])
         last = 24 if restored is None else restored
         counted = sum(
             not any(b <= n < (last if e is None else e) for b, e in stops) for n in range(last)
@@ -90,8 +91,8 @@ def test_the_clock_stands_for_each_stopped_minute_once() -> None:
 
 
 def test_the_measured_outage_proposes_the_end() -> None:
-    """The outage is the one that was on, or that had just been; an outage beyond the agreed time
-    that nobody booked is proposed, and one that was booked is not.
+    """The outage is the one in progress, or one that had just ended; an outage beyond the agreed
+    time that nobody booked is proposed, and one that was booked is not.
     """
     down = OfficeState.LINK_DOWN
     states = [
@@ -108,7 +109,7 @@ def test_the_measured_outage_proposes_the_end() -> None:
     assert measured_outage(named, states) == states[0]
     missing = unbooked(config, [during], {OFFICE: states})
     assert [one.outage for one in missing] == [states[4]]
-    [found, _] = judged_faults(config, [during, after], {OFFICE: states}, hour(104))
+    [found, _] = judge_faults(config, [during, after], {OFFICE: states}, hour(104))
     assert (found.over_at, found.within, found.repeats) == (hour(6), False, 1)
 
 
@@ -124,7 +125,7 @@ async def client(tmp_path: Path) -> AsyncIterator[tuple[Client, MadeUpHub]]:
 
 
 async def test_a_fault_is_booked_and_closed_over_http(client: tuple[Client, MadeUpHub]) -> None:
-    """Proposed at first; booked with a token alone; closed with the measured end, which is refused
+    """Proposed at first; booked only with a token; closed with the measured end, which is refused
     while nothing is measured; and each entry stays.
     """
     web, hub = client
@@ -153,7 +154,7 @@ async def test_a_fault_is_booked_and_closed_over_http(client: tuple[Client, Made
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("stated", "message"),
     [
         ({"docket": "x" * 201}, "`docket` must be one line of at most 200"),
         ({"note": "a\nb"}, "`note` must be one line"),
@@ -166,11 +167,11 @@ async def test_a_fault_is_booked_and_closed_over_http(client: tuple[Client, Made
     ],
 )
 async def test_a_wrong_entry_is_one_clear_line(
-    client: tuple[Client, MadeUpHub], said: dict[str, object], message: str
+    client: tuple[Client, MadeUpHub], stated: dict[str, object], message: str
 ) -> None:
-    """It names the key and what is right, and nothing is stored."""
+    """The message names the key and what is valid, and nothing is stored."""
     web, hub = client
-    request = {"method": "POST", "headers": BEARER, "json": {"office": OFFICE, **said}}
+    request = {"method": "POST", "headers": BEARER, "json": {"office": OFFICE, **stated}}
     assert message in await error(web, "/api/v1/faults", 400, **request)
     assert hub.store.event_log.events_of_kind("fault") == []
 
@@ -185,20 +186,20 @@ def test_the_report_shows_open_faults_times_and_repeats(tmp_path: Path) -> None:
         update={"thresholds": made.config.thresholds.model_copy(update={"restore_within": 3600.0})}
     )
     line = made.config.offices[made_up_week.TROUBLES.index("line")].id
-    for name, said in (
+    for name, stated in (
         (f"{line}-1", {"reported_at": format_utc(at), "docket": "JH/9"}),
         (f"{line}-1", {"restored_at": format_utc(at + timedelta(hours=2))}),
         (f"{line}-2", {"reported_at": format_utc(at + timedelta(days=3))}),
     ):
-        made.store.event_log.add_event(line, "fault", at, {"fault": name, "set": said})
+        made.store.event_log.add_event(line, "fault", at, {"fault": name, "set": stated})
     summary = summarise(made.store, config, WEEK, MADE_AT)
     first, second = summary.faults
     assert (first.seconds, first.within, second.is_open, second.repeats) == (7200, False, True, 2)
     assert first.outage is not None and first.outage.state is OfficeState.LINK_DOWN
     assert len(summary.unbooked) == 5  # of the seven outages of two hours two were booked
     for language in LANGUAGES:
-        said_ = words(language)
-        document = content(summary, said_)
-        assert said_("faults.open", n=1) in document["front"]["sentences"][-1]
+        text_ = words(language)
+        document = content(summary, text_)
+        assert text_("faults.open", n=1) in document["front"]["sentences"][-1]
         assert [row["docket"] for row in document["faults"]["rows"]] == ["JH/9", "—"]
     made.store.close()

@@ -1,4 +1,4 @@
-"""Whoever owns database and dossier changes them; the verifiers find it. A sample of each kind."""
+"""The owner of database and dossier changes them; the verifiers find it. A sample of each kind."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _only_by_the_root(at: Forging, root: str) -> None:
 def test_a_forged_dossier_is_found(
     true: Forger, tmp_path: Path, kind: forgery_dossier.Kind
 ) -> None:
-    """Without a root, unless chain, claims and papers were all made anew."""
+    """Without a root, unless chain, claims and papers were all made again."""
     root = true.links()[-1].root
     file = tmp_path / "forged.zip"
     assert caught(kind, Level.KEPT, true, random.Random(3), file, root) == (True, True)

@@ -84,7 +84,7 @@ def test_figures(written: Figure, cases: dict[float | None, str]) -> None:
 
 @given(st.floats(0, 1))
 def test_no_share_reads_as_none_or_all_unless_it_is(ratio: float) -> None:
-    """What the last digits of a computation come to apart."""
+    """Except for differences in the last digits of a computation."""
     for written in (formats.share, formats.share_floor, formats.share_ceil, formats.share_whole):
         text = written(ratio)
         assert (text == "0 %") is (ratio < 5e-11) or text not in ("0 %", "100 %")
@@ -93,7 +93,7 @@ def test_no_share_reads_as_none_or_all_unless_it_is(ratio: float) -> None:
 
 @given(st.floats(1e-3, 1e12), st.floats(1e-3, 1e12))
 def test_no_figure_reads_as_nothing(value: float, other: float) -> None:
-    """However small it is, also beside a large one."""
+    """However small it is, also next to a large one."""
     for written in (formats.rate, formats.milliseconds):
         for text in (written(value), written(value, [value, other])):
             assert any(digit in text for digit in "123456789"), text
@@ -110,14 +110,14 @@ def test_changes_keep_their_sign() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_quantity_is_written(language: str) -> None:
     """By the units of the table, and none of their names is left; None is a dash."""
-    said = words(language)
+    phrase = words(language)
     for unit in {entry.unit for entry in QUANTITIES}:
-        assert formats.value(None, unit, said) == UNKNOWN
+        assert formats.value(None, unit, phrase) == UNKNOWN
         for value in (0.0, 1.0, 4.0):
-            assert "_" not in formats.value(value, unit, said)
-    assert formats.value(12.34, "seconds", said) == "12.3 s"
-    assert formats.value(123_456, "packets", said) == "1,23,456"
-    assert formats.value(29.97, "frames_per_second", said) == "30 fps"
+            assert "_" not in formats.value(value, unit, phrase)
+    assert formats.value(12.34, "seconds", phrase) == "12.3 s"
+    assert formats.value(123_456, "packets", phrase) == "1,23,456"
+    assert formats.value(29.97, "frames_per_second", phrase) == "30 fps"
 
 
 DURATIONS = {
@@ -140,9 +140,9 @@ def test_durations(seconds: float, texts: tuple[str, str]) -> None:
 def test_lists() -> None:
     """Of none to four, and of more than a sentence holds."""
     for language, last in (("en", " and "), ("hi", " एवं ")):
-        said = words(language)
+        phrase = words(language)
         every = ["A", "B", "C", "D"]
-        assert [formats.list_of(every[:count], said) for count in range(5)] == [
+        assert [formats.list_of(every[:count], phrase) for count in range(5)] == [
             "", "A", f"A{last}B", f"A, B{last}C", f"A, B, C{last}D"
         ]  # fmt: skip
     names = [str(number) for number in range(1013)]

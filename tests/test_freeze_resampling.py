@@ -129,7 +129,7 @@ def test_samples_are_reproducible() -> None:
 
 @pytest.mark.parametrize(("seconds", "count"), [(10, SAMPLES), (30, SAMPLES), (300, 3)])
 def test_a_long_call_needs_fewer_samples(seconds: float, count: int) -> None:
-    """So that a drill of five minutes takes no longer to judge than a call of 30 s."""
+    """A drill of five minutes takes no longer to judge than a call of 30 s."""
     assert len(sample_seeds(seconds)) == count
 
 

@@ -1,4 +1,4 @@
-"""A sample of `tests/faults/fuzz.py`, and what it has found."""
+"""A sample of `tests/faults/fuzz.py`, and the faults that it has found."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.web_support import BEARER, Client
     [("frames", 300), ("sdp", 100), ("rtp", 500), ("rtcp", 300), ("configuration", 10)],
 )
 async def test_a_sample_of_strangers_inputs(name: str, count: int) -> None:
-    """Nothing crashes, hangs, or lets anybody in."""
+    """No input crashes or hangs the hub, or gives access."""
     tally = Tally()
     await PARTS[name].run(random.Random(f"sample {name}"), count, tally)
     assert tally.inputs == count
@@ -45,8 +45,8 @@ def test_a_cut_header_extension_is_none() -> None:
 
 
 async def test_a_panic_over_a_routers_answer_is_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SNMP library panics over some answers; in Python that is no `Exception`, and it
-    went through everything that holds the hub's parts together."""
+    """The SNMP library panics over some answers; in Python that is no `Exception`, and it passed
+    every handler that keeps the hub's parts running."""
 
     class PanicException(BaseException):
         """As pyo3 makes it."""
@@ -66,7 +66,8 @@ async def test_a_panic_over_a_routers_answer_is_no_data(monkeypatch: pytest.Monk
 async def test_what_is_no_http_is_not_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Anybody could fill the log with tracebacks, and a token in a broken header stood in it."""
+    """Anybody could fill the log with tracebacks, and the log contained a token from a broken
+    header."""
     async with hub_at_work(tmp_path) as running:
         host, _, port = running.hub.config.hub.listen.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -96,4 +97,4 @@ async def test_a_page_starts_no_probe_that_needs_options(client: Client, hub: Ma
     hub.probe_names = (*hub.probe_names, "service")  # type: ignore[assignment]
     answer = await client.post("/office/potka/probes/service", headers=BEARER)
     assert answer.status == 400
-    assert (hub.asked, hub.acts) == ([], [])
+    assert (hub.requested, hub.acts) == ([], [])

@@ -113,7 +113,7 @@ async def test_one_recipient_keeps_the_mail_from_no_other(
 
 @pytest.mark.parametrize("address", ["señor@example.in", "पोटका@example.in", "a b@example.in"])
 def test_a_mail_address_is_ascii(address: str) -> None:
-    """One that is not ended the daemon, at each start again."""
+    """An invalid one ended the daemon at each start."""
     adapter = TypeAdapter(MailAddress)
     with pytest.raises(ValidationError, match="must be a mail address"):
         adapter.validate_python(address)
@@ -136,7 +136,7 @@ def test_the_unit_lets_the_clock_be_read_and_not_set() -> None:
 
 
 def test_the_unit_bounds_the_memory() -> None:
-    """Whoever filled the hub's memory filled the machine's."""
+    """Without a bound, filling the hub's memory fills the machine's."""
     assert _unit()["MemoryMax"] == "2G"
 
 
@@ -169,8 +169,10 @@ def test_a_flood_of_datagrams_gives_way(monkeypatch: pytest.MonkeyPatch) -> None
     assert list(one.receive()) == []
 
 
-def test_an_unprotected_address_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """`ws://` was taken without a word."""
+def test_an_unprotected_address_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`ws://` was accepted without a warning."""
     token = tmp_path / "token"
     token.write_text("t\n")
     token.chmod(0o600)

@@ -26,7 +26,7 @@ from tests.support import make_config
 
 
 class Hub:
-    """What of a hub writes into its database, and its health."""
+    """The part of a hub that writes into its database, and its health."""
 
     def __init__(self, directory: Path) -> None:
         self.clock = ManualClock(datetime(2026, 11, 25, tzinfo=UTC))
@@ -66,7 +66,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 
 def full(*_: Any) -> None:
-    """What the store does on a full disk."""
+    """The behaviour of the store on a full disk."""
     raise StoreError("hub.database: sqlite:///secret/monitor.db: database or disk is full")
 
 
@@ -84,7 +84,8 @@ async def test_ready_from_the_first_tick_on(hub: Hub) -> None:
 async def test_a_database_that_takes_no_rows_is_not_ready(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, writer: str
 ) -> None:
-    """On a full disk, whoever notices it first; ready again with the first row that is taken."""
+    """On a full disk, whichever part notices it first; ready again with the first row that is
+    written."""
     with hub.running():
         await hub.clock.advance(1)
         with monkeypatch.context() as broken:
@@ -93,7 +94,7 @@ async def test_a_database_that_takes_no_rows_is_not_ready(
             await (hub.record() if writer == "recorder" else hub.journal.heartbeat())
         ready, why = hub.health.ready()
         assert not ready
-        assert "takes no rows" in why and "secret" not in why, "anyone may ask"
+        assert "accepts no rows" in why and "secret" not in why, "anyone may ask"
         assert hub.live.hub.database_errors == 1
         await hub.record()
         assert hub.live.hub.writes_waiting == 2, "nothing is forgotten"
@@ -106,7 +107,7 @@ async def test_a_database_that_takes_no_rows_is_not_ready(
 async def test_a_database_that_does_not_answer_is_not_ready(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A write that never ends raises no error, and is one all the same."""
+    """A write that never ends raises no error, but counts as one."""
     answered = threading.Event()
     monkeypatch.setattr(hub.store, "add", lambda measurements: answered.wait(10) and measurements)
     with hub.running():

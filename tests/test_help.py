@@ -47,7 +47,7 @@ def text(name: str) -> str:
 
 
 def sections(name: str) -> dict[str, str]:
-    """What stands under each heading of a page, up to the next one."""
+    """The text under each heading of a page, up to the next one."""
     parts = re.split(r"^#{2,3} (.+)$", text(name), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
@@ -73,7 +73,7 @@ def test_every_page_is_listed() -> None:
 
 @pytest.mark.parametrize("name", GENERATED)
 def test_generated_pages_are_up_to_date(name: str) -> None:
-    """They say what the code says now."""
+    """They agree with the code."""
     assert text(name) == GENERATED[name](), "run `python -m jharnet_monitor.help.generate`"
 
 
@@ -92,7 +92,7 @@ def _links(markdown_text: str) -> list[str]:
 
 @pytest.mark.parametrize(("file", "written"), TEXTS, ids=[name for name, _ in TEXTS])
 def test_links_lead_to_a_page_and_an_anchor(file: str, written: str) -> None:
-    """On the hub and on a code host alike: files beside the page, headings that are there."""
+    """On the hub and on a code host alike: files in the page's folder, headings that exist."""
     anchors = {name: set(re.findall(r' id="([^"]+)"', render(other)[0])) for name, other in TEXTS}
     for target in _links(written):
         name, _, anchor = target.partition("#")
@@ -158,11 +158,11 @@ async def test_the_operator_reads_hindi(client: Client) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_operator_finds_what_the_join_page_says(language: str) -> None:
     """Every state that stays on the screen is explained, by the words that are on it."""
-    said = words(language)
+    phrase = words(language)
     written = page("operator", language).text
-    for state, phrase in said.group("join.state").items():
-        assert state == "connecting" or f"| {phrase} |" in written, phrase
-    assert f"**{said('join.button')}**" in written
+    for state, text in phrase.group("join.state").items():
+        assert state == "connecting" or f"| {text} |" in written, text
+    assert f"**{phrase('join.button')}**" in written
 
 
 # --- commands
@@ -194,7 +194,7 @@ def _shown() -> Iterator[tuple[str, str]]:
 
 
 def test_commands_in_the_help_are_taken() -> None:
-    """Whoever copies a command gets no usage error."""
+    """A command that is copied gives no usage error."""
     shown = list(_shown())
     assert len(shown) > 40
     for file, line in shown:
@@ -207,7 +207,7 @@ def test_commands_in_the_help_are_taken() -> None:
 
 
 def test_commands_named_in_a_sentence_exist() -> None:
-    """`jharnet-monitor …` in the text begins with a command that there is."""
+    """`jharnet-monitor …` in the text begins with a command that exists."""
     names = {name for name, _ in commands()}
     for file, written in TEXTS:
         for line in re.findall(r"`jharnet-monitor ([a-z][^`]*)`", written):
@@ -222,7 +222,7 @@ def test_commands_named_in_a_sentence_exist() -> None:
 
 
 def _keys(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, str, bool]]:
-    """Every key with its section, and whether words stand under it or its section."""
+    """Every key with its section, and whether it or its section has a text."""
     for name, info in model.model_fields.items():
         key = info.alias or name
         sections = list(_sections(info.annotation))
@@ -298,7 +298,7 @@ def test_every_metric_and_quantity_is_described() -> None:
 
 
 def test_every_outcome_state_limit_and_cause_is_described() -> None:
-    """Each in its table, and nothing that there is not."""
+    """Each is in its table, and nothing else is."""
 
     def named(*titles: str) -> list[str]:
         tables = "".join(sections("causes")[title] for title in titles)
@@ -323,7 +323,7 @@ def test_every_alert_has_its_section() -> None:
 
 @pytest.mark.server("promtool")
 def test_the_alert_to_be_copied_is_right(tmp_path: Path) -> None:
-    """The example of a rule is one that Prometheus takes, over metrics that there are."""
+    """The example of a rule is one that Prometheus accepts, over metrics that exist."""
     how = re.search(r"```yaml\n(.*?)```", sections("architecture")["Add an alert"], re.S)
     assert how
     rules = yaml.safe_load(how[1])
@@ -360,7 +360,7 @@ def test_every_room_is_described() -> None:
 
 
 def test_every_benchmark_is_listed() -> None:
-    """What can be run stands there with its mark, and what stands there can be run."""
+    """Everything that can be run is listed with its mark, and everything listed can be run."""
     listed = set(re.findall(r"`tests/((?:bench|faults)/\w+)\.py`", text("accuracy")))
     runnable = {
         f"{file.parent.name}/{file.stem}"

@@ -1,4 +1,4 @@
-"""What our own computers do to a measurement is never held against a line."""
+"""The effects of our own computers on a measurement are never attributed to a line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from jharnet_monitor.agent import daemon
 from jharnet_monitor.hub import agent_connection
-from jharnet_monitor.hub.drills.results import summed_up
+from jharnet_monitor.hub.drills.results import summarise_drill
 from jharnet_monitor.judge.conference.drill import (
     Drill,
     DrillDirection,
@@ -40,7 +40,7 @@ from tests.test_states import Bench
 
 
 def judged(**ours: Any) -> Any:
-    """The reading of a call whose hub sent so, or why there is none."""
+    """The reading of a call whose hub sent in this way, or why there is none."""
     sent = send_stats(**ours)
     theirs = send_stats()
     sides = CallSides(sent, theirs, received(sent), received(theirs))
@@ -54,7 +54,7 @@ SLOW = {"stepped_down": True, "capacity": 500_000.0, "stepped_after": 3.0}
 
 
 def test_a_busy_host_blames_no_line() -> None:
-    """Three busy loops of 8 s beside the hub once blamed eight lines for their speed,
+    """Three busy loops of 8 s on the hub's machine once blamed eight lines for their speed,
     on a page to be signed. Without the disturbance the same call is the line's."""
     assert judged(**SLOW).values["grade"] < 4
     spoiled = judged(**SLOW, disturbed_seconds=8)
@@ -65,7 +65,7 @@ def test_a_busy_host_blames_no_line() -> None:
     assert spoiled.conditions["limited_by"] == "host"
 
 
-def test_an_old_agent_that_does_not_tell_is_judged_as_before() -> None:
+def test_an_old_agent_without_load_figures_is_judged_as_before() -> None:
     """The fields are new: an agent of an older version does not send them."""
     assert judged(**{**SLOW, "stepped_after": None}).values["grade"] < 4
 
@@ -80,8 +80,8 @@ async def test_waiting_for_the_cpu_is_seen(
     """CPU taken by other programs, or by other virtual machines, delays packets without a stall of
     the event loop."""
     began = time.monotonic()
-    monkeypatch.setattr(host_load, "_waited", lambda: waited * (time.monotonic() - began))
-    monkeypatch.setattr(host_load, "_stolen", lambda: stolen * (time.monotonic() - began))
+    monkeypatch.setattr(host_load, "_wait_seconds", lambda: waited * (time.monotonic() - began))
+    monkeypatch.setattr(host_load, "_steal_seconds", lambda: stolen * (time.monotonic() - began))
     monitor = HostLoadMonitor()
     task = asyncio.create_task(monitor.run())
     await asyncio.sleep(1.3)
@@ -91,8 +91,8 @@ async def test_waiting_for_the_cpu_is_seen(
 
 @pytest.mark.parametrize("seconds", [0.4, 1.0, 3.0])
 async def test_a_blocked_loop_is_seen(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """By its stall within the second, however long the call is."""
-    monkeypatch.setattr(host_load, "_waited", lambda: 0.0)
+    """A stall is recognised within its second, however long the call is."""
+    monkeypatch.setattr(host_load, "_wait_seconds", lambda: 0.0)
     monitor = HostLoadMonitor()
     task = asyncio.create_task(monitor.run())
     await asyncio.sleep(0.1)
@@ -102,10 +102,10 @@ async def test_a_blocked_loop_is_seen(monkeypatch: pytest.MonkeyPatch, seconds: 
     assert monitor.load().disturbed >= max(1, int(seconds))
 
 
-async def test_an_agent_that_stands_still_is_told_from_a_cut_line(
+async def test_a_stalled_agent_is_distinguished_from_a_cut_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its kernel acknowledges what the program does not read; no call is held against its line."""
+    """Its kernel acknowledges what the program does not read; no call is attributed to its line."""
     monkeypatch.setattr(agent_connection, "QUIET_SECONDS", 0.3)
     headers = {"Authorization": "Bearer potka-token"}
     hello = {"type": "hello", "protocol": 1, "boot_id": "b", "uptime_seconds": 1, "spooled": 0}
@@ -116,18 +116,18 @@ async def test_an_agent_that_stands_still_is_told_from_a_cut_line(
     ):
         await socket.send_json(hello)
         session = await endpoint.session("potka")
-        assert not await session.stands_still(), "it was heard just now"
+        assert not await session.is_stalled(), "it was heard just now"
         await asyncio.sleep(0.4)
-        assert await session.stands_still()
+        assert await session.is_stalled()
         monkeypatch.setattr(agent_connection, "_unacknowledged", lambda _: 6)
         monkeypatch.setattr(agent_connection, "ACKNOWLEDGE_SECONDS", 0.1)
-        assert not await session.stands_still(), "nothing is acknowledged: the line is cut"
+        assert not await session.is_stalled(), "nothing is acknowledged: the line is cut"
 
 
 class StoppedAgent(LoopbackAgent):
     """An agent whose media stop in the middle of a call, as its computer stands still."""
 
-    async def stands_still(self) -> bool:
+    async def is_stalled(self) -> bool:
         """As the hub's session knows."""
         return True
 
@@ -157,7 +157,7 @@ async def test_a_call_that_the_agents_computer_interrupts_is_not_the_lines(
 
 
 async def test_a_call_is_not_interrupted_by_its_own_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ends stood still for longer than media may be away, and went on."""
+    """Both ends stood still for longer than media may be absent, and continued."""
     monkeypatch.setattr(rtc_call, "MEDIA_TIMEOUT_SECONDS", 0.6)
     calling = asyncio.create_task(call(LoopbackAgent(), profile="audio", seconds=1))
     await asyncio.sleep(0.7)
@@ -186,7 +186,7 @@ def test_a_hub_that_was_stopped_takes_no_agent_for_silent() -> None:
     """An agent that alone proves its line was `unreachable` after a pause of 8 s."""
     bench = Bench()
     bench.seen.seen_before = True
-    bench.seen.heard_at = bench.clock.monotonic()
+    bench.seen.last_frame_at = bench.clock.monotonic()
     bench.router(False)
     bench.seen.pc = False
     bench.states.look()
@@ -227,7 +227,7 @@ def _drill_of(
         "d", DrillState.DONE, Profile.P720, parse_utc("2026-11-25T06:00:00Z"), tuple(calls),
         minutes=5.0, uplink=UplinkLoad(contracted=34e6),
     )  # fmt: skip
-    ended = summed_up(drill, lambda _: (alone, alone), dict.fromkeys(Direction, peak))
+    ended = summarise_drill(drill, lambda _: (alone, alone), dict.fromkeys(Direction, peak))
     return [
         (None if one.outcome is None else one.outcome.value, one.limited_by)
         for one in ended.offices
@@ -235,15 +235,15 @@ def _drill_of(
 
 
 def test_calls_that_fall_together_blame_no_office() -> None:
-    """Eight offices stepped down in the same second, and each was told that its line is
-    too slow. The three that went on are judged as they are."""
+    """Eight offices stepped down in the same second, and each was reported to have too slow a line.
+    The three that continued are judged as they are."""
     at = [22.0, 22.3, 21.9, 22.8, 22.1, 22.5, 23.0, 22.2]
     for alone in (None, 10e6):
-        told = _drill_of([*at, None, None, None], peak=12e6, alone=alone)
-        assert told == [("no_data", "host")] * 8 + [("ok", "none")] * 3
+        outcomes = _drill_of([*at, None, None, None], peak=12e6, alone=alone)
+        assert outcomes == [("no_data", "host")] * 8 + [("ok", "none")] * 3
 
 
-def test_calls_that_fall_apart_are_judged() -> None:
+def test_calls_that_step_down_separately_are_judged() -> None:
     """Slow lines show at the beginning, all at the same time, and later each at its own."""
     begin = [("ok", "rate")] * 8 + [("ok", "none")] * 3
     assert _drill_of([*[2.0 + n / 10 for n in range(8)], None, None, None], 12e6) == begin
@@ -252,7 +252,7 @@ def test_calls_that_fall_apart_are_judged() -> None:
 
 def test_seeded_drills_blame_nobody_falsely() -> None:
     """300 drills at random: whatever part of the offices one pause of headquarters' computer holds
-    back, none of them is blamed; and whose line is slow by itself stays so."""
+    back, none of them is blamed; and an office whose own line is slow is still reported as such."""
     blamed = missed = 0
     for seed in range(300):
         chance = random.Random(seed)
@@ -265,8 +265,8 @@ def test_seeded_drills_blame_nobody_falsely() -> None:
         ]
         moments += [chance.uniform(0.5, 4) for _ in range(slow)]
         moments += [None] * (offices - held - slow)
-        told = _drill_of(moments, peak=offices * 1e6)
-        blamed += sum(limit == "rate" for _, limit in told[:held])
-        missed += sum(limit != "rate" for _, limit in told[held : held + slow])
+        outcomes = _drill_of(moments, peak=offices * 1e6)
+        blamed += sum(limit == "rate" for _, limit in outcomes[:held])
+        missed += sum(limit != "rate" for _, limit in outcomes[held : held + slow])
     print(f"seeds 0-299: {blamed} lines blamed falsely, {missed} slow lines not told")
     assert (blamed, missed) == (0, 0)

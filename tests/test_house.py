@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jharnet_monitor"
 
 LAYERS = (
-    {"clock", "errors", "help", "profiles", "quantities"},
+    {"clock", "errors", "help", "profiles", "quantities", "worker_process"},
     {"disk_queue", "model", "security", "supervisor"},
     {"config", "handover"},
     {"judge", "live"},
@@ -57,6 +57,14 @@ NEVER = {
 
 IMPURE = {"asyncio", "os", "pathlib", "socket", "subprocess", "time", "logging"}
 """What `judge` does without: it has no clock and no I/O."""
+
+PRIVATE_WORDS = {
+    "anew", "apart", "aside", "asked", "begun", "beside", "bore", "hindsight", "knock", "luck",
+    "said", "stray", "tell", "telling", "tells", "told", "unreached", "vigil", "wavering",
+}  # fmt: skip
+"""What no name is made of: the field has a word for each (`reported`, `requested`, `started`)."""
+ESTABLISHED = {"set_aside"}
+"""Terms that may hold a word of `PRIVATE_WORDS`."""
 
 BY_NAME = {"tzdata", "fontpkg-noto-sans-devanagari", "psycopg"}
 """Dependencies that no `import` need show: data, and what SQLAlchemy loads by an address."""
@@ -161,7 +169,7 @@ def test_imports_go_one_way() -> None:
 
 
 def test_nothing_imports_the_generator_of_pages() -> None:
-    """It would bring every room with it."""
+    """Importing it would load every room."""
     names = {
         name for path in _modules() if GENERATOR not in path.parents for name in _imports(path)
     }
@@ -169,7 +177,7 @@ def test_nothing_imports_the_generator_of_pages() -> None:
 
 
 def test_every_room_stands_as_low_as_it_can() -> None:
-    """`LAYERS` says what the code does: each room stands just above the highest that it imports."""
+    """`LAYERS` follows the code: each room is just above the highest that it imports."""
     layer = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
     graph = _rooms_imported()
     lowest = {
@@ -181,7 +189,7 @@ def test_every_room_stands_as_low_as_it_can() -> None:
 
 
 def test_judge_is_pure() -> None:
-    """A verdict depends on what was measured alone; dice are allowed only with a fixed seed."""
+    """A verdict depends only on what was measured; dice are allowed only with a fixed seed."""
     for path in sorted((PACKAGE / "judge").rglob("*.py")):
         assert {name.split(".")[0] for name in _imports(path)} & IMPURE == set(), path
         assert not re.search(r"\b(now|today|open)\(", path.read_text("utf-8")), path
@@ -191,7 +199,7 @@ def test_judge_is_pure() -> None:
 
 
 def test_only_the_command_line_sets_up_logging() -> None:
-    """A library that configures logging takes that from whoever uses it."""
+    """A library that configures logging takes that decision from its user."""
     for path in _modules():
         if _room(path) not in ("cli", "commands"):
             assert not re.search(r"basicConfig|dictConfig|addHandler", path.read_text("utf-8")), (
@@ -207,6 +215,39 @@ def test_a_class_name_means_one_thing() -> None:
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
     assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
+def _names_given(tree: ast.AST) -> Iterator[str]:
+    """The names that a file gives: functions, classes, arguments, variables and attributes."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+
+
+def _words_of(name: str) -> set[str]:
+    """The words of a name in snake or camel case, without the established terms."""
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    for term in ESTABLISHED:
+        snake = re.sub(rf"(?<![a-z]){term}(?![a-z])", "", snake)
+    return set(snake.split("_"))
+
+
+def test_names_are_made_of_plain_words() -> None:
+    """In the package and in its tests."""
+    assert _words_of("_ToldBy_set_aside") == {"", "told", "by"}
+    wrong = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in [*_modules(), *(ROOT / "tests").rglob("*.py")]
+        for name in _names_given(ast.parse(path.read_text(encoding="utf-8")))
+        if _words_of(name) & PRIVATE_WORDS
+    }
+    assert not wrong
 
 
 def test_directions_and_profiles_are_spelled_once() -> None:
@@ -323,7 +364,7 @@ def _shipped() -> list[Path]:
 
 
 def test_the_top_level_is_tidy() -> None:
-    """A newcomer sees the rooms and nothing else."""
+    """A newcomer sees only the rooms."""
     top = {path.relative_to(ROOT).parts[0] for path in _shipped()}
     assert top <= {
         ".ci", ".dockerignore", ".github", ".gitignore", "CHANGELOG.md", "Dockerfile", "LICENSE",
@@ -355,7 +396,7 @@ def test_the_readme_leads_to_every_command() -> None:
 
 
 def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
-    """Whoever wants more finds it in the help."""
+    """Further detail is in the help."""
     readme = (ROOT / "README.md").read_text("utf-8")
     assert readme.count("\n") <= README_LINES
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", readme):
@@ -363,6 +404,6 @@ def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
 
 
 def test_readme_and_ci_test_in_the_same_way() -> None:
-    """Whoever follows the README runs what CI runs."""
+    """A reader who follows the README runs what CI runs."""
     assert TEST_COMMAND in (ROOT / "README.md").read_text("utf-8")
     assert TEST_COMMAND in (ROOT / ".ci/run").read_text("utf-8")

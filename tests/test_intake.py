@@ -1,4 +1,4 @@
-"""What comes from outside is bounded where it comes in: nothing it says can break what follows."""
+"""Input from outside is bounded where it enters: none of it can break what follows."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ async def test_a_new_token_ends_the_session_of_the_old(monkeypatch: pytest.Monke
 async def test_two_agents_with_one_token_do_not_take_turns(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """They replaced each other every second, and no log said why."""
+    """They replaced each other every second, and no log gave the reason."""
     async with Endpoint().open() as door, aiohttp.ClientSession() as http:
         sockets = [await _hello(http, door) for _ in range(1)]
         for _ in range(agent_server.MOST_REPLACEMENTS):
@@ -235,7 +235,7 @@ async def test_one_office_cannot_fill_the_disk(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_what_a_hub_refuses_is_kept_for_a_newer_one(tmp_path: Path) -> None:
-    """An agent deleted what an older hub did not know."""
+    """An agent deleted measurements that an older hub did not know."""
     spool = Spool(tmp_path)
     spool.put(measurement("new"))
     spool.set_aside(["new"], "1.0")

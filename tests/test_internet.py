@@ -165,7 +165,7 @@ async def test_nothing_at_the_other_end(url: str | None) -> None:
 
 
 async def test_an_upload_that_nobody_reads() -> None:
-    """What only filled the server's buffers is no upload rate."""
+    """Bytes that only filled the server's buffers give no upload rate."""
     app = SpeedtestServer().app()
 
     @web.middleware
@@ -296,7 +296,7 @@ def test_a_computer_that_is_too_busy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_busy_computer_is_no_data() -> None:
-    """It says nothing about the network."""
+    """It is no evidence about the network."""
     result = {"error": {"cause": "host_overloaded", "detail": "this computer was too busy"}}
     with pytest.raises(NoData) as caught:
         await reading(internet.make_request(None, (4e6, 4e6)), result)

@@ -188,7 +188,7 @@ async def test_a_page_proves_nothing_about_power_and_says_goodbye(
     assert (bandwidth.outcome, bandwidth.cause) == (Outcome.NO_DATA, Cause.NEEDS_PROGRAM)
     await page.goto("about:blank")
     await door.until(lambda: door.hub.agents.get("potka") is None)
-    assert door.hub.live.offices["potka"].agent.said_goodbye
+    assert door.hub.live.offices["potka"].agent.signed_off
 
 
 @pytest.mark.browser
@@ -219,7 +219,7 @@ async def test_whoever_joins_last_is_in(door: Door, browser: Browser) -> None:
     ("fragment", "words"),
     [("#t=" + "x" * 43, "This link is not valid"), ("", "The link is incomplete")],
 )
-async def test_a_wrong_link_is_told_in_words(
+async def test_a_wrong_link_is_explained(
     door: Door, browser: Browser, fragment: str, words: str
 ) -> None:
     """In both languages; the language link keeps the token."""

@@ -35,16 +35,16 @@ class Tab:
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
-        self._asked = 0
+        self._requested = 0
 
     async def ask(self, expression: str) -> Any:
         """The value of an expression, as after a click (sound may begin)."""
-        self._asked += 1
+        self._requested += 1
         how = {"expression": expression, "awaitPromise": True, "returnByValue": True}
-        order = {"id": self._asked, "method": "Runtime.evaluate",
+        order = {"id": self._requested, "method": "Runtime.evaluate",
                  "params": {**how, "userGesture": True}}  # fmt: skip
         await self._socket.send_json(order)
-        while (answer := await self._socket.receive_json()).get("id") != self._asked:
+        while (answer := await self._socket.receive_json()).get("id") != self._requested:
             pass
         assert "exceptionDetails" not in answer["result"], answer
         return answer["result"]["result"].get("value")
@@ -87,7 +87,7 @@ async def chromium(profile: Path) -> AsyncIterator[Opener]:
 
 @pytest.mark.browser
 async def test_a_page_behind_others_is_tested_as_well(door: Door, tmp_path: Path) -> None:
-    """It is slowed down, says so, and neither its pictures nor its reports suffer."""
+    """It is slowed down, reports that, and neither its pictures nor its reports suffer."""
     async with chromium(tmp_path / "profile") as opened:
         page = await opened("about:blank")
         await page.ask(f"location.href = '{door.link}'")

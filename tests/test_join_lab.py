@@ -1,4 +1,5 @@
-"""The join page at an office of the lab: a browser over a narrow link, which must not choke it."""
+"""The join page at an office of the lab: a browser over a narrow link, which it must not
+overload."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a report of a past period is judged by, and readings that must not be taken for more."""
+"""The configuration by which a report of a past period is judged, and readings that must not be
+over-interpreted."""
 
 from __future__ import annotations
 
@@ -58,13 +59,13 @@ def _transition(number: int, state: OfficeState, at: datetime) -> Transition:
 def test_a_clock_set_back_makes_no_outage_longer() -> None:
     """Half an hour without the line, in which the clock is set back by an hour, is not 70 min."""
     begin = WEEK.start
-    told = [
+    observations = [
         _transition(1, OfficeState.UP, begin),
         _transition(2, OfficeState.LINK_DOWN, begin + timedelta(hours=5)),
         _transition(3, OfficeState.UP, begin + timedelta(hours=4, minutes=30)),
         _transition(4, OfficeState.LINK_DOWN, begin + timedelta(hours=9)),
     ]
-    found = spans(told, begin + timedelta(hours=10))
+    found = spans(observations, begin + timedelta(hours=10))
     down = [one.end - one.start for one in found if one.state is OfficeState.LINK_DOWN]
     assert down == [timedelta(hours=1)]
     assert found[0].start == begin and found[-1].end == begin + timedelta(hours=10)
@@ -90,7 +91,7 @@ def test_what_lasts_is_held_against_the_contract() -> None:
 
 
 def test_jitter_does_not_depend_on_how_many_replies_there_were() -> None:
-    """RFC 3550's J starts from 0; what that takes away is given back."""
+    """RFC 3550's J starts from 0; the estimate corrects that bias."""
     rng = np.random.default_rng(1)
     means = [
         np.mean([jitter((0.04 + 0.01 * rng.random(count)).tolist()) for _ in range(400)])
@@ -100,7 +101,7 @@ def test_jitter_does_not_depend_on_how_many_replies_there_were() -> None:
 
 
 def test_a_picture_that_comes_late_was_frozen_until_then() -> None:
-    """Nothing for 8 of 30 seconds is no picture without a freeze; a usual start is."""
+    """No picture for 8 of 30 seconds counts as a freeze; a usual start does not."""
     frames = [8 + 0.033 * n for n in range(667)]
     late = detect_freezes(frames, 0.0, 30.0)
     assert late.count == 1 and late.seconds == pytest.approx(8, abs=0.1)

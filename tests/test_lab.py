@@ -18,7 +18,7 @@ from tests.lab_support import (
     Stream,
     needs_lab,
     receive,
-    streams_beside,
+    simultaneous_streams,
     udp_socket,
     wait_until,
 )
@@ -69,7 +69,7 @@ def flood(lab: Lab, rate: float, packets: int, size: int = 1400) -> Arrivals:
     target = udp_socket(lab, "potka")
     address = (lab.addresses("potka").pc, target.getsockname()[1])
     stream = Stream(udp_socket(lab, HEADQUARTERS), address, rate, size)
-    with streams_beside([stream], (packets - 0.5) * stream.gap):
+    with simultaneous_streams([stream], (packets - 0.5) * stream.gap):
         return receive(target, silence=1.0)
 
 

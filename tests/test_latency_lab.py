@@ -65,7 +65,7 @@ def test_counts_and_times_match_the_emulator(lab: Lab) -> None:
 
 
 def test_outages_are_detected_within_ten_seconds(lab: Lab) -> None:
-    """Of one office's link, then of the uplink; each is told from the other."""
+    """Of one office's link, then of the uplink; the two are distinguished."""
     potka, boram = lab.addresses("potka"), lab.addresses("boram")
     config = settings_for(
         {"router": potka.router},
@@ -78,10 +78,10 @@ def test_outages_are_detected_within_ten_seconds(lab: Lab) -> None:
         return any((c.target.office, c.answers) == (office, answers) for c in changes)
 
     async def until(true: Callable[[], bool]) -> float:
-        begun = time.monotonic()
-        while not true() and time.monotonic() - begun < 15:
+        started = time.monotonic()
+        while not true() and time.monotonic() - started < 15:
             await asyncio.sleep(0.1)
-        return time.monotonic() - begun
+        return time.monotonic() - started
 
     async def watch() -> None:
         monitor = LatencyMonitor(

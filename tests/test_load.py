@@ -1,4 +1,4 @@
-"""The load of our own tests: `under_load` of latency beside them, and the day's budget."""
+"""The load of our own tests: `under_load` of latency during them, and the day's budget."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class Hub:
     async def latency_minute(self, seconds: float, office: str = "potka") -> Measurement:
         """Record the summary of echo requests that ended just now; returns the measurement."""
         clock, reading = self.clock, Reading({"sent": 60, "received": 60, "rtt_p50_seconds": 0.03})
-        begun = clock.monotonic() - seconds
+        started = clock.monotonic() - seconds
         self.office_monitor._record_latency(
-            LatencySummary(office, clock.now(), begun, seconds, reading, ())
+            LatencySummary(office, clock.now(), started, seconds, reading, ())
         )
         await asyncio.gather(*self.office_monitor._pending)
         return self.live.offices[office].latest["latency"]
@@ -218,13 +218,13 @@ async def test_a_failing_database_does_not_stop_the_office_monitor(
     await steps.stop()
 
 
-async def test_the_hub_marks_agents_measurements_beside_headquarters_test(hub: Hub) -> None:
+async def test_the_hub_marks_agents_measurements_during_headquarters_test(hub: Hub) -> None:
     """The agent does not know of a test that fills the uplink, so the hub marks its measurements of
     the route over the uplink at that time, and no others."""
 
     def minute(path: str, ago: float) -> bool:
-        begun = hub.clock.now() - timedelta(seconds=ago)
-        sent = Measurement("potka", "latency", begun, 60.0, Outcome.OK, None, {"path": path})
+        started = hub.clock.now() - timedelta(seconds=ago)
+        sent = Measurement("potka", "latency", started, 60.0, Outcome.OK, None, {"path": path})
         kept = hub.runner.active_tests.annotate(sent)
         assert kept.id == sent.id
         return bool(kept.conditions.get("under_load"))

@@ -105,7 +105,7 @@ def test_describe_names_all_metrics() -> None:
         Gauge("jharnet_conference_grade", "again", registry=registry(full(1))[0])
 
 
-def test_other_collectors_are_scraped_beside_ours() -> None:
+def test_other_collectors_are_scraped_with_ours() -> None:
     """The process metrics and other registered collectors are scraped, too."""
     metrics, _ = registry(Live(CurrentConfig(config(1))))
     Gauge("jharnet_of_a_part", "A part's own", registry=metrics).set(7)

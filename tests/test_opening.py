@@ -1,4 +1,4 @@
-"""A hub whose database is not there at the start works all the same, and loses nothing."""
+"""A hub whose database is missing at the start works anyway, and loses nothing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def minute(name: str, at: datetime) -> Measurement:
     return Measurement("potka", "latency", at, 60.0, Outcome.OK, values=values, id=name)
 
 
-async def asked(one: RunningHub, path: str) -> tuple[int, str]:
+async def requested(one: RunningHub, path: str) -> tuple[int, str]:
     """Status and text of an answer of the hub."""
     async with aiohttp.ClientSession() as http, http.get(f"{one.hub.address}{path}") as answer:
         return answer.status, await answer.text()
@@ -76,11 +76,11 @@ async def test_a_hub_begins_without_its_database(tmp_path: Path) -> None:
     free = await gone(tmp_path)
     async with hub_at_work(tmp_path) as one:
         await until(lambda: one.hub.health.ready()[1] != "starting")
-        status, said = await asked(one, "/-/ready")
-        assert (status, "the database takes no rows" in said) == (503, True)
-        assert (await asked(one, "/metrics"))[0] == (await asked(one, "/"))[0] == 200
-        assert "jharnet_database_failing 1" in (await asked(one, "/metrics"))[1]
-        assert (await asked(one, "/api/v1/measurements?office=potka"))[0] == 503
+        status, message = await requested(one, "/-/ready")
+        assert (status, "the database accepts no rows" in message) == (503, True)
+        assert (await requested(one, "/metrics"))[0] == (await requested(one, "/"))[0] == 200
+        assert "jharnet_database_failing 1" in (await requested(one, "/metrics"))[1]
+        assert (await requested(one, "/api/v1/measurements?office=potka"))[0] == 503
         await one.hub.recorder.record(minute("waits", datetime.now(UTC)))
         with pytest.raises(StoreError):
             await one.hub.recorder.hand_in([minute("agents", datetime.now(UTC))])
@@ -103,7 +103,7 @@ async def test_a_hub_begins_without_its_database(tmp_path: Path) -> None:
 async def test_a_database_of_another_hub_ends_a_hub_that_waited_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It began without, and then the database was another one's: it writes nothing, and ends."""
+    """It started without a database that another hub then owned: it writes nothing, and ends."""
     other = earlier_run(tmp_path, datetime.now(UTC))
     other.ownership.take()
     one = RunningHub(tmp_path)

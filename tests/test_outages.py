@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from jharnet_monitor.judge.outages.availability import DOWN, state_times
 from jharnet_monitor.judge.outages.causes import AgentRun, Boot, OutageContext, Reason, attribute
 from jharnet_monitor.judge.outages.observations import (
+    AgentConnected,
     AgentGone,
-    AgentHeard,
     HubChange,
     MaintenanceChange,
     Observation,
@@ -75,7 +75,7 @@ NEVER, NONE = AgentPresence.NEVER, AgentPresence.NOT_EXPECTED
     ],
 )
 def test_live_state_by_the_table(state: str, evidence: LiveEvidence) -> None:
-    """Every combination of evidence that matters."""
+    """Every relevant combination of evidence."""
     assert live_state(evidence).value == state
 
 
@@ -221,7 +221,7 @@ def test_a_pc_switched_off_at_closing_time_is_no_outage() -> None:
     """`agent_off` after a goodbye, `lan_down` without one; the line is up all night."""
     there: list[Observation] = [
         ReachabilityChange(at(1), "router", True), ReachabilityChange(at(1), "pc", True),
-        AgentHeard(at(2), "a", 900.0),
+        AgentConnected(at(2), "a", 900.0),
     ]  # fmt: skip
     for goodbye, state in ((True, "agent_off"), (False, "lan_down")):
         off: list[Observation] = [
@@ -230,7 +230,7 @@ def test_a_pc_switched_off_at_closing_time_is_no_outage() -> None:
         ]
         on: list[Observation] = [
             ReachabilityChange(at(900), "pc", True),
-            AgentHeard(at(930), "b", 40.0),
+            AgentConnected(at(930), "b", 40.0),
         ]
         spans = reconstruct([*there, *off, *on], [], at(0), at(1000))
         assert [name for name, _, _ in states(spans)] == ["unknown", "up", state, "up"]
@@ -240,9 +240,9 @@ def test_a_pc_switched_off_at_closing_time_is_no_outage() -> None:
 def test_the_edges_of_an_outage_are_part_of_it() -> None:
     """The agent was last heard some seconds before the router stopped answering: one outage."""
     observations: list[Observation] = [
-        ReachabilityChange(at(1), "router", True), AgentHeard(at(2), "a", 900.0),
+        ReachabilityChange(at(1), "router", True), AgentConnected(at(2), "a", 900.0),
         AgentGone(at(96), False), ReachabilityChange(at(100), "router", False),
-        ReachabilityChange(at(200), "router", True), AgentHeard(at(203), "a", 1101.0),
+        ReachabilityChange(at(200), "router", True), AgentConnected(at(203), "a", 1101.0),
     ]  # fmt: skip
     spans = reconstruct(observations, [], at(0), at(300))
     assert states(spans)[1:] == [("up", 1, 96), ("link_down", 96, 203), ("up", 203, 300)]
@@ -251,12 +251,12 @@ def test_the_edges_of_an_outage_are_part_of_it() -> None:
 def test_planned_maintenance_and_monitor_downtime_are_neither_up_nor_down() -> None:
     """They stand in the account by their names, and the availability leaves them out."""
     observations: list[Observation] = [
-        ReachabilityChange(at(0), "router", True), AgentHeard(at(0), "a", 900.0),
+        ReachabilityChange(at(0), "router", True), AgentConnected(at(0), "a", 900.0),
         MaintenanceChange(at(100), True),
         ReachabilityChange(at(120), "router", False), AgentGone(at(120), False),
-        ReachabilityChange(at(180), "router", True), AgentHeard(at(180), "a", 1080.0),
+        ReachabilityChange(at(180), "router", True), AgentConnected(at(180), "a", 1080.0),
         MaintenanceChange(at(200), False), HubChange(at(300), False), HubChange(at(400), True),
-        ReachabilityChange(at(402), "router", True), AgentHeard(at(405), "a", 1305.0),
+        ReachabilityChange(at(402), "router", True), AgentConnected(at(405), "a", 1305.0),
     ]  # fmt: skip
     spans = reconstruct(observations, [], at(0), at(500))
     got = state_times(spans, at(0), at(500))

@@ -39,7 +39,7 @@ async def running(tmp_path: Path) -> AsyncIterator[RunningHub]:
 async def test_a_second_hub_writes_no_outage(
     running: RunningHub, same_port: bool, tmp_path: Path
 ) -> None:
-    """`run` by mistake beside a running hub wrote `monitor_down` into the record before
+    """`run` by mistake while a hub was running wrote `monitor_down` into the record before
     it found its port taken. On another port, too, the database is not its own."""
     store = running.hub.store
     store.event_log.add_transition("potka", OfficeState.UP, running.hub.clock.now(), {})

@@ -16,7 +16,7 @@ from jharnet_monitor.judge.line.paced_stream import (
     paced_rate,
     tail_rate,
 )
-from jharnet_monitor.judge.line.reading import Limit, TcpStream, by_tcp, leaves_doubt, reading
+from jharnet_monitor.judge.line.reading import Limit, TcpStream, by_tcp, needs_paced_stream, reading
 from jharnet_monitor.lab.pipe import Pipe, TokenBucket
 from jharnet_monitor.lab.spec import Bucket as BucketSpec
 from jharnet_monitor.lab.spec import LinkDirection
@@ -69,11 +69,11 @@ def test_a_full_line_shows_its_rate(more: dict[str, Any]) -> None:
     lost = 0.08 if "loss" in more else 0.0
     assert rate.filled
     assert rate.rate == pytest.approx(4e6 * (1 - lost), rel=0.03)
-    told = reading(None, rate)
-    assert told is not None
-    assert told.high is not None
-    assert told.low <= 4e6 * (1 - lost) <= 4e6 <= told.high
-    assert told.limited_by is (Limit.LOSS if lost else None)
+    result = reading(None, rate)
+    assert result is not None
+    assert result.high is not None
+    assert result.low <= 4e6 * (1 - lost) <= 4e6 <= result.high
+    assert result.limited_by is (Limit.LOSS if lost else None)
 
 
 def test_a_line_that_was_not_filled() -> None:
@@ -81,11 +81,11 @@ def test_a_line_that_was_not_filled() -> None:
     for loss in ("0%", "10%"):
         rate = found({"rate": "20 Mbit/s", "delay": "20ms", "loss": loss})
         assert not rate.filled
-        told = reading(None, rate)
-        assert told is not None
-        assert told.at_least
-        assert told.high is None
-        assert told.low < 5.5e6
+        result = reading(None, rate)
+        assert result is not None
+        assert result.at_least
+        assert result.high is None
+        assert result.low < 5.5e6
 
 
 def test_intervals_contain_the_truth() -> None:
@@ -99,9 +99,9 @@ def test_intervals_contain_the_truth() -> None:
             "jitter": f"{chance.uniform(0, 40):.1f}ms",
             "loss": f"{100 * loss:.2f}%",
         }
-        told = reading(None, found(line, light=0.7 * rate, full=1.4 * rate))
-        assert told is not None
-        held += told.low <= rate * 1e6 * (1 - loss) and (told.high or 1e12) >= rate * 1e6
+        result = reading(None, found(line, light=0.7 * rate, full=1.4 * rate))
+        assert result is not None
+        held += result.low <= rate * 1e6 * (1 - loss) and (result.high or 1e12) >= rate * 1e6
     assert held >= 57
 
 
@@ -147,17 +147,17 @@ def test_a_token_bucket_of_the_lab() -> None:
 def test_which_streams_leave_a_doubt() -> None:
     """A steady stream that filled the queue leaves none; each kind of trouble leaves one."""
     good = tcp(4.0)
-    assert not leaves_doubt(good, 0.03, 0.001)
-    assert leaves_doubt(None, 0.03, 0.001)
-    assert leaves_doubt(good, 0.4, 0.001)
-    assert leaves_doubt(good, 0.03, 0.02)
+    assert not needs_paced_stream(good, 0.03, 0.001)
+    assert needs_paced_stream(None, 0.03, 0.001)
+    assert needs_paced_stream(good, 0.4, 0.001)
+    assert needs_paced_stream(good, 0.03, 0.02)
     for trouble in (
         {"stable": False},
         {"error": 0.03},
         {"loss": 0.02, "queue": False},
         {"window": 0.5},
     ):
-        assert leaves_doubt(replace(good, **trouble), 0.03, 0.001)
+        assert needs_paced_stream(replace(good, **trouble), 0.03, 0.001)
 
 
 def test_a_reading_by_tcp_alone() -> None:
@@ -172,13 +172,14 @@ def test_a_reading_by_tcp_alone() -> None:
 
 
 def test_what_others_left() -> None:
-    """A stream that filled the queue and got less than the line: that is left, with wide ends."""
+    """A stream that filled the queue and got less than the line: its rate is what is left, with a
+    wide interval."""
     line = found({"rate": "4 Mbit/s", "delay": "20ms", "queue": "200ms"})
-    told = reading(tcp(3.0), line, 4e6)
-    assert told is not None
-    assert (told.rate, told.limited_by) == (3e6, Limit.SHARED)
-    assert told.low <= 2e6
-    assert told.high == pytest.approx(4e6, rel=0.02)
+    result = reading(tcp(3.0), line, 4e6)
+    assert result is not None
+    assert (result.rate, result.limited_by) == (3e6, Limit.SHARED)
+    assert result.low <= 2e6
+    assert result.high == pytest.approx(4e6, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -193,13 +194,13 @@ def test_what_others_left() -> None:
     ],
 )
 def test_rows_that_no_receiver_has(rows: Any) -> None:
-    """More than was sent, counts that decrease, and what is no number are refused."""
+    """More than was sent, counts that decrease, and values that are no numbers are refused."""
     with pytest.raises(ValueError, match=r"row|arrived|decrease"):
         rows_from_json(rows, 5)
 
 
 async def test_an_agent_sends_no_endless_stream() -> None:
-    """Whatever the hub asks for: at most 20 s, and only well-formed phases."""
+    """Whatever the hub requests: at most 20 s, and only well-formed phases."""
     agent = AgentUdpChannel("https://127.0.0.1")
     for phases in ([[1e6, 21.0]], [[1e6]], [], [[1e6, -1]], [[1e11, 1]], "all"):
         answer = await agent.stream({"phases": phases, "bytes": 1500})

@@ -61,9 +61,9 @@ def test_the_rules_find_what_is_wrong(papers: dict[str, bytes]) -> None:
             del meta["pdfuaid:part"]
         out = io.BytesIO()
         pdf.save(out)
-    told = " ".join(violations(out.getvalue()))
+    reported = " ".join(violations(out.getvalue()))
     for clause in ("7.2:", "it is not tagged", "6.2.3:", "6.5.1:", "outside of any tag", "5:"):
-        assert clause in told, clause
+        assert clause in reported, clause
 
 
 def _identity(name: str) -> tuple[bytes, x509.Certificate]:
@@ -115,8 +115,8 @@ def test_a_signed_copy_verifies_and_a_changed_one_does_not(
         assert [str(one.T) for one in pdf.Root.AcroForm.Fields] == [FIELD]
     code, _ = run("with", "f.pdf", "dc.p12", "--out", "s.pdf", "--password-file", "password")
     assert code == 0
-    code, said = run("verify", "s.pdf", "--trust", "ca.pem")
-    assert (code, "Deputy Commissioner" in said) == (0, True)
+    code, text = run("verify", "s.pdf", "--trust", "ca.pem")
+    assert (code, "Deputy Commissioner" in text) == (0, True)
     signed = (tmp_path / "s.pdf").read_bytes()
     assert signed.startswith(paper)
     [wrong] = examine(signed, [other])

@@ -42,7 +42,7 @@ from jharnet_monitor.probes.base import (
 from jharnet_monitor.probes.path import exchange
 from jharnet_monitor.probes.path.agent import agent_task
 from jharnet_monitor.probes.path.order import TraceOrder
-from jharnet_monitor.probes.path.result import BadTrace, checked, judged, values
+from jharnet_monitor.probes.path.result import BadTrace, locate_faults, parse_trace, values
 from jharnet_monitor.probes.path.run import run
 from jharnet_monitor.store import Store
 from jharnet_monitor.web.office import _phrase
@@ -155,7 +155,7 @@ class ChainAgent:
         ready.wait()
         return here
 
-    async def stands_still(self) -> bool:
+    async def is_stalled(self) -> bool:
         """Not known."""
         return False
 
@@ -193,7 +193,7 @@ def test_both_ways_over_three_routers(chain: Chain) -> None:
 
 
 def test_loss_begins_where_all_hops_behind_show_it() -> None:
-    """Not at a hop that only answers seldom, nor where too little is lost to tell."""
+    """Not at a hop that only answers seldom, nor where too little is lost to decide."""
     full, some, seldom = HopFigures(180, 180), HopFigures(180, 150), HopFigures(180, 40)
     assert loss_stretch([full, some, some, some], 0.02) == Stretch(1, 2)
     assert loss_stretch([full, seldom, full, full], 0.02) is None
@@ -205,7 +205,8 @@ def test_loss_begins_where_all_hops_behind_show_it() -> None:
 
 
 def test_a_router_that_answers_late_holds_nothing_up() -> None:
-    """A hop's own slowness is not the way's; half of the delay or more must be in one place."""
+    """A hop's own slowness is not that of the route; half of the delay or more must be in one
+    place."""
 
     def at(rtt: float | None) -> HopFigures:
         return HopFigures(60, 60, rtt)
@@ -216,7 +217,7 @@ def test_a_router_that_answers_late_holds_nothing_up() -> None:
 
 
 def test_what_becomes_of_marks() -> None:
-    """Favoured only where the line was full, and marked packets waited less."""
+    """Marked packets count as favoured only where the line was full and they waited less."""
     waiting = MarkArrivals(40, 40, 40, (0.0, *(0.08,) * 39))
     quick = MarkArrivals(40, 40, 40, (0.001,) * 40)
     assert marking(quick, waiting) is Marking.FAVOURS
@@ -226,7 +227,7 @@ def test_what_becomes_of_marks() -> None:
     assert marking(quick._replace(received=9, marked=9), waiting) is None
 
 
-def told(**changed: Any) -> dict[str, Any]:
+def output(**changed: Any) -> dict[str, Any]:
     """A trace as an agent sends it."""
     hop = [1, "10.8.0.1", 10, 9, 0.02]
     return {"protocol": "icmp", "reached": True, "hops": [hop], "other": [], "mtu": None,
@@ -234,18 +235,18 @@ def told(**changed: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("wrong", [
-    told(hops=[[1, "x", 10, 9, 0.02]]), told(hops=[[1, None, 10, 11, None]]),
-    told(hops=[[1, None, 10, 9, -1.0]]), told(hops=[[1, None, 10**9, 9, None]]),
-    told(hops=[[1, None, 10, 9, None]] * 99), told(protocol="tcp"), told(marks=[[1, 2]]),
-    told(mtu={"bytes": 70_000}), told(mtu={"bytes": 1400, "lost_after": 3, "lost_before": 2}),
+    output(hops=[[1, "x", 10, 9, 0.02]]), output(hops=[[1, None, 10, 11, None]]),
+    output(hops=[[1, None, 10, 9, -1.0]]), output(hops=[[1, None, 10**9, 9, None]]),
+    output(hops=[[1, None, 10, 9, None]] * 99), output(protocol="tcp"), output(marks=[[1, 2]]),
+    output(mtu={"bytes": 70_000}), output(mtu={"bytes": 1400, "lost_after": 3, "lost_before": 2}),
     None, 7, {"hops": "many"},
 ])  # fmt: skip
 def test_an_agents_trace_that_cannot_be_so_is_refused(wrong: object) -> None:
     """An office's word is checked before it becomes a condition."""
     order = TraceOrder(10, 0.1, 1.0, 0.02, (46,))
-    assert checked(told(), order)["hops"][0]["received"] == 9
+    assert parse_trace(output(), order)["hops"][0]["received"] == 9
     with pytest.raises(BadTrace):
-        checked(wrong, order)
+        parse_trace(wrong, order)
 
 
 def test_an_agent_keeps_limits_of_its_own() -> None:
@@ -274,20 +275,20 @@ def ran(**conditions: Any) -> Measurement:
 
 
 @pytest.mark.parametrize(
-    ("language", "said"),
+    ("language", "text"),
     [
         ("en", "The loss begins behind hop 3 (Ghatshila tower, BSNL)."),
         ("hi", "हानि पड़ाव 3 (Ghatshila tower, BSNL) के बाद आरंभ होती है।"),
     ],
 )
-def test_the_page_names_the_hop_and_its_owner(language: str, said: str) -> None:
+def test_the_page_names_the_hop_and_its_owner(language: str, text: str) -> None:
     """By the configuration; then every hop has its line."""
     named = {"address": "10.8.0.3", "name": "Ghatshila tower", "owner": "BSNL"}
     made = config(hops=[named])
     formats = Formats.of(language, "Asia/Kolkata", NOW)
     run_ = ran(marking={"EF": {"down": "clears"}}, route_before=["10.9.9.9", None])
     lines = [_phrase(r, formats) for r in PROBES["path"].remarks(made, run_, {}, {})]
-    assert said in lines[0] and "EF" in lines[1] and "10.9.9.9" in lines[2]
+    assert text in lines[0] and "EF" in lines[1] and "10.9.9.9" in lines[2]
     assert len(lines) == 3 + 4
 
 
@@ -300,7 +301,7 @@ def test_a_change_of_the_way_is_an_event() -> None:
 
 
 def test_an_ipv6_office_is_not_configured() -> None:
-    """Said, not guessed."""
+    """Stated as unknown, not guessed."""
     made = config()
     office = replace_router(made, "fd00::1")
     context = ProbeContext(office, office.offices[0], SystemClock(), None)
@@ -314,18 +315,23 @@ def replace_router(made: Config, address: str) -> Config:
     return made.model_copy(update={"offices": (office,)})
 
 
-def test_a_target_that_answers_udp_alone_tells_no_loss() -> None:
+def test_a_target_that_answers_only_udp_shows_no_loss() -> None:
     """It limits its errors as any router does: missing answers are not lost packets."""
     hop = [1, "10.8.0.1", 180, 90, 0.02]
     order = TraceOrder(60, 0.1, 1.0, 0.02, ())
-    by_udp = checked(told(protocol="udp", hops=[hop]), order)
-    assert "loss_between" not in judged(by_udp, 0.02) and "loss_ratio" not in values(by_udp, None)
-    by_icmp = checked(told(hops=[hop]), order)
-    assert judged(by_icmp, 0.02)["loss_between"] == [0, 1] and values(by_icmp, None)["loss_ratio"]
+    by_udp = parse_trace(output(protocol="udp", hops=[hop]), order)
+    assert "loss_between" not in locate_faults(by_udp, 0.02) and "loss_ratio" not in values(
+        by_udp, None
+    )
+    by_icmp = parse_trace(output(hops=[hop]), order)
+    assert (
+        locate_faults(by_icmp, 0.02)["loss_between"] == [0, 1]
+        and values(by_icmp, None)["loss_ratio"]
+    )
 
 
 async def test_the_event_log_holds_a_change(tmp_path: Path) -> None:
-    """Beside the measurement itself."""
+    """In addition to the measurement itself."""
     current, clock = CurrentConfig(config()), ManualClock(NOW)
     live = Live(current)
     store = Store(f"sqlite:///{tmp_path / 'monitor.db'}", clock)

@@ -90,7 +90,7 @@ class Hub:
 
 
 async def test_an_undisturbed_test_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With nothing in the way and a rate as contracted there is one measurement, which counts."""
+    """Without an obstacle and with the contracted rate there is one measurement, which counts."""
     hub = Hub(monkeypatch)
     measurement = await hub.run_scheduled()
     await hub.clock.advance(600)
@@ -103,7 +103,7 @@ async def test_an_undisturbed_test_counts(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_no_scheduled_test_runs_during_a_drill(
     monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    """Scheduled tests of an office and of headquarters are recorded as `conference_on`."""
+    """Scheduled tests of an office and of headquarters are recorded as `is_conference_on`."""
     hub = Hub(monkeypatch)
     async with hub.runner.own_uplink():
         due = await hub.run_scheduled(path=path)
@@ -156,9 +156,9 @@ async def test_a_line_that_is_down_is_not_tested(monkeypatch: pytest.MonkeyPatch
     assert (
         await hub.policy.run_scheduled(HEADQUARTERS, "bandwidth", INTERNET)
     ).cause == Cause.UPLINK_DOWN
-    asked = asyncio.create_task(hub.policy.run_on_request("boram", "bandwidth", {}))
+    requested = asyncio.create_task(hub.policy.run_on_request("boram", "bandwidth", {}))
     await hub.clock.advance(SECONDS)
-    assert (await asked).outcome is Outcome.OK, "a test on request runs anyway"
+    assert (await requested).outcome is Outcome.OK, "a test on request runs anyway"
 
 
 @pytest.mark.parametrize("second", [4e6, 3e6])
@@ -272,30 +272,30 @@ async def test_headquarters_has_its_own_series(monkeypatch: pytest.MonkeyPatch) 
     }
 
 
-async def test_latency_beside_a_test_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Latency beside a test of its office, of headquarters, or a drill is `under_load`; beside a
+async def test_latency_during_a_test_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Latency during a test of its office, of headquarters, or a drill is `under_load`; during a
     test of another office it is not."""
     hub = Hub(monkeypatch)
 
-    async def beside(office: str) -> bool:
+    async def together(office: str) -> bool:
         running = asyncio.create_task(hub.policy.run_on_request(office, "latency", {}))
         await hub.clock.advance(SECONDS)
         return bool((await running).conditions.get("under_load"))
 
-    assert not await beside("potka")
+    assert not await together("potka")
     test = asyncio.create_task(hub.policy.run_scheduled("potka", "bandwidth", {}))
     await hub.clock.advance(SECONDS / 2)
-    assert not await beside("boram")
+    assert not await together("boram")
     await test
     test = asyncio.create_task(hub.policy.run_scheduled("potka", "bandwidth", {}))
     await hub.clock.advance(SECONDS / 2)
-    assert await beside("potka")
+    assert await together("potka")
     await test
     test = asyncio.create_task(hub.policy.run_scheduled(HEADQUARTERS, "bandwidth", INTERNET))
     await hub.clock.advance(SECONDS / 2)
-    assert await beside("boram")
+    assert await together("boram")
     await test
     async with hub.runner.own_uplink():
-        assert await beside("boram")
+        assert await together("boram")
     await hub.clock.advance(1)
-    assert not await beside("boram")
+    assert not await together("boram")

@@ -44,8 +44,8 @@ def test_what_was_not_measured_says_why_instead_of_an_empty_table() -> None:
     """Its cause in words and what the probe said of it."""
     missing = NoData(Cause.NO_AGENT, "no session")
     text = shown(measurement_of("potka", "bandwidth", missing, NOW, 1.0))
-    said = "bandwidth of potka: not measured: the office's agent was not connected"
-    assert text.splitlines() == [said, "no session"]
+    message = "bandwidth of potka: not measured: the office's agent was not connected"
+    assert text.splitlines() == [message, "no session"]
 
 
 def test_the_log_of_a_hub_begins_with_its_own_lines(tmp_path: Path) -> None:

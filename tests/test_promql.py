@@ -91,8 +91,8 @@ def test_every_query_names_its_district() -> None:
 
 
 def test_counters_are_read_by_their_rate_alone() -> None:
-    """target-counter-agg-rule and pint's promql/rate: a counter's value means nothing, and only
-    counters have a rate."""
+    """target-counter-agg-rule and pint's promql/rate: a counter's value by itself is meaningless,
+    and only counters have a rate."""
     everything = [*_queries(), *((r.get("alert") or r["record"], r["expr"]) for r in _rules())]
     for where, expr in everything:
         for selector, above in _selectors(_parsed(expr)):
@@ -150,10 +150,10 @@ def test_an_alert_of_a_district_survives_two_targets_of_it() -> None:
             if not joined or not name.startswith("jharnet_"):
                 continue
             one = any(isinstance(node, promql.AggregateExpr) for node in above)
-            assert one or _only_asked_for(above), (rule["alert"], name)
+            assert one or _only_requested(above), (rule["alert"], name)
 
 
-def _only_asked_for(above: tuple[Any, ...]) -> bool:
+def _only_requested(above: tuple[Any, ...]) -> bool:
     """On the right of `and` or `unless`, where several series do no harm."""
     return any(
         isinstance(node, promql.BinaryExpr) and str(node.op) in ("and", "unless") for node in above
@@ -188,7 +188,7 @@ UNSEEN = {
 
 
 def test_the_mixins_rules_are_those_that_are_shipped() -> None:
-    """Whoever changes a rule runs build.py; jsonnet reads the copy."""
+    """A change of a rule needs a run of build.py; jsonnet reads the copy."""
     script = "import build, json; print(json.dumps(build.mixin()))"
     made = json.loads(run(sys.executable, "-c", script, cwd=EXPORTERS / "grafana" / "source"))
     shipped = {f.name: f.read_text("utf-8") for f in (EXPORTERS / "mixin").glob("*.json")}

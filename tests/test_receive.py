@@ -14,6 +14,7 @@ from jharnet_monitor.rtc.receive.arrivals import FRAME_END, FRAME_START, KEYFRAM
 from jharnet_monitor.rtc.receive.receiver import Receiver
 from jharnet_monitor.rtc.receive.receiver_report import find_report_app
 from jharnet_monitor.rtc.sdp import Stream, Streams
+from jharnet_monitor.rtc.stats import line_observation, line_process
 from jharnet_monitor.rtc.stats.call_stats import (
     ReceiveStats,
     SendStats,
@@ -117,6 +118,24 @@ def received(
             add(video, number, number * 3000, 0.02 + delay + number / 30, flags)
     stats = receive_stats(audio, video, sent, PATH, (1000, 1000))
     return ReceiveStats.from_json(stats.to_json())
+
+
+async def test_the_line_is_worked_out_in_another_process() -> None:
+    """The answer is that of the function itself; without an answer in time there is none."""
+    sent = send_stats()
+    audio, video = Arrivals(48_000), Arrivals(90_000)
+    for number in range(sent.audio_packets):
+        if number % 50 != 7:
+            add(audio, number, number * 960, 0.02 + number / 50, FRAME_START | FRAME_END)
+    for number in range(sent.video_packets):
+        add(video, number, number * 3000, 0.02 + number / 30, FRAME_START | FRAME_END)
+    direct = line_observation.observed_line((audio, 0, 600), (video, 0, 360))
+    assert direct is not None
+    assert 0.005 < direct.loss < 0.02
+    assert await line_process.observe_line(audio, video, sent) == direct
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(line_process, "TIME_LIMIT", 0.01)
+        assert await line_process.observe_line(audio, video, sent) is None
 
 
 def add(log: Arrivals, number: int, timestamp: int, at: float, flags: int) -> None:

@@ -144,7 +144,7 @@ async def test_what_needs_a_restart_is_refused(
 
 
 async def test_the_uplink_limit_may_change_while_it_is_held() -> None:
-    """Whoever waits gets at most the new limit; whoever has all of it stays alone."""
+    """A waiting test gets at most the new limit; one that holds all of it stays alone."""
     limit = 10.0
     uplink = UplinkLimiter(lambda: limit)
     granted: list[float] = []
@@ -164,10 +164,10 @@ async def test_the_uplink_limit_may_change_while_it_is_held() -> None:
 
     async with uplink.reserve():
         limit = 40.0
-        beside = asyncio.create_task(take(1.0))
+        together = asyncio.create_task(take(1.0))
         await asyncio.sleep(0.02)
-        assert not beside.done()
-    await asyncio.wait_for(beside, 5)
+        assert not together.done()
+    await asyncio.wait_for(together, 5)
 
 
 async def test_the_settings_are_sealed_at_the_start_and_when_they_change(

@@ -134,17 +134,17 @@ def test_few_days_support_no_claim(made: MadeWeek) -> None:
         office = by_trouble[trouble]
         assert office.assessment.line.days == 14
         assert office.assessment.verdicts == (LineVerdict.NOT_ENOUGH_EVIDENCE,)
-        told = [finding.kind for finding in findings(office, summary.config)]
+        reported = [finding.kind for finding in findings(office, summary.config)]
         wanted = (
             [FindingKind.EVIDENCE]
             if trouble == "power"
             else [FindingKind.LIMITED, FindingKind.EVIDENCE]
         )
-        assert told == wanted
+        assert reported == wanted
 
 
 def test_only_certain_and_large_changes_are_called_changes(summary: Summary) -> None:
-    """A week is held against what earlier weeks differ by among themselves, and needs enough."""
+    """A week is compared with the differences among earlier weeks, of which it needs enough."""
     office = summary.offices[0]
     now = office.conference
     assert now.grade == 4 and len(now.grades) > 5
@@ -161,12 +161,12 @@ def test_only_certain_and_large_changes_are_called_changes(summary: Summary) -> 
         row = content(replace(summary, offices=(changed,)), words("en"))["front"]["rows"][0]
         return str(row["change"])
 
-    said = words("en")
-    assert against([(1,)] * 8) == said("report.change.better")
-    assert against([(1,)] * 4) == said("report.change.few")
-    assert against([(4, 4, 4, 3, 4, 4)] * 8) == said("report.change.none")  # too small to matter
+    phrase = words("en")
+    assert against([(1,)] * 8) == phrase("report.change.better")
+    assert against([(1,)] * 4) == phrase("report.change.few")
+    assert against([(4, 4, 4, 3, 4, 4)] * 8) == phrase("report.change.none")  # too small to matter
     restless = [(1,), (4,), (2,), (4,), (1,), (3,), (4,), (1,)]
-    assert against(restless) == said("report.change.none")
+    assert against(restless) == phrase("report.change.none")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -205,7 +205,7 @@ def test_an_empty_week_says_so(made: MadeWeek) -> None:
             assert plain(words(one.language)("report.method_text.extent_none")) in text
 
 
-def test_a_period_that_has_not_begun_is_an_error(made: MadeWeek) -> None:
+def test_a_future_period_is_an_error(made: MadeWeek) -> None:
     """The message names the period and its first day."""
     with pytest.raises(UserError, match="2027-W01 has not begun yet; it begins on 2027-01-04"):
         summarise(made.store, made.config, period.week("2027-W01", ZONE), MADE_AT)
@@ -265,9 +265,9 @@ def test_page_one_answers_in_four_sentences(summary: Summary) -> None:
     assert len(front["sentences"]) == 4
     able = sum(row["able"] for row in front["rows"])
     tests = sum(office.conference.tests for office in summary.offices)
-    told = front["sentences"][0]
-    assert told.startswith(f"A video conference succeeded at {able} of 11 block offices")
-    assert f"Basis: {tests} tests, 6 days; “succeeded” means SD video (360p) or better" in told
+    reported = front["sentences"][0]
+    assert reported.startswith(f"A video conference succeeded at {able} of 11 block offices")
+    assert f"Basis: {tests} tests, 6 days; “succeeded” means SD video (360p) or better" in reported
     assert [tile["value"] for tile in front["tiles"]] == [
         str(groups.count(group)) for group in ("able", "partly", "unable", "untested")
     ]
@@ -291,15 +291,15 @@ def test_page_one_is_one_page(summary: Summary, papers: dict[str, bytes], langua
 
 def test_each_actor_is_named_once(summary: Summary) -> None:
     """The third sentence groups the requests by actor, the department first."""
-    asked = content(summary, words("en"))["front"]["sentences"][2]
+    requested = content(summary, words("en"))["front"]["sentences"][2]
     for name in (
         "Department of IT",
         "JharNet operator",
         "Block Development Officers",
         "network engineer",
     ):
-        assert asked.count(name) == 1
-    assert asked.index("Department") < asked.index("operator") < asked.index("BDO")
+        assert requested.count(name) == 1
+    assert requested.index("Department") < requested.index("operator") < requested.index("BDO")
     kinds = [kind for kinds in sentences.ACTORS.values() for kind in kinds]
     assert sorted(kinds) == sorted(FindingKind)
 

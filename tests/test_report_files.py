@@ -173,19 +173,20 @@ def test_the_drills_paper_is_one_page_to_be_signed(made: MadeWeek, language: str
     """It names every block, who did not take part, the cause, and has room to sign."""
     drill = made_up_week.drill(made.config)
     paper = next(make_drill_sheets(drill, made.config, [language], ["pdf"], MADE_AT))
-    said = words(language)
+    phrase = words(language)
     text = text_of(paper.content)
     assert paper.name == f"drill-20261118-053000-a1b2.{language}.pdf"
     assert len(PdfReader(io.BytesIO(paper.content)).pages) == 1
     absent = [made.config.offices[n] for n in (6, 10)]
-    names = formats.list_of([formats.office_name(office, said) for office in absent], said)
-    for phrase in (
-        said("drill.absent", names=names), said("drill.signatory.dio"), said("cause.no_agent"),
-        "1.61 Mbps", said("drill.loss", loss="1.23 %"), "17.1 / 16.2 Mbps",
-        *supported_calls_texts(drill.uplink, said),
-        *(formats.office_name(office, said) for office in made.config.offices),
+    names = formats.list_of([formats.office_name(office, phrase) for office in absent], phrase)
+    for part in (
+        phrase("drill.absent", names=names), phrase("drill.signatory.dio"),
+        phrase("cause.no_agent"),
+        "1.61 Mbps", phrase("drill.loss", loss="1.23 %"), "17.1 / 16.2 Mbps",
+        *supported_calls_texts(drill.uplink, phrase),
+        *(formats.office_name(office, phrase) for office in made.config.offices),
     ):  # fmt: skip
-        assert plain(phrase) in text, phrase
+        assert plain(part) in text, part
 
 
 def test_a_drills_papers_lie_among_the_reports(

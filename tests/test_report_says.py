@@ -32,14 +32,14 @@ def test_page_one_of_an_empty_week_asks_no_block_for_anything(
     """Its rows name no cause and nobody to act, before any measurement as well as after the last
     one; no block has a page of its own, and the tables behind the report say the same.
     """
-    empty, said = period.week(name, ZONE), words(language)
+    empty, phrase = period.week(name, ZONE), words(language)
     summary = summarise(made.store, made.config, empty, empty.end + timedelta(hours=8))
-    doc = content(summary, said)
+    doc = content(summary, phrase)
     for row in doc["front"]["rows"]:
-        assert (row["findings"], row["nothing"]) == ([], said("report.row_empty"))
-        assert row["availability"] == row["speed"] == said("not_measured")
-        assert row["grade"] is None and row["tests"] == said("report.no_test")
-    assert doc["front"]["sentences"][2] == said("report.empty_ask")
+        assert (row["findings"], row["nothing"]) == ([], phrase("report.row_empty"))
+        assert row["availability"] == row["speed"] == phrase("not_measured")
+        assert row["grade"] is None and row["tests"] == phrase("report.no_test")
+    assert doc["front"]["sentences"][2] == phrase("report.empty_ask")
     assert doc["offices"]["pages"] == []
     table = next(make(drafts(summary, ["en"]), ["csv"])).content.decode("utf-8-sig")
     assert all(not row["findings"] for row in csv.DictReader(io.StringIO(table)))
@@ -47,27 +47,27 @@ def test_page_one_of_an_empty_week_asks_no_block_for_anything(
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_report_repeats_what_a_drill_measured(summary: Summary, language: str) -> None:
-    """Beside each result stand what arrived each way and its loss, and over the table what
-    headquarters' line carried and bore: the figures of the drill's own page, in its words.
+    """Each result is shown with what arrived each way and its loss, and above the table with what
+    headquarters' line carried and could carry: the figures of the drill's own page, in its words.
     """
-    said = words(language)
+    phrase = words(language)
     text = text_of(next(make(drafts(summary, [language]), ["pdf"])).content)
-    (drill,) = content(summary, said)["drills"]["drills"]
-    paper = drill_content(summary.drills[0], summary.config, MADE_AT, said)
+    (drill,) = content(summary, phrase)["drills"]["drills"]
+    paper = drill_content(summary.drills[0], summary.config, MADE_AT, phrase)
     for row, own in zip(drill["rows"], paper["rows"], strict=True):
         assert (row["down"], row["up"]) == (own["down"], own["up"])
-    assert drill["rows"][0]["up"] == ["1.61 Mbps", said("drill.loss", loss="1.23 %")]
-    bears = list(supported_calls_texts(summary.drills[0].uplink, said))
-    assert paper["sentences"][-2:] == bears and drill["line"].endswith(" ".join(bears))
+    assert drill["rows"][0]["up"] == ["1.61 Mbps", phrase("drill.loss", loss="1.23 %")]
+    carries = list(supported_calls_texts(summary.drills[0].uplink, phrase))
+    assert paper["sentences"][-2:] == carries and drill["line"].endswith(" ".join(carries))
     assert "17.1 / 16.2 Mbps" in drill["line"]
-    for figure in (*bears, "17.1 / 16.2 Mbps", said("drill.loss", loss="1.23 %")):
+    for figure in (*carries, "17.1 / 16.2 Mbps", phrase("drill.loss", loss="1.23 %")):
         assert plain(figure) in text
 
 
 def test_figures_in_one_cell_have_the_same_precision() -> None:
     """A value with its interval, or the two ways of a line: as many decimals in each of them."""
-    said = words("en")
-    for figures, form, told in (
+    phrase = words("en")
+    for figures, form, reported in (
         ((3.8e6, 3.794e6, 3.81e6), formats.rate, "3.80 (3.79 to 3.81) Mbps"),
         ((3.9e6, 3.9e6, 3.9e6), formats.rate, "3.9 (3.9 to 3.9) Mbps"),
         ((10.04e6, 9.964e6, 10.13e6), formats.rate, "10.0 (10.0 to 10.1) Mbps"),
@@ -77,4 +77,4 @@ def test_figures_in_one_cell_have_the_same_precision() -> None:
         ((0.99, 0.98765, 1.0), formats.share_floor, "99.00 (98.76 to 100.00) %"),
         ((0.1, 0.05, 0.2), formats.share_ceil, "10 (5 to 20) %"),
     ):
-        assert interval(Interval(*figures, n=30, days=30), form, said) == told
+        assert interval(Interval(*figures, n=30, days=30), form, phrase) == reported

@@ -210,9 +210,9 @@ async def test_heavy_since_reports_when_a_heavy_probe_ran(monkeypatch: pytest.Mo
     bench = Bench(monkeypatch, run)
     task = asyncio.create_task(bench.runner.run("potka", "bandwidth"))
     await bench.clock.advance(5)
-    assert bench.runner.active_tests.heavy_since("potka", bench.clock.monotonic())
-    assert not bench.runner.active_tests.heavy_since("boram", 0)
+    assert bench.runner.active_tests.was_loaded_since("potka", bench.clock.monotonic())
+    assert not bench.runner.active_tests.was_loaded_since("boram", 0)
     await bench.clock.advance(10)
     await task
-    assert bench.runner.active_tests.heavy_since("potka", 5.0)
-    assert not bench.runner.active_tests.heavy_since("potka", 12.0)
+    assert bench.runner.active_tests.was_loaded_since("potka", 5.0)
+    assert not bench.runner.active_tests.was_loaded_since("potka", 12.0)

@@ -68,8 +68,8 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
 
 def order(url: str, **changes: Any) -> VisitOrder:
     """A visit with small limits."""
-    asked: dict[str, Any] = {"hosts": (), "seconds": 5.0, "most": 100_000}
-    return VisitOrder(url, **{**asked, **changes})
+    requested: dict[str, Any] = {"hosts": (), "seconds": 5.0, "most": 100_000}
+    return VisitOrder(url, **{**requested, **changes})
 
 
 async def look(
@@ -107,14 +107,14 @@ async def test_without_name_and_encryption_there_are_no_such_phases() -> None:
     assert result.certificate_expires is None
 
 
-async def test_a_certificate_tells_how_long_it_is_valid(tls: ssl.SSLContext) -> None:
+async def test_a_visit_reports_how_long_the_certificate_is_valid(tls: ssl.SSLContext) -> None:
     """825 days for one made now."""
     async with PageServer(context=tls).serving() as server:
         result = await look(server)
     assert result.certificate_expires == pytest.approx(time.time() + 825 * 86400, abs=60)
 
 
-async def test_an_expired_certificate_fails_the_visit_and_tells_when(
+async def test_an_expired_certificate_fails_the_visit_with_its_expiry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By its own cause; the page is not asked for."""
@@ -184,7 +184,7 @@ async def test_a_server_that_takes_no_connection_hangs_in_connect() -> None:
 async def test_a_visit_ends_in_time_and_says_what_it_waited_for(
     server: PageServer, phase: Phase
 ) -> None:
-    """The phases before are known; the one that broke off is not."""
+    """The phases before it are known; the one that broke off is not."""
     async with server.serving():
         began = time.monotonic()
         result = await look(server, seconds=0.4)
@@ -201,7 +201,7 @@ async def test_a_connection_that_breaks_is_an_interruption() -> None:
 
 
 async def test_an_error_page_has_its_status() -> None:
-    """It is no page, however fast it comes."""
+    """An error page does not count as a page, however fast it arrives."""
     async with PageServer(status=503).serving() as server:
         result = await look(server)
     assert (result.cause, result.status) == (Cause.HTTP_ERROR, 503)
@@ -230,7 +230,7 @@ async def test_the_page_must_have_the_expected_text(
 
 
 async def test_a_huge_page_is_read_to_the_bound() -> None:
-    """How long all of it takes is not known, then."""
+    """The time for the whole page is then unknown."""
     async with PageServer(body=PAGE + b"x" * 3_000_000).serving() as server:
         result = await look(server, expect="e-Office")
         reading = reading_of(result.to_message(), order(server.url), "office", time.time(), 1.0)
@@ -269,7 +269,7 @@ async def test_a_redirect_to_a_host_that_is_not_listed_is_named() -> None:
 
 
 async def test_a_redirect_loop_ends() -> None:
-    """After so many pages."""
+    """After the limit of pages."""
     server = PageServer(status=302, headers={"Location": "/"}, body=b"")
     async with server.serving():
         result = await look(server)
@@ -296,12 +296,12 @@ async def test_a_redirect_loop_ends() -> None:
 )
 def test_where_a_redirect_may_lead(here: str, location: str, followed: bool) -> None:
     """To its own host and those listed, never back to plain text, and never by another scheme."""
-    asked = order(here, hosts=("sso.elsewhere",))
-    assert (asked.next_page(URL(here), location) is not None) is followed
+    requested = order(here, hosts=("sso.elsewhere",))
+    assert (requested.next_page(URL(here), location) is not None) is followed
 
 
 def test_a_redirect_takes_no_credentials_along() -> None:
-    """Whoever puts a password into an address does not make us use it."""
+    """A password in an address is not used."""
     there = order("https://a/").next_page(URL("https://a/"), "https://user:secret@a/")
     assert str(there) == "https://a/"
 
@@ -326,9 +326,9 @@ async def test_proxies_of_the_environment_are_respected(monkeypatch: pytest.Monk
 
 @dataclass
 class ServiceAgent:
-    """An agent in the same event loop, or one that only says `told`."""
+    """An agent in the same event loop, or one that only says `message`."""
 
-    told: Mapping[str, Any] | None = None
+    message: Mapping[str, Any] | None = None
     params: dict[str, Any] = field(default_factory=dict)
     office: str = "potka"
     address: str | None = None
@@ -340,7 +340,9 @@ class ServiceAgent:
         ours, theirs = channel_pair()
         self.params = dict(params)
         context = AgentContext(self.office, SystemClock(), "https://127.0.0.1:9797", None)
-        half = theirs.send(self.told) if self.told is not None else self._half(theirs, context)
+        half = (
+            theirs.send(self.message) if self.message is not None else self._half(theirs, context)
+        )
         self.tasks.append(asyncio.create_task(half))
         return ours
 
@@ -348,7 +350,7 @@ class ServiceAgent:
         with contextlib.suppress(ChannelClosed):
             await agent_task(channel, json.loads(json.dumps(self.params)), context)
 
-    async def stands_still(self) -> bool:
+    async def is_stalled(self) -> bool:
         """Not known."""
         return False
 
@@ -413,7 +415,7 @@ def test_an_agent_reads_only_what_is_an_order(wrong: dict[str, Any]) -> None:
 
 
 def test_an_agent_keeps_limits_of_its_own() -> None:
-    """A hub cannot make it read for an hour."""
+    """A hub cannot keep it reading for an hour."""
     params = order("http://a/", seconds=9e9, most=10**12).to_params() | {"hosts": []}
     found = VisitOrder.from_params(params)
     assert (found.seconds, found.most) == (120.0, 5_000_000)
@@ -463,7 +465,7 @@ def test_a_report_of_a_failure_keeps_what_was_measured() -> None:
 
 
 async def test_a_busy_computer_is_not_a_slow_service() -> None:
-    """One that oversleeps most of the visit says so."""
+    """An agent that stalls for most of the visit reports it."""
 
     async def hog() -> None:
         for _ in range(8):

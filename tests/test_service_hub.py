@@ -123,7 +123,7 @@ def test_services_of_one_office_are_series_of_their_own(tmp_path: Path) -> None:
     store.close()
 
 
-def test_metrics_tell_service_and_end() -> None:
+def test_metrics_are_labelled_by_service_and_end() -> None:
     """Of each office and of headquarters; a failed visit has no total, an old one nothing."""
     state = live(
         visited("e-office"), visited("jharsewa", {"status_code": 503.0}, cause=Cause.HTTP_ERROR),
@@ -141,13 +141,13 @@ def test_metrics_tell_service_and_end() -> None:
 
 
 def test_what_could_not_be_measured_is_absent() -> None:
-    """Success goes; what was measured before speaks until it is old."""
+    """Success is absent; earlier values are exported until they are old."""
     gone = replace(visited("e-office", {}, ago=5), outcome=Outcome.NO_DATA, cause="no_agent")
     state = live(visited("e-office"), gone)
     assert metrics(state, "success") == {}
     assert len(metrics(state, "total_seconds")) == 1
-    said = sheets(state)["Services (e-office)"]
-    assert said == "not measured: the office's agent was not connected"
+    message = sheets(state)["Services (e-office)"]
+    assert message == "not measured: the office's agent was not connected"
 
 
 def test_a_service_that_is_configured_no_more_is_gone() -> None:
@@ -158,7 +158,7 @@ def test_a_service_that_is_configured_no_more_is_gone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("office", "hub", "line", "said"),
+    ("office", "hub", "line", "fault"),
     [
         (FAST, FAST, {}, None),
         (WAITS, WAITS, {"lost": 9}, FaultPlace.SERVICE_SLOW),
@@ -171,36 +171,36 @@ def test_a_service_that_is_configured_no_more_is_gone() -> None:
 )
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_page_says_where_the_fault_lies(
-    office: dict[str, float], hub: dict[str, float], line: dict[str, Any], said: FaultPlace | None,
+    office: dict[str, float], hub: dict[str, float], line: dict[str, Any], fault: FaultPlace | None,
     language: str,
 ) -> None:  # fmt: skip
-    """By the office's visit, headquarters', and what the line's latency tells."""
+    """By the office's visit, headquarters', and the line's latency."""
     runs = [visited("e-office", office), visited("e-office", hub, HEADQUARTERS)]
     runs += [latency("potka", NOW - timedelta(seconds=61), **line)] if line else []
     state = live(*runs)
     name = words(language)("probe.service")
-    sentence = "" if said is None else words(language)(f"service_fault.{said}")
+    sentence = "" if fault is None else words(language)(f"service_fault.{fault}")
     assert sheets(state, language)[f"{name} (e-office)"] == sentence
 
 
 def test_the_line_is_judged_by_the_time_of_the_visit() -> None:
-    """What it is now, ten minutes later, tells nothing; without the past nothing is blamed."""
+    """Its state now, ten minutes later, is no evidence; without the past nothing is blamed."""
     runs = [visited("e-office", TRICKLES, ago=600), visited("e-office", FAST, HEADQUARTERS)]
     then = latency("potka", NOW - timedelta(seconds=630), lost=9)
     now = latency("potka", NOW - timedelta(seconds=61))
-    said, name = words("en"), "Services (e-office)"
-    assert sheets(live(*runs, now), "en", now, then)[name] == said("service_fault.line")
-    assert sheets(live(*runs, now))[name] == said("service_fault.unknown")
+    message, name = words("en"), "Services (e-office)"
+    assert sheets(live(*runs, now), "en", now, then)[name] == message("service_fault.line")
+    assert sheets(live(*runs, now))[name] == message("service_fault.unknown")
     waited = [visited("e-office", WAITS, ago=600), visited("e-office", FAST, HEADQUARTERS)]
-    assert sheets(live(*waited, now), "en", then)[name] == said("service_fault.unknown")
+    assert sheets(live(*waited, now), "en", then)[name] == message("service_fault.unknown")
 
 
 def test_a_failure_has_its_cause_and_its_place() -> None:
     """One sentence after the other."""
     failed = visited("e-office", {}, cause=Cause.CONNECTION_FAILED)
     there = visited("e-office", {}, HEADQUARTERS, cause=Cause.TIMEOUT)
-    said = sheets(live(failed, there))["Services (e-office)"]
-    assert said == (
+    message = sheets(live(failed, there))["Services (e-office)"]
+    assert message == (
         "failed: the server took no connection · "
         "The service is down everywhere, at headquarters too."
     )
@@ -209,19 +209,19 @@ def test_a_failure_has_its_cause_and_its_place() -> None:
 def test_every_place_of_a_fault_has_words() -> None:
     """In both languages."""
     for language in LANGUAGES:
-        said = set(words(language).group("service_fault"))
-        assert said == set(FaultPlace) - {FaultPlace.NONE}
+        message = set(words(language).group("service_fault"))
+        assert message == set(FaultPlace) - {FaultPlace.NONE}
 
 
-def test_a_visit_does_not_mark_what_the_agent_measures_beside_it() -> None:
-    """It is no load; a test that fills the line is."""
+def test_a_visit_does_not_mark_simultaneous_measurements() -> None:
+    """A visit is no load; a test that fills the line is."""
     assert {"service"} <= LIGHT_TASKS < set(AGENT_TASKS)
 
 
 async def test_the_bytes_of_a_visit_count_and_a_refused_one_keeps_its_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Though it takes no turn; also when no agent is there, or the probe breaks."""
+    """Although it takes no turn; also without an agent, or when the probe raises an error."""
     made, clock = config(), ManualClock(NOW)
     now, state = CurrentConfig(made), Live(CurrentConfig(made))
     store = Store(f"sqlite:///{tmp_path}/monitor.db", clock)

@@ -78,7 +78,7 @@ def test_a_connected_agent_without_heartbeats_is_not_evidence() -> None:
     """A connection whose last message is six seconds old does not prove the line."""
     bench = Bench()
     bench.seen.seen_before = True
-    bench.seen.heard_at = bench.clock.monotonic()
+    bench.seen.last_frame_at = bench.clock.monotonic()
     bench.router(False)
     bench.seen.pc = False
     assert bench.state(3) == "up"
@@ -141,7 +141,7 @@ def test_offices_are_not_unreachable_while_the_uplink_is_down() -> None:
 
 
 async def test_a_state_and_its_beginning_survive_a_restart(tmp_path: Path) -> None:
-    """An outage goes on through a restart: `since`, the outage's start, and no outage counted; it
+    """An outage continues through a restart: `since`, the outage's start, and no outage counted; it
     is counted when the office answers again."""
     clock, current = ManualClock(datetime(2026, 11, 25, tzinfo=UTC)), CurrentConfig(make_config())
     began = clock.now()

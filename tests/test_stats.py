@@ -16,7 +16,7 @@ from tests.histories import samples
 
 def test_intervals_cover_what_they_promise() -> None:
     """Over some simulated histories each interval contains the true value as often as stated."""
-    rows = list(coverage(np.random.default_rng(11), 60))
+    rows = list(coverage(np.random.default_rng(11), 25))
     assert [row.name for row in rows if row.ok is False] == []
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -56,8 +58,38 @@ async def test_a_stop_takes_at_most_five_seconds(
         writer.close()
 
 
+HOLD_LOCK = """
+import sqlite3, sys
+held = sqlite3.connect(sys.argv[1], isolation_level=None)
+held.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_locked_database_does_not_hold_up_the_stop(tmp_path: Path) -> None:
+    """While another program holds the lock, the process ends in time all the same."""
+    one = RunningHub(tmp_path)
+    run = [sys.executable, "-P", "-m", "jharnet_monitor", "run", "--config", str(one.file)]
+    hold = [sys.executable, "-c", HOLD_LOCK, str(tmp_path / "monitor.db")]
+    hub = subprocess.Popen(run, stderr=subprocess.PIPE, text=True)
+    assert hub.stderr is not None
+    while "ready at" not in hub.stderr.readline():
+        assert hub.poll() is None
+    holder = subprocess.Popen(hold, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "locked\n"
+    began = time.monotonic()
+    hub.terminate()
+    _, log = hub.communicate(timeout=30)
+    took = time.monotonic() - began
+    holder.communicate("")
+    assert "counters start at 0" in log
+    assert (hub.returncode, took < 5) == (0, True), took
+
+
 @pytest.mark.parametrize(
-    ("harm", "told"),
+    ("harm", "reported"),
     [
         (lambda data: data.update(budget="much"), "budget"),
         (lambda data: data["offices"][0].pop("pc"), "offices"),
@@ -65,7 +97,7 @@ async def test_a_stop_takes_at_most_five_seconds(
     ],
 )
 async def test_a_bad_reload_keeps_the_old_configuration_and_says_why(
-    tmp_path: Path, harm: Any, told: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, harm: Any, reported: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """By command and by signal; the metric says that the last reload failed."""
     one = RunningHub(tmp_path)
@@ -76,7 +108,7 @@ async def test_a_bad_reload_keeps_the_old_configuration_and_says_why(
     before = one.hub.config
     harm(one.data)
     one.write()
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=reported):
         await one.hub.reload()
     one.hub.reload_from_signal()
     async with asyncio.timeout(5):

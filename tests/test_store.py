@@ -64,7 +64,7 @@ def test_what_goes_in_comes_out(bench: Bench) -> None:
 
 
 def test_handing_in_twice_counts_once(bench: Bench) -> None:
-    """The same id is kept once, also within one batch; the first stands."""
+    """The same id is kept once, also within one batch; the first one counts."""
     assert [m.id for m in bench.store.add([one("a"), one("a", 5)])] == ["a"]
     assert [m.id for m in bench.store.add([one("a"), one("b")])] == ["b"]
     assert [m.started_at for m in bench.store.measurements()] == [START, START]
@@ -82,7 +82,7 @@ def test_many_hands_at_once_lose_and_double_nothing(bench: Bench) -> None:
 
 
 def test_latest_keeps_the_last_of_each_outcome(bench: Bench) -> None:
-    """A late result of the past does not become the latest; paths stand side by side."""
+    """A late result of the past does not become the latest; paths are kept separately."""
     ok = one("ok", 5)
     bench.store.add([ok, one("none", 6, outcome=Outcome.NO_DATA, cause="no_agent", values={})])
     bench.store.add([one("late", 1)])
@@ -118,7 +118,7 @@ def test_bytes_spent_are_summed_by_day(bench: Bench) -> None:
 
 
 def test_blocks_hold_what_measurements_hold(bench: Bench) -> None:
-    """A report reads columns; each figure is there once, beside those of the same run."""
+    """A report reads columns; each figure is there once, with those of the same run."""
     loaded = one("l", 9, conditions={"under_load": True})
     bench.store.add([one(f"m{n}", n, values={"sent": n, "received": n - 1.0}) for n in range(1, 9)])
     bench.store.add([loaded, one("e", 3, outcome=Outcome.NO_DATA, values={})])
@@ -175,7 +175,7 @@ def test_the_event_log_keeps_states_and_what_was_learnt_later(bench: Bench) -> N
 
 
 def test_windows_events_and_drills_are_found_again(bench: Bench) -> None:
-    """A window for all is also an office's; of a drill the newest state is told."""
+    """A window for all is also an office's; of a drill the newest state is found."""
     event_log, hour = bench.store.event_log, timedelta(hours=1)
     everywhere = Window(None, START, START + hour, "generator service")
     event_log.add_window(everywhere)
@@ -194,7 +194,7 @@ def test_windows_events_and_drills_are_found_again(bench: Bench) -> None:
 
 
 def test_memory_survives_a_restart(bench: Bench) -> None:
-    """What was remembered is there for the next process."""
+    """Stored values are available to the next process."""
     bench.store.set_value("counters", {"potka": [1, 2]})
     bench.store.set_value("counters", {"potka": [3, 4]})
     bench.store.close()
@@ -206,7 +206,7 @@ def test_memory_survives_a_restart(bench: Bench) -> None:
 
 
 def test_the_migrations_make_the_tables_that_the_program_uses(bench: Bench) -> None:
-    """A schema change without its migration would show here."""
+    """A schema change without its migration fails here."""
     with engine.open_engine(bench.url).connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
@@ -222,7 +222,7 @@ def test_a_database_of_a_newer_program_is_refused(bench: Bench) -> None:
 
 
 def test_an_empty_database_is_named_as_such(tmp_path: Path) -> None:
-    """Whoever only reads is told what to do, and makes no file."""
+    """A reader gets a message that says what to do, and no file is made."""
     file = tmp_path / "new.db"
     with pytest.raises(UserError, match="there is no database yet; `jharnet-monitor run`"):
         Store(f"sqlite:///{file}", ManualClock(START)).require_schema()
@@ -233,7 +233,7 @@ def test_an_empty_database_is_named_as_such(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_keeps_nothing_half(lite: Bench) -> None:
-    """A batch that does not fit is refused whole; what was there stays, and totals agree."""
+    """A batch that does not fit is refused as a whole; earlier rows stay, and totals agree."""
     lite.store.add([one("a")])
     pages = lite.sql("PRAGMA page_count")[0][0]
     with lite.store._engine.connect() as connection:
@@ -305,7 +305,7 @@ for number in itertools.count():
 """
 
 
-def test_what_was_said_to_be_stored_survives_kill_9(lite: Bench) -> None:
+def test_acknowledged_data_survive_kill_9(lite: Bench) -> None:
     """Killed while it writes: every batch that was acknowledged is whole, the last may be."""
     command = [sys.executable, "-c", _WRITER, lite.url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
@@ -324,7 +324,7 @@ def test_what_was_said_to_be_stored_survives_kill_9(lite: Bench) -> None:
     "url", ["mysql://x/y", "sqlite:////proc/none/x.db", "nonsense", "postgresql://u@127.0.0.1:1/x"]
 )
 def test_a_database_that_cannot_be_is_one_clear_line(url: str, lite: Bench) -> None:
-    """Unknown kinds are the user's error; places and servers that are not there may come."""
+    """Unknown kinds are the user's error; missing places and servers may appear later."""
     error = UserError if "sqlite" not in url and "postgresql" not in url else StoreError
     with pytest.raises(error, match=r"^hub\.database: .*\Z"):
         Store(url, lite.clock).migrate()
@@ -348,6 +348,6 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path, lite: Bench) -> N
     ],
 )  # fmt: skip
 def test_what_no_database_can_hold_is_no_measurement(field: str, value: object) -> None:
-    """Refused where it comes in: one poisoned item would else block its whole batch for ever."""
+    """Refused on arrival: otherwise one invalid item would block its whole batch for ever."""
     with pytest.raises(ValueError, match=r"."):
         Measurement.from_json(one("a").to_json() | {field: value})

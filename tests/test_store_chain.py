@@ -63,7 +63,7 @@ def fill(bench: Bench, hours: int = 4) -> None:
 
 
 def test_an_hour_is_sealed_when_it_is_over_and_never_again(bench: Bench) -> None:
-    """Nothing early, nothing twice; every link follows from the one before."""
+    """No hour is sealed early or twice; every link follows from the one before."""
     fill(bench)
     chain = bench.store.chain
     assert chain.seal() == 0
@@ -81,7 +81,7 @@ def test_an_hour_is_sealed_when_it_is_over_and_never_again(bench: Bench) -> None
 
 
 def test_the_root_follows_from_the_records_alone(bench: Bench) -> None:
-    """Whoever has the lines of an hour recomputes its link without the database."""
+    """The lines of an hour suffice to recompute its link without the database."""
     fill(bench, 2)
     first = bench.store.chain.links()[0]
     lines: dict[str, list[bytes]] = {}
@@ -139,7 +139,7 @@ CHANGES = [
 
 
 def test_every_change_of_what_is_sealed_is_found_and_named(bench: Bench) -> None:
-    """A value, a place, a record gone or moved, a state, a link: the hour and kind are told."""
+    """A value, a place, a record gone or moved, a state, a link: the hour and kind are named."""
     fill(bench)
     file = Path(bench.url.removeprefix("sqlite:///"))
     statements = CHANGES if bench.url.startswith("sqlite") else CHANGES[:1]
@@ -226,7 +226,7 @@ def test_daily_roots_are_those_of_the_districts_midnight(bench: Bench) -> None:
 
 
 def test_pruning_leaves_the_chain_whole_and_days_behind(bench: Bench) -> None:
-    """Latency goes by sealed hours; its days, totals, and all that is rare stay."""
+    """Latency is pruned by sealed hours; its days, totals, and all rare records stay."""
     fill(bench)
     bench.store.add([one("bad", 1, outcome=Outcome.FAILED, cause="no_reply", values={"sent": 60})])
     bench.clock.step(7200)
@@ -252,7 +252,8 @@ def test_pruning_leaves_the_chain_whole_and_days_behind(bench: Bench) -> None:
 
 
 def test_each_pruning_is_an_event_that_the_chain_seals(bench: Bench) -> None:
-    """The event counts what went; without it, nothing explains why the records are missing."""
+    """The event counts what was pruned; without it, nothing explains why the records are
+    missing."""
     fill(bench)
     bench.clock.step(93 * 86400)
     bench.store.event_log.add_event("", SETTINGS, bench.clock.now(), {})
@@ -285,7 +286,7 @@ def test_what_retention_still_keeps_cannot_be_called_pruned(bench: Bench) -> Non
     assert "were removed when they were 91 days old" in problem
 
 
-def test_what_was_pruned_before_there_were_events_is_told(bench: Bench) -> None:
+def test_pruning_without_events_is_reported(bench: Bench) -> None:
     """A database of an older program verifies; what is pruned once there are events needs one."""
     fill(bench)
     bench.clock.step(93 * 86400)
@@ -298,7 +299,7 @@ def test_what_was_pruned_before_there_were_events_is_told(bench: Bench) -> None:
 
 
 def test_a_changed_hour_is_not_pruned(bench: Bench) -> None:
-    """Else the change could not be found any more."""
+    """Otherwise the change could not be found any more."""
     fill(bench)
     bench.clock.step(93 * 86400)
     bench.sql("DELETE FROM measurements WHERE id = '1-2'")
@@ -319,7 +320,7 @@ def test_what_lies_outside_of_the_links_is_found(bench: Bench) -> None:
 
 
 def test_a_copy_made_while_others_write_is_whole(tmp_path: Path) -> None:
-    """Measurements come in all the while; the copy opens, verifies, and stands alone."""
+    """Measurements come in all the while; the copy opens, verifies, and needs no other file."""
     bench, done = Bench(f"sqlite:///{tmp_path / 'monitor.db'}"), Event()
     fill(bench)
 
@@ -363,7 +364,7 @@ def test_a_dump_of_postgresql_restores(postgres: Postgres, tmp_path: Path) -> No
     bench.store.close()
 
 
-def test_the_commands_tell_whole_from_changed(
+def test_the_commands_distinguish_intact_from_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`db verify` ends with 0, 1 or 2; `migrate`, `backup` and `prune` say what they did."""
@@ -382,23 +383,23 @@ def test_the_commands_tell_whole_from_changed(
         out, err = capsys.readouterr()
         return int(ended.value.code or 0), out + err
 
-    code, told = db("verify")
-    assert (code, "no database yet" in told) == (2, True)
+    code, output = db("verify")
+    assert (code, "no database yet" in output) == (2, True)
     assert db("migrate") == (0, "schema 0002\n")
     bench = Bench(f"sqlite:///{tmp_path / 'monitor.db'}")
     fill(bench)
-    code, told = db("verify", "--json", "--root", bench.store.chain.links()[1].root)
-    assert json.loads(told) == {"ok": True, "hours": 4, "records": 40, "problems": [],
+    code, output = db("verify", "--json", "--root", bench.store.chain.links()[1].root)
+    assert json.loads(output) == {"ok": True, "hours": 4, "records": 40, "problems": [],
                                 "pruned": {}, "root": bench.store.chain.root()}  # fmt: skip
     assert db("verify", "--root", "0" * 64)[0] == 1
-    code, told = db("verify", "--root", "abc")
-    assert (code, "must be the 64 hexadecimal digits" in told) == (2, True)
+    code, output = db("verify", "--root", "abc")
+    assert (code, "must be the 64 hexadecimal digits" in output) == (2, True)
     assert " kB" in db("backup", str(tmp_path / "copy.db"))[1]
     assert "0 records" in db("prune")[1]
     bench.sql("DELETE FROM measurements WHERE id = '2-2'")
-    code, told = db("verify")
-    assert (code, "08:00 UTC: had 5 records of `latency`, now has 4" in told) == (1, True)
-    code, told = db("pack")
-    assert (code, "3 hours packed; " in told, bench.store.chain.unpacked()) == (0, True, None)
+    code, output = db("verify")
+    assert (code, "08:00 UTC: had 5 records of `latency`, now has 4" in output) == (1, True)
+    code, output = db("pack")
+    assert (code, "3 hours packed; " in output, bench.store.chain.unpacked()) == (0, True, None)
     assert "08:00 UTC: had 5 records of `latency`, now has 4" in db("verify")[1]
     bench.store.close()

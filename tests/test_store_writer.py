@@ -1,4 +1,4 @@
-"""What the database does not take waits on disk, in order, and is written once."""
+"""Records that the database does not accept wait on disk, in order, and are written once."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ async def test_what_waits_outlives_the_hub(bench: Bench) -> None:
 
 
 async def test_order_holds_while_something_waits(bench: Bench) -> None:
-    """What comes when the database is back waits behind what waits."""
+    """Records that arrive when the database is back are written after those that wait."""
     bench.take_away()
     await bench.writer.write(StateRecord("potka", OfficeState.UNREACHABLE, NOW, {}))
     bench.bring_back()
@@ -181,7 +181,7 @@ async def test_an_agents_batch_is_not_taken_while_the_database_is_away(bench: Be
 async def test_a_batch_with_a_record_that_is_never_taken_gets_through(
     bench: Bench, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It was tried for ever, and held back all that its agent measured afterwards. It is kept on
+    """It was tried for ever, and blocked all that its agent measured afterwards. Now it is kept on
     disk, counted, named, and tried again by a hub of another version."""
     add, tries = bench.store.add, list[int]()
 
@@ -207,7 +207,7 @@ async def test_a_batch_with_a_record_that_is_never_taken_gets_through(
     health._ticked = bench.clock.monotonic()
     assert health.ready() == (
         True,
-        "ready; 2 records that the database does not take are set aside",
+        "ready; 2 records that the database refused are set aside",
     )
     assert "set aside in" in caplog.text
     await bench.writer.close()
@@ -226,7 +226,7 @@ async def test_a_batch_with_a_record_that_is_never_taken_gets_through(
 
 
 async def test_measurements_on_a_full_disk_wait_in_memory(bench: Bench) -> None:
-    """Database and queue stand on the same disk, which has no room: it is shown all the same."""
+    """Database and queue stand on the same disk, which has no room: it is shown anyway."""
     recorder = Recorder(bench.current, bench.writer, bench.live, bench.clock)
     queue = bench.writer._queue
     queue.open()

@@ -1,4 +1,4 @@
-"""A part that fails starts again, is counted and named, and holds back no other part."""
+"""A part that fails starts again, is counted and named, and blocks no other part."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ START = datetime(2026, 11, 25, tzinfo=UTC)
 
 
 class Bench:
-    """What of a hub watches offices, on a clock of the test's."""
+    """The parts of a hub that watch offices, on the test's clock."""
 
     def __init__(self, directory: Path) -> None:
         self.clock = ManualClock(START)
@@ -65,7 +65,7 @@ def bench(tmp_path: Path) -> Any:
 
 
 async def test_a_failed_part_starts_again_with_growing_pauses() -> None:
-    """It is counted by name, is failing for a while, and then sound again."""
+    """It is counted by name, is failing for a while, and then healthy again."""
     clock, status = ManualClock(START), PartStatus()
     supervisor, began = Supervisor(clock, status), list[float]()
 
@@ -89,7 +89,7 @@ async def test_one_failing_read_does_not_end_the_watch(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One error of one step ended heartbeat, windows, states and reviews for
-    good, in silence; now it is counted, named on `/-/ready`, and the others go on."""
+    good, in silence; now it is counted, named on `/-/ready`, and the others continue."""
 
     def broken(*_: Any) -> None:
         raise OverflowError("unexpected")
@@ -116,17 +116,17 @@ async def test_one_offices_trouble_stays_its_own(
 ) -> None:
     """A review that failed for one office ended the watch of all, and kept the hub
     from starting."""
-    told = PastOutage(OfficeState.LINK_DOWN, START, START + timedelta(minutes=5), START)
+    outage = PastOutage(OfficeState.LINK_DOWN, START, START + timedelta(minutes=5), START)
 
     def review(self: OutageAttribution, office: str) -> PastOutage:
         if office == "potka":
             raise OverflowError("date value out of range")
-        return told
+        return outage
 
     monkeypatch.setattr(OutageAttribution, "review", review)
     await bench.monitor.restore()
     assert bench.live.offices["potka"].last_outage is None
-    assert bench.live.offices["boram"].last_outage == told
+    assert bench.live.offices["boram"].last_outage == outage
     assert bench.live.hub.parts.restarts["outage reviews"] == 1
 
 

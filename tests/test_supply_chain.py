@@ -1,4 +1,4 @@
-"""What is shipped and with what rights it runs: bill of materials, licences, image, units."""
+"""What is shipped and the rights with which it runs: bill of materials, licences, image, units."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ MOST_EXPOSED = 3.0
 
 @pytest.fixture(scope="module")
 def bill(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The bill of materials, made as CI makes it, with one vulnerability told."""
+    """The bill of materials, made as CI makes it, with one vulnerability reported."""
     directory = tmp_path_factory.mktemp("sbom")
-    told = {"name": "aiohttp", "version": "1", "vulns": [
+    package = {"name": "aiohttp", "version": "1", "vulns": [
         {"id": "PYSEC-1", "fix_versions": ["9"], "description": "x"}]}  # fmt: skip
-    (directory / "audit.json").write_text(json.dumps({"dependencies": [told]}))
+    (directory / "audit.json").write_text(json.dumps({"dependencies": [package]}))
     out = directory / "sbom.json"
     command = [sys.executable, str(ROOT / ".ci/sbom"), str(out)]
     done = subprocess.run(
@@ -66,8 +66,9 @@ def test_the_bill_has_every_package_with_cert_ins_fields(bill: dict[str, Any]) -
     assert all(set(needed) <= refs for needed in graph.values())
 
 
-def test_the_bill_tells_of_vulnerabilities(bill: dict[str, Any]) -> None:
-    """What pip-audit found stands at its package; what it was not asked about is called so."""
+def test_the_bill_lists_vulnerabilities(bill: dict[str, Any]) -> None:
+    """Findings of pip-audit are listed at their package; packages that it did not check are marked
+    so."""
     (one,) = bill["vulnerabilities"]
     assert one["id"] == "PYSEC-1"
     assert "aiohttp@" in one["affects"][0]["ref"]
@@ -91,7 +92,7 @@ def test_the_image_fetches_nothing_without_a_hash() -> None:
 
 
 def test_containers_have_the_least_rights() -> None:
-    """Read-only, no capability, no way to more, and a bound on memory."""
+    """Read-only, no capability, no way to gain one, and a bound on memory."""
     compose = yaml.safe_load((ROOT / "exporters/compose.yaml").read_text("utf-8"))
     for name, service in compose["services"].items():
         assert service["read_only"] is True, name

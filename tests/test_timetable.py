@@ -33,7 +33,7 @@ def moments_of(every: float, part: float, days: int) -> Iterator[datetime]:
 @pytest.mark.parametrize("part", [0.0, 0.5, 0.99])
 def test_every_working_day_has_a_test_in_the_busy_hour(every: float, part: float) -> None:
     """Over four weeks each working day has a test in the busy hour, each day one outside office
-    hours, and no two tests are further apart than the interval."""
+    hours, and the time between two tests is at most the interval."""
     moments = list(moments_of(every, part, 28))
     busy = Counter(at.date() for at in moments if in_busy_hour(DISTRICT, at))
     off = Counter(at.date() for at in moments if not in_office_hours(DISTRICT, at))
@@ -69,9 +69,9 @@ def test_the_start_of_the_hub_changes_nothing() -> None:
     """The next test is one of the same times, for any moment and in any time zone."""
     moments = list(moments_of(7200, 0.25, 2))
     for number in range(100):
-        asked = MONDAY + timedelta(minutes=17 * number)
-        expected = min(at for at in moments if at >= asked)
-        assert next_test(DISTRICT, 7200, 0.25, asked.astimezone(UTC)) == expected
+        requested = MONDAY + timedelta(minutes=17 * number)
+        expected = min(at for at in moments if at >= requested)
+        assert next_test(DISTRICT, 7200, 0.25, requested.astimezone(UTC)) == expected
 
 
 def test_planned_conferences() -> None:

@@ -1,4 +1,4 @@
-"""The twin of the call: its lines, its runs, its answers, and what it is asked."""
+"""The twin of the call: its lines, its runs, its predictions, and the questions to it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from jharnet_monitor.judge.conference.grade import Criteria
-from jharnet_monitor.judge.twin.answer import Certainty, GradeAnswer, seed_of
-from jharnet_monitor.judge.twin.arrivals import PacketColumns, see
-from jharnet_monitor.judge.twin.ask import count
+from jharnet_monitor.judge.twin.arrivals import PacketColumns, observe
 from jharnet_monitor.judge.twin.call import Run, simulate_each
 from jharnet_monitor.judge.twin.clients import REFERENCE
 from jharnet_monitor.judge.twin.estimate import line_of
-from jharnet_monitor.judge.twin.line import LineModel, Way
-from jharnet_monitor.judge.twin.seen import Seen
+from jharnet_monitor.judge.twin.line import DirectionModel, LineModel
+from jharnet_monitor.judge.twin.observed_line import ObservedLine
+from jharnet_monitor.judge.twin.predict import count
+from jharnet_monitor.judge.twin.prediction import Certainty, GradePrediction, seed_of
 from jharnet_monitor.judge.twin.whatif import BadChange, parse_change
 from jharnet_monitor.lab.pipe import QUEUE_FULL, Pipe
 from jharnet_monitor.lab.spec import LinkDirection
@@ -25,8 +25,11 @@ from jharnet_monitor.web.whatif import WhatIf
 from tests.support import make_config
 
 RUNS = 3
-CLEAR, NARROW = Way(rate=8e6, delay=0.02), Way(rate=0.3e6, delay=0.02)
-LOSSY, POLICED = Way(rate=8e6, delay=0.02, loss=0.2), Way(rate=0.06e6, delay=0.02, bucket=0.2)
+CLEAR, NARROW = DirectionModel(rate=8e6, delay=0.02), DirectionModel(rate=0.3e6, delay=0.02)
+LOSSY, POLICED = (
+    DirectionModel(rate=8e6, delay=0.02, loss=0.2),
+    DirectionModel(rate=0.06e6, delay=0.02, bucket=0.2),
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +55,15 @@ def test_a_line_gets_the_grade_that_chromium_shows(
 
 
 def test_no_more_arrives_than_the_line_carries(runs: dict[str, list[Run]]) -> None:
-    """A narrow line's video stays below its rate, and comes near to what is left beside sound."""
+    """A narrow line's video stays below its rate, and comes near to what the sound leaves."""
     for run in runs["narrow"]:
         assert 0.12e6 < run.down.rate < 0.25e6
 
 
 def test_the_same_seed_gives_the_same_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has the line and the seed derives the same answer; another seed gives other runs."""
+    """The same line and seed give the same answer; another seed gives other runs."""
     monkeypatch.setattr("jharnet_monitor.judge.twin.call.WINDOW", 4.0)
-    line = LineModel(NARROW, Way(rate=0.5e6, delay=0.1, loss=0.03, rate_doubt=0.1))
+    line = LineModel(NARROW, DirectionModel(rate=0.5e6, delay=0.1, loss=0.03, rate_doubt=0.1))
     first, again, other = (simulate_each([line], 3.0, seed, runs=1)[0] for seed in (7, 7, 8))
     assert first == again != other
     stored = LineModel.from_json(json.loads(json.dumps(line.to_json())))
@@ -69,15 +72,17 @@ def test_the_same_seed_gives_the_same_calls(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_answer_says_how_sure_it_is() -> None:
     """Certain from four of five runs on; of equal grades the lower one."""
-    assert GradeAnswer((0.0, 0.0, 0.0, 0.1, 0.9)).certainty is Certainty.CERTAIN
-    split = GradeAnswer((0.0, 0.0, 0.0, 0.5, 0.5))
+    assert GradePrediction((0.0, 0.0, 0.0, 0.1, 0.9)).certainty is Certainty.CERTAIN
+    split = GradePrediction((0.0, 0.0, 0.0, 0.5, 0.5))
     assert (split.grade, split.second, split.certainty) == (3, 4, Certainty.BORDERLINE)
     assert split.at_least(3) == 1.0
 
 
 def test_a_change_leaves_what_is_not_named() -> None:
     """The rate changes both ways; loss repaired is gone; two calls halve the rate."""
-    line = LineModel(Way(rate=2e6, loss=0.03, burst=4), Way(rate=1e6, delay=0.1))
+    line = LineModel(
+        DirectionModel(rate=2e6, loss=0.03, burst=4), DirectionModel(rate=1e6, delay=0.1)
+    )
     changed = line.changed(rate=4e6, loss=0.0)
     assert (changed.down.rate, changed.up.rate, changed.down.loss) == (4e6, 4e6, 0.0)
     assert changed.up.delay == line.up.delay
@@ -85,7 +90,7 @@ def test_a_change_leaves_what_is_not_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "says"),
+    ("requested", "says"),
     [
         ({"rate": "fast"}, "rate must be like `4M`"),
         ({"rate": "1k"}, "rate must be from 30k"),
@@ -97,10 +102,10 @@ def test_a_change_leaves_what_is_not_named() -> None:
         ({"colour": "red"}, "unknown parameter `colour`"),
     ],
 )
-def test_a_bad_question_gets_one_line(asked: dict[str, str], says: str) -> None:
-    """It names the parameter and what would be right."""
+def test_a_bad_question_gets_one_line(requested: dict[str, str], says: str) -> None:
+    """The message names the parameter and what is valid."""
     with pytest.raises(BadChange, match=says):
-        parse_change(asked, {REFERENCE.name: REFERENCE})
+        parse_change(requested, {REFERENCE.name: REFERENCE})
 
 
 async def test_without_a_call_there_is_no_answer() -> None:
@@ -133,18 +138,18 @@ def _columns(
     return PacketColumns(sent, np.array(at), np.full(len(sent), size), sent, nothing, nothing)
 
 
-def _seen(settings: dict[str, Any], video: int = 4) -> Seen:
+def _seen(settings: dict[str, Any], video: int = 4) -> ObservedLine:
     """What 20 s of 0.9 Mbit/s show of a line, with nothing else on it."""
     pipe = Pipe("p", LinkDirection.model_validate(settings), 1)
     stream = _columns(1 / 30, 600 * video, 1000, pipe, video)
     silent = np.zeros(0)
     empty = PacketColumns(silent, silent, silent, silent, silent, silent)
-    found = see(stream, empty)
+    found = observe(stream, empty)
     assert found is not None
     return found
 
 
-def test_a_full_queue_tells_the_rate_and_its_depth() -> None:
+def test_a_full_queue_shows_the_rate_and_its_depth() -> None:
     """0.96 Mbit/s into 0.5 Mbit/s with 300 ms of queue."""
     found = _seen({"rate": "0.5 Mbit/s", "queue": "300ms", "delay": "20ms"})
     assert found.rate == pytest.approx(0.5e6, rel=0.05)
@@ -162,11 +167,11 @@ def test_a_line_that_is_not_filled_shows_its_loss() -> None:
 def test_what_was_seen_survives_the_message_and_bad_messages_are_refused() -> None:
     """Every key is checked: the other end is not trusted."""
     found = _seen({"rate": "0.5 Mbit/s", "queue": "300ms", "delay": "20ms"})
-    told = json.loads(json.dumps({name: getattr(found, name) for name in Seen.__slots__}))
-    assert Seen.from_json(told) == found
+    fields = json.loads(json.dumps({name: getattr(found, name) for name in ObservedLine.__slots__}))
+    assert ObservedLine.from_json(fields) == found
     for key, value in (("loss", "much"), ("rate", -1), ("policed", 1), ("jitter", float("nan"))):
         with pytest.raises(ValueError, match=key):
-            Seen.from_json(told | {key: value})
+            ObservedLine.from_json(fields | {key: value})
     line = line_of(found, found, 0.05)
     assert line.down.rate == pytest.approx(found.rate, rel=0.05)
 

@@ -1,4 +1,5 @@
-"""What agents and commands say while no hub can be reached: real connections and certificates."""
+"""The messages of agents and commands while no hub can be reached: real connections and
+certificates."""
 
 from __future__ import annotations
 
@@ -46,7 +47,7 @@ def made(directory: Path, now: datetime = NOW) -> tls.Files:
 
 @asynccontextmanager
 async def door(files: tls.Files | None) -> AsyncIterator[tuple[int, list[int]]]:
-    """A port that speaks TLS, or ends every connection; counts who came in over TLS or TCP."""
+    """A port that speaks TLS, or ends every connection; counts connections over TLS and TCP."""
     came: list[int] = []
 
     async def ends(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -59,7 +60,7 @@ async def door(files: tls.Files | None) -> AsyncIterator[tuple[int, list[int]]]:
         yield server.sockets[0].getsockname()[1], came
 
 
-async def told(
+async def log_lines(
     caplog: Log, tmp_path: Path, hub: str, ca: Path | None = None, seconds: float = 0.6
 ) -> list[tuple[str, str]]:
     """Level and text of the lines that an agent logs within a moment of retries."""
@@ -84,10 +85,10 @@ async def told(
         ("expired", "the certificate has expired: run `jharnet-monitor tls init --renew`"),
     ],
 )
-async def test_a_certificate_that_is_not_trusted_is_told_once_with_its_remedy(
+async def test_an_untrusted_certificate_is_reported_once_with_its_remedy(
     caplog: Log, tmp_path: Path, fault: str, remedy: str
 ) -> None:
-    """The likeliest mistake of a first installation; a WARNING, not one a retry."""
+    """The likeliest mistake of a first installation: one WARNING, not one per retry."""
     now = NOW - timedelta(days=900) if fault == "expired" else NOW
     files = made(tmp_path / "tls", now)
     if fault == "expired":  # its authority lives on
@@ -97,24 +98,24 @@ async def test_a_certificate_that_is_not_trusted_is_told_once_with_its_remedy(
     )
     host = "localhost" if fault == "other name" else "127.0.0.1"
     async with door(files) as (port, came):
-        lines = await told(caplog, tmp_path, f"wss://{host}:{port}/agent", ca)
+        lines = await log_lines(caplog, tmp_path, f"wss://{host}:{port}/agent", ca)
     assert not came, "nobody got in"
     [(level, text)] = lines
     assert level == "WARNING" and remedy in text and "\n" not in text
 
 
-async def test_a_hub_that_does_not_answer_is_told_once_in_plain_words(
+async def test_a_hub_that_does_not_answer_is_reported_once_in_plain_words(
     caplog: Log, tmp_path: Path
 ) -> None:
     """No object of a library, no list of addresses; a line again once the cause changes."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
-    lines = await told(caplog, tmp_path, f"ws://127.0.0.1:{port}/agent")
+    lines = await log_lines(caplog, tmp_path, f"ws://127.0.0.1:{port}/agent")
     assert lines == [("INFO", "cannot reach the hub, retrying: connection refused")]
     caplog.clear()
     async with door(None) as (port, came):
-        lines = await told(caplog, tmp_path, f"wss://127.0.0.1:{port}/agent")
+        lines = await log_lines(caplog, tmp_path, f"wss://127.0.0.1:{port}/agent")
     assert len(came) > 1 and len(lines) == 1 and "0x" not in lines[0][1]
 
 
@@ -131,7 +132,7 @@ def test_an_authority_that_cannot_be_read_is_refused_at_once(tmp_path: Path) -> 
 
 
 async def test_a_command_says_that_no_hub_answers_and_what_to_do(tmp_path: Path) -> None:
-    """Where it asked, why nothing came, and what starts a hub; no object of a library."""
+    """The address, the reason, and how to start a hub; no object of a library."""
     files = made(tmp_path / "tls")
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
@@ -151,10 +152,10 @@ def _refusal(client: HubClient) -> str:
     return str(error.value)
 
 
-def test_a_drill_of_no_profile_is_refused_before_the_hub_is_asked(
+def test_a_drill_of_no_profile_is_refused_before_any_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What the options lack needs no hub."""
+    """Missing options are reported without a hub."""
     monkeypatch.setattr(drill, "load_config", lambda path: make_config())
     with pytest.raises(UserError, match="--profile: no profile `8k`; there are audio, 180p"):
         drill.drill("8k", 5.0)

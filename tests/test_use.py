@@ -81,7 +81,7 @@ def summary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Summary]:
 
 
 def test_an_office_is_ready_by_a_stated_rule(summary: Summary) -> None:
-    """Office hours alone; what headquarters suffers, too, is left out."""
+    """Only office hours count; outages that headquarters has, too, are left out."""
     good, slow, absent = summary.offices
     by_name = {one.service: one for one in good.services}
     assert by_name["e-office"].share == 1 and by_name["e-office"].left_out == 0
@@ -91,8 +91,8 @@ def test_an_office_is_ready_by_a_stated_rule(summary: Summary) -> None:
     assert found == [AppReadiness.READY, AppReadiness.NOT_READY, AppReadiness.UNKNOWN]
 
 
-def test_too_few_visits_tell_nothing() -> None:
-    """Neither ready nor not; a visit beside a test of ours counts nowhere."""
+def test_too_few_visits_are_no_evidence() -> None:
+    """Neither ready nor not; a visit during a test of ours does not count."""
     assert ServiceUse("csc", 19, 0, 0).readiness(0.95) is AppReadiness.UNKNOWN
     at = WEEK.start + timedelta(hours=12)
     loaded = [Visit(at, False, under_load=True)]
@@ -118,8 +118,8 @@ def test_the_report_shows_both(summary: Summary, language: str) -> None:
     """A row for each office, a bar for each line that was read."""
     found = use(summary, words(language))
     assert found is not None
-    said = [words(language)(f"readiness.{one}") for one in ("ready", "not_ready", "unknown")]
-    assert [row[1] for row in found["rows"]] == said
+    text = [words(language)(f"readiness.{one}") for one in ("ready", "not_ready", "unknown")]
+    assert [row[1] for row in found["rows"]] == text
     assert len(found["chart"]["rows"]) == 2
     assert "14–15" in found["chart"]["rows"][0]["down"]["text"]
 

@@ -232,7 +232,7 @@ async def test_a_router_with_32_bit_counters(router: Snmpd, tmp_path: Path) -> N
 
 
 async def test_errors_and_duplex_of_line_and_lan(router: Snmpd, tmp_path: Path) -> None:
-    """Shares of all packets; a LAN at half duplex is told apart from the line."""
+    """Shares of all packets; a LAN at half duplex is distinguished from the line."""
     hub = Hub(router, tmp_path, lan_interface="lan0")
     hub.lan = {"octets": (0, 0), "packets": (0, 0), "faults": (0, 0), "duplex": 2}
     hub.set_row(faults=(10, 20), duplex=3)
@@ -244,11 +244,11 @@ async def test_errors_and_duplex_of_line_and_lan(router: Snmpd, tmp_path: Path) 
     assert found.values["download_error_ratio"] == pytest.approx(0.01, rel=0.01)
     assert found.values["upload_discard_ratio"] == 0
     assert found.values["lan_error_ratio"] == pytest.approx(0.01)
-    told = {name: found.conditions[name] for name in ("duplex", "lan_duplex", "lan_errors")}
-    assert told == {"duplex": "full", "lan_duplex": "half", "lan_errors": True}
+    duplex = {name: found.conditions[name] for name in ("duplex", "lan_duplex", "lan_errors")}
+    assert duplex == {"duplex": "full", "lan_duplex": "half", "lan_errors": True}
     assert hub.metric("lan_half_duplex", office="potka") == 1
-    said = PROBES["utilisation"].remarks(hub.config, found, {}, {})
-    assert [one.phrase.partition(".")[2] for one in said] == [
+    text = PROBES["utilisation"].remarks(hub.config, found, {}, {})
+    assert [one.phrase.partition(".")[2] for one in text] == [
         "lan_duplex", "lan_errors", "line_errors",
     ]  # fmt: skip
 

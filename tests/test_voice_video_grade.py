@@ -67,7 +67,7 @@ def test_e_model_without_impairment() -> None:
 
 @given(st.lists(st.booleans(), max_size=200))
 def test_burst_ratio_is_at_least_one(lost: list[bool]) -> None:
-    """Whatever is lost, bursts never make the model kinder than random loss does."""
+    """Whatever is lost, bursts never give a better rating than random loss."""
     ratio = burst_ratio(lost)
     assert ratio >= 1
     assert loss_impairment(0.02, ratio) >= loss_impairment(0.02)

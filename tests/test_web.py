@@ -251,7 +251,7 @@ def test_the_pages_phrases_exist_in_both_languages() -> None:
     assert same <= {"headline.join", "office.sla", "office.latest_of"}
 
 
-async def test_the_newest_drill_is_shown_beside_the_table(client: Client, hub: MadeUpHub) -> None:
+async def test_the_newest_drill_is_shown_next_to_the_table(client: Client, hub: MadeUpHub) -> None:
     """It says how many offices passed; without a drill nothing is shown."""
     assert "at the same time" not in await page(client, "/")
     drill = made_up_week.drill(hub.config)

@@ -23,7 +23,7 @@ async def test_changes_need_the_token(client: Client, hub: MadeUpHub, path: str)
         answer = await client.post(path, headers=headers)
         assert answer.status == 401
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-    assert hub.asked == []
+    assert hub.requested == []
 
 
 @pytest.mark.parametrize("path", CHANGES)
@@ -35,7 +35,7 @@ async def test_without_a_token_configured_nothing_can_be_changed(
     answer = await client.post(path, headers={"Authorization": "Bearer "})
     assert answer.status == 403
     assert "api_token_file" in await answer.text()
-    assert hub.asked == []
+    assert hub.requested == []
 
 
 async def test_a_token_file_that_others_may_read_is_refused(
@@ -99,7 +99,7 @@ async def test_a_person_signs_in_measures_and_signs_out(client: Client, hub: Mad
     english = origin | {"Accept-Language": "en"}
     answer = await client.post("/office/potka/probes/bandwidth", headers=english)
     assert "Test started: Bandwidth" in await answer.text()
-    assert hub.asked == [("potka", "bandwidth", {})]
+    assert hub.requested == [("potka", "bandwidth", {})]
     await client.post("/signout", headers=origin)
     assert "Sign in to measure now" in await page(client, "/office/potka")
 
@@ -122,7 +122,7 @@ async def test_another_site_cannot_use_a_session(
     for path in CHANGES:
         assert (await client.post(path, headers=headers)).status == 403
     assert (await sign_in(client, Origin=origin or ""))[0] == 403
-    assert hub.asked == []
+    assert hub.requested == []
 
 
 async def test_a_session_ends(client: Client, hub: MadeUpHub) -> None:

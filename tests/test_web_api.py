@@ -105,7 +105,7 @@ async def test_a_probe_is_run_on_demand(client: Client, hub: MadeUpHub) -> None:
     url = "/api/v1/offices/potka/probes/latency"
     answer = await client.post(url, headers=BEARER, json={"packets": 5})
     assert (await answer.json())["values"]["sent"] == 60
-    assert hub.asked == [("potka", "latency", {"packets": 5})]
+    assert hub.requested == [("potka", "latency", {"packets": 5})]
     assert (await client.post(url, headers=BEARER)).status == 200
     for body, says in (
         (b"[1]", "the body must be a JSON object"),
@@ -128,7 +128,7 @@ async def test_drills_are_started_and_followed(client: Client, hub: MadeUpHub) -
         "/api/v1/drills", headers=BEARER, json={"profile": "360p", "minutes": 2}
     )
     assert answer.status == 202
-    assert hub.asked == [("drill", "360p", 2.0)]
+    assert hub.requested == [("drill", "360p", 2.0)]
     assert (await (await client.get(answer.headers["Location"])).json())["state"] == "done"
     assert await error(client, "/api/v1/drills/d2", 404) == "no such drill"
     for body, says in (
@@ -149,7 +149,7 @@ async def test_planned_windows_are_announced(client: Client, hub: MadeUpHub) -> 
     window = {"office": "potka", "from": "2026-11-25T14:00:00+05:30", "to": "2026-11-25T11:00:00Z"}
     answer = await client.post("/api/v1/maintenance", headers=BEARER, json=window)
     assert answer.status == 201
-    assert hub.asked[0][:2] == ("plan", "potka")
+    assert hub.requested[0][:2] == ("plan", "potka")
     for changed, says in (
         ({"to": "2026-11-25T08:00:00Z"}, "must be before"),
         ({"from": None}, "needs `from` and `to`"),

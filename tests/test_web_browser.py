@@ -93,7 +93,7 @@ async def test_a_person_signs_in_and_measures(
     await expect(page.get_by_role("status")).to_have_text(
         "Test started: Bandwidth. The result will appear here."
     )
-    assert hub.asked == [("potka", "bandwidth", {})]
+    assert hub.requested == [("potka", "bandwidth", {})]
     assert errors == []
     await page.get_by_role("button", name="Sign out").click()
     await expect(page.get_by_role("link", name="Sign in", exact=True)).to_be_visible()

@@ -38,7 +38,7 @@ async def test_slow_reads_hold_up_nothing_else(
         return []
 
     monkeypatch.setattr(hub.store, "measurements", slow)
-    asked = [
+    requested = [
         asyncio.create_task(client.get("/api/v1/measurements"))
         for _ in range(readers.MOST_WAITING + 10)
     ]
@@ -49,7 +49,7 @@ async def test_slow_reads_hold_up_nothing_else(
     assert (await client.get("/metrics")).status == 200
     assert time.monotonic() - began < 2
     released.set()
-    statuses = [(await one).status for one in asked]
+    statuses = [(await one).status for one in requested]
     assert statuses.count(200) == readers.MOST_WAITING
     assert statuses.count(503) == 10
     assert (await client.get("/api/v1/measurements")).status == 200
@@ -58,7 +58,7 @@ async def test_slow_reads_hold_up_nothing_else(
 def test_every_question_of_the_api_has_an_index(tmp_path: Path) -> None:
     """`office` alone once sorted all rows, and `probe` alone read the whole table.
 
-    Now no more rows are read than are asked for, of each office or probe.
+    Now no more rows are read than are requested, of each office or probe.
     """
     store = Store(f"sqlite:///{tmp_path}/monitor.db", SystemClock())
     store.migrate()
@@ -72,14 +72,14 @@ def test_every_question_of_the_api_has_an_index(tmp_path: Path) -> None:
         for number in range(60) for n, office in enumerate(offices) for probe in probes
     )  # fmt: skip
     every = store.measurements(newest_first=True)
-    asked: list[Any] = []
-    event.listen(store._engine, "before_cursor_execute", lambda *args: asked.append(args[2:4]))
+    requested: list[Any] = []
+    event.listen(store._engine, "before_cursor_execute", lambda *args: requested.append(args[2:4]))
     for office, probe in (("o3", None), (None, "conference")):
         expected = [m for m in every if m.office == office or m.probe == probe][:50]
-        asked.clear()
+        requested.clear()
         found = store.measurements(office=office, probe=probe, limit=50, newest_first=True)
         assert found == expected
-        query, values = next(a for a in asked if "UNION ALL" in a[0])
+        query, values = next(a for a in requested if "UNION ALL" in a[0])
         with store._engine.connect() as connection:
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values).all()
         searches = [str(row) for row in plan if "measurements" in str(row)]
@@ -176,7 +176,7 @@ async def test_a_right_token_is_let_in_whoever_else_guesses(client: Client) -> N
 
 
 async def test_a_log_line_is_one_line(client: Client, caplog: pytest.LogCaptureFixture) -> None:
-    """A path with `%0A` wrote lines of a stranger's into the log."""
+    """A path with `%0A` wrote a stranger's lines into the log."""
     path = "/api/v1/offices/x%0AERROR%20forged/probes/latency"
     await client.post(path, headers={"Authorization": "Bearer nonsense"})
     assert "nERROR forged" in caplog.text
@@ -191,7 +191,7 @@ async def test_a_log_line_is_one_line(client: Client, caplog: pytest.LogCaptureF
 async def test_undecodable_headers_are_no_error_of_ours(
     client: Client, headers: dict[str, str]
 ) -> None:
-    """A cookie byte that is no UTF-8, or `Origin: http://[`, gave 500."""
+    """A cookie byte that is not UTF-8, or `Origin: http://[`, gave 500."""
     raw = {name.encode(): value.encode(errors="surrogateescape") for name, value in headers.items()}
     lines = b"".join(name + b": " + value + b"\r\n" for name, value in raw.items())
     for request in (b"GET /", b"POST /signin", b"POST /-/reload", b"GET /agent?office=potka"):
@@ -204,7 +204,7 @@ async def test_undecodable_headers_are_no_error_of_ours(
 
 
 async def test_signing_out_ends_the_session(client: Client) -> None:
-    """A copy of the cookie was good for twelve hours more."""
+    """A copy of the cookie stayed valid for twelve hours."""
     origin = {"Origin": f"http://{client.host}:{client.port}"}
     signed = await client.post(
         "/signin", data={"token": TOKEN}, headers=origin, allow_redirects=False

@@ -78,16 +78,16 @@ def test_every_phrase_is_used() -> None:
         if path.suffix in {".py", ".html", ".j2", ".typ", ".js"}
     )
     quoted = set(re.findall(r"""["']([\w.-]+)["']""", sources))
-    begun = set(re.findall(r"""["']([\w.-]+?)(?=["']|\.\w*\{|\.["'] ?(?:\+|~))""", sources))
+    started = set(re.findall(r"""["']([\w.-]+?)(?=["']|\.\w*\{|\.["'] ?(?:\+|~))""", sources))
     unused = [
         key
         for key in words("en").phrases
-        if key.split(".")[0] not in COMPOSED and not _mentioned(key, quoted, begun)
+        if key.split(".")[0] not in COMPOSED and not _mentioned(key, quoted, started)
     ]
     assert unused == []
 
 
-def _mentioned(key: str, quoted: set[str], begun: set[str]) -> bool:
+def _mentioned(key: str, quoted: set[str], started: set[str]) -> bool:
     """The key itself, that of its plural forms, or a beginning of it that is completed by a name
     (`report.tile.{group}`).
     """
@@ -96,7 +96,7 @@ def _mentioned(key: str, quoted: set[str], begun: set[str]) -> bool:
         return True
     parts = singular.split(".")
     heads = [".".join(parts[:n]) for n in range(1, len(parts))]
-    return any(head in begun for head in heads[1:] or heads)
+    return any(head in started for head in heads[1:] or heads)
 
 
 NASALS = ("सम्पर्क", "आरम्भ", "अन्तराल", "अन्त ", "बन्द", "लम्ब", "सम्भव", "नियन्त्रित", "पन्द्रह", "हिन्दि")
@@ -123,8 +123,8 @@ AS_MEASURED = ("annex.",)
 def test_hindi_keeps_to_the_rules_of_spelling() -> None:
     """The anusvara for a nasal, no nukta under फ, and one word for one thing."""
     for key, phrase in words("hi").phrases.items():
-        told = f"{phrase} "
-        wrong = [part for part in (*NASALS, *NUKTA, *TERMS) if part in told]
+        filled = f"{phrase} "
+        wrong = [part for part in (*NASALS, *NUKTA, *TERMS) if part in filled]
         assert wrong == [], f"{key}: {phrase!r}: {[TERMS.get(part, part) for part in wrong]}"
         assert not re.search(r"(?<![\u0900-\u097f])अंक(ों)?(?![\u0900-\u097f])", phrase), (
             f"{key}: a figure is आँकड़ा"
@@ -142,8 +142,8 @@ def test_english_keeps_one_word_for_one_thing() -> None:
     """The English phrases name each thing by one word."""
     for key, phrase in words("en").phrases.items():
         if not key.startswith(AS_MEASURED):
-            told = re.sub(r"\{\w+\}", "", phrase)
-            wrong = [part for part in ENGLISH_TERMS if part.lower() in told.lower()]
+            filled = re.sub(r"\{\w+\}", "", phrase)
+            wrong = [part for part in ENGLISH_TERMS if part.lower() in filled.lower()]
             assert wrong == [], f"{key}: {phrase!r}: {[ENGLISH_TERMS[part] for part in wrong]}"
 
 
@@ -159,9 +159,9 @@ def test_every_count_reads_right(language: str, count: int) -> None:
     single = count == 1 or (language == "hi" and count == 0)
     for key in sorted(plurals):
         names = dict.fromkeys(re.findall(r"\{(\w+)\}", text.phrases[f"{key}.other"]), "…")
-        told = text(key, **{**names, "n": count})
+        filled = text(key, **{**names, "n": count})
         wanted = text.phrases[f"{key}.{'one' if single else 'other'}"]
-        assert told == wanted.format_map({**names, "n": formats.number(count)}), key
+        assert filled == wanted.format_map({**names, "n": formats.number(count)}), key
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -173,9 +173,9 @@ def test_every_sentence_is_whole_with_extreme_values(language: str) -> None:
     for key, phrase in text.phrases.items():
         for value in ("A", "Ghatshila and 99,99,999 more" * 11, "< 0.01 %"):
             names = dict.fromkeys(re.findall(r"\{(\w+)\}", phrase), value)
-            told = phrase.format_map(names) if names else phrase
-            assert not re.search(r"[{}]", told), key
-            assert "  " not in told.strip() or "certificate" in key, key
-            assert not re.search(r" [,.;:।](?!\S)", told), key
-            assert told.count("(") == told.count(")"), key
-            assert told.count("“") == told.count("”"), key
+            filled = phrase.format_map(names) if names else phrase
+            assert not re.search(r"[{}]", filled), key
+            assert "  " not in filled.strip() or "certificate" in key, key
+            assert not re.search(r" [,.;:।](?!\S)", filled), key
+            assert filled.count("(") == filled.count(")"), key
+            assert filled.count("“") == filled.count("”"), key

@@ -1,4 +1,4 @@
-"""A valid configuration, and mistakes that people make in it."""
+"""A valid configuration, and common mistakes in it."""
 
 from __future__ import annotations
 

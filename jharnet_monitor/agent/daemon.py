@@ -1,6 +1,6 @@
 """The agent at a block office: dials out to the hub, answers probes, never loses a result.
 
-It pings its own gateway and the hub all the time, whether or not the hub can be reached. Results
+It pings its own gateway and the hub continuously, even while the hub cannot be reached. Results
 wait in the spool until the hub has stored them.
 """
 
@@ -103,13 +103,13 @@ class Agent:
         self._clock = clock
         self.spool = Spool(settings.spool)
         self._disk = ThreadPoolExecutor(1, "spool")
-        """Of the spool alone: a slow disk holds up no probe."""
+        """For the spool only, so that a slow disk blocks no probe."""
         self._spooled = len(self.spool)
         self._stopping = asyncio.Event()
         self._new = asyncio.Event()
         self._preparing: set[asyncio.Task[None]] = set()
         self._logged_causes: set[str] = set()
-        """Why the hub was not reached since the last session: each cause is logged once."""
+        """Causes for which the hub was not reached since the last session; each is logged once."""
         self._hub_version = ""
         self._spool_error = ""
         """The spool's last error, until it can be written again."""
@@ -122,12 +122,12 @@ class Agent:
 
     def record(self, measurement: Measurement) -> None:
         """Keep a measurement of the agent's own until the hub has it; never raises."""
-        kept = self._disk.submit(self._keep, measurement)
+        submitted = self._disk.submit(self._keep, measurement)
         loop = asyncio.get_running_loop()
-        kept.add_done_callback(lambda _: loop.call_soon_threadsafe(self._new.set))
+        submitted.add_done_callback(lambda _: loop.call_soon_threadsafe(self._new.set))
 
     def _keep(self, measurement: Measurement) -> None:
-        """Put it into the spool, in the spool's thread."""
+        """Add it to the spool; runs in the spool's thread."""
         try:
             self.spool.put(measurement)
         except StoreError as error:
@@ -147,7 +147,7 @@ class Agent:
 
     def _log_spool_error(self, error: StoreError) -> None:
         if str(error) != self._spool_error:
-            log.error("the spool cannot be used, measuring goes on: %s", error)
+            log.error("the spool cannot be used; measuring continues: %s", error)
         self._spool_error = str(error)
 
     async def run(self) -> None:
@@ -203,12 +203,12 @@ class Agent:
                 except ProtocolError as error:
                     log.warning("the hub violated the protocol: %s", error)
                 except Exception:  # measuring and handing in must go on
-                    log.exception("the session failed in itself")
+                    log.exception("unexpected error in the session")
                 await self._pause(retry * random.uniform(0.5, 1.0))
                 retry = min(retry * 2, LAST_RETRY_SECONDS)
 
     def _log_unreachable(self, error: Exception) -> None:
-        """Log why the hub was not reached: each cause once; WARNING where a person has to act."""
+        """Log why the hub was not reached, each cause once; as a WARNING if a person has to act."""
         level, cause = logging.INFO, describe_error(error)
         fault = certificate_fault(error)
         if fault is not None:
@@ -262,7 +262,7 @@ class Agent:
         receiving = asyncio.create_task(self._receive(socket, channels, tasks, acknowledged))
         workers.append(receiving)
         try:
-            # A part that ends, by an error or not, ends the session; the next one begins anew.
+            # A worker that ends, with or without an error, ends the session.
             ended, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
             if workers[2] in ended:  # it said goodbye
                 await asyncio.wait([receiving])
@@ -277,7 +277,8 @@ class Agent:
             await asyncio.gather(*workers, return_exceptions=True)
 
     def _agent_task(self, name: str) -> AgentTask:
-        """The agent's half of a probe, marking what it disturbs and in the process it needs."""
+        """The agent's half of a probe, in its own process if needed; unless light, it marks
+        disturbed measurements."""
         task = in_own_process(name) if name in OWN_PROCESS_TASKS else AGENT_TASKS[name]
         return task if name in LIGHT_TASKS else self._self_monitor.marks_load(task)
 
@@ -337,9 +338,8 @@ class Agent:
     async def _hand_in(
         self, channels: Channels, acknowledged: asyncio.Queue[Mapping[str, Any]]
     ) -> None:
-        """Send what is spooled, a batch at a time; what the hub has stored is deleted.
-
-        What this hub refuses is kept for one of another version, which may know it.
+        """Send spooled measurements in batches, and delete those that the hub has stored. Refused
+        ones are kept for a hub of another version, which may accept them.
         """
         while True:
             try:

@@ -1,4 +1,4 @@
-"""The agent's side of enrolment: makes a token, and has the hub admit it by a one-time code."""
+"""The agent's side of enrolment: makes a token and registers it at the hub with a one-time code."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ MOST_PEM_BYTES = 64 * 1024
 async def enrol(enrolment: Enrolment, directory: Path, clock: Clock) -> Path:
     """Enrol once and write agent.yaml, token and ca.pem into `directory`.
 
-    Returns the path of agent.yaml; does nothing if it exists. Waits for the hub as long as it
-    cannot be reached. Raises `UserError` if the hub refuses, or shows another authority.
+    Returns the path of agent.yaml; does nothing if it exists. Retries until the hub can be reached.
+    Raises `UserError` if the hub refuses, or shows another authority.
     """
-    made = directory / FILE
-    if made.exists():
-        return made
+    path = directory / FILE
+    if path.exists():
+        return path
     token = _own_token(directory)
     retry = FIRST_RETRY_SECONDS
     timeout = aiohttp.ClientTimeout(total=60, sock_connect=10)
     async with aiohttp.ClientSession(timeout=timeout) as http:
         while True:
             try:
-                context = await _trusted(enrolment, directory, http)
-                await _swap(enrolment, token, http, context)
+                context = await _trust_hub(enrolment, directory, http)
+                await _submit(enrolment, token, http, context)
                 break
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 log.info("cannot reach the hub, retrying: %s", describe_error(error))
@@ -53,13 +53,13 @@ async def enrol(enrolment: Enrolment, directory: Path, clock: Clock) -> Path:
         "token_file: token",
         *(["ca: ca.pem"] if enrolment.authority else []),
     ]
-    made.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    log.info("enrolled as %s; %s is written", enrolment.office, made)
-    return made
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    log.info("enrolled as %s; %s is written", enrolment.office, path)
+    return path
 
 
 def _own_token(directory: Path) -> str:
-    """The token of this machine, made at the first try and kept over the next ones."""
+    """The token of this machine, made at the first attempt and kept for later ones."""
     path = directory / "token"
     if path.exists():
         return read_secret(path)
@@ -68,13 +68,12 @@ def _own_token(directory: Path) -> str:
     return token
 
 
-async def _trusted(
+async def _trust_hub(
     enrolment: Enrolment, directory: Path, http: aiohttp.ClientSession
 ) -> ssl.SSLContext | bool:
-    """The context for the hub: of the pinned authority, or else of this machine's authorities.
-
-    The authority's certificate is fetched over a connection that proves nothing; its fingerprint
-    does. No secret is sent before.
+    """The TLS context for the hub: trusts the pinned authority, or else this machine's authorities.
+    The authority's certificate is fetched over an unverified connection and checked by its
+    fingerprint. No secret is sent before that.
     """
     if enrolment.authority is None:
         return True
@@ -95,7 +94,7 @@ async def _trusted(
     return ssl.create_default_context(cadata=text)
 
 
-async def _swap(
+async def _submit(
     enrolment: Enrolment, token: str, http: aiohttp.ClientSession, context: ssl.SSLContext | bool
 ) -> None:
     body = {"office": enrolment.office, "code": enrolment.code, "token_hash": hash_token(token)}

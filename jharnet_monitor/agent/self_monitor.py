@@ -1,7 +1,7 @@
-"""The agent's own view of the link: echo requests to its gateway and to the hub, all the time.
-
-They go on while the link is down, which later tells a cut line from a power cut. The results are
-latency measurements with `conditions.path` `agent_gateway` and `agent_hub`, one of each a minute.
+"""The agent's own view of the link: continuous echo requests to its gateway and to the hub. They
+continue while the link is down, so that a cut line can later be told from a power cut. The results
+are latency measurements with `conditions.path` `agent_gateway` and `agent_hub`, one of each a
+minute.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 60.0
 ALONE_SECONDS = 15.0
-"""Shorter while the hub cannot be reached: a power cut would take the period that runs."""
+"""Shorter while the hub cannot be reached, because a power cut loses the current period."""
 SPACING_SECONDS = 1.0
 TIMEOUT_SECONDS = 2.0
 
@@ -59,15 +59,16 @@ class SelfMonitor:
         self._ids = CountedIds(f"{office}_")
 
     def hub_reached(self, reached: bool) -> None:
-        """The session began or ended: close the running period, so that none covers both."""
+        """Note that the session began or ended; the current period ends, so that none covers
+        both."""
         self._alone, self._fold_now = not reached, True
 
     def stopping(self) -> None:
-        """The agent is being stopped: its absence afterwards proves nothing."""
+        """Note that the agent is being stopped: its absence afterwards proves nothing."""
         self._stopping = True
 
     def marks_load(self, task: AgentTask) -> AgentTask:
-        """Wrap the agent's half of a test: what is measured beside it gets `under_load`."""
+        """Wrap the agent's half of a test, so that simultaneous measurements get `under_load`."""
 
         async def run(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
             self._tests_running += 1
@@ -115,7 +116,7 @@ class SelfMonitor:
         return ALONE_SECONDS if self._alone else EVERY_SECONDS
 
     async def _addresses(self) -> dict[Route, SocketAddress]:
-        """Where to ping, looked up anew each time: a laptop changes its network."""
+        """The addresses to ping, looked up each time because a laptop changes networks."""
         hosts = {Route.AGENT_GATEWAY: machine.default_gateway(), Route.AGENT_HUB: self._hub_host}
         found = {}
         for path, name in hosts.items():

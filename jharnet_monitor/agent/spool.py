@@ -48,7 +48,7 @@ class Spool:
         self._lock: IO[str] | None = None
         self._queue = DiskQueue(directory / "spool.db", max_rows)
         self._last: dict[str, tuple[object, ...]] = {}
-        """By series: what a measurement must differ from to be more than fine data."""
+        """By series: the summary of the last measurement; an equal one is fine data."""
         try:
             self._own(directory)
             self._queue.open()
@@ -57,7 +57,7 @@ class Spool:
                       error)  # fmt: skip
 
     def _own(self, directory: Path) -> None:
-        """Keep other agents out; raises `UserError`, and `OSError` for what may pass."""
+        """Lock the directory; raises `UserError`, and `OSError` for temporary errors."""
         remedy = "name a directory that this user may write"
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -72,17 +72,16 @@ class Spool:
     def put(self, measurement: Measurement) -> None:
         """Keep a measurement; the same id twice is kept once.
 
-        One that cannot be written now is written with the next one that can.
+        A measurement that cannot be written now is written with the next one that can.
         """
         body = json.dumps(measurement.to_json(), ensure_ascii=False)
-        self._queue.put(measurement.id, body, fine=not self._tells_more(measurement))
+        self._queue.put(measurement.id, body, fine=not self._is_significant(measurement))
 
-    def _tells_more(self, measurement: Measurement) -> bool:
-        """Whether it is kept longer than fine data: the first of an hour, and every change.
-
-        When the spool is full, hours and the course of an outage remain.
+    def _is_significant(self, measurement: Measurement) -> bool:
+        """Whether it is kept longer than fine data: the first of an hour, and every change. In a
+        full spool, hourly values and the course of outages remain.
         """
-        told: tuple[object, ...] = (
+        summary: tuple[object, ...] = (
             measurement.started_at.replace(minute=0, second=0, microsecond=0),
             measurement.outcome,
             measurement.values.get("received") == 0,
@@ -90,19 +89,18 @@ class Spool:
             measurement.conditions.get("stopped"),
         )
         before = self._last.get(measurement.series)
-        self._last[measurement.series] = told
-        return before != told
+        self._last[measurement.series] = summary
+        return before != summary
 
     @property
     def dropped(self) -> int:
-        """How many measurements were lost, as there was no room for them."""
+        """How many measurements were lost for lack of room."""
         return self._queue.dropped
 
     def peek(self, count: int) -> list[Measurement]:
         """The oldest `count` measurements on disk, which stay until `drop`.
 
-        A row that this version cannot read, as another version may have written it, is set aside:
-        it would hold back all later ones for ever.
+        A row that this version cannot read is set aside, because it would block all later ones.
         """
         found: list[Measurement] = []
         for name, body in self._queue.peek(count):
@@ -114,15 +112,15 @@ class Spool:
         return found
 
     def drop(self, ids: Iterable[str]) -> None:
-        """Delete the measurements that the hub has."""
+        """Delete measurements that the hub has stored."""
         self._queue.drop(ids)
 
     def set_aside(self, ids: Iterable[str], hub_version: str) -> None:
-        """Keep what a hub of this version refuses for one of another version."""
+        """Set aside what a hub of this version refused, for a hub of another version."""
         self._queue.set_aside(ids, hub_version)
 
     def retry(self, hub_version: str) -> None:
-        """Hand in again what a hub of another version refused."""
+        """Return to the queue what a hub of another version refused."""
         self._queue.retry(hub_version)
 
     def __len__(self) -> int:

@@ -1,8 +1,7 @@
-"""Runs an agent task in a process of its own, whose libraries take memory only while it runs.
-
-A conference call needs FFmpeg, SRTP and the WebRTC stack: 45 MB that an agent would hold all day
-for two calls of half a minute. The agent starts this module as a program for each call, and passes
-the channel's messages through its standard input and output, one JSON object a line.
+"""Runs an agent task in a process of its own, so that its libraries take memory only meanwhile. A
+conference call needs FFmpeg, SRTP and the WebRTC stack: 45 MB that an agent would otherwise hold
+all day for two calls of half a minute. The agent starts this module as a program for each call, and
+passes the channel's messages through its standard input and output, one JSON object a line.
 """
 
 from __future__ import annotations
@@ -149,6 +148,6 @@ def run(name: str, *arguments: str) -> int:
     if name == PREPARE:
         return 0 if _prepare(*arguments) else 1
     output = os.dup(sys.stdout.fileno())
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no message
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # keeps a library's prints out of the channel
     asyncio.run(_run_task(name, output))
     return 0

@@ -1,4 +1,4 @@
-"""Records what a person did by a command, beside what people did on the hub's pages."""
+"""Records what a person did by a command, with what people did on the hub's pages."""
 
 from __future__ import annotations
 

@@ -74,8 +74,8 @@ def verify(
             console.print(problem, soft_wrap=True, markup=False)
         for note in _notes(checked, pruned):
             console.print(note, soft_wrap=True, markup=False)
-        kept = records - pruned.total()
-        console.print(_summary(links, kept, matching, problems), soft_wrap=True)
+        remaining = records - pruned.total()
+        console.print(_summary(links, remaining, matching, problems), soft_wrap=True)
     if problems:
         raise typer.Exit(1)
 

@@ -185,7 +185,7 @@ _SHOWN = {
 
 
 def _comparison(rows: Sequence[ComparisonRow]) -> Table:
-    """The measured values beside the lab's truth."""
+    """The measured values with the lab's truth."""
     right = sum(row.ok for row in rows)
     table = Table(
         title=f"Against the lab's truth: {right} of {len(rows)} agree",

@@ -38,10 +38,10 @@ def make_history(past: str, out: Path, json_file: Path | None, console: Console)
     out.mkdir(parents=True, exist_ok=True)
     install_history(district_data(), installation)
     config = load_config(installation.config)
-    begun = time.monotonic()
+    started = time.monotonic()
     with console.status(f"making up {weeks} weeks …"):
         count = fill(config, out / "monitor.db", weeks, SystemClock().now())
-    seconds = time.monotonic() - begun
+    seconds = time.monotonic() - started
     console.print(f"{count:,} made-up measurements in {seconds:.1f} s")
     with console.status("writing the report and the dossier …"):
         files = [*_report(config), _dossier(config, weeks, out / "dossier.zip")]
@@ -53,9 +53,9 @@ def make_history(past: str, out: Path, json_file: Path | None, console: Console)
         soft_wrap=True,
     )
     if json_file is not None:
-        told = {"seconds": seconds, "measurements": count, "config": str(installation.config),
+        result = {"seconds": seconds, "measurements": count, "config": str(installation.config),
                 "files": [str(path) for path in files]}  # fmt: skip
-        json_file.write_text(json.dumps(told, indent=2), "utf-8")
+        json_file.write_text(json.dumps(result, indent=2), "utf-8")
 
 
 def parse_weeks(text: str) -> int:

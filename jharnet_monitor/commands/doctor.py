@@ -170,8 +170,8 @@ def _clock_source(config: Config) -> Iterator[CheckResult]:
     elif name := traced(found.server):
         yield CheckResult("clock source", "ok", f"{how}; it follows {name} ({owner_of(name)})")
     else:
-        told = "not NIC's or NPL's, and does not say that it follows them"
-        yield CheckResult("clock source", "warning", f"{how}: {told}", remedy)
+        detail = "not NIC's or NPL's, and does not say that it follows them"
+        yield CheckResult("clock source", "warning", f"{how}: {detail}", remedy)
 
 
 def _names(config: Config) -> Iterator[CheckResult]:

@@ -147,12 +147,12 @@ def _gallery(office: DrillOffice, drill: Drill) -> RenderableType:
 
 def _why(office: DrillOffice) -> str:
     """What went wrong, else what kept the call from more."""
-    said, cause, limit = words("en"), office.cause, office.limited_by
+    english, cause, limit = words("en"), office.cause, office.limited_by
     if cause:
-        return said.get(f"cause.{cause}", cause)
+        return english.get(f"cause.{cause}", cause)
     if limit is None or limit == "none":
         return ""
-    return f"limited by: {said.get(f'limited_by.{limit}', limit)}"
+    return f"limited by: {english.get(f'limited_by.{limit}', limit)}"
 
 
 def _direction(side: DrillDirection | LiveCallDirection) -> str:

@@ -126,14 +126,14 @@ def _show(found: Mapping[str, Any], zone: ZoneInfo, *, as_json: bool) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("fault", "docket", "reported", "restored", "time", "of", "measured outage"):
         table.add_column(name)
-    said = words("en")
+    english = words("en")
     for one in found["faults"]:
         outage = one["outage"] or {"from": None, "to": None}
         times = [_local(outage[end], zone) for end in ("from", "to")]
         table.add_row(
             one["id"], one["docket"], _local(one["reported_at"], zone),
             _local(one["restored_at"], zone) or "open",
-            duration(one["seconds_to_restore"], said), duration(one["limit_seconds"], said),
+            duration(one["seconds_to_restore"], english), duration(one["limit_seconds"], english),
             " – ".join(times) if times[0] else "",
         )  # fmt: skip
     console.print(table)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import typer
 
 from jharnet_monitor.errors import UserError
+
+END_SECONDS = 0.5
+"""For threads to end once the main job has; one that waits for a database may take for ever."""
 
 LogLevel = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
 
@@ -33,10 +38,22 @@ async def until_signal(
     stop: Callable[[], None],
     reload: Callable[[], None] | None = None,
 ) -> None:
-    """Run `main` until it ends; SIGINT and SIGTERM call `stop`, SIGHUP calls `reload`."""
+    """Run `main` until it ends; SIGINT and SIGTERM call `stop`, SIGHUP calls `reload`.
+
+    After it, no thread holds up the end of the process for more than `END_SECONDS`.
+    """
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
     if reload is not None:
         loop.add_signal_handler(signal.SIGHUP, reload)
     await main()
+    end = threading.Timer(END_SECONDS, _end_process)
+    end.daemon = True
+    end.start()
+
+
+def _end_process() -> None:
+    logging.getLogger(__name__).warning("a thread that still waits is given up")
+    logging.shutdown()
+    os._exit(0)

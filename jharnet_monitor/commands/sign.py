@@ -63,12 +63,12 @@ def verify(
             raise UserError(f"{path}: is no PEM certificate: {error}") from None
     found = examine(_read(paper), roots)
     for one in found:
-        told = [
+        lines = [
             "as it was signed" if one.intact else "CHANGED after it was signed",
             "certificate trusted" if one.trusted else "certificate NOT trusted",
             "nothing added" if one.whole else "something was ADDED after it was signed",
         ]
-        console.print(f"{one.signer}: {', '.join(told)}", soft_wrap=True)
+        console.print(f"{one.signer}: {', '.join(lines)}", soft_wrap=True)
     if not found:
         console.print(f"{paper}: is not signed", soft_wrap=True)
     raise typer.Exit(0 if found and all(one.good for one in found) else 1)

@@ -35,8 +35,8 @@ def whatif(
     if office not in {o.id for o in loaded.offices}:
         known = ", ".join(o.id for o in loaded.offices)
         raise UserError(f"no office `{office}` in {config}; there are {known}")
-    asked = {"rate": rate, "loss": loss, "rtt": rtt, "clients": str(clients), "client": client}
-    query = urlencode({name: value for name, value in asked.items() if value})
+    values = {"rate": rate, "loss": loss, "rtt": rtt, "clients": str(clients), "client": client}
+    query = urlencode({name: value for name, value in values.items() if value})
     hub = HubClient.from_config(loaded)
     with console.status("simulating calls …"):
         answer: dict[str, Any] = hub.get(f"/api/v1/offices/{quote(office)}/whatif?{query}")

@@ -34,8 +34,8 @@ def is_holiday(name: str, day: date) -> bool:
 
 @lru_cache(maxsize=64)
 def _holidays_of(name: str, year: int) -> frozenset[date]:
-    """The holidays of a year. The library's warnings are logged once: it does not know the lunar
-    dates after 2035.
+    """The holidays of a year. The library's warnings are logged once; it has no lunar dates after
+    2035.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

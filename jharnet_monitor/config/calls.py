@@ -16,10 +16,10 @@ SHORTEST_DRILL, LONGEST_DRILL = 0.1, 60
 
 
 class CallClient(Section):
-    """A kind of client for which what-if is asked: its published or measured figures."""
+    """A kind of client for what-if, with its published or measured figures."""
 
     name: Identifier = Field(examples=["district-room"])
-    """Name by which it is asked for."""
+    """Name used to select it."""
     video: Rate = Field(examples=["4 Mbit/s"])
     """The most video that it sends."""
     height: Annotated[int, Field(ge=180, le=1080)] = 720
@@ -40,11 +40,11 @@ class ConferenceProbe(Section):
     seconds: Annotated[Number, Field(ge=3, le=600)] = 30.0
     """Length of a call, in seconds."""
     clients: tuple[CallClient, ...] = ()
-    """Further clients for what-if, beside `one-to-one`, `group`, `room` and `audio`."""
+    """More clients for what-if, in addition to `one-to-one`, `group`, `room` and `audio`."""
     dscp: Dscp = 0
-    """Mark (DSCP, RFC 2474) of a call's packets, from hub and agent: such as `AF41`, which
-    interactive video uses (RFC 8837). Voice and picture share one port, and so one mark. A browser
-    does not mark."""
+    """Mark (DSCP, RFC 2474) of a call's packets from hub and agent, such as `AF41` for interactive
+    video (RFC 8837). Voice and picture share one port and therefore one mark. A browser does not
+    mark its packets."""
 
 
 class PlannedDrill(Section):

@@ -12,13 +12,16 @@ from jharnet_monitor.config.section import Section
 from jharnet_monitor.config.units import Rate, Ratio
 
 
-def _rising(slabs: tuple[float, ...]) -> tuple[float, ...]:
+def _check_rising(slabs: tuple[float, ...]) -> tuple[float, ...]:
     if any(after <= before for before, after in pairwise(slabs)):
         raise ValueError("must be in rising order, such as [2 Mbit/s, 4 Mbit/s, 10 Mbit/s]")
     return slabs
 
 
-def _some(share: float) -> float:
+Slabs = tuple[ContractedRate, ...]
+
+
+def _above_zero(share: float) -> float:
     if share <= 0:
         raise ValueError("must be more than 0%, such as 70%")
     return share
@@ -41,24 +44,24 @@ class CapacitySettings(Section):
     seats: Annotated[Count, Field(ge=0, le=10_000)] = 10
     """Desks of a block office that use e-Office."""
     per_seat: Rate = 25_000.0
-    """e-Office traffic of a desk, each direction. Measured traffic holds it already, so it is not
-    added to that."""
+    """e-Office traffic of a desk, each direction. Not added to measured traffic, which already
+    includes it."""
     services: Rate = 100_000.0
     """Traffic of other services (JharSewa, Pragya Kendra) at a block, each direction; not added to
     measured traffic either."""
-    utilisation: Annotated[Ratio, AfterValidator(_some)] = 0.7
+    utilisation: Annotated[Ratio, AfterValidator(_above_zero)] = 0.7
     """Highest utilisation for which a line is planned."""
-    tariff: Annotated[tuple[ContractedRate, ...], Field(min_length=1), AfterValidator(_rising)] = (
+    tariff: Annotated[Slabs, Field(min_length=1), AfterValidator(_check_rising)] = (
         2e6, 4e6, 8e6, 10e6, 16e6, 34e6, 50e6, 100e6,
     )  # fmt: skip
     """Speeds that can be ordered, in rising order."""
     days: Annotated[Count, Field(ge=5, le=366)] = 20
-    """Days that a conclusion needs with measurements of the very quantity it rests on."""
+    """Days with measurements of a quantity that a conclusion from it requires."""
     coverage: Ratio = 0.5
     """Share of the time that must be known before the availability is judged."""
     margin: Ratio = 0.05
-    """How much larger than the contracted rate the need must be for an upgrade: a policy's figures
-    are no more exact."""
+    """How much larger than the contracted rate the need must be for an upgrade, since the policy's
+    figures are no more exact than that."""
 
 
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]

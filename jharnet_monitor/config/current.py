@@ -10,7 +10,7 @@ from jharnet_monitor.config.schema import Config
 class CurrentConfig:
     """The configuration in force.
 
-    A part of the hub keeps this object, never a `Config`, and reads `config` each time it acts.
+    Parts of the hub keep this object, never a `Config`, and read `config` each time they act.
     Whatever must be rebuilt from a new configuration subscribes with `on_replace`.
     """
 

@@ -28,25 +28,25 @@ def file_problems(config: Config, path: Path) -> Iterator[Problem]:
     yield from _tls(config)
     if (token := config.hub.api_token_file) is not None:
         make = f"make it with `jharnet-monitor token --api --config {path}`"
-        yield from _fault(("hub", "api_token_file"), token, _api_token, make)
+        yield from _check(("hub", "api_token_file"), token, _api_token, make)
     if (accounts := config.hub.accounts_file) is not None and accounts.exists():
-        yield from _fault(("hub", "accounts_file"), accounts, read_accounts, "")
+        yield from _check(("hub", "accounts_file"), accounts, read_accounts, "")
     for number, office in enumerate(config.offices):
         if office.agent is not None:
             make = f"make it with `jharnet-monitor token {office.id} --config {path}`"
             where = ("offices", number, "agent", "token_hash_file")
-            yield from _fault(where, office.agent.token_hash_file, read_token_hash, make)
+            yield from _check(where, office.agent.token_hash_file, read_token_hash, make)
     yield from _snmp(("hub", "uplink", "snmp"), config.hub.uplink.snmp)
     for number, office in enumerate(config.offices):
         yield from _snmp(("offices", number, "snmp"), office.snmp)
     for number, service in enumerate(config.probes.service.services):
         if service.ca is not None:
             key = ("probes", "service", "services", number, "ca")
-            yield from _fault(key, service.ca, read_authority, "leave it out if not needed")
+            yield from _check(key, service.ca, read_authority, "leave it out if not needed")
     smtp = config.report.smtp
     if smtp is not None and (password := smtp.password_file) is not None:
         make = "write the mail account's password into it"
-        yield from _fault(("report", "smtp", "password_file"), password, read_secret, make)
+        yield from _check(("report", "smtp", "password_file"), password, read_secret, make)
     if smtp is not None and smtp.ca is not None and not smtp.ca.is_file():
         yield ("report", "smtp", "ca"), f"there is no file {smtp.ca}; leave it out if not needed"
 
@@ -72,13 +72,13 @@ def _snmp(where: KeyPath, snmp: Snmp | None) -> Iterator[Problem]:
         return
     if snmp.community_file is not None:
         make = "write the router's read-only community into it, mode 600"
-        yield from _fault((*where, "community_file"), snmp.community_file, read_secret, make)
+        yield from _check((*where, "community_file"), snmp.community_file, read_secret, make)
     user = snmp.user
     if user is not None:
         for key, file in (("auth_file", user.auth_file), ("privacy_file", user.privacy_file)):
             if file is not None:
                 make = "write the user's password into it, mode 600"
-                yield from _fault((*where, "user", key), file, _snmp_password, make)
+                yield from _check((*where, "user", key), file, _snmp_password, make)
 
 
 def _snmp_password(path: Path) -> None:
@@ -91,7 +91,7 @@ def _api_token(path: Path) -> None:
         raise UserError(f"{path}: is shorter than {MIN_API_TOKEN} characters")
 
 
-def _fault(
+def _check(
     where: KeyPath, path: Path, check: Callable[[Path], object], make: str
 ) -> Iterator[Problem]:
     if not path.exists():

@@ -25,8 +25,8 @@ M = TypeVar("M", bound=BaseModel)
 def load_config(path: Path, *, files: bool = True) -> Config:
     """Read and check the whole configuration; raises `UserError` in one line.
 
-    Without `files`, the certificates, tokens and passwords that it names need not exist yet; the
-    commands that make them need this.
+    Without `files`, the certificates, tokens and passwords that it names need not exist; this is
+    for the commands that create them.
     """
     document = read_document(path)
     config = validate(document, Config)

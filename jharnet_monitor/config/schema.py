@@ -49,7 +49,7 @@ from jharnet_monitor.config.units import Duration, Ratio, Size
 from jharnet_monitor.model import Direction
 
 LEAST_RETENTION = 92 * 86400.0
-"""Seconds for which measurements are kept whatever the configuration says: a quarter's dossier."""
+"""Seconds for which measurements are always kept, so that a dossier can cover a quarter."""
 
 
 class Tls(Section):
@@ -90,8 +90,8 @@ class HubSettings(Section):
     and join links use it. Default: the address in `listen`, else the first name in the
     certificate, else this machine's name."""
     grafana_url: WebAddress | None = None
-    """Address of Grafana, such as `http://10.8.0.2:3000`. Alerts link to its dashboards; without
-    it, to the hub's own pages."""
+    """Address of Grafana, such as `http://10.8.0.2:3000`. Alerts link to its dashboards, or without
+    it to the hub's own pages."""
     database: Annotated[DatabaseUrl, Field(validate_default=True)] = "sqlite:///monitor.db"
     """`sqlite:///FILE`, or `postgresql://USER@HOST/NAME` (password in ~/.pgpass)."""
     tls: Annotated[
@@ -102,19 +102,20 @@ class HubSettings(Section):
     ] = Field(examples=["{certificate: tls/hub.pem, key: tls/hub.key}"])
     """Certificate and key for `listen`, or `off` where a proxy in front of the hub encrypts."""
     api_token_file: FilePath | None = None
-    """File with the token that programs need to change anything over HTTP; who knows it may do
-    everything. Without it, and without accounts, nobody can."""
+    """File with the token that programs need to change anything over HTTP; it grants all rights.
+    Without it and without accounts, nothing can be changed."""
     accounts_file: FilePath | None = None
     """File with the accounts of people (`jharnet-monitor account add NAME`), who sign in with a
-    password. It may be missing: then there is none yet."""
+    password. If the file is missing, there are no accounts yet."""
     reading: Literal["open", "accounts"] = "open"
-    """Who sees pages, API and reports: `open` is everybody who reaches the port, `accounts` whoever
-    signs in. `/metrics` then answers this machine and the token. Offices join in any case."""
+    """Who can read pages, API and reports: with `open` everybody who reaches the port, with
+    `accounts` those who sign in; `/metrics` then needs the token, except from this machine. Offices
+    can join in either case."""
     access_log: Annotated[FilePath, Field(validate_default=True)] = Path("access-log")
-    """Directory of the log of requests, a file a day."""
+    """Directory of the access log, one file a day."""
     access_log_days: Annotated[Count, Field(ge=0, le=3660)] = 180
-    """How long a day's file is kept; CERT-In's directions of 28 April 2022 want 180 days. 0 writes
-    none."""
+    """Days for which a log file is kept; CERT-In's directions of 28 April 2022 require 180. 0
+    disables the log."""
     udp_ports: PortRange = "40000-40199"
     """UDP ports for conference tests; open them in the firewall."""
     uplink: Uplink = Field(examples=["{contracted: 34 Mbit/s}"])
@@ -210,16 +211,17 @@ class Service(Section):
     """One web service that offices use."""
 
     name: Identifier = Field(examples=["e-office"])
-    """Small letters, digits and hyphens. Stands in metrics; measurements go by it."""
+    """Lower-case letters, digits and hyphens. Identifies the service in metrics and
+    measurements."""
     url: Annotated[str, AfterValidator(_page_address)] = Field(
         examples=["https://eoffice.example.in/"]
     )
     """Address of the page, `http://` or `https://`."""
     expect: Text | None = None
-    """Text that the page must contain, so that an error page does not pass for the service."""
+    """Text that the page must contain, so that an error page is not taken for the service."""
     hosts: Annotated[tuple[Address, ...], Field(max_length=20)] = ()
-    """Other hosts that the page may send on to, such as that of a sign-in. A visit follows a
-    redirect to its own host and to these, never from https to http."""
+    """Other hosts to which the page may redirect, such as that of a sign-in. A visit follows
+    redirects to its own host and to these, never from https to http."""
     ca: FilePath | None = None
     """PEM certificate of the authority that signed the service's, if that is not a public one."""
 
@@ -237,7 +239,7 @@ class ServiceProbe(Section):
     """An office is ready for a service if at least this share of its visits in office hours got the
     page within `slow`."""
     most: Annotated[Size, Field(ge=10_000, le=5_000_000)] = 500_000
-    """Bytes of a page that are read at most; they count in the budget."""
+    """Largest number of bytes read of a page; they count in the budget."""
     services: Annotated[tuple[Service, ...], Field(max_length=20)] = ()
     """Such as e-Office, JharSewa, CSC, the district's site; by default none."""
 
@@ -253,32 +255,32 @@ class ServiceProbe(Section):
 
 
 class HopName(Section):
-    """A router on the way, or all routers of a network."""
+    """A router on the path, or all routers of a network."""
 
     address: Annotated[str, AfterValidator(_network)] = Field(examples=["10.8.0.1"])
-    """Its address, or a network such as `10.8.0.0/24`; the first entry that fits holds."""
+    """Its address, or a network such as `10.8.0.0/24`; the first matching entry is used."""
     name: Text = Field(examples=["Jamshedpur gateway"])
-    """What people call it."""
+    """Name shown to people."""
     owner: Text | None = None
-    """Who answers for it: the operator, the state, the district."""
+    """Who is responsible for it: the operator, the state, the district."""
 
 
 class PathProbe(Section):
-    """The way to each office and back, by traceroute: hops, loss, delay, packet size, marks."""
+    """The path to each office and back, by traceroute: hops, loss, delay, packet size, marks."""
 
     every: Annotated[Duration, AfterValidator(at_least(60, "60s"))] | None = 1800.0
-    """How often; null for only by hand."""
+    """Interval; null to trace only on request."""
     rounds: Annotated[Count, Field(ge=5, le=600)] = 60
-    """Packets to every hop. Where packets are lost, three times as many follow."""
+    """Packets to every hop; three times as many if packets are lost."""
     spacing: Annotated[Duration, AfterValidator(at_least(0.02, "20ms"))] = 1.0
-    """Time between two packets to one hop. Many routers answer once a second and no more often."""
+    """Time between two packets to one hop. Many routers answer at most once a second."""
     timeout: Annotated[Duration, AfterValidator(at_least(0.1, "100ms")), Field(le=5)] = 2.0
     """An answer that takes longer counts as lost."""
     marks: Annotated[tuple[Dscp, ...], Field(max_length=4)] = (46, 34)
-    """Marks (DSCP) of which it is measured whether they arrive: `EF` for voice, `AF41` for video.
+    """Marks (DSCP) to test for arrival: `EF` for voice, `AF41` for video.
     """
     hops: Annotated[tuple[HopName, ...], Field(max_length=500)] = ()
-    """Names and owners of the routers on the way."""
+    """Names and owners of the routers on the path."""
 
 
 class Probes(Section):
@@ -294,7 +296,7 @@ class Probes(Section):
 
 
 class ChangeCriteria(Section):
-    """Smaller changes are not worth a word, however certain they are."""
+    """Smallest changes that are reported; smaller ones are ignored, however certain they are."""
 
     speed: Ratio = 0.05
     """Of the delivered speed, as a share of the contracted rate."""
@@ -310,28 +312,30 @@ class Thresholds(Section):
     rtt: Duration = 0.3
     """Median round-trip time."""
     jitter: Duration = 0.04
-    """Interarrival jitter (RFC 3550) of one way, as conference vendors state it. Round trips vary
-    by the root of 2 more where both ways vary alike; the alert allows for that."""
+    """One-way interarrival jitter (RFC 3550), as conference vendors state it. Round trips vary by a
+    factor of √2 more if both directions vary alike; the alert allows for that."""
     delivered: Ratio = 0.8
     """Share of the contracted rate that must be delivered."""
     framing: Annotated[Ratio, Field(le=0.3)] = 0.03
     """Share of the contracted rate that framing and tunnels take: 2.5 % on Ethernet, 6.5 % with
-    IPsec or GRE. That much less may arrive before the contract counts as not kept."""
+    IPsec or GRE. The delivered rate may be lower by this share before the contract counts as
+    broken."""
     grade: Annotated[Count, Field(ge=0, le=4)] = 3
     """Conference grade that every office should reach: 4 HD, 3 SD, 2 low-quality video, 1 audio."""
     loaded_rtt: Duration = 1.0
     """Round-trip time while a test fills the line."""
     outage: Duration = 120.0
-    """Somebody is alerted to an office that has not answered for so long."""
+    """An office that has not answered for this long raises an alert."""
     flapping: Annotated[Count, Field(ge=2)] = 3
-    """So many outages of an office within half an hour are an alert, however short they are."""
+    """Number of outages of an office within half an hour that raises an alert, however short they
+    are."""
     call: CallCriteria = CallCriteria()
     """What a conference call needs for each grade."""
     availability: Ratio = 0.99
     """Availability that every office should reach, unless its contract promises another."""
     restore_within: Duration = 4 * 3600.0
-    """Time in which the operator must restore a line, from the report of the fault on, unless the
-    contract promises another. A longer outage of the line is proposed for the fault ledger."""
+    """Time in which the operator must restore a line after a fault is reported, unless the contract
+    promises another. Longer outages of the line are proposed for the fault ledger."""
     change: ChangeCriteria = ChangeCriteria()
     """Smallest changes that a report calls better or worse."""
 
@@ -348,7 +352,7 @@ class Link(Section):
     sla: Ratio | None = None
     """Availability that the operator promises."""
     failover: Annotated[bool, Field(strict=True)] | None = None
-    """Whether there is a second line to take over; the state's assessment for e-Office asks."""
+    """Whether there is a second line as a backup; the state's e-Office assessment asks for this."""
     restore_within: Duration | None = None
     """Time in which the operator promises to restore the line; default:
     `thresholds.restore_within`."""
@@ -438,8 +442,8 @@ class ReportSettings(Section):
     at: TimeOfDay = "08:00"
     """Time of that day, in quotes."""
     roots_to: tuple[MailAddress, ...] = ()
-    """Recipients outside the office who get the week's root hash, which later proves that no record
-    was changed."""
+    """Recipients outside the office of the week's root hash, which later proves that no record was
+    changed."""
     smtp: Smtp | None = None
     """The mail server; without it nothing is mailed."""
     directory: Annotated[FilePath, Field(validate_default=True)] = Path("reports")

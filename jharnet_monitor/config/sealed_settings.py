@@ -1,7 +1,7 @@
 """The settings on which figures and verdicts depend, as the hash chain seals them.
 
-They have the format of the configuration file, so that a reader sees the units and the same strict
-schema reads them again. Secrets, mail servers, paths and the letter's texts are left out.
+They have the format of the configuration file, so that they show units and can be read back with
+the same strict schema. Secrets, mail servers, paths and the letter's texts are left out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def sealed_settings(config: Config) -> dict[str, Any]:
     """Contracts, thresholds, capacity policy, tariff, and whatever else a figure depends on."""
     whole = config.model_dump(mode="json", by_alias=True)
     probes = whole["probes"]
-    return spelled({
+    return with_units({
         "district": whole["district"],
         "hub": {"uplink": {"contracted": whole["hub"]["uplink"]["contracted"]}},
         "probes": {
@@ -56,10 +56,10 @@ def settings_hash(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def flattened(settings: Mapping[str, Any]) -> dict[str, Any]:
+def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Each setting by its key, such as `offices.potka.link.contracted`; lists are one value.
 
-    >>> flattened({"offices": [{"id": "potka"}], "capacity": {"days": 20}})
+    >>> flatten({"offices": [{"id": "potka"}], "capacity": {"days": 20}})
     {'offices': ['potka'], 'offices.potka.id': 'potka', 'capacity.days': 20}
     """
     found: dict[str, Any] = {}
@@ -69,34 +69,34 @@ def flattened(settings: Mapping[str, Any]) -> dict[str, Any]:
             found[key] = [office["id"] for office in value]
             inner = {office["id"]: office for office in value}
         if isinstance(inner, Mapping):
-            found |= {f"{key}.{name}": one for name, one in flattened(inner).items()}
+            found |= {f"{key}.{name}": one for name, one in flatten(inner).items()}
         else:
             found[key] = inner
     return found
 
 
-def spelled(settings: dict[str, Any]) -> dict[str, Any]:
+def with_units(settings: dict[str, Any]) -> dict[str, Any]:
     """A part of a dumped configuration with the units of the configuration file."""
     schema = Config.model_json_schema()
-    found: dict[str, Any] = _spelled(settings, schema, schema["$defs"])
+    found: dict[str, Any] = _with_units(settings, schema, schema["$defs"])
     return found
 
 
-def _spelled(node: Any, schema: Mapping[str, Any], known: Mapping[str, Any]) -> Any:
+def _with_units(node: Any, schema: Mapping[str, Any], known: Mapping[str, Any]) -> Any:
     """The values with units, as the configuration's schema defines them."""
-    forms = [_resolved(one, known) for one in (schema, *schema.get("anyOf", ()))]
+    forms = [_resolve(one, known) for one in (schema, *schema.get("anyOf", ()))]
     if isinstance(node, dict):
         keys = {name: form for one in forms for name, form in one.get("properties", {}).items()}
-        return {name: _spelled(value, keys.get(name, {}), known) for name, value in node.items()}
+        return {name: _with_units(value, keys.get(name, {}), known) for name, value in node.items()}
     if isinstance(node, list):
         each: Mapping[str, Any] = next((one["items"] for one in forms if "items" in one), {})
-        return [_spelled(value, each, known) for value in node]
+        return [_with_units(value, each, known) for value in node]
     kind = next((one["quantity"] for one in forms if "quantity" in one), None)
     number = isinstance(node, int | float) and not isinstance(node, bool)
     return format_quantity(node, kind) if kind is not None and number else node
 
 
-def _resolved(schema: Mapping[str, Any], known: Mapping[str, Any]) -> Mapping[str, Any]:
+def _resolve(schema: Mapping[str, Any], known: Mapping[str, Any]) -> Mapping[str, Any]:
     name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
     found: Mapping[str, Any] = known[name] if name else schema
     return found

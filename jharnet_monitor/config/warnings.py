@@ -40,7 +40,7 @@ def _access(config: Config, now: datetime) -> Iterator[str]:
     if config.hub.access_log_days < LEAST_ACCESS_LOG_DAYS:
         yield (
             f"hub.access_log_days: {config.hub.access_log_days}; CERT-In's directions of 28 April "
-            f"2022 want {LEAST_ACCESS_LOG_DAYS} days of logs"
+            f"2022 require {LEAST_ACCESS_LOG_DAYS} days of logs"
         )
 
 

@@ -120,9 +120,9 @@ class _Past:
     def write(self) -> int:
         """Write everything; returns the number of measurements."""
         log = self._store.event_log
-        begun = self._clock.now()
-        log.add_event(OF_THE_DATABASE, MADE_UP, begun, {"seed": SEED})
-        log.add_event(OF_THE_DATABASE, SETTINGS, begun, settings_record(self._config))
+        started = self._clock.now()
+        log.add_event(OF_THE_DATABASE, MADE_UP, started, {"seed": SEED})
+        log.add_event(OF_THE_DATABASE, SETTINGS, started, settings_record(self._config))
         self._plan_outages()
         self._plan_drills()
         self._events.sort(key=lambda event: event[0])
@@ -250,7 +250,7 @@ class _Past:
             self._events.append((self._start, self._transition(office.id, OfficeState.UP)))
             self._down[office.id] = []
             number = 0
-            for begin, end, state in _apart(sorted(outages, key=lambda one: one[0])):
+            for begin, end, state in _without_overlap(sorted(outages, key=lambda one: one[0])):
                 if end < self._now:
                     self._down[office.id].append((begin, end))
                     self._outage(office.id, begin, end, state)
@@ -281,7 +281,7 @@ class _Past:
     def _fault(self, office: str, number: int, begin: datetime, end: datetime) -> None:
         """An outage that was reported within the hour; the second one waited for a key."""
         reported = min(begin + timedelta(minutes=45), end)
-        said: list[tuple[datetime, dict[str, object]]] = [
+        entries: list[tuple[datetime, dict[str, object]]] = [
             (reported, {"docket": f"JH/{number:03}/{office[:3].upper()}",
                         "reported_at": format_utc(reported), "reported_to": "NOC"}),
             (end, {"restored_at": format_utc(end)}),
@@ -289,8 +289,8 @@ class _Past:
         if number == 2:
             stop = {"from": format_utc(reported), "to": format_utc(reported + (end - reported) / 2),
                     "reason": "access"}  # fmt: skip
-            said.insert(1, (end, {"stops": [stop]}))
-        for at, entry in said:
+            entries.insert(1, (end, {"stops": [stop]}))
+        for at, entry in entries:
             self._events.append((at, self._entry(office, number, entry)))
 
     def _open_fault(self, office: str) -> None:
@@ -342,7 +342,7 @@ class _Past:
 _Outage = tuple[datetime, datetime, OfficeState]
 
 
-def _apart(outages: Sequence[_Outage]) -> Iterator[_Outage]:
+def _without_overlap(outages: Sequence[_Outage]) -> Iterator[_Outage]:
     """Those that begin an hour or more after the one before was over."""
     last: datetime | None = None
     for begin, end, state in outages:

@@ -45,7 +45,7 @@ class Programs:
         )  # fmt: skip
 
     def start_speedtest_server(self) -> None:
-        """Start a speed-test server beside headquarters, in place of the Internet."""
+        """Start a speed-test server next to headquarters, in place of the Internet."""
         address = [self._place.hub_address, str(SPEEDTEST_PORT)]
         module = "jharnet_monitor.demo.speedtest"
         self._launch(HEADQUARTERS, "speedtest", [sys.executable, "-P", "-m", module, *address])

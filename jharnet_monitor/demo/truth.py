@@ -23,7 +23,7 @@ LOSS_TOLERANCE = 0.003
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRow:
-    """A measured value beside the true one. All three numbers are in the quantity's unit."""
+    """A measured value with the true one. All three numbers are in the quantity's unit."""
 
     office: str
     probe: str
@@ -45,7 +45,7 @@ class ComparisonRow:
 def latency_rows(
     measured: Measured, flows: Flows, packets: Iterable[EchoPacket]
 ) -> list[ComparisonRow]:
-    """Median RTT and lost packets of one burst, beside the emulator's record of its packets.
+    """Median RTT and lost packets of one burst, with the emulator's record of its packets.
 
     The true RTT is the median over the packets of the time that request and reply took through the
     links; the true loss is the number of the flow's packets that the emulator dropped, both ways.
@@ -71,7 +71,7 @@ def latency_rows(
 
 
 def bandwidth_rows(measured: Measured, link: LinkSpec) -> list[ComparisonRow]:
-    """Both directions, in bit/s, beside what the line can deliver.
+    """Both directions, in bit/s, with what the line can deliver.
 
     That is its rate less its loss: lost packets have used the line, too.
     """
@@ -88,7 +88,7 @@ def bandwidth_rows(measured: Measured, link: LinkSpec) -> list[ComparisonRow]:
 
 
 def conference_rows(measured: Measured, flows: Flows) -> list[ComparisonRow]:
-    """Packet loss of the whole call, beside the emulator's count of its flow."""
+    """Packet loss of the whole call, with the emulator's count of its flow."""
     conditions, office = measured["conditions"], measured["office"]
     rows = []
     for direction, source, target in (

@@ -27,7 +27,7 @@ from jharnet_monitor.report.output.files import replacing
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.chain import ChainLink
 
-Told = Callable[[str], None]
+ReportProgress = Callable[[str], None]
 FORMAT = 2
 MANIFEST_KEYS = ("format", "program", "tools", "made_at", "from", "to", "data", "files")
 RECORDS = ("chain/links.jsonl", "chain/mailed-roots.json", "settings.json", "claims.json")
@@ -35,15 +35,21 @@ RECORDS = ("chain/links.jsonl", "chain/mailed-roots.json", "settings.json", "cla
 
 
 def build(
-    store: Store, config: Config, period: Period, out: Path, now: datetime, tell: Told
+    store: Store,
+    config: Config,
+    period: Period,
+    out: Path,
+    now: datetime,
+    report_progress: ReportProgress,
 ) -> Claims:
     """Write the dossier of a period to `out`, completely or not at all; returns its claims.
 
-    `tell` is called with progress messages. Raises `UserError`, `StoreError`, `TypesettingError`.
+    `report_progress` is called with messages. Raises `UserError`, `StoreError` and
+    `TypesettingError`.
     """
     now = parse_utc(format_utc(now))
     _require_over(period, now)
-    tell("sealing completed hours …")
+    report_progress("sealing completed hours …")
     store.chain.seal()
     links = store.chain.links()
     span = sealed.needed_links([one.begin for one in links], period.start, period.end)
@@ -55,7 +61,7 @@ def build(
         raise UserError(f"{period.name}: {gone}; a dossier covers only what is still there")
     with replacing(out) as scratch:
         try:
-            return _write(store, config, period, scratch, now, tell, links, span)
+            return _write(store, config, period, scratch, now, report_progress, links, span)
         except ArchiveError as error:
             raise UserError(
                 f"the database was not written by this program alone, see `db verify`: {error}"
@@ -81,22 +87,22 @@ def _write(
     period: Period,
     scratch: Path,
     now: datetime,
-    tell: Told,
+    report_progress: ReportProgress,
     links: list[ChainLink],
     span: range,
 ) -> Claims:
     writer = Writer(scratch, now)
     try:
-        kept = settings(config)
-        reread = read_settings(kept)
+        own_settings = settings(config)
+        reread = read_settings(own_settings)
         evidence = DossierEvidence(reread, period)
-        writer.add("settings.json", json_bytes(kept))
+        writer.add("settings.json", json_bytes(own_settings))
         writer.add("chain/links.jsonl", sealed.to_jsonl(links))
         mails = mailed_roots(store, period, now)
         writer.add("chain/mailed-roots.json", json_bytes(mails))
         data = []
         for file in raw.export(store, links, span):
-            tell(f"{file.stem} …")
+            report_progress(f"{file.stem} …")
             table = form.typed(form.read(file.csv, file.kind))
             writer.add(f"{file.stem}.csv", file.csv)
             writer.add(f"{file.stem}.parquet", raw.parquet(table))
@@ -108,7 +114,7 @@ def _write(
                 f" {_shown(wrong.before)} at {wrong.at:%Y-%m-%d %H:%M} UTC; reload the hub, and"
                 " build the dossier when that hour is sealed"
             )
-        tell("deriving the figures …")
+        report_progress("deriving the figures …")
         chain = sealed.from_jsonl(sealed.to_jsonl(links))
         until = sealed.sealed_until(now, period.end)
         written = derive(evidence, until).to_json()
@@ -117,7 +123,7 @@ def _write(
         case = Case(reread, period, until, now, claims, evidence, chain, mails,
                     sums(writer.files))  # fmt: skip
         for name, content in papers(case):
-            tell(f"{name} …")
+            report_progress(f"{name} …")
             writer.add(name, content)
         for name, content in working_copies(case):
             writer.add(WORKING + name, content)

@@ -155,7 +155,7 @@ class OfficeClaims:
     assessment: Assessment
 
     def to_json(self) -> dict[str, Any]:
-        """As in `claims.json`, where the judgement on the line stands beside the rest."""
+        """As in `claims.json`, where the judgement on the line is kept with the rest."""
         return {
             "measurements": self.measurements,
             "conference": self.conference.to_json(),

@@ -33,13 +33,13 @@ def differences(claimed: Any, found: Any, where: str = "") -> Iterator[str]:
         yield f"{where}: {claimed!r} is claimed, but the measurements give {found!r}"
 
 
-def claims_differ(held: bytes, found: bytes, *, exact: bool) -> str | None:
+def claims_differ(stored: bytes, found: bytes, *, exact: bool) -> str | None:
     """Why claims with the right figures are still not those found; None if they are.
 
     With the same tools (`exact`) every byte must be equal. Another machine's arithmetic may differ
     in the last of nine digits.
     """
-    if held == found or not exact:
+    if stored == found or not exact:
         return None
     return "has the right figures, but is not the file that follows from the measurements"
 
@@ -51,18 +51,18 @@ def _same(claimed: Any, found: Any) -> bool:
     return type(claimed) is type(found) and bool(claimed == found)
 
 
-def paper_differs(name: str, held: bytes, expected: bytes, *, exact: bool) -> str | None:
+def paper_differs(name: str, stored: bytes, expected: bytes, *, exact: bool) -> str | None:
     """How a document differs from the expected one; None if it does not.
 
     With the same tools (`exact`) every byte must be equal. With others only the text is compared,
     since the layout of a PDF may differ.
     """
-    if held == expected:
+    if stored == expected:
         return None
     if not name.endswith(".pdf"):
-        return _first(held.decode("utf-8", "replace"), expected.decode("utf-8", "replace"))
+        return _first(stored.decode("utf-8", "replace"), expected.decode("utf-8", "replace"))
     try:
-        found = _first(_text(held), _text(expected))
+        found = _first(_text(stored), _text(expected))
     except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"cannot be read as PDF: {error}"
     if found is None and exact:
@@ -75,9 +75,9 @@ def _text(pdf: bytes) -> str:
     return unicodedata.normalize("NFC", "\n".join(pages))
 
 
-def _first(held: str, expected: str) -> str | None:
+def _first(stored: str, expected: str) -> str | None:
     """The first difference between two texts, with its context; None if they are equal."""
-    one, other = held.split(), expected.split()
+    one, other = stored.split(), expected.split()
     for place, (found, due) in enumerate(zip_longest(one, other)):
         if found != due:
             near = slice(max(0, place - 3), place + 3)

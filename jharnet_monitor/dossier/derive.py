@@ -28,7 +28,7 @@ from jharnet_monitor.judge.conference.drill import Drill, passed, required_grade
 from jharnet_monitor.judge.line.assess import LineEvidence, assess
 from jharnet_monitor.judge.line.verdict import LineVerdict
 from jharnet_monitor.judge.outages.availability import StateTimes, state_times
-from jharnet_monitor.judge.outages.shared import JudgedSpans, judged_spans
+from jharnet_monitor.judge.outages.shared import JudgedSpans, judge_spans
 from jharnet_monitor.judge.statistics import intervals
 from jharnet_monitor.judge.statistics.intervals import Interval
 from jharnet_monitor.model import Direction, Measurement, OfficeState, Route
@@ -154,9 +154,9 @@ def _median(
     evidence: DossierEvidence, tests: Sequence[Measurement], direction: Direction
 ) -> Interval | None:
     name = f"{direction.transfer}_bits_per_second"
-    held = [one for one in tests if name in one.values]
-    days = [evidence.day(one.started_at) for one in held]
-    return intervals.median(intervals.group_by_day(days, [one.values[name] for one in held]))
+    found = [one for one in tests if name in one.values]
+    days = [evidence.day(one.started_at) for one in found]
+    return intervals.median(intervals.group_by_day(days, [one.values[name] for one in found]))
 
 
 def _lists(columns: tuple[Any, Any]) -> tuple[list[int], list[float]]:
@@ -167,9 +167,9 @@ def judged_states(evidence: DossierEvidence, until: datetime) -> dict[str, Judge
     """The states of each office as they are judged, up to `until`."""
     start, known = evidence.period.start, known_until(evidence, until)
     ids = [office.id for office in evidence.config.offices]
-    held = [clipped(spans(_known(evidence, office), known), start, until) for office in ids]
+    found = [clipped(spans(_known(evidence, office), known), start, until) for office in ids]
     windows = office_windows(evidence.config.district, evidence.period.days)
-    return dict(zip(ids, judged_spans(held, windows), strict=True))
+    return dict(zip(ids, judge_spans(found, windows), strict=True))
 
 
 def _extent(evidence: DossierEvidence, until: datetime) -> tuple[datetime, datetime]:

@@ -126,7 +126,7 @@ class DossierEvidence:
                 self._add_minutes(office, table.filter(pa.array(mine)), day[mine])
             elif probe == "utilisation":
                 self._add_traffic(office, table.filter(pa.array(mine)))
-            elif PROBES[probe].kept:
+            elif PROBES[probe].never_pruned:
                 runs = _measurements(table.filter(pa.array(mine)), probe)
                 self.made_up = self.made_up or any(MADE_UP in run.conditions for run in runs)
                 self.runs[office, probe] += runs
@@ -135,16 +135,16 @@ class DossierEvidence:
         """Add minutes of latency, except those during our own tests and those that an agent
         measured to its own gateway.
         """
-        kept = _of_the_line(table)
-        held = self.minutes[office]
-        held.at.append(table["started_at"].to_numpy()[kept])
-        held.day.append(day[kept])
+        usable = _of_the_line(table)
+        minutes = self.minutes[office]
+        minutes.at.append(table["started_at"].to_numpy()[usable])
+        minutes.day.append(day[usable])
         for name in _COLUMNS:
             if name in table.column_names:
-                values = table[name].to_numpy()[kept]
+                values = table[name].to_numpy()[usable]
             else:
-                values = np.full(int(kept.sum()), np.nan)
-            held.columns[name].append(values)
+                values = np.full(int(usable.sum()), np.nan)
+            minutes.columns[name].append(values)
 
     def _add_traffic(self, office: str, table: pa.Table) -> None:
         """Add the router's interface readings, except those during our own tests."""
@@ -153,9 +153,9 @@ class DossierEvidence:
         if not {"window_seconds", DOWN, UP}.issubset(table.column_names):
             return
         seconds = table["window_seconds"].to_numpy()
-        kept = _of_the_line(table) & ~np.isnan(seconds)
-        down, up = (table[name].to_numpy()[kept] for name in (DOWN, UP))
-        self.traffic[office].add(table["started_at"].to_numpy()[kept], seconds[kept], down, up)
+        usable = _of_the_line(table) & ~np.isnan(seconds)
+        down, up = (table[name].to_numpy()[usable] for name in (DOWN, UP))
+        self.traffic[office].add(table["started_at"].to_numpy()[usable], seconds[usable], down, up)
 
     def _see(self, started: NDArray[np.int64], probe: str) -> None:
         first, last = from_ms(int(started.min())), from_ms(int(started.max()))
@@ -221,8 +221,8 @@ def _of_the_line(table: pa.Table) -> NDArray[np.bool_]:
     counts = [
         c.get("path", Route.JHARNET) == Route.JHARNET and not c.get("under_load") for c in distinct
     ]
-    kept: NDArray[np.bool_] = np.array(counts, dtype=bool)[conditions.indices.to_numpy()]
-    return kept
+    usable: NDArray[np.bool_] = np.array(counts, dtype=bool)[conditions.indices.to_numpy()]
+    return usable
 
 
 def _measurements(table: pa.Table, probe: str) -> list[Measurement]:

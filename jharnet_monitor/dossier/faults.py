@@ -1,4 +1,4 @@
-"""The fault ledger in a dossier, each fault beside the measured outage: as CSV and as a paper."""
+"""The fault ledger in a dossier, each fault with the measured outage: as CSV and as a paper."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jharnet_monitor.i18n.formats import iso_moment
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.faults import JudgedFault, Unbooked, ledger
 from jharnet_monitor.report.data.faults import within
-from jharnet_monitor.report.sections.faults import fault_table, told
+from jharnet_monitor.report.sections.faults import fault_table, sentences
 
 _HEAD = (
     "fault", "office", "docket", "reported_at", "reported_by", "reported_to", "restored_at",
@@ -24,7 +24,7 @@ _HEAD = (
 
 
 def judged(case: Case) -> tuple[Sequence[JudgedFault], Sequence[Unbooked]]:
-    """The faults of the period beside the outages, and those that are booked nowhere; raises
+    """The faults of the period with the outages, and those that are booked nowhere; raises
     `ValueError` for an entry that cannot be read.
     """
     faults = ledger(case.evidence.fault_entries)
@@ -69,6 +69,6 @@ def fault_paper(case: Case, words: Words) -> dict[str, Any]:
     found, missing = judged(case)
     return head(case, words, "faults") | {
         "table": fault_table(case.config, (found, missing), case.zone, words),
-        "told": told(found, words) if found else [words("dossier.faults.none")],
+        "told": sentences(found, words) if found else [words("dossier.faults.none")],
         **{name: words(f"dossier.faults.{name}") for name in ("note",)},
     }

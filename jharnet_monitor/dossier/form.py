@@ -64,8 +64,8 @@ def csv_lines(rows: Iterable[ExportRow], quantities: Sequence[str]) -> Iterator[
         if wanted and row.names == wanted:
             cells.append(row.values)
         else:
-            held = dict(zip(row.names, row.values.split(","), strict=False))
-            cells.extend(held.get(name, "") for name in wanted)
+            fields = dict(zip(row.names, row.values.split(","), strict=False))
+            cells.extend(fields.get(name, "") for name in wanted)
         yield ",".join(cells) + "\n"
 
 

@@ -47,9 +47,9 @@ _NOT_SPEED = frozenset({"delay", "host"})
 def letter(case: Case, words: Words) -> dict[str, Any]:
     """The content of the letter in one language, as plain JSON."""
     own = case.config.letter
-    said = own.texts_in(words.language)
+    texts = own.texts_in(words.language)
     district = case.district(words)
-    place = f"{district}, {said.town}" if said.town else district
+    place = f"{district}, {texts.town}" if texts.town else district
     upgrade = bool(case.claims.district.verdicts[LineVerdict.UPGRADE])
     subject = "dossier.letter.subject_upgrade" if upgrade else "dossier.letter.subject"
     return {
@@ -59,17 +59,17 @@ def letter(case: Case, words: Words) -> dict[str, Any]:
         "author": "jharnet-monitor",
         "page": words.phrases["dossier.page"],
         "made_up": made_up_texts(words) if case.evidence.made_up else None,
-        "office": said.office or [words("dossier.letter.office", place=place)],
+        "office": texts.office or [words("dossier.letter.office", place=place)],
         "number": [words("dossier.letter.number"), own.number or BLANK],
         "memo": [words("dossier.letter.memo"), own.memo or BLANK],
         "date": [words("dossier.letter.date"), own.date or BLANK],
         "from": words("dossier.letter.from"),
-        "sender": said.sender or [words("dossier.letter.sender", place=place)],
+        "sender": texts.sender or [words("dossier.letter.sender", place=place)],
         "to_head": words("dossier.letter.to_head"),
-        "to": said.to or words("dossier.letter.to").split("|"),
+        "to": texts.to or words("dossier.letter.to").split("|"),
         "subject": [words("dossier.letter.subject_head"), words(subject, district=district)],
         "reference_head": words("dossier.letter.reference_head"),
-        "references": list(said.references),
+        "references": list(texts.references),
         "salutation": words("dossier.letter.salutation"),
         "opening": list(_opening(case, words)),
         "table": {
@@ -82,9 +82,11 @@ def letter(case: Case, words: Words) -> dict[str, Any]:
         "enclosures_head": words("dossier.letter.enclosures_head"),
         "enclosures": _enclosures(case, words),
         "closing": words("dossier.letter.closing"),
-        "signatory": _signatory(said, place, words),
+        "signatory": _signatory(texts, place, words),
         "copies_head": words("dossier.letter.copies_head"),
-        "copies": [words("dossier.letter.copy", who=who) for who in _copies(said, district, words)],
+        "copies": [
+            words("dossier.letter.copy", who=who) for who in _copies(texts, district, words)
+        ],
         "courtesy": None if words.language == "hi" else words("dossier.letter.courtesy"),
     }
 
@@ -179,7 +181,7 @@ def _asks(case: Case) -> bool:
 
 
 def _ending(case: Case, words: Words) -> Iterator[str]:
-    yield from _beside(case, words)
+    yield from _further_remarks(case, words)
     yield words("dossier.letter.basis")
     changes = setting_changes(case, words)
     if changes:
@@ -187,7 +189,7 @@ def _ending(case: Case, words: Words) -> Iterator[str]:
     yield words("dossier.letter.evidence")
 
 
-def _beside(case: Case, words: Words) -> Iterator[str]:
+def _further_remarks(case: Case, words: Words) -> Iterator[str]:
     """For which needs an upgrade is asked, and what is charged to no line."""
     found = {
         formats.office_name(office, words): case.of(office).assessment
@@ -237,11 +239,11 @@ def _enclosures(case: Case, words: Words) -> list[str]:
     return [words(f"dossier.letter.enclosures.{name}") for name in names]
 
 
-def _signatory(said: LetterTexts, place: str, words: Words) -> list[str]:
+def _signatory(texts: LetterTexts, place: str, words: Words) -> list[str]:
     default = words("dossier.letter.signatory", place=place).split("|")
-    return list(said.signatory) or default
+    return list(texts.signatory) or default
 
 
-def _copies(said: LetterTexts, district: str, words: Words) -> list[str]:
+def _copies(texts: LetterTexts, district: str, words: Words) -> list[str]:
     default = words("dossier.letter.copies", district=district).split("|")
-    return list(said.copies) or default
+    return list(texts.copies) or default

@@ -45,14 +45,17 @@ def papers(case: Case) -> Iterator[tuple[str, bytes]]:
     yield "faults.csv", fault_csv(case)
     yield "chain/daily-roots.csv", _roots(case)
     for language in LANGUAGES:
-        said = words(language)
+        phrases = words(language)
         for name, (template, content) in PAPERS.items():
-            yield f"{name}.{language}.pdf", render_pdf(template, content(case, said), case.made_at)
+            yield (
+                f"{name}.{language}.pdf",
+                render_pdf(template, content(case, phrases), case.made_at),
+            )
         for drill in ordered_drills(case.evidence):
             if not re.fullmatch(r"[\w-]{1,64}", drill.id):
                 raise ValueError(f"drill {drill.id!r}")
             data = drill_content(
-                drill, case.config, case.made_at, said, made_up=case.evidence.made_up
+                drill, case.config, case.made_at, phrases, made_up=case.evidence.made_up
             )
             name = f"drills/drill-{drill.id}.{language}.pdf"
             yield name, render_pdf("drill.typ", data, case.made_at)

@@ -49,18 +49,18 @@ def export(store: Store, links: Sequence[ChainLink], span: range) -> Iterator[Fi
     if not span:
         return
     for table in EVENT_TABLES:
-        held = [links[n] for n in wanted_links(table.name, span, len(links))]
-        if any(table.name in one.parts for one in held):
-            rows = store.export.event_log(table, held)
-            yield File(table.name, 0, len(held) - 1, 1, _csv(table.name, rows, ()))
+        part_links = [links[n] for n in wanted_links(table.name, span, len(links))]
+        if any(table.name in one.parts for one in part_links):
+            rows = store.export.event_log(table, part_links)
+            yield File(table.name, 0, len(part_links) - 1, 1, _csv(table.name, rows, ()))
     inside = [links[n] for n in span]
     kinds = {kind for one in inside for kind in one.parts}
     probes = sorted(kinds - set(form.EVENT_KINDS) - form.LEFT_OUT)
     for probe in probes:
         for number, (first, last) in enumerate(_portions(links, span, probe), 1):
-            held = [links[n] for n in range(first, last + 1)]
-            quantities = store.export.quantities(probe, held)
-            rows = store.export.measurements(probe, held)
+            part_links = [links[n] for n in range(first, last + 1)]
+            quantities = store.export.quantities(probe, part_links)
+            rows = store.export.measurements(probe, part_links)
             yield File(probe, first, last, number, _csv(probe, rows, quantities))
 
 

@@ -32,7 +32,7 @@ from jharnet_monitor.store.chain import (
 )
 from jharnet_monitor.store.pruning import PruningLog, PruningRule
 
-HINDSIGHT = timedelta(days=7)
+LATE_DELIVERY = timedelta(days=7)
 """Measurements that agents deliver later than this after the period are not used for it."""
 HOUR = timedelta(hours=1)
 SETTLED = timedelta(milliseconds=SETTLE_MS)
@@ -54,7 +54,7 @@ class Sealed:
         """The sealed parts by kind."""
         return {kind: SealedPart(**part) for kind, part in json.loads(self.chunk)["parts"].items()}
 
-    def held(self, kind: str) -> SealedPart:
+    def part_of(self, kind: str) -> SealedPart:
         """The part of a kind; empty if the hour had no such records."""
         return self.parts.get(kind, SealedPart(0, ""))
 
@@ -131,7 +131,7 @@ def pruned_outside(
     """A message for every part outside of the period's hours that retention did not prune."""
     for number, one in enumerate(links):
         for kind in one.pruned:
-            records = one.held(kind).records
+            records = one.part_of(kind).records
             if (number in span and kind not in LEFT_OUT) or kind in EVENT_KINDS:
                 continue
             wrong = log.problem(RULE, one.root, one.begin, kind, records, made_at)
@@ -148,7 +148,7 @@ def needed_links(begins: Sequence[datetime], start: datetime, end: datetime) -> 
     wanted = [
         number
         for number, begin in enumerate(begins)
-        if begin + HOUR > start and begin < end + HINDSIGHT
+        if begin + HOUR > start and begin < end + LATE_DELIVERY
     ]
     return range(wanted[0], wanted[-1] + 1) if wanted else range(0)
 
@@ -183,14 +183,14 @@ def record_differences(
     data = memoryview(buffers[2] or b"")
     row = 0
     for number in range(span[0], span[1] + 1):
-        part = links[number].held(kind)
+        part = links[number].part_of(kind)
         if not part.records:
             continue
         if row + part.records > len(text):
             yield f"{path}: contains fewer records than were sealed"
             return
-        held = data[offsets[row] : offsets[row + part.records]]
-        if hashlib.sha256(held).hexdigest() != part.sha256:
+        records = data[offsets[row] : offsets[row + part.records]]
+        if hashlib.sha256(records).hexdigest() != part.sha256:
             yield (
                 f"{path}: records {row + 1} to {row + part.records} are not those that were sealed"
                 f" (hour from {links[number].begin:%Y-%m-%d %H:%M} UTC)"
@@ -211,7 +211,7 @@ def missing_records(
             if file["kind"] == kind
             for number in range(file["links"][0], file["links"][1] + 1)
         }
-        missing = [n for n in span if n not in covered and links[n].held(kind).records]
+        missing = [n for n in span if n not in covered and links[n].part_of(kind).records]
         if missing:
             begin = links[missing[0]].begin
             yield f"data: {kind} of the hour from {begin:%Y-%m-%d %H:%M} UTC is not enclosed"

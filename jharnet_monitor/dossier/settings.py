@@ -11,19 +11,19 @@ from typing import Any
 from pydantic import ValidationError
 
 from jharnet_monitor.config import Config
-from jharnet_monitor.config.sealed_settings import sealed_settings, spelled
+from jharnet_monitor.config.sealed_settings import sealed_settings, with_units
 from jharnet_monitor.dossier.archive import ArchiveError
 
 
 def settings(config: Config) -> dict[str, Any]:
     """The part of the configuration that a dossier depends on, as in the configuration file."""
-    kept = sealed_settings(config)
+    sealed = sealed_settings(config)
     whole = config.model_dump(mode="json", by_alias=True)
-    texts = spelled({
+    texts = with_units({
         "report": {k: whole["report"][k] for k in ("directive", "directive_hi")},
         "letter": whole["letter"],
     })  # fmt: skip
-    return kept | texts | {"hub": {"tls": "off", **kept["hub"]}}
+    return sealed | texts | {"hub": {"tls": "off", **sealed["hub"]}}
 
 
 def read_settings(data: Any, name: str = "settings.json") -> Config:

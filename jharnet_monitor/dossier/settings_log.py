@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from jharnet_monitor.config import Config
-from jharnet_monitor.config.sealed_settings import flattened, sealed_settings, settings_hash
+from jharnet_monitor.config.sealed_settings import flatten, sealed_settings, settings_hash
 from jharnet_monitor.dossier.archive import ArchiveError, strict_json
 from jharnet_monitor.dossier.settings import read_settings
 from jharnet_monitor.store.pruning import SETTINGS
@@ -50,16 +50,16 @@ class SettingsLog:
                 continue
             try:
                 record = strict_json(data)
-                held, content = record["sha256"], record.get("settings")
-                if content is None and held != digest:
+                stored_hash, content = record["sha256"], record.get("settings")
+                if content is None and stored_hash != digest:
                     raise ValueError("it refers to settings that no event before it holds")
-                if content is not None and settings_hash(content) != held:
+                if content is not None and settings_hash(content) != stored_hash:
                     raise ValueError("its hash is not that of its settings")
                 if content is not None:
                     versions.append((at, _complete(content)))
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise ArchiveError(f"{_WHERE} cannot be read: {error!r}") from error
-            digest = held
+            digest = stored_hash
         return cls(tuple(versions))
 
     @property
@@ -72,7 +72,7 @@ class SettingsLog:
         if not self.versions:
             return []
         at, sealed = self.versions[-1]
-        return _changes(at, sealed, flattened(sealed_settings(config)))
+        return _changes(at, sealed, flatten(sealed_settings(config)))
 
     def changes(self, since: datetime) -> list[SettingChange]:
         """What was changed from a moment on, oldest first."""
@@ -86,7 +86,7 @@ class SettingsLog:
 def _complete(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Sealed settings by their keys, with the defaults of those that were not known then."""
     config = read_settings({**settings, "hub": {"tls": "off", **settings["hub"]}}, _WHERE)
-    return flattened(sealed_settings(config))
+    return flatten(sealed_settings(config))
 
 
 def _changes(

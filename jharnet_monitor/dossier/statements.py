@@ -24,12 +24,12 @@ _MAILED = ("name", "moment", "recipient", "root")
 
 def method(case: Case, words: Words) -> dict[str, Any]:
     """How the figures are made, the chain's values, and how to check them, as plain JSON."""
-    said = {
+    phrase = {
         name: words(f"dossier.method.{name}")
         for name in ("method", "statistics", "assumptions", "integrity", "mailed", "check")
     }
     return head(case, words, "method") | {
-        "said": said,
+        "said": phrase,
         "method": [
             words("dossier.method.delivered"),
             words("dossier.method.retests"),
@@ -89,17 +89,17 @@ def certificate(case: Case, words: Words) -> dict[str, Any]:
 def _part(case: Case, words: Words, part: str) -> dict[str, Any]:
     """Part A, of the party, or part B, of the expert, who does not speak of lawful control."""
 
-    def said(name: str) -> str:
+    def phrase(name: str) -> str:
         return words(f"dossier.certificate.{name}", blank=BLANK, hash=_sums_hash(case))
 
-    told: dict[str, Any] = {
-        "title": said(f"part_{part}"),
-        "source": said(f"source_{part}"),
-        "sign": said(f"sign_{part}"),
-        **{name: said(name) for name in _LINES},
-        **{name: said(name).split("|") for name in ("devices", "held", "algorithms")},
+    statement: dict[str, Any] = {
+        "title": phrase(f"part_{part}"),
+        "source": phrase(f"source_{part}"),
+        "sign": phrase(f"sign_{part}"),
+        **{name: phrase(name) for name in _LINES},
+        **{name: phrase(name).split("|") for name in ("devices", "held", "algorithms")},
     }
-    return told if part == "a" else told | {"lawful": None}
+    return statement if part == "a" else statement | {"lawful": None}
 
 
 def _sums_hash(case: Case) -> str:

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from jharnet_monitor.config import Config
 from jharnet_monitor.dossier import raw, sealed
 from jharnet_monitor.dossier.archive import MANIFEST, WORKING, ArchiveError, Reader, json_bytes
-from jharnet_monitor.dossier.build import FORMAT, MANIFEST_KEYS, RECORDS, Told, sums
+from jharnet_monitor.dossier.build import FORMAT, MANIFEST_KEYS, RECORDS, ReportProgress, sums
 from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.claims import Claims
 from jharnet_monitor.dossier.compare import claims_differ, differences, paper_differs
@@ -54,7 +54,9 @@ class VerifyResult:
     """What is no problem, but the reader should know."""
 
 
-def verify(path: Path, root: str | None, tell: Told, *, every: bool = False) -> VerifyResult:
+def verify(
+    path: Path, root: str | None, report_progress: ReportProgress, *, every: bool = False
+) -> VerifyResult:
     """Verify a dossier; stops at the first problem unless `every`.
 
     `root` is a value held by an outside recipient. Raises `UserError` if the file cannot be opened.
@@ -62,7 +64,7 @@ def verify(path: Path, root: str | None, tell: Told, *, every: bool = False) -> 
     verdict = VerifyResult([])
     try:
         with Reader(path) as archive:
-            for problem in _Examination(archive, root, verdict, tell).problems():
+            for problem in _Examination(archive, root, verdict, report_progress).problems():
                 verdict.problems.append(problem)
                 if not every:
                     break
@@ -77,12 +79,16 @@ class _Examination:
     """The verification of one dossier."""
 
     def __init__(
-        self, archive: Reader, root: str | None, verdict: VerifyResult, tell: Told
+        self,
+        archive: Reader,
+        root: str | None,
+        verdict: VerifyResult,
+        report_progress: ReportProgress,
     ) -> None:
         self.archive = archive
         self.root = root
         self.verdict = verdict
-        self.tell = tell
+        self.report_progress = report_progress
         self.expected: set[str] = set()
 
     def problems(self) -> Iterator[str]:
@@ -96,9 +102,9 @@ class _Examination:
         if set(manifest) != set(MANIFEST_KEYS):
             raise ArchiveError(f"{MANIFEST}: has other keys than this program writes")
         self.verdict.same_tools = manifest.get("tools") == tools()
-        self.tell("hashes …")
+        self.report_progress("hashes …")
         yield from self.archive.differences()
-        self.tell("chain …")
+        self.report_progress("chain …")
         links = sealed.from_jsonl(self.archive.read("chain/links.jsonl"))
         if not links:
             raise ArchiveError("chain/links.jsonl: contains no link")
@@ -121,7 +127,7 @@ class _Examination:
         yield from self._settings(config, evidence, period)
         mails = validated(self.archive.json("chain/mailed-roots.json"))
         yield from unknown_roots(mails, links)
-        self.tell("figures …")
+        self.report_progress("figures …")
         until = sealed.sealed_until(made_at, period.end)
         claims = self.archive.json("claims.json")
         try:
@@ -140,12 +146,12 @@ class _Examination:
             yield f"claims.json: {other}"
         # where nothing differs, papers state the last digits of the machine that built them
         stated = Claims.from_json(found if wrong else claims)
-        held = {
+        stored = {
             name: declared
             for name, declared in manifest["files"].items()
             if isinstance(declared, dict)
         }
-        case = Case(config, period, until, made_at, stated, evidence, links, mails, sums(held))
+        case = Case(config, period, until, made_at, stated, evidence, links, mails, sums(stored))
         yield from self._papers(case)
 
     def _outside(self, links: list[Sealed]) -> Iterator[str]:
@@ -181,8 +187,8 @@ class _Examination:
             )
 
     def _settings(self, config: Config, evidence: DossierEvidence, period: Period) -> Iterator[str]:
-        held = self.archive.read("settings.json")
-        if self.verdict.same_tools and held != json_bytes(settings(config)):
+        stored = self.archive.read("settings.json")
+        if self.verdict.same_tools and stored != json_bytes(settings(config)):
             yield "settings.json: is not written as this program writes it"
         log = SettingsLog.of(evidence.database_events)
         for wrong in log.differences(config):
@@ -204,7 +210,7 @@ class _Examination:
         evidence: DossierEvidence,
     ) -> Iterator[str]:  # fmt: skip
         for entry in listed:
-            self.tell(f"{entry['path']} …")
+            self.report_progress(f"{entry['path']} …")
             texts, table = raw.load(self.archive, entry)
             self.verdict.records += len(texts)
             yield from sealed.record_differences(
@@ -225,7 +231,7 @@ class _Examination:
 
     def _papers(self, case: Case) -> Iterator[str]:
         for name, content in _set_again(case):
-            self.tell(f"{name} …")
+            self.report_progress(f"{name} …")
             self.expected.add(name)
             self.verdict.papers += 1
             wrong = paper_differs(

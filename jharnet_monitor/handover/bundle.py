@@ -1,7 +1,7 @@
 """Makes the offline bundle: one ZIP with wheels, lock files, units and an installer, signed.
 
-The bundle's list of checksums is signed (Ed25519, RFC 8032). The installer checks the key against
-a fingerprint that travels apart from the bundle, then the signature, then every file.
+The bundle's list of checksums is signed (Ed25519, RFC 8032). The installer checks the key against a
+fingerprint that is delivered separately, then the signature, then every file.
 """
 
 from __future__ import annotations
@@ -194,13 +194,15 @@ def _sums(content: Mapping[str, bytes]) -> bytes:
 
 
 def _write_zip(out: Path, content: Mapping[str, bytes]) -> None:
-    beside = out.with_name(f".{out.name}.part")
+    temporary = out.with_name(f".{out.name}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:  # wheels are compressed
+        with zipfile.ZipFile(
+            temporary, "w", zipfile.ZIP_STORED
+        ) as archive:  # wheels are compressed
             for name, data in content.items():
                 archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
-        shutil.move(beside, out)
+        shutil.move(temporary, out)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise UserError(f"{out}: cannot be written: {error.strerror}") from None

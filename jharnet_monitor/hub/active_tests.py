@@ -13,8 +13,8 @@ from jharnet_monitor.model import HEADQUARTERS, Measurement
 from jharnet_monitor.probes import PROBES, DisturbedBy
 
 REMEMBERED_SECONDS = 600.0
-"""How long loaded times are kept. Agents send each minute as it ends; what they had to spool is
-from a time without tests."""
+"""How long loaded times are kept. Agents send each minute as it ends; spooled minutes are from a
+time without tests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class ActiveTests:
         """Names of the probes that run on an office."""
         return tuple(test.probe for test in self._running if test.office == office)
 
-    def heavy_since(self, office: str, begin: float, end: float = inf) -> bool:
+    def was_loaded_since(self, office: str, begin: float, end: float = inf) -> bool:
         """Whether the office's line was loaded at any time between `begin` and `end`.
 
         A heavy probe of the office loads it, and so does a test that fills the headquarters
@@ -97,14 +97,14 @@ class ActiveTests:
             for time in self._loaded.get(line, ())
         )
 
-    def full_since(self, office: str, begin: float) -> bool:
+    def was_full_since(self, office: str, begin: float) -> bool:
         """Whether a test filled the office's line since `begin`; for headquarters, any line."""
         full = [test.office for test in self._running if test.full]
         full += [where for where, ended in self._last_full.items() if ended >= begin]
         return bool(full) if office == HEADQUARTERS else office in full
 
     def annotate(self, measurement: Measurement, began: float | None = None) -> Measurement:
-        """Add `under_load` to a measurement that our own tests disturbed.
+        """Add `under_load` to a measurement disturbed by the monitor's own tests.
 
         `began` is its start in monotonic seconds; if not given, it is derived from the wall clock.
         """
@@ -123,13 +123,13 @@ class ActiveTests:
         office, since = measurement.office, began - lookback
         match series.disturbed_by:
             case DisturbedBy.HEAVY:
-                return self.heavy_since(office, since, began + measurement.duration)
+                return self.was_loaded_since(office, since, began + measurement.duration)
             case DisturbedBy.FULL:
-                return self.full_since(office, since)
+                return self.was_full_since(office, since)
             case DisturbedBy.NOTHING:
                 return False
 
-    def conference_on(self, office: str) -> bool:
+    def is_conference_on(self, office: str) -> bool:
         """Whether a drill runs or waits for the uplink, or a call with the office is running."""
         return self._drills > 0 or any(
             test.exclusive and test.office == office for test in self._running

@@ -23,9 +23,9 @@ TRANSFER_SECONDS = 60.0
 """How long a transfer may wait for its agent."""
 
 QUIET_SECONDS = 1.5 * HEARTBEAT_SECONDS
-"""An agent that says nothing for so long is overloaded, or its line is cut."""
+"""An agent that is silent for this long is overloaded, or its line is cut."""
 ACKNOWLEDGE_SECONDS = 1.0
-"""How long an acknowledgement over TCP may take, on a line of a second's round trip at most."""
+"""How long a TCP acknowledgement may take, on a line with a round trip of at most a second."""
 
 TransferHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -42,15 +42,15 @@ class AgentConnection:
     transport: asyncio.Transport | None = None
     """The connection below the socket; None once it is closed."""
     address: str | None = None
-    """The IP address from which it dialled in."""
+    """The IP address from which it connected."""
     kind: str = PROGRAM
     goodbye: bool = False
     token: str = field(default="", repr=False)
-    """What the agent proved its office by; checked again while the session lasts."""
+    """The token of the agent; checked again while the session lasts."""
     checked_at: float = 0.0
     """When the token was checked last, monotonic."""
-    heard_at: float = 0.0
-    """When the last frame came, monotonic."""
+    last_frame_at: float = 0.0
+    """When the last frame arrived, monotonic."""
     storing: set[asyncio.Task[None]] = field(default_factory=set)
     """Batches that are being stored."""
 
@@ -69,27 +69,26 @@ class AgentConnection:
         )
         return channel
 
-    async def stands_still(self) -> bool:
-        """Whether the office's kernel answers and its agent does not; see `AgentLink`.
-
-        The kernel there acknowledges a frame over TCP whatever becomes of the program.
+    async def is_stalled(self) -> bool:
+        """Whether the kernel of the office's PC answers but its agent does not; see `AgentLink`.
+        The kernel acknowledges a frame over TCP even if the program does not run.
         """
         connection = self.transport.get_extra_info("socket") if self.transport else None
-        if connection is None or self._is_heard():
+        if connection is None or self._is_recent():
             return False
         began = self.clock.monotonic()
         try:
             await self.socket.ping()
-            while self.clock.monotonic() - began < ACKNOWLEDGE_SECONDS and not self._is_heard():
+            while self.clock.monotonic() - began < ACKNOWLEDGE_SECONDS and not self._is_recent():
                 await self.clock.sleep(0.05)
                 if not _unacknowledged(connection):
-                    return not self._is_heard()
+                    return not self._is_recent()
         except (OSError, RuntimeError):
             return False
         return False
 
-    def _is_heard(self) -> bool:
-        return self.clock.monotonic() - self.heard_at < QUIET_SECONDS
+    def _is_recent(self) -> bool:
+        return self.clock.monotonic() - self.last_frame_at < QUIET_SECONDS
 
     @property
     def clock(self) -> Clock:

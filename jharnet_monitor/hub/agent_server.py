@@ -51,15 +51,16 @@ log = logging.getLogger(__name__)
 HELLO_SECONDS = 10.0
 MAX_FRAMES_PER_MINUTE = 6000
 RECHECK_SECONDS = 10.0
-"""How often a live session's token is checked again: a new token ends the sessions of the old."""
+"""How often the token of an open session is checked again: a new token ends sessions that used the
+old one."""
 RIVALRY_SECONDS = 60.0
 MOST_REPLACEMENTS = 3
-"""An agent that reconnects replaces its dead session. When living sessions of one office replace
-each other more often than this within `RIVALRY_SECONDS`, two agents share a token."""
+"""An agent that reconnects replaces its dead session. If live sessions of one office replace each
+other more often than this within `RIVALRY_SECONDS`, two agents share a token."""
 FIRST_STORE_RETRY_SECONDS = 1.0
 LAST_STORE_RETRY_SECONDS = 15.0
 MOST_FAILURES = 3
-"""Errors of ours over one batch, before it is refused: what follows must get through."""
+"""Internal errors on one batch after which it is refused, so that later batches get through."""
 CLOSE_SECONDS = 1.0
 MOST_BATCHES = 4
 """Batches of one session that wait for the store."""
@@ -78,12 +79,11 @@ class AgentEvents:
         """A session ended; `goodbye` when the agent announced it."""
 
     def agent_refused(self, office: str, count: int) -> None:
-        """Some of what an agent handed in was refused; it keeps that."""
+        """The hub refused some of an agent's measurements; the agent keeps them."""
 
     async def agent_measured(self, office: str, measurements: list[Measurement]) -> None:
-        """Store what an agent measured; returns when it is stored, else raises `StoreError`.
-
-        What the database would never take is set aside there, and counts as stored.
+        """Store an agent's measurements and return once they are stored; raises `StoreError`.
+        Measurements that the database would never accept are set aside and count as stored.
         """
 
 
@@ -101,7 +101,7 @@ def _header_token(request: web.Request) -> str | None:
 
 
 def _offered_protocols(request: web.Request) -> list[str]:
-    """The subprotocols that a page offers, ours first; none for a program."""
+    """The subprotocols that a page offers, starting with `SUBPROTOCOL`; none for a program."""
     header = ",".join(request.headers.getall("Sec-WebSocket-Protocol", []))
     offered = [entry.strip() for entry in header.split(",")] if header else []
     if offered and offered[0] != SUBPROTOCOL:  # aiohttp would log all of them, token included
@@ -110,7 +110,7 @@ def _offered_protocols(request: web.Request) -> list[str]:
 
 
 def _refuse_other_sites(request: web.Request) -> None:
-    """A browser names the site of the page that asks; only our own may (RFC 6455, 10.2)."""
+    """Refuse pages of other sites, which a browser names in `Origin` (RFC 6455, 10.2)."""
     origin = request.headers.get("Origin")
     if origin is not None and not is_own_origin(origin, request.host):
         log.warning("refused a page of another site, from %s", request.remote)
@@ -120,7 +120,7 @@ def _refuse_other_sites(request: web.Request) -> None:
 class AgentServer:
     """The sessions of all agents. `authenticate(office, token)` checks an office's token.
 
-    `codec` gives the video codec of calls, whose clips an agent prepares when it has connected.
+    `codec` returns the video codec of calls; an agent prepares its clips once it has connected.
     """
 
     def __init__(
@@ -186,12 +186,12 @@ class AgentServer:
             if request.transport is not None:
                 request.transport.abort()  # a closing handshake would wait for a dead link
         except Exception:  # answered here: an HTTP answer would be written into the WebSocket
-            log.exception("the session of the agent of %s failed in itself", office)
-            await socket.close(code=1011, message=b"the monitor made an error")
+            log.exception("unexpected error in the session of the agent of %s", office)
+            await socket.close(code=1011, message=b"internal error of the monitor")
         return socket
 
     def _require_page_token(self, request: web.Request, office: str, offered: list[str]) -> str:
-        """As `_require_token`, for a page, which can read a refusal only from the close code."""
+        """Like `_require_token`, for a page, which sees only the close code of a refusal."""
         tokens = [o.removeprefix(BEARER_PREFIX) for o in offered if o.startswith(BEARER_PREFIX)]
         try:
             self._require_token(request, office, tokens[0] if tokens else None)
@@ -224,7 +224,7 @@ class AgentServer:
             address=request.remote,
             kind=kind,
             token=token,
-            heard_at=self._clock.monotonic(),
+            last_frame_at=self._clock.monotonic(),
         )
         self._replace_previous(connection)
         try:
@@ -242,17 +242,16 @@ class AgentServer:
                 await self._events.agent_disconnected(office, goodbye)
 
     def _vitals(self, office: str, frame: Mapping[str, Any]) -> Vitals:
-        """What a frame says of the agent, and of its clock."""
+        """The vitals in a frame; a program's frame also tells how wrong its clock is."""
         vitals = read_vitals(frame)
         if vitals.kind == PROGRAM:
-            self._clocks[office].heard(vitals.boot_id, vitals.uptime, self._clock.now())
+            self._clocks[office].note_frame(vitals.boot_id, vitals.uptime, self._clock.now())
         return vitals
 
     def _replace_previous(self, connection: AgentConnection) -> None:
-        """Make it the office's connection; a previous one is dead, or is closed.
-
-        Raises `_Closed` for a page while a program is connected, which can do more: two that
-        replace each other in turn would never stop.
+        """Make this the office's connection and close the previous one. Raises `_Closed` for a page
+        while a program is connected, since a program can do more and the two would replace each
+        other for ever.
         """
         previous = self._connections.get(connection.office)
         if previous is not None and (previous.kind, connection.kind) == (PROGRAM, BROWSER):
@@ -267,9 +266,9 @@ class AgentServer:
             asyncio.ensure_future(closing).add_done_callback(_ignore_result)
 
     def _refuse_rival(self, previous: AgentConnection, newcomer: AgentConnection) -> None:
-        """Raise `_Closed` where two agents of an office keep replacing each other's session."""
+        """Raise `_Closed` if two agents of an office keep replacing each other's session."""
         now = self._clock.monotonic()
-        if now - previous.heard_at > FRESH_SECONDS:
+        if now - previous.last_frame_at > FRESH_SECONDS:
             return
         recent = self._replacements.setdefault(newcomer.office, deque(maxlen=MOST_REPLACEMENTS))
         while recent and recent[0] < now - RIVALRY_SECONDS:
@@ -284,7 +283,7 @@ class AgentServer:
         recent.append(now)
 
     def _require_valid_token(self, connection: AgentConnection) -> None:
-        """Raise `_Closed` for a session whose token is valid no more."""
+        """Raise `_Closed` if the session's token is no longer valid."""
         now = self._clock.monotonic()
         if now - connection.checked_at < RECHECK_SECONDS:
             return
@@ -302,7 +301,7 @@ class AgentServer:
         ) is not None:
             frame = decode(text)
             frames += 1
-            connection.heard_at = self._clock.monotonic()
+            connection.last_frame_at = self._clock.monotonic()
             self._require_valid_token(connection)
             if self._clock.monotonic() - minute > 60:
                 frames, minute = 0, self._clock.monotonic()
@@ -323,7 +322,7 @@ class AgentServer:
                     raise ProtocolError(f"unknown frame {other[:40]!r}")
 
     def _accept_measurements(self, connection: AgentConnection, frame: Mapping[str, Any]) -> None:
-        """Begin to store a batch; one that cannot be accepted is refused by its id."""
+        """Start to store a batch; measurements that cannot be accepted are refused by id."""
         if len(connection.storing) >= MOST_BATCHES:
             raise ProtocolError("too many batches that are not acknowledged yet")
         clock = self._clocks[connection.office]
@@ -334,7 +333,7 @@ class AgentServer:
         task.add_done_callback(connection.storing.discard)
 
     async def _store(self, connection: AgentConnection, batch: Batch) -> None:
-        """Acknowledge a batch once it is stored: until then the agent keeps it."""
+        """Store a batch, then acknowledge it; until then the agent keeps it."""
         office, retry = connection.office, FIRST_STORE_RETRY_SECONDS
         failures = 0
         await self._quota.wait(office, len(batch.accepted))
@@ -375,7 +374,7 @@ class AgentServer:
 
 
 def _refused(batch: Batch) -> Batch:
-    """The same batch, refused as a whole: its agent keeps it for a hub of another version."""
+    """The same batch, refused as a whole; the agent keeps it for a hub of another version."""
     why = f"hub {__version__} could not record it; its log says why"
     return Batch([], [*batch.refused, *({"id": m.id, "why": why} for m in batch.accepted)])
 

@@ -7,6 +7,7 @@ import gc
 import logging
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -57,13 +58,16 @@ from jharnet_monitor.web.readers import Readers
 log = logging.getLogger(__name__)
 
 OWNERSHIP_SECONDS = 10.0
-"""Between two checks that the database is still this hub's."""
+"""Interval at which the hub checks that it still owns the database."""
 CERTIFICATE_SECONDS = 60.0
 ACCESS_LOG_SECONDS = 5.0
 PACK_SECONDS, PACK_PAUSE_SECONDS = 60.0, 0.1
 """Between two looks whether an hour is to be packed, and between hours that are."""
-STOP_SECONDS = 4.0
-"""For all that has to end before the counters are stored and the database is closed."""
+STOP_SECONDS = 3.0
+"""Time limit for everything that must end before the counters are stored and the database is
+closed."""
+CLOSE_SECONDS = 0.5
+"""Time limit for each of the two: a database may be locked, or gone."""
 
 
 class Hub:
@@ -131,7 +135,8 @@ class Hub:
         self._stopping.set()
 
     async def _startup(self) -> None:
-        """Take port and database before anything is written; then restore, listen and plan."""
+        """Take the port and the database before writing anything; then restore, listen and
+        schedule."""
         log.info("starting with %s: %d offices", self.config_path, len(self.config.offices))
         self._sockets = bind(self.config, self.config_path)
         await self.opening.open()
@@ -148,7 +153,7 @@ class Hub:
         status, now = self.live.hub, self.clock.now()
         status.started_at, status.reload_success, status.reload_at = now, True, now
         load_probes()
-        # What is loaded by now stays. Walking it again stopped the loop for 55 ms at a time.
+        # Objects loaded so far stay alive. Collecting them again blocked the loop for 55 ms.
         gc.collect()
         gc.freeze()
         self._parts.start("database", self._open_database)
@@ -163,7 +168,7 @@ class Hub:
         self._warm_up()
 
     async def _open_database(self) -> None:
-        """Open a database that was not there at the start; end the hub if it is another one's."""
+        """Open a database that was unavailable at the start; end the hub if another hub owns it."""
         await self.opening.keep_trying()
         if self.opening.refused is not None:
             self._end(self.opening.refused)
@@ -185,13 +190,13 @@ class Hub:
             return
         try:
             if self._certificate.refresh():
-                log.info("the renewed certificate is served")
+                log.info("serving the renewed certificate")
         except (UserError, OSError) as error:
-            log.error("the old certificate is served on: %s", error)
+            log.error("still serving the old certificate: %s", error)
         self.live.hub.certificate_expires = self._certificate.expires
 
     async def _stay_owner(self) -> None:
-        """End the hub if another one has become the database's owner, as after a lost session."""
+        """End the hub if another hub has become the owner of the database."""
         if not self.opening.opened:
             return
         try:
@@ -209,9 +214,11 @@ class Hub:
             raise self._ended_by
 
     async def _shutdown(self) -> None:
-        """Stop, within `STOP_SECONDS`: what starts tests, who hands in results, then the store."""
+        """Stop the scheduler, the tests, the agents' sessions and then the store, within
+        `STOP_SECONDS`."""
         log.info("stopping")
         self.schedule.stop()
+        self.writer.hurry()
         stop_workers()
         ending = asyncio.gather(
             self.policy.stop(), self.drills.stop(), self._close_sessions(), self._parts.stop(),
@@ -220,15 +227,16 @@ class Hub:
         try:
             await asyncio.wait_for(ending, STOP_SECONDS)
         except TimeoutError:
-            log.warning("not everything ended within %g s; what was left is given up", STOP_SECONDS)
+            log.warning("not everything ended within %g s; abandoning the rest", STOP_SECONDS)
         stop_workers()
         for one in self._sockets:
             one.close()
-        await self.opening.save_counters()
+        await self.opening.save_counters(CLOSE_SECONDS)
         self.read.close()
         await self._write_access_log()
         await self.writer.close()
-        await asyncio.to_thread(self.store.close)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.to_thread(self.store.close), CLOSE_SECONDS)
         log.info("stopped")
 
     async def _close_sessions(self) -> None:
@@ -305,12 +313,12 @@ class Hub:
         return self.drills.start(profile, minutes)
 
     async def drill(self, drill_id: str) -> Drill | None:
-        """A drill by its id: one that this hub has started, else as it is stored."""
+        """A drill by its id, running or stored."""
         known = self.drills.get(drill_id)
         return known or await self.read(self.store.event_log.drill, drill_id)
 
     async def newest_drill(self) -> Drill | None:
-        """The drill that began last: one that this hub has started, else as it is stored."""
+        """The drill that started last, running or stored."""
         return self.drills.newest or await self.read(self.store.event_log.newest_drill)
 
     async def plan(
@@ -327,12 +335,12 @@ class Hub:
         }
 
     async def book_fault(self, office_id: str, entry: Mapping[str, Any]) -> None:
-        """Store an entry of the fault ledger; it is stored when this returns."""
+        """Store an entry of the fault ledger before returning."""
         event = self.store.event_log.add_event
         await asyncio.to_thread(event, office_id, FAULT, self.clock.now(), entry)
 
     async def record_act(self, act: Act) -> None:
-        """Record what somebody does now."""
+        """Record a person's act."""
         await self.journal.add_act(act)
 
     def _speed_alone(self, office: str) -> tuple[float | None, float | None]:

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
 SLOW_TICKS = 30
-"""How many ticks lie between two checks of what changes slowly."""
+"""Ticks between two checks of slowly changing values."""
 LONGEST_TICK = 10 * TICK_SECONDS
 """Without a tick for longer than this, the event loop counts as blocked."""
 LONGEST_WRITE = 60.0
@@ -30,9 +30,9 @@ LONGEST_WRITE = 60.0
 _TROUBLES = {
     Trouble.FULL: "the disk is full",
     Trouble.READ_ONLY: "it is read-only",
-    Trouble.LOCKED: "another program holds its lock",
+    Trouble.LOCKED: "another program has locked it",
     Trouble.DAMAGED: "it is damaged",
-    Trouble.DISK: "the disk fails",
+    Trouble.DISK: "the disk reports errors",
     Trouble.AWAY: "the server cannot be reached",
     Trouble.UNKNOWN: "it does not answer",
 }
@@ -104,16 +104,16 @@ class Health:
             return False, trouble
         if failing := self._status.parts.failing(now):
             return False, f"failed and was started again: {', '.join(failing)}"
-        if aside := self._status.writes_set_aside:
-            return True, f"ready; {aside} records that the database does not take are set aside"
+        if set_aside := self._status.writes_set_aside:
+            return True, f"ready; {set_aside} records that the database refused are set aside"
         return True, "ready"
 
     def _database_trouble(self, now: float) -> str | None:
-        """Why the database takes no rows; None if it does."""
+        """Why the database accepts no rows; None if it does."""
         waiting, written = self._status.writes_waiting, self._status.database_written
         if self._status.database_failing:
             why = _TROUBLES[self._status.database_trouble]
-            return f"the database takes no rows: {why} ({waiting} wait); see the hub's log"
+            return f"the database accepts no rows: {why} ({waiting} waiting); see the hub's log"
         if written is not None and now - written > LONGEST_WRITE:
             return f"no write to the database has succeeded for {now - written:.0f} s"
         return None

@@ -38,7 +38,7 @@ _AGENT_EVENTS = ("joined", "left", "goodbye")
 
 
 class Journal:
-    """The events of a running hub; while the database takes none they wait on disk."""
+    """Writes the events of a running hub; they wait on disk while the database accepts none."""
 
     def __init__(self, writer: StoreWriter, clock: Clock) -> None:
         self._writer = writer
@@ -75,16 +75,15 @@ class Journal:
         await self._writer.write(StartRecord(self._clock.now(), tuple(offices), last))
 
     async def record_settings(self, config: Config, *, always: bool = False) -> None:
-        """Add the settings in force where they are not those of the last such event.
-
-        With `always`, as at the start, an event with their hash alone says that nothing changed.
+        """Add the settings in force if they differ from those of the last such event. With
+        `always`, unchanged settings are recorded too, by an event with only their hash.
         """
         try:
             last = await asyncio.to_thread(
                 self._store.event_log.last_event, OF_THE_DATABASE, SETTINGS
             )
         except StoreError:
-            last = None  # the record is whole then, and waits with the others
+            last = None  # then the record has all settings, and waits with the others
         data = settings_event(None if last is None else last.data, config)
         if data is None and last is not None and always:
             data = {"sha256": last.data["sha256"]}
@@ -94,7 +93,7 @@ class Journal:
         await self._writer.write(event)
 
     async def states_seen(self) -> dict[str, list[tuple[OfficeState, datetime]]]:
-        """Each office's states of the last days, and all since it last answered."""
+        """Each office's states of the last days, and all states since it last answered."""
         since = self._clock.now() - STATES_BACK
         return await asyncio.to_thread(self._store.event_log.states_seen, since, ANSWERING)
 
@@ -103,7 +102,7 @@ class Journal:
         return await asyncio.to_thread(self._store.event_log.last_event, ALL_OFFICES, "uplink")
 
     async def add_act(self, act: Act) -> None:
-        """Add what a person does now, and log it."""
+        """Record and log a person's act."""
         log.info("%s: by %s from %s: %s", act.what, act.by, act.from_, dict(act.about))
         await self.add_event(OF_PEOPLE, ACT, act.to_json())
 

@@ -37,8 +37,8 @@ TICK_SECONDS = 1.0
 SPOOL_SECONDS = 900.0
 """How long after an outage an agent may still send what it recorded meanwhile."""
 ROUTER_PAUSES = (1.0, 5.0, 10.0, 20.0)
-"""Seconds before each request to a router that returned; its uptime shows the outage's cause,
-which is due within a minute."""
+"""Seconds before each request to a router that answers again: its uptime shows the outage's cause,
+which must be known within a minute."""
 
 
 class OfficeMonitor(AgentEvents):
@@ -66,7 +66,7 @@ class OfficeMonitor(AgentEvents):
         self._reviews = ReviewSchedule(self._outage_attribution, live, clock)
         self._uplink: bool | None = None
         self._uplink_before: tuple[bool | None, datetime] | None = None
-        """Whether the uplink worked when it was last known, and since when."""
+        """The last known state of the uplink, and since when."""
         self._back_since: dict[str, float] = {}
         self._histories = {office: StateHistory() for office in live.offices}
         self._tracker = StateTracker(current, clock)
@@ -81,13 +81,12 @@ class OfficeMonitor(AgentEvents):
         await self.restore_agents()
 
     async def note_start(self) -> None:
-        """Journal the hub's start; without a database it waits, before all that comes later."""
+        """Journal the hub's start, before any later event; without a database it waits."""
         await self._journal.hub_started(list(self._live.offices))
 
     async def restore_agents(self) -> None:
-        """Restore what was known of agents and outages, unless more is known by now.
-
-        Raises `StoreError`.
+        """Restore the state of agents and outages, unless newer evidence has arrived; raises
+        `StoreError`.
         """
         uplink = await self._journal.uplink_since()
         self._uplink_before = None if uplink is None else (uplink.data["works"], uplink.at)
@@ -104,16 +103,15 @@ class OfficeMonitor(AgentEvents):
             if not self._tracker.offices[office].returned:
                 self._tracker.restore(office, goodbye=last == "goodbye",
                                       seen_before=last is not None)  # fmt: skip
-                live.agent.said_goodbye = last == "goodbye"
+                live.agent.signed_off = last == "goodbye"
             await self._reviews.review(office)
 
     async def run(self) -> None:
-        """Watch until cancelled; what was measured by then is still recorded.
-
-        A part that fails is started again and holds back no other.
+        """Monitor until cancelled, then record what was measured by then. A part that fails is
+        restarted and does not affect the others.
         """
         parts = Supervisor(self._clock, self._live.hub.parts)
-        parts.start("latency", self._measure_for_ever)
+        parts.start("latency", self._measure_forever)
         self.start_steps(parts)
         try:
             await parts.wait()
@@ -122,7 +120,7 @@ class OfficeMonitor(AgentEvents):
             await asyncio.gather(*self._pending, return_exceptions=True)
 
     def start_steps(self, parts: Supervisor) -> None:
-        """Start what is done every second; each step is a part by itself."""
+        """Start the steps that run every second, each as a part of its own."""
         for name, step in (
             ("planned work", self._update_planned),
             ("office states", self._update_states),
@@ -135,7 +133,7 @@ class OfficeMonitor(AgentEvents):
 
     # --- latency
 
-    async def _measure_for_ever(self) -> None:
+    async def _measure_forever(self) -> None:
         while True:
             await self._measure_until_restart()
 
@@ -158,7 +156,7 @@ class OfficeMonitor(AgentEvents):
         self._restart.clear()
 
     def _cannot_ping(self, error: BaseException) -> None:
-        """Go on without latency if the hub may not ping; raise any other error.
+        """Continue without latency if the hub may not ping; raise any other error.
 
         Offices whose agent is not connected are then `monitor_down`.
         """
@@ -212,44 +210,44 @@ class OfficeMonitor(AgentEvents):
         seen = self._tracker.offices[office]
         seen.seen_before, seen.returned, seen.goodbye = True, True, False
         agent = self._live.offices[office].agent
-        agent.connected, agent.said_goodbye, agent.version = True, False, vitals.version
+        agent.connected, agent.signed_off, agent.version = True, False, vitals.version
         self._update_vitals(office, vitals)
         await self._journal.add_event(office, "joined", asdict(vitals))
         self._reviews.schedule_review(office)
         await self._update_states()
 
     async def agent_heartbeat(self, office: str, vitals: Vitals) -> None:
-        """Note that the agent is alive."""
+        """Update the agent's vitals."""
         self._update_vitals(office, vitals)
 
     async def agent_disconnected(self, office: str, goodbye: bool) -> None:
         """Note the end of the connection, with or without a goodbye."""
         seen = self._tracker.offices[office]
-        seen.heard_at, seen.goodbye = None, goodbye
+        seen.last_frame_at, seen.goodbye = None, goodbye
         agent = self._live.offices[office].agent
-        agent.connected, agent.said_goodbye = False, goodbye
+        agent.connected, agent.signed_off = False, goodbye
         kind = "goodbye" if goodbye else "left"
         await self._journal.add_event(office, kind, {"boot_id": agent.boot_id}, agent.last_heard)
         await self._update_states()
 
     def agent_refused(self, office: str, count: int) -> None:
-        """Count what was refused, and is kept at the office."""
+        """Count refused measurements, which the agent keeps."""
         self._live.offices[office].agent.refused += count
 
     async def agent_measured(self, office: str, measurements: list[Measurement]) -> None:
-        """Store what an agent measured: after an outage it may tell the cause."""
+        """Store an agent's measurements and review recent outages, whose cause they may show."""
         await self._recorder.hand_in([*map(self._runner.active_tests.annotate, measurements)])
         back_since = self._back_since.get(office)
         if back_since is not None and self._clock.monotonic() - back_since < SPOOL_SECONDS:
             self._reviews.schedule_review(office)
 
     def _update_vitals(self, office: str, vitals: Vitals) -> None:
-        self._tracker.offices[office].heard_at = self._clock.monotonic()
+        self._tracker.offices[office].last_frame_at = self._clock.monotonic()
         agent = self._live.offices[office].agent
         agent.boot_id, agent.spooled = vitals.boot_id, vitals.spooled
         agent.dropped = vitals.dropped
-        told, now = vitals.now, self._clock.now()
-        agent.clock_offset = None if told is None else told - now.timestamp()
+        agent_time, now = vitals.now, self._clock.now()
+        agent.clock_offset = None if agent_time is None else agent_time - now.timestamp()
         agent.last_heard = self._live.offices[office].last_seen = self._clock.now()
 
     # --- states
@@ -261,7 +259,7 @@ class OfficeMonitor(AgentEvents):
                 self._event_log.windows, now, now + timedelta(milliseconds=1)
             )
         except StoreError as error:
-            log.debug("what is planned is not known: %s", error)  # writes fail then, too
+            log.debug("planned windows could not be read: %s", error)  # writes fail then, too
             return
         offices = frozenset(self._live.offices)
         named = {w.office for w in windows if w.office is not None}
@@ -277,8 +275,8 @@ class OfficeMonitor(AgentEvents):
         await self._journal.add_changes(changes)
 
     def _apply_evidence(self) -> tuple[UplinkChange | None, list[StateChange]]:
-        """Bring the live state up to date at once: nothing may come between a change and its
-        becoming live. Gives what is to be journalled."""
+        """Update the live state without yielding to the event loop, so that nothing comes between a
+        change and its becoming live. Returns the changes to journal."""
         now = self._clock.now()
         self._tracker.look()
         self._tracker.uplink_answers = self._latency_monitor.uplink_is_up()
@@ -297,7 +295,7 @@ class OfficeMonitor(AgentEvents):
         return uplink, [change for change in changes if self._apply(change)]
 
     def _note_uplink(self, now: datetime) -> None:
-        """Keep since when the uplink is as it is; what is not known changes nothing."""
+        """Note since when the uplink is in its state; an unknown state changes nothing."""
         if self._uplink is None:
             return
         if self._uplink_before is None or self._uplink_before[0] is not self._uplink:
@@ -305,7 +303,7 @@ class OfficeMonitor(AgentEvents):
         self._live.uplink_since = self._uplink_before[1]
 
     def _apply(self, change: StateChange) -> bool:
-        """Make a change live; False for one that is no news."""
+        """Make a change live; returns False if it need not be journalled."""
         before = self._live.offices[change.office].state
         self._add_to_history(change)
         if change.state is OfficeState.UNKNOWN and change.first:
@@ -328,7 +326,8 @@ class OfficeMonitor(AgentEvents):
         live.outages += history.outages - before
 
     async def _read_router_uptime(self, office: str) -> None:
-        """Read a router's uptime after an outage: if it kept running, the line had failed."""
+        """Read a router's uptime after an outage: if the router kept running, the line had
+        failed."""
         for seconds in ROUTER_PAUSES:
             await self._clock.sleep(seconds)  # SNMP may start later than echo replies
             reading = await self._runner.run(office, "utilisation")

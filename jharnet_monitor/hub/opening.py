@@ -1,8 +1,8 @@
-"""Opens the hub's database at the start, or as soon as it is there.
+"""Opens the hub's database at the start, or as soon as it is available.
 
-After a power cut the database may come up after the hub, its disk may be full or read-only, or
-another program may hold its lock. The hub measures, shows and alerts all the same; its records wait
-on disk, and what was known before the start is restored when the database opens.
+After a power cut the database may start after the hub, its disk may be full or read-only, or
+another program may have locked it. The hub measures and alerts nevertheless; its records wait on
+disk, and earlier state is restored when the database opens.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from jharnet_monitor.store import Store
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 2.0
-"""How long the start waits for the database, before the hub begins without it."""
+"""How long the start waits for the database before the hub runs without it."""
 _COUNTERS = "counters"
 _COUNTED_BEFORE = "counted_before"
-"""Totals of the store that the hub's counters leave out, as they began at 0 without it."""
+"""Totals in the store that the hub's counters leave out, because they started at 0 without it."""
 
 
 class DatabaseOpening:
-    """Takes, migrates and restores one database; `opened` once that is done."""
+    """Takes, migrates and restores one database; then `opened` is True."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class DatabaseOpening:
     ) -> None:
         self.opened = False
         self.refused: UserError | TemporaryError | None = None
-        """Why the database can never be this hub's; the hub has to end."""
+        """Why this hub cannot use the database; the hub has to end."""
         self._store = store
         self._writer = writer
         self._live = live
@@ -53,7 +53,7 @@ class DatabaseOpening:
         self._attempt: asyncio.Future[None] | None = None
 
     async def open(self) -> None:
-        """Open the database if it is there within `PATIENCE_SECONDS`; else the hub begins without.
+        """Open the database if it answers within `PATIENCE_SECONDS`; else the hub runs without it.
 
         Raises `UserError` for a database of a newer version, and `TemporaryError` while another hub
         owns it.
@@ -72,18 +72,18 @@ class DatabaseOpening:
             self.opened = True
 
     def _begin_without(self, error: StoreError) -> None:
-        log.error("the hub begins without its database, whose rows wait on disk: %s", error)
+        log.error("the hub starts without its database; records wait on disk: %s", error)
         self._writer.hold(error.trouble)
 
     async def keep_trying(self) -> None:
-        """Open the database once it is there; returns then, or with `refused`."""
+        """Try until the database is open, or until `refused` is set."""
         while not self.opened and self.refused is None:
             try:
                 await self._take()
                 await self._restore_late()
             except StoreError as error:
                 self._writer.hold(error.trouble)
-                log.debug("the database is not there yet: %s", error)
+                log.debug("the database is still unavailable: %s", error)
                 await self._clock.sleep(RETRY_SECONDS)
             except (UserError, TemporaryError) as error:
                 self.refused = error
@@ -91,7 +91,7 @@ class DatabaseOpening:
     async def _take(self, patience: float | None = None) -> None:
         """Become the owner and migrate. Raises `StoreError`, also after `patience`.
 
-        What has been begun goes on in its thread, and the next call waits for it.
+        An attempt that takes longer continues in its thread; the next call waits for it.
         """
         if self._attempt is None:
             self._attempt = asyncio.ensure_future(asyncio.to_thread(self._take_now))
@@ -106,17 +106,17 @@ class DatabaseOpening:
         self._store.migrate()
 
     async def _restore_late(self) -> None:
-        """Restore beside what was measured meanwhile; raises `StoreError`."""
+        """Restore the state, keeping what was measured meanwhile; raises `StoreError`."""
         totals = await asyncio.to_thread(self._store.tallies.all)
-        held = [[t.office, t.probe, t.path, t.outcome.value, t.runs, t.sent, t.received]
+        counted = [[t.office, t.probe, t.path, t.outcome.value, t.runs, t.sent, t.received]
                 for t in totals]  # fmt: skip
-        # The counters have begun at 0, as after a reset: what the store counted before stays out.
-        await asyncio.to_thread(self._store.set_value, _COUNTED_BEFORE, held)
+        # The counters started at 0, as after a reset, so earlier counts of the store are left out.
+        await asyncio.to_thread(self._store.set_value, _COUNTED_BEFORE, counted)
         await asyncio.to_thread(self._store.set_value, _COUNTERS, None)
         await self._restore()
         await self._writer.release()
         self.opened = True
-        log.info("the database is there; what waited is being written")
+        log.info("the database is available; writing the records that waited")
         await self._office_monitor.restore_agents()
 
     async def _restore(self) -> None:
@@ -125,15 +125,14 @@ class DatabaseOpening:
         await asyncio.to_thread(self._recorder.restore_spent)
 
     async def _restore_counters(self) -> None:
-        """Restore runs from the store's totals, the rest only after a clean stop.
-
-        Prometheus takes a counter that comes back a little lower for a reset, and counts all of it
+        """Restore runs from the store's totals, and all other counters only after a clean stop.
+        Prometheus takes a counter that returns slightly lower for a reset and counts all of it
         again; it handles a counter that starts at 0 correctly.
         """
         saved: Any = await asyncio.to_thread(self._store.get_value, _COUNTERS)
         await asyncio.to_thread(self._store.set_value, _COUNTERS, None)
-        held: Any = await asyncio.to_thread(self._store.get_value, _COUNTED_BEFORE)
-        before = {tuple(one[:4]): one[4:] for one in held or ()}
+        counted: Any = await asyncio.to_thread(self._store.get_value, _COUNTED_BEFORE)
+        before = {tuple(one[:4]): one[4:] for one in counted or ()}
         self._live.restore_counters(saved or {})
         for office in self._live.offices.values():
             office.runs.clear()
@@ -146,11 +145,13 @@ class DatabaseOpening:
                     total.outcome.value, total.runs - runs,
                 )  # fmt: skip
 
-    async def save_counters(self) -> None:
-        """Keep the counters for the next start."""
+    async def save_counters(self, seconds: float) -> None:
+        """Keep the counters for the next start, if the database takes them in this time."""
         if not self.opened:
             return
         try:
-            await asyncio.to_thread(self._store.set_value, _COUNTERS, self._live.counters())
-        except StoreError as error:
-            log.error("counters start at 0 next time, as they could not be stored: %s", error)
+            saving = asyncio.to_thread(self._store.set_value, _COUNTERS, self._live.counters())
+            await asyncio.wait_for(saving, seconds)
+        except (StoreError, TimeoutError) as error:
+            log.error("counters start at 0 next time, as they could not be stored: %s",
+                      error or "no answer")  # fmt: skip

@@ -1,8 +1,8 @@
 """Attributes outages to line or power, once the office is back and its evidence has arrived.
 
-While nothing answers, the live state is `unreachable`. After the return, the boot id of the agent
-and what it recorded meanwhile tell line from power (`judge.outages.timeline`). The finding is a new
-record that supersedes the old one; nothing is overwritten.
+While nothing answers, the live state is `unreachable`. After the outage, the boot id of the agent
+and what it recorded meanwhile show whether line or power failed (`judge.outages.timeline`). The
+finding is a new record that supersedes the old one; nothing is overwritten.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.judge.outages.causes import AgentRun
 from jharnet_monitor.judge.outages.observations import (
+    AgentConnected,
     AgentGone,
-    AgentHeard,
     HubChange,
     MaintenanceChange,
     Observation,
@@ -50,7 +50,7 @@ _CAUSES = (OfficeState.LINK_DOWN, OfficeState.POWER_DOWN)
 
 @dataclass(frozen=True, slots=True)
 class UnreachablePeriod:
-    """A time in which the live state was `unreachable`."""
+    """A period in which the live state was `unreachable`."""
 
     number: int
     start: datetime
@@ -60,7 +60,7 @@ class UnreachablePeriod:
 
 
 class OutageAttribution:
-    """Reviews the outages of an office. It blocks, so call it in a thread."""
+    """Reviews the outages of an office. Its methods block, so call them in a thread."""
 
     def __init__(self, current: CurrentConfig, clock: Clock, store: Store) -> None:
         self._current = current
@@ -154,13 +154,14 @@ class ReviewSchedule:
         self._due: dict[str, list[float]] = {}
 
     def schedule_review(self, office: str) -> None:
-        """Review soon, as new evidence came, and once more when all of it should be there."""
+        """Schedule a review soon, for new evidence, and another when all evidence should have
+        arrived."""
         now = self._clock.monotonic()
         later = [moment for moment in self._due.get(office, []) if moment > now + SOON_SECONDS]
         self._due[office] = [now + SOON_SECONDS, *(later or [now + LATER_SECONDS])]
 
     async def run_due(self) -> None:
-        """Review what is due."""
+        """Run the reviews that are due."""
         now = self._clock.monotonic()
         for office, moments in list(self._due.items()):
             if moments[0] > now:
@@ -171,7 +172,7 @@ class ReviewSchedule:
             await self.review(office)
 
     async def review(self, office: str) -> None:
-        """Review an office's outages; an error concerns this office alone, and is logged."""
+        """Review an office's outages; an error is logged and does not affect other offices."""
         try:
             past = await asyncio.to_thread(self._outage_attribution.review, office)
         except StoreError as error:
@@ -186,7 +187,7 @@ class ReviewSchedule:
 
 
 def _planned(windows: Sequence[Window]) -> Iterator[MaintenanceChange]:
-    """When planned work was going on: each window from its announcement, overlaps merged."""
+    """The times of planned work: each window from its announcement on, overlaps merged."""
     until: datetime | None = None
     for window in sorted(windows, key=lambda w: w.counts_from):
         if window.counts_from >= window.end:  # announced after its end
@@ -209,7 +210,7 @@ def _fact(event: LoggedEvent) -> Iterator[Observation]:
         case "uplink":
             yield UplinkChange(event.at, data["works"])
         case "joined" if data.get("kind") != "browser":  # a browser proves nothing about power
-            yield AgentHeard(event.at, data["boot_id"], data["uptime"])
+            yield AgentConnected(event.at, data["boot_id"], data["uptime"])
         case "left" | "goodbye":
             yield AgentGone(event.at, event.kind == "goodbye")
         case "hub_started" | "hub_stopped":
@@ -224,7 +225,7 @@ def _router_uptime(reading: Measurement) -> Iterator[RouterUptime]:
 
 
 def _stretch(measurement: Measurement) -> Iterator[AgentRun]:
-    """The minute in which an agent pinged its own gateway."""
+    """The period in which an agent pinged its own gateway."""
     boot_id = measurement.conditions.get("boot_id")
     if isinstance(boot_id, str) and "received" in measurement.values:
         end = measurement.started_at + timedelta(seconds=measurement.duration)
@@ -234,7 +235,7 @@ def _stretch(measurement: Measurement) -> Iterator[AgentRun]:
 
 
 def _parts(spans: Sequence[Span], outage: UnreachablePeriod) -> list[Span]:
-    """The parts of the timeline within an outage, whose edges are more precise."""
+    """The parts of the timeline within an outage; their edges are more precise."""
     return [
         span
         for span in spans
@@ -245,7 +246,7 @@ def _parts(spans: Sequence[Span], outage: UnreachablePeriod) -> list[Span]:
 
 
 def _differs(parts: Sequence[Span], found: Sequence[Transition]) -> bool:
-    """Whether there is something new to record; that no cause is known is not recorded."""
+    """Whether there is something new to record; an unknown cause is not recorded."""
     if not any(part.state in _CAUSES for part in parts):
         return any(t.state in _CAUSES for t in found)
     latest = {t.at: (t.state, t.until) for t in found}

@@ -2,8 +2,8 @@
 
 A scheduled heavy test does not run during a conference, on a line that is down, or when the day's
 remaining bytes are needed for the busy hour; its measurement has the cause. A speed test below the
-threshold is repeated once before it counts. A test on request is only subject to turn, uplink and
-budget.
+threshold is repeated once before it counts. A test on request only has to wait for its turn and the
+uplink, and needs enough budget.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Policy:
 
     def _blocked_by(self, office: str) -> NoData | None:
         """Why the line of an office, or of headquarters, must not be loaded now; else None."""
-        if self._runner.active_tests.conference_on(office):
+        if self._runner.active_tests.is_conference_on(office):
             return NoData(Cause.CONFERENCE_ON)
         if in_conference(self.config.district, self._clock.now()):
             return NoData(Cause.CONFERENCE_ON, "planned in district.conferences")
@@ -91,7 +91,7 @@ class Policy:
         return None
 
     def _over_budget(self, office: str, probe: str, options: Mapping[str, Any]) -> NoData | None:
-        """Why the day's bytes do not suffice: a retest or another hour needs them; else None.
+        """Why the day's remaining bytes do not suffice; None if they do.
 
         A test with reserved bytes starts only if the budget also allows its retest. Bytes for
         such a pair are reserved for the busy hour until that is over, and then for the night until
@@ -111,7 +111,7 @@ class Policy:
         return NoData(Cause.BUDGET_SPENT, f"{spent} of {budget} bytes are spent today{suffix}")
 
     def _reserved_costs(self, office: str) -> Iterator[int]:
-        """The bytes of each planned test that a part of the office's budget is reserved for."""
+        """The bytes of each planned test for which part of the office's budget is reserved."""
         for name, probe in PROBES.items():
             place = self._runner.context(office, name, {}).office
             for job in probe.planned(self.config, place):
@@ -120,7 +120,7 @@ class Policy:
                     yield probe.cost(context)
 
     def _reserved_hour_ahead(self, now: datetime) -> bool:
-        """Whether the busy hour is not over, or offices are still open."""
+        """Whether the busy hour has not ended yet, or offices are still open."""
         district = self.config.district
         hours, zone = district.office_hours, ZoneInfo(district.timezone)
         local = now.astimezone(zone)

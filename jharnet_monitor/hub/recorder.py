@@ -79,10 +79,10 @@ class Recorder:
 
     def _charge(self, measurement: Measurement) -> None:
         self.roll_over_day()
-        amount, begun = measurement.bytes_spent, measurement.started_at
-        ended = begun + timedelta(seconds=measurement.duration)
+        amount, began = measurement.bytes_spent, measurement.started_at
+        ended = began + timedelta(seconds=measurement.duration)
         # A measurement across midnight counts on both days, so that neither can be overspent.
-        days = {moment.astimezone(self._zone).date() for moment in (begun, ended)}
+        days = {moment.astimezone(self._zone).date() for moment in (began, ended)}
         if amount and self._day in days:
             self._spent[measurement.office] = self._spent.get(measurement.office, 0) + amount
             self._publish_spent()

@@ -1,4 +1,4 @@
-"""What a running hub writes into its database: each kind is a record that can wait on disk."""
+"""The kinds of records that a running hub writes into its database, and that can wait on disk."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Record(Protocol):
     """Something to be written into the database."""
 
     def write(self, store: Store) -> None:
-        """Write it, once even if it is written again; blocks, raises `StoreError`."""
+        """Write it; writing it again has no effect. Blocks; raises `StoreError`."""
 
     def to_json(self) -> dict[str, Any]:
-        """What `_READERS` make the same record of."""
+        """JSON data from which `_READERS` restore the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +111,8 @@ class ValueRecord:
 
 @dataclass(frozen=True, slots=True)
 class StartRecord:
-    """A start of the hub: nothing was watched since its last heartbeat.
-
-    `beat` is a heartbeat that waited when the hub started; without one the database knows the last.
+    """A start of the hub: nothing was monitored since its last heartbeat. `beat` is a heartbeat
+    that waited on disk when the hub started; if None, the database has the last.
     """
 
     at: datetime
@@ -169,13 +168,13 @@ def write_out(record: Record) -> list[Any]:
 
 
 def read_record(data: Any) -> Record:
-    """A record from JSON data; any error means that this version cannot read it."""
+    """A record from JSON data; any exception means that this version cannot read it."""
     kind, body = data
     return _READERS[kind](body)
 
 
 def is_written(record: Record, store: Store) -> bool:
-    """Whether a record that waited was written before the hub ended, and only not yet deleted."""
+    """Whether a waiting record was already written, but not yet deleted when the hub ended."""
     match record:
         case EventRecord(office=office, kind=kind, at=at):
             return store.event_log.has_event(office, kind, at)

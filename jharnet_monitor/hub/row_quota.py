@@ -10,7 +10,7 @@ from jharnet_monitor.clock import Clock
 log = logging.getLogger(__name__)
 
 ROWS_PER_DAY = 50_000
-"""An agent makes some 3000 a day, and 12,000 on a day on which it is cut off. A full spool is in
+"""An agent makes about 3000 a day, and 12,000 on a day without contact. A full spool is delivered
 after two days."""
 PERIOD_SECONDS = 86400.0
 _CHECK_SECONDS = 60.0
@@ -18,14 +18,14 @@ _CHECK_SECONDS = 60.0
 
 @dataclass(slots=True)
 class RowQuota:
-    """Counts the rows of each office; who has had its share of a day waits for the next."""
+    """Counts the rows of each office; an office that has used its quota waits for the next day."""
 
     clock: Clock
     _began: dict[str, float] = field(default_factory=dict)
     _used: dict[str, int] = field(default_factory=dict)
 
     async def wait(self, office: str, rows: int) -> None:
-        """Return when the office may add so many rows, and count them."""
+        """Wait until the office may add this number of rows, and count them."""
         logged = False
         while not self._take(office, rows):
             if not logged:

@@ -141,7 +141,7 @@ class Runner:
     async def _run_in_turn(
         self, probe: Probe, context: ProbeContext, guard: StartGuard
     ) -> Measurement:
-        # the agent may have connected or left while this probe waited for its turn
+        # the agent may have connected or disconnected while this probe waited for its turn
         context = self._renewed(context)
         if refusal := self._refusal(probe, context, guard):
             return await self._refuse(probe, context, refusal)
@@ -184,7 +184,7 @@ class Runner:
             return await self._run_probe(probe, context)
 
     async def _run_probe(self, probe: Probe, context: ProbeContext) -> Measurement:
-        """Run the probe; errors and time-outs become measurements, too."""
+        """Run the probe; errors and time-outs also become measurements."""
         if probe.needs_agent(context) and context.agent is None:
             return await self._refuse(probe, context, NoData(Cause.NO_AGENT))
         started_at, start = self._clock.now(), self._clock.monotonic()
@@ -197,7 +197,7 @@ class Runner:
             result = error
         except TimeoutError:
             result = Failed(Cause.TIMEOUT, conditions=charge if probe.heavy else None)
-        except ChannelClosed as error:  # link or machine, not known here
+        except ChannelClosed as error:  # whether link or machine failed is not known here
             lost = charge if probe.heavy else None
             result = NoData(Cause.AGENT_LOST, str(error), conditions=lost)
         except Exception:
@@ -208,7 +208,7 @@ class Runner:
         return await self._record_result(probe, context, result, started_at, duration)
 
     async def _refuse(self, probe: Probe, context: ProbeContext, error: NoData) -> Measurement:
-        """Record that the probe did not run, and why."""
+        """Record why the probe did not run."""
         return await self._record_result(probe, context, error, self._clock.now(), 0.0)
 
     async def _record_result(

@@ -23,9 +23,10 @@ AGENT_GRACE_SECONDS = 40.0
 """After the hub's start, agents have this long to reconnect before they count as absent."""
 
 STOPPED_SECONDS = 2.5
-"""A longer gap between two calls of `look`, due every second, means this program stood still."""
+"""A longer gap between two calls of `look`, due every second, means that this program was
+stopped."""
 CATCH_UP_SECONDS = 3.0
-"""The time needed to read what queued up meanwhile and to receive the next heartbeats."""
+"""The time needed to read messages queued meanwhile and to receive the next heartbeats."""
 
 
 @dataclass(slots=True)
@@ -37,7 +38,7 @@ class OfficeEvidence:
     router_since: float = 0.0
     """When `router` last changed, monotonic."""
     pc: bool | None = None
-    heard_at: float | None = None
+    last_frame_at: float | None = None
     """When the connected agent last sent anything, monotonic; None without a connection."""
     goodbye: bool = False
     seen_before: bool = False
@@ -65,9 +66,9 @@ class StateTracker:
     current: CurrentConfig
     clock: Clock
     uplink_answers: bool | None = None
-    """Whether echo requests prove headquarters' line; None where they cannot tell."""
+    """Whether headquarters' line works by echo requests; None if they cannot show it."""
     can_ping: bool = True
-    """Whether the hub may ping; where it may not, only a connected agent proves a line."""
+    """Whether the hub may ping; if not, only a connected agent proves that a line works."""
     planned: frozenset[str] = frozenset()
     """Offices inside a planned window now."""
     offices: dict[str, OfficeEvidence] = field(default_factory=dict)
@@ -89,9 +90,9 @@ class StateTracker:
 
     def is_alive(self, seen: OfficeEvidence) -> bool:
         """Whether an office's agent is connected and its heartbeats arrive."""
-        if seen.heard_at is None:
+        if seen.last_frame_at is None:
             return False
-        return self.clock.monotonic() - seen.heard_at - self._stopped < FRESH_SECONDS
+        return self.clock.monotonic() - seen.last_frame_at - self._stopped < FRESH_SECONDS
 
     def uplink(self) -> bool | None:
         """Whether headquarters' uplink carries packets; None where that is not known."""
@@ -100,10 +101,9 @@ class StateTracker:
         return self.uplink_answers
 
     def look(self) -> None:
-        """Detect that this program stood still. Call this about every second.
-
-        Messages that agents sent meanwhile are not read yet, so until `CATCH_UP_SECONDS` have
-        passed their silence proves nothing.
+        """Detect that this program was stopped; call this about every second. Messages that agents
+        sent meanwhile have not been read yet, so their silence proves nothing until
+        `CATCH_UP_SECONDS` have passed.
         """
         now = self.clock.monotonic()
         pause = now - self._looked_at

@@ -1,9 +1,9 @@
-"""The one way of a running hub's records into its database.
+"""Writes a running hub's records into its database.
 
-What the database does not take now waits on disk, in order, and is written once it does: nothing is
-forgotten over a full disk, a lock, or a restart of PostgreSQL. What an agent hands in does not wait
-here: it is not acknowledged, so the agent keeps it. A record that the database would never take is
-set aside on disk, so that it holds back no other; a hub of another version tries it again.
+Records that the database cannot take now wait on disk, in order, and are written later: a full
+disk, a lock or a restart of PostgreSQL loses nothing. Measurements from agents do not wait here:
+they are not acknowledged, so the agent keeps them. A record that the database would never accept is
+set aside on disk, so that it does not block others; a hub of another version tries it again.
 """
 
 from __future__ import annotations
@@ -39,10 +39,12 @@ from jharnet_monitor.store import Store
 log = logging.getLogger(__name__)
 
 MAX_WAITING = 200_000
-"""Records that may wait; beyond it the oldest measurements are dropped first."""
+"""Records that may wait; beyond that the oldest measurements are dropped."""
 RETRY_SECONDS = 5.0
 LONGEST_WRITE_SECONDS = 20.0
-"""More than the database itself waits for another one's lock (`store.engine.BUSY_SECONDS`)."""
+"""Longer than the database waits for another program's lock (`store.engine.BUSY_SECONDS`)."""
+STOPPING_WRITE_SECONDS = 0.5
+"""The same once the hub stops: what takes longer waits on disk for the next start."""
 MOST_TRIES = 3
 """Tries to store a record that the database refuses, before it is set aside."""
 _BATCH = 200
@@ -51,7 +53,7 @@ T = TypeVar("T")
 
 
 def queue_file(config: Config) -> Path:
-    """Where records wait: beside an SQLite database, else beside the reports."""
+    """Where records wait: next to an SQLite database, else next to the reports."""
     kind, _, file = config.hub.database.partition(":///")
     if kind == "sqlite":
         return Path(f"{file}-waiting")
@@ -59,7 +61,7 @@ def queue_file(config: Config) -> Path:
 
 
 class StoreWriter:
-    """Writes records, those of the journal in the order in which they are given.
+    """Writes records, those of the journal in the given order.
 
     `status` says whether the newest write succeeded, how many records wait and how many were lost.
     """
@@ -70,33 +72,34 @@ class StoreWriter:
         self._status = status
         self._clock = clock
         self._queue = DiskQueue(file, MAX_WAITING)
-        self._held = False
+        self._on_hold = False
+        self._longest_write = LONGEST_WRITE_SECONDS
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "database")
-        """Of the writer's own: a database that does not answer holds up nothing else."""
+        """A thread of its own, so that a database that does not answer blocks nothing else."""
         self._disk = ThreadPoolExecutor(1, "waiting records")
 
     async def open(self) -> None:
-        """Read what waits from before the start; never raises."""
+        """Open the queue of records from before the start; never raises."""
         try:
-            await self._in(self._disk, self._opened)
+            await self._in(self._disk, self._open_queue)
         except StoreError as error:
-            log.error("records of before the start cannot be read now: %s", error)
+            log.error("records from before the start cannot be read now: %s", error)
         await self._publish()
 
     def hold(self, trouble: Trouble) -> None:
-        """Write nothing into the database until `release`: everything waits on disk."""
-        self._held = True
+        """Write nothing into the database until `release`; all records wait on disk."""
+        self._on_hold = True
         self._status.database_failing, self._status.database_trouble = True, trouble
 
     async def release(self) -> None:
-        """Write what waits, now that the database is there."""
-        self._held = False
+        """Write the waiting records, now that the database is available."""
+        self._on_hold = False
         self._status.database_failing = False
         await self.write_later()
 
     async def waiting_value(self, key: str) -> Any | None:
-        """The value that waits under a key; None if none does."""
+        """The waiting value of a key; None if there is none."""
         try:
             waiting = await self._in(self._disk, self._queue.peek, MAX_WAITING)
         except StoreError:
@@ -104,27 +107,31 @@ class StoreWriter:
         records = (json.loads(body) for name, body in waiting if name == key)
         return next((data["value"] for kind, data in records if kind == "ValueRecord"), None)
 
+    def hurry(self) -> None:
+        """From now on wait no longer than a stop may take for a database that does not answer."""
+        self._longest_write = STOPPING_WRITE_SECONDS
+
     async def close(self) -> None:
-        """Close the queue; what waits is written at the next start."""
+        """Close the queue; waiting records are written at the next start."""
         await self._in(self._disk, self._queue.close)
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._disk.shutdown(wait=False)
 
-    def _opened(self) -> None:
+    def _open_queue(self) -> None:
         self._queue.open()
-        self._queue.retry(except_why=_NOT_TAKEN)
+        self._queue.retry(except_reason=_NOT_TAKEN)
 
     async def add(self, measurements: Sequence[Measurement]) -> Sequence[Measurement]:
-        """Store measurements and return the new ones; raises `StoreError`, and keeps nothing.
-
-        One that the database would never take is set aside: its agent would hand it in for ever.
+        """Store measurements and return the new ones; raises `StoreError` and keeps nothing. A
+        measurement that the database would never accept is set aside, or its agent would send it
+        for ever.
         """
-        if self._held:
+        if self._on_hold:
             raise StoreError("the database is not there yet")
         try:
             return await self._add(measurements)
         except Exception as error:
-            if _may_pass(error):
+            if _is_temporary(error):
                 raise
         stored: list[Measurement] = []
         for measurement in measurements:
@@ -132,7 +139,7 @@ class StoreWriter:
         return stored
 
     async def _add(self, measurements: Sequence[Measurement]) -> Sequence[Measurement]:
-        with self._noted():
+        with self._note_outcome():
             return await self._in(self._thread, self.store.add, measurements)
 
     async def _add_alone(self, measurement: Measurement) -> Sequence[Measurement]:
@@ -141,18 +148,18 @@ class StoreWriter:
             try:
                 return await self._add([measurement])
             except Exception as error:
-                if _may_pass(error):
+                if _is_temporary(error):
                     raise
                 if number + 1 == MOST_TRIES:
                     await self._set_aside(MeasurementRecord(measurement), error)
         return ()
 
     async def _set_aside(self, record: Record, error: Exception) -> None:
-        """Keep a record on disk, out of the way of all others; raises `StoreError`."""
+        """Set a record aside on disk, so that it does not block others; raises `StoreError`."""
         body = json.dumps(write_out(record), ensure_ascii=False)
-        log.error("a record that the database does not take is set aside in %s: %s: %s",
+        log.error("the database refused a record, which is set aside in %s: %s: %s",
                   self._file, error, body[:300])  # fmt: skip
-        put = partial(self._queue.put, uuid.uuid4().hex, body, fine=False, aside=_NOT_TAKEN)
+        put = partial(self._queue.put, uuid.uuid4().hex, body, fine=False, reason=_NOT_TAKEN)
         await self._in(self._disk, put)
         await self._publish()
 
@@ -160,40 +167,40 @@ class StoreWriter:
         """Write records, or let them wait on disk; never raises `StoreError`."""
         async with self._turn:
             for number, record in enumerate(records):
-                waits = self._held or self._status.writes_waiting > 0
-                if waits or not await self._written(record):
+                waits = self._on_hold or self._status.writes_waiting > 0
+                if waits or not await self._try_write(record):
                     await self._wait(records[number:])
                     return
 
     async def write_later(self) -> None:
-        """Write what waits, as far as the database takes it; to be called again and again."""
-        while self._status.writes_waiting and not self._held and await self._write_waiting():
+        """Write waiting records until the database fails; call this repeatedly."""
+        while self._status.writes_waiting and not self._on_hold and await self._write_waiting():
             pass
 
-    async def _written(self, record: Record) -> bool:
+    async def _try_write(self, record: Record) -> bool:
         try:
-            with self._noted():
+            with self._note_outcome():
                 await self._in(self._thread, record.write, self.store)
         except Exception as error:
-            if not _may_pass(error):
-                return await self._is_aside(record, error)
+            if not _is_temporary(error):
+                return await self._try_set_aside(record, error)
             if not self._status.writes_waiting:
-                log.error("the database takes no rows, they wait in %s: %s", self._file, error)
+                log.error("the database accepts no rows; records wait in %s: %s", self._file, error)
             return False
         return True
 
-    async def _is_aside(self, record: Record, error: Exception) -> bool:
+    async def _try_set_aside(self, record: Record, error: Exception) -> bool:
         try:
             await self._set_aside(record, error)
         except StoreError as disk:
-            log.error("the record waits in memory, as the disk takes none: %s", disk)
+            log.error("the record waits in memory, because the disk cannot be written: %s", disk)
         return True
 
     async def _wait(self, records: Sequence[Record]) -> None:
         try:
             await self._in(self._disk, self._put, records)
         except StoreError as error:
-            log.error("records wait in memory, as the disk takes none: %s", error)
+            log.error("records wait in memory, because the disk cannot be written: %s", error)
         await self._publish()
 
     def _put(self, records: Sequence[Record]) -> None:
@@ -211,12 +218,12 @@ class StoreWriter:
             raise failure
 
     async def _write_waiting(self) -> bool:
-        """Write the oldest records that wait; False when none does, or the database fails."""
+        """Write the oldest waiting records; False if there are none, or the database fails."""
         async with self._turn:
             try:
                 waiting = await self._in(self._disk, lambda: self._queue.peek(_BATCH))
                 for name, body in waiting:
-                    with self._noted():
+                    with self._note_outcome():
                         await self._in(self._thread, self._write_again, name, body)
             except StoreError as error:
                 log.debug("%d records wait: %s", self._status.writes_waiting, error)
@@ -224,41 +231,39 @@ class StoreWriter:
             finally:
                 await self._publish()
         if waiting and not self._status.writes_waiting:
-            log.info("the database takes rows again; all that waited is written")
+            log.info("the database accepts rows again; all waiting records are written")
         return bool(waiting)
 
     def _write_again(self, name: str, body: str) -> None:
-        """Write a record that waited, and delete it from the queue.
-
-        One that cannot be read, or that the database would never take, is set aside: it would hold
-        back all others.
+        """Write a waiting record, and delete it from the queue. A record that cannot be read, or
+        that the database would never accept, is set aside: it would block all others.
         """
         try:
             record = read_record(json.loads(body))
             if not is_written(record, self.store):
                 record.write(self.store)
         except Exception as error:
-            if _may_pass(error):
+            if _is_temporary(error):
                 raise
-            log.exception("a record that waited cannot be written and is set aside: %s", body[:300])
+            log.exception("a waiting record cannot be written and is set aside: %s", body[:300])
             self._queue.set_aside([name], _NOT_TAKEN)
             return
         self._queue.drop([name])
 
     async def _in(self, pool: Executor, work: Callable[..., T], *arguments: Any) -> T:
-        """Run in a pool; raises `StoreError` when there is no answer within `LONGEST_WRITE`.
+        """Run in a pool; raises `StoreError` when there is no answer in time.
 
-        What has been begun goes on, and may be done all the same.
+        The work continues in its thread and may still succeed.
         """
         running = asyncio.get_running_loop().run_in_executor(pool, partial(work, *arguments))
         try:
-            return await asyncio.wait_for(asyncio.shield(running), LONGEST_WRITE_SECONDS)
+            return await asyncio.wait_for(asyncio.shield(running), self._longest_write)
         except TimeoutError:
             running.add_done_callback(_ignore_result)
-            raise StoreError(f"no answer within {LONGEST_WRITE_SECONDS:.0f} s") from None
+            raise StoreError(f"no answer within {self._longest_write:g} s") from None
 
     @contextmanager
-    def _noted(self) -> Iterator[None]:
+    def _note_outcome(self) -> Iterator[None]:
         """Note in `status` whether the write inside succeeds; its `StoreError` is raised again."""
         try:
             yield
@@ -275,22 +280,22 @@ class StoreWriter:
 
     async def _publish(self) -> None:
         def counts() -> tuple[int, int]:
-            return len(self._queue), self._queue.count_aside()
+            return len(self._queue), self._queue.count_set_aside()
 
         try:
             counted = await self._in(self._disk, counts)
             self._status.writes_waiting, self._status.writes_set_aside = counted
         except StoreError as error:
-            log.error("how many records wait is not known: %s", error)
+            log.error("waiting records could not be counted: %s", error)
         self._status.writes_dropped = self._queue.dropped
 
 
-def _may_pass(error: Exception) -> bool:
-    """Whether it is the database's trouble, not the record's."""
+def _is_temporary(error: Exception) -> bool:
+    """Whether the database, not the record, is the reason, so that a later try may succeed."""
     return isinstance(error, StoreError) and not isinstance(error, RefusedRecordError)
 
 
 def _ignore_result(done: asyncio.Future[Any]) -> None:
-    """Retrieve what nobody waits for any more, so that asyncio does not complain."""
+    """Retrieve a result that nobody waits for, so that asyncio does not complain."""
     if not done.cancelled():
         done.exception()

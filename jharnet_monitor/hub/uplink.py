@@ -13,9 +13,9 @@ class UplinkLimiter:
     """The part of the headquarters uplink that heavy probes may take, first come first served."""
 
     def __init__(self, limit: Callable[[], float]) -> None:
-        """`limit` gives the limit now, in bit/s: a reload of the configuration may change it."""
+        """`limit` returns the current limit in bit/s, which a reload may change."""
         self._limit = limit
-        self._held: list[float] = []
+        self._granted: list[float] = []
         self._waiting: deque[tuple[float, asyncio.Future[float]]] = deque()
 
     @property
@@ -26,7 +26,7 @@ class UplinkLimiter:
     @property
     def reserved(self) -> float:
         """The sum of all reservations, in bit/s; infinite while one holds the whole limit."""
-        return math.fsum(self._held)
+        return math.fsum(self._granted)
 
     @asynccontextmanager
     async def reserve(self, rate: float = math.inf) -> AsyncIterator[float]:
@@ -39,7 +39,7 @@ class UplinkLimiter:
         self._waiting.append((rate, turn))
         self._admit()
         try:
-            held = await turn
+            granted = await turn
         except asyncio.CancelledError:
             if turn.cancelled():
                 self._admit()  # the request may have blocked those behind it
@@ -47,12 +47,12 @@ class UplinkLimiter:
                 self._release(turn.result())  # granted in the same iteration of the event loop
             raise
         try:
-            yield min(held, self.limit)
+            yield min(granted, self.limit)
         finally:
-            self._release(held)
+            self._release(granted)
 
-    def _release(self, held: float) -> None:
-        self._held.remove(held)
+    def _release(self, granted: float) -> None:
+        self._granted.remove(granted)
         self._admit()
 
     def _admit(self) -> None:
@@ -63,7 +63,7 @@ class UplinkLimiter:
             if not turn.cancelled():
                 if self.reserved + min(rate, limit) > limit:
                     return
-                held = math.inf if rate >= limit else rate
-                self._held.append(held)
-                turn.set_result(held)
+                granted = math.inf if rate >= limit else rate
+                self._granted.append(granted)
+                turn.set_result(granted)
             self._waiting.popleft()

@@ -7,7 +7,7 @@ Digits are 0-9 in both languages, grouped as in India; every figure has its unit
 is a dash. Rounding never makes a line look better or worse than it is:
 
 - Figures have three significant digits, rounded half to even. Figures that stand together
-  (`beside`) have the same number of decimals.
+  (`compared`) have the same number of decimals.
 - A value above zero never reads as 0, but as `< 0.01 %` or `< 1 s`.
 - Less than the whole never reads as 100 %, but as `> 99.99 %`.
 - `share_floor` rounds down, for shares of which more is better (availability). `share_ceil` rounds
@@ -41,9 +41,9 @@ _STEPS = tuple(Decimal(1).scaleb(-decimals) for decimals in range(MOST_DECIMALS 
 class FigureFormat(Protocol):
     """A function that writes figures of one kind."""
 
-    def __call__(self, value: float | None, /, beside: Sequence[float] = ()) -> str:
+    def __call__(self, value: float | None, /, compared: Sequence[float] = ()) -> str:
         """The figure with its unit; a dash for None. It has the same number of decimals as the
-        values `beside` it that have the same unit.
+        values `compared` it that have the same unit.
         """
 
 
@@ -62,22 +62,22 @@ def number(count: float | None) -> str:
     return UNKNOWN if count is None else _fixed(count, 0)
 
 
-def rate(bits_per_second: float | None, /, beside: Sequence[float] = ()) -> str:
+def rate(bits_per_second: float | None, /, compared: Sequence[float] = ()) -> str:
     """A rate to three digits.
 
     >>> rate(3_921_000), rate(640_300), rate(34e6), rate(4e6), rate(3.8e6, [3.8e6, 3.794e6])
     ('3.92 Mbps', '640 kbps', '34 Mbps', '4 Mbps', '3.80 Mbps')
     """
-    return _scaled(bits_per_second, _RATES, beside)
+    return _scaled(bits_per_second, _RATES, compared)
 
 
-def rate_beside(bits_per_second: float, whole: float) -> str:
-    """A rate without its unit, in the unit in which `rate` writes the whole beside it.
+def rate_in_unit_of(bits_per_second: float, whole: float) -> str:
+    """A rate without its unit, in the unit in which `rate` writes the whole next to it.
 
-    >>> rate_beside(310e3, 4e6), rate_beside(3.91e6, 4e6), rate_beside(90e3, 512e3)
+    >>> rate_in_unit_of(310e3, 4e6), rate_in_unit_of(3.91e6, 4e6), rate_in_unit_of(90e3, 512e3)
     ('0.31', '3.91', '90')
     """
-    return _three(bits_per_second / _unit(whole, _RATES)[0], most=2)
+    return _three_digits(bits_per_second / _unit(whole, _RATES)[0], most=2)
 
 
 def rate_with_interval(value: float, low: float | None, high: float | None) -> str:
@@ -93,8 +93,8 @@ def rate_with_interval(value: float, low: float | None, high: float | None) -> s
     if high is None:
         return f"≥ {rate(low)}"
     size, unit = _unit(value, _RATES)
-    ends = "–".join(_three(end / size, most=2) for end in (low, high))
-    return f"{_three(value / size, most=2)} ({ends}) {unit}"
+    ends = "–".join(_three_digits(end / size, most=2) for end in (low, high))
+    return f"{_three_digits(value / size, most=2)} ({ends}) {unit}"
 
 
 def both_rates(down: float | None, up: float | None) -> str:
@@ -134,7 +134,7 @@ def grade_changes(changes: Sequence[float]) -> tuple[list[str], str]:
     return _signed(changes), ""
 
 
-def mean_grade(grade: float | None, /, beside: Sequence[float] = ()) -> str:
+def mean_grade(grade: float | None, /, compared: Sequence[float] = ()) -> str:
     """The mean of conference grades, to two decimals.
 
     >>> mean_grade(3.4567), mean_grade(4)
@@ -152,7 +152,7 @@ def mos(score: float | None) -> str:
     return mean_grade(score)
 
 
-def milliseconds(seconds: float | None, /, beside: Sequence[float] = ()) -> str:
+def milliseconds(seconds: float | None, /, compared: Sequence[float] = ()) -> str:
     """A time on the network.
 
     >>> milliseconds(0.0414), milliseconds(0.00173), milliseconds(1.2), milliseconds(0.04, [0.0414])
@@ -162,7 +162,7 @@ def milliseconds(seconds: float | None, /, beside: Sequence[float] = ()) -> str:
     """
     if seconds is None:
         return UNKNOWN
-    return f"{_three(seconds * 1000, [one * 1000 for one in beside])} ms"
+    return f"{_three_digits(seconds * 1000, [one * 1000 for one in compared])} ms"
 
 
 def size(count: float | None) -> str:
@@ -174,25 +174,25 @@ def size(count: float | None) -> str:
     return _scaled(count, _SIZES)
 
 
-def share(ratio: float | None, /, beside: Sequence[float] = ()) -> str:
+def share(ratio: float | None, /, compared: Sequence[float] = ()) -> str:
     """A share of a whole, such as packet loss, rounded to two decimals.
 
     >>> share(0.0213), share(0.0), share(0.00001), share(0.02, [0.0213]), share(0.99999), share(1)
     ('2.13 %', '0 %', '< 0.01 %', '2.00 %', '> 99.99 %', '100 %')
     """
-    return _percent(ratio, 2, ROUND_HALF_EVEN, beside)
+    return _percent(ratio, 2, ROUND_HALF_EVEN, compared)
 
 
-def share_floor(ratio: float | None, /, beside: Sequence[float] = ()) -> str:
+def share_floor(ratio: float | None, /, compared: Sequence[float] = ()) -> str:
     """A share rounded down to two decimals, for availability and the like.
 
     >>> share_floor(0.99998), share_floor(1.0), share_floor(0.5), share_floor(0.5, [0.50123])
     ('99.99 %', '100 %', '50 %', '50.00 %')
     """
-    return _percent(ratio, 2, ROUND_FLOOR, beside)
+    return _percent(ratio, 2, ROUND_FLOOR, compared)
 
 
-def share_ceil(ratio: float | None, /, beside: Sequence[float] = ()) -> str:
+def share_ceil(ratio: float | None, /, compared: Sequence[float] = ()) -> str:
     """A share rounded up to the whole per cent, for shares of bad results.
 
     >>> share_ceil(0.0), share_ceil(0.031), share_ceil(0.995), share_ceil(1.0)
@@ -244,11 +244,11 @@ def _quantity(value: float, unit: str, words: Words) -> str:
     if unit == "grade":
         return words(f"grade.{value:.0f}")
     form = _BY_UNIT.get(unit)
-    return f"{_three(value)} {unit.replace('_', ' ')}" if form is None else form(value)
+    return f"{_three_digits(value)} {unit.replace('_', ' ')}" if form is None else form(value)
 
 
 def _time(seconds: float) -> str:
-    return milliseconds(seconds) if seconds < 10 else f"{_three(seconds)} s"
+    return milliseconds(seconds) if seconds < 10 else f"{_three_digits(seconds)} s"
 
 
 _BY_UNIT: dict[str, Callable[[float], str]] = {
@@ -258,7 +258,7 @@ _BY_UNIT: dict[str, Callable[[float], str]] = {
     "bytes": size,
     "packets": number,
     "count": number,
-    "frames_per_second": lambda frames: f"{_three(frames)} fps",
+    "frames_per_second": lambda frames: f"{_three_digits(frames)} fps",
     "mos": mos,
     "pixels": lambda height: f"{height:.0f}p",
     "status": lambda code: f"{code:.0f}",
@@ -430,13 +430,13 @@ class Formats:
 # Rounding.
 
 
-def _three(value: float, beside: Sequence[float] = (), most: int = MOST_DECIMALS) -> str:
+def _three_digits(value: float, compared: Sequence[float] = (), most: int = MOST_DECIMALS) -> str:
     """Three significant digits, and all digits before the point. Figures that stand together have
     the decimals that the largest of them needs, but at least one if a smaller one needs it.
     """
-    decimals = [max(0, 2 - math.floor(math.log10(abs(one)))) for one in (value, *beside) if one]
+    decimals = [max(0, 2 - math.floor(math.log10(abs(one)))) for one in (value, *compared) if one]
     wanted = min(max(decimals, default=0), max(1, min(decimals, default=0)), most)
-    return _figure(_exact(value), wanted, beside=[_exact(one) for one in beside])
+    return _figure(_exact(value), wanted, compared=[_exact(one) for one in compared])
 
 
 def _fixed(value: float, decimals: int) -> str:
@@ -444,11 +444,11 @@ def _fixed(value: float, decimals: int) -> str:
 
 
 def _percent(
-    ratio: float | None, decimals: int, rounding: str, beside: Sequence[float] = ()
+    ratio: float | None, decimals: int, rounding: str, compared: Sequence[float] = ()
 ) -> str:
     if ratio is None:
         return UNKNOWN
-    percents = [_hundredfold(one) for one in (ratio, *beside)]
+    percents = [_hundredfold(one) for one in (ratio, *compared)]
     text = _figure(percents[0], decimals, rounding, percents[1:])
     if percents[0] < 100 and text.startswith("100"):
         text = f"> {100 - _STEPS[decimals]}"
@@ -461,7 +461,7 @@ def _hundredfold(ratio: float) -> Decimal:
 
 
 def _scaled(
-    value: float | None, units: Sequence[tuple[float, str]], beside: Sequence[float] = ()
+    value: float | None, units: Sequence[tuple[float, str]], compared: Sequence[float] = ()
 ) -> str:
     """Three significant digits in the largest suitable unit; the smallest unit has no decimals."""
     if value is None:
@@ -469,8 +469,8 @@ def _scaled(
     scale, unit = _unit(value, units)
     if scale == 1:
         return f"{_figure(_exact(value), 0)} {unit}"
-    others = [one / scale for one in beside if _unit(one, units)[0] == scale]
-    return f"{_three(value / scale, others)} {unit}"
+    others = [one / scale for one in compared if _unit(one, units)[0] == scale]
+    return f"{_three_digits(value / scale, others)} {unit}"
 
 
 def _unit(value: float, units: Sequence[tuple[float, str]]) -> tuple[float, str]:
@@ -490,7 +490,7 @@ def _signed(changes: Sequence[float]) -> list[str]:
     """Each with its sign, and `±` if it is 0 after rounding."""
     rounded = [float(_rounded(_exact(change), 2)) for change in changes]
     sizes = [abs(change) for change in rounded]
-    return [f"{_sign(c)}{_three(s, sizes)}" for c, s in zip(rounded, sizes, strict=True)]
+    return [f"{_sign(c)}{_three_digits(s, sizes)}" for c, s in zip(rounded, sizes, strict=True)]
 
 
 def _sign(value: float) -> str:
@@ -501,10 +501,10 @@ def _figure(
     value: Decimal,
     decimals: int,
     rounding: str = ROUND_HALF_EVEN,
-    beside: Sequence[Decimal] = (),
+    compared: Sequence[Decimal] = (),
 ) -> str:
-    """A figure with `decimals` decimals, less trailing zeros that all figures beside it share."""
-    text, *others = (_rounded(one, decimals, rounding) for one in (value, *beside))
+    """A figure with `decimals` decimals, less trailing zeros that all figures next to it share."""
+    text, *others = (_rounded(one, decimals, rounding) for one in (value, *compared))
     if value > 0 and not text.strip("0."):
         return f"< {_STEPS[decimals]}"
     if decimals:

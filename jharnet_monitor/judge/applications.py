@@ -1,8 +1,8 @@
 """Whether an office can work with its applications, such as e-Office: a rule over visits. Pure.
 
-A visit counts where it was made in office hours, beside no test of the monitor's own, and
-headquarters' visit at about the same time was good or is not known: what a service does to all of
-the district is no matter of one office.
+A visit counts if it was made in office hours, not during the monitor's own tests, and if
+headquarters' visit at about the same time was good or is unknown: a fault that affects the whole
+district is not charged to one office.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jharnet_monitor.config.district import District
 from jharnet_monitor.judge.calendar.hours import in_office_hours
 
 FEWEST_VISITS = 20
-"""Fewer visits tell nothing of an office."""
+"""Fewer visits are no evidence."""
 
 
 class AppReadiness(StrEnum):
@@ -49,18 +49,18 @@ class ServiceUse:
 
     @property
     def share(self) -> float | None:
-        """Of the counted visits; None without any."""
+        """The share of counted visits that were in time; None without any."""
         return self.in_time / self.counted if self.counted else None
 
-    def readiness(self, wanted: float) -> AppReadiness:
-        """Ready if at least the share `wanted` of enough visits was in time.
+    def readiness(self, required: float) -> AppReadiness:
+        """Ready if at least the share `required` of enough visits was in time.
 
         >>> ServiceUse("e-office", 40, 39, 0).readiness(0.95).value
         'ready'
         """
         if self.share is None or self.counted < FEWEST_VISITS:
             return AppReadiness.UNKNOWN
-        return AppReadiness.READY if self.share >= wanted else AppReadiness.NOT_READY
+        return AppReadiness.READY if self.share >= required else AppReadiness.NOT_READY
 
 
 def service_use(
@@ -70,7 +70,8 @@ def service_use(
     district: District,
     near: timedelta,
 ) -> ServiceUse:
-    """Count an office's visits; those of `headquarters`, in order, speak for `near` about them."""
+    """Count an office's visits; each visit of `headquarters`, in order, is evidence for `near`
+    around it."""
     times = [one.at for one in headquarters]
     counted = in_time = left_out = 0
     for visit in visits:
@@ -93,9 +94,9 @@ def _is_bad(
     return bool(close) and not min(close, key=lambda one: abs(one.at - at)).in_time
 
 
-def overall(uses: Iterable[ServiceUse], wanted: float) -> AppReadiness:
-    """An office is ready if it is for each service of which enough is known."""
-    found = {use.readiness(wanted) for use in uses}
+def overall(uses: Iterable[ServiceUse], required: float) -> AppReadiness:
+    """An office is ready if it is ready for every service with enough visits."""
+    found = {use.readiness(required) for use in uses}
     if AppReadiness.NOT_READY in found:
         return AppReadiness.NOT_READY
     return AppReadiness.READY if AppReadiness.READY in found else AppReadiness.UNKNOWN

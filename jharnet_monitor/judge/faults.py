@@ -1,8 +1,8 @@
 """The fault ledger: what was reported to the operator, and how long it took to restore the line.
 
-Each entry of the ledger is an event that the hash chain seals; a fault is what its entries say
-together, the last word on each field counting. Nothing is overwritten: an earlier time that was
-booked stays in its entry. All of this is pure, so a dossier derives the same from the same events.
+Each entry of the ledger is an event that the hash chain seals. A fault is the combination of its
+entries; of several values of a field the last counts. Nothing is overwritten: an earlier value
+stays in its entry. Pure, so that a dossier derives the same from the same events.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from jharnet_monitor.model import OfficeState, format_utc, parse_utc
 FAULT = "fault"
 """Kind of the events."""
 OF_THE_LINE = (OfficeState.LINK_DOWN, OfficeState.UNREACHABLE)
-"""Outages that may be the operator's to mend; `unreachable` until its cause is known."""
+"""Outages that the operator may have to repair; `unreachable` until the cause is known."""
 REPORTED_LATE = timedelta(days=1)
 """How long after an outage's end it may still be reported as that outage."""
 EDGE = timedelta(minutes=5)
-"""How far the beginning that somebody booked may lie from the measured one."""
+"""Largest difference between the booked start of an outage and the measured one."""
 REPEATS = timedelta(days=90)
 """Faults of one office within this time are repeats."""
 TEXTS = ("docket", "reported_by", "reported_to", "note")
@@ -32,16 +32,16 @@ MOMENTS = ("reported_at", "began_at", "restored_at")
 
 
 class StopReason(StrEnum):
-    """Why the operator's clock stands: what the operator cannot mend."""
+    """Why the operator's clock is stopped: what the operator cannot repair."""
 
     POWER = "power"
     ACCESS = "access"
-    """The operator's people were not let in."""
+    """The operator's staff had no access."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """A time that does not count against the operator; `end` is None while it lasts."""
+    """A period that does not count against the operator; `end` is None while it lasts."""
 
     begin: datetime
     end: datetime | None
@@ -62,14 +62,14 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault, as its entries say."""
+    """One fault, as combined from its entries."""
 
     id: str
     """The office's id and the fault's number there: `potka-3`."""
     office: str
     reported_at: datetime
     docket: str = ""
-    """The operator's number of it."""
+    """The operator's docket number."""
     reported_by: str = ""
     reported_to: str = ""
     began_at: datetime | None = None
@@ -77,12 +77,12 @@ class Fault:
     note: str = ""
     stops: tuple[Stop, ...] = ()
     withdrawn: bool = False
-    """Booked by mistake: it counts nowhere."""
+    """Booked by mistake: it is not counted."""
     entries: int = 1
 
     def seconds(self, until: datetime) -> float:
-        """The time from the report to the restoration, or to `until` while it is open, less the
-        time for which the clock stood.
+        """Seconds from the report to the restoration, or to `until` while it is open, without
+        stopped time.
         """
         end = until if self.restored_at is None else self.restored_at
         stopped = _union((one.begin, one.end or end) for one in self.stops)
@@ -109,7 +109,7 @@ class Fault:
 
 
 def _union(times: Iterable[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:
-    """The times in order, those that overlap joined."""
+    """The periods in order, overlapping ones joined."""
     joined: list[tuple[datetime, datetime]] = []
     for begin, end in sorted(times):
         if joined and begin <= joined[-1][1]:
@@ -120,28 +120,28 @@ def _union(times: Iterable[tuple[datetime, datetime]]) -> list[tuple[datetime, d
 
 
 def ledger(events: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Fault]:
-    """The faults of a ledger, by their report; `events` are each the office and the entry's data,
+    """The faults of a ledger, ordered by report time. `events` are pairs of office and entry data,
     in order. Raises `ValueError` for an entry that cannot be read.
     """
     found: dict[str, Fault] = {}
     for office, data in events:
         try:
-            name, said = data["fault"], _fields(data["set"])
+            name, values = data["fault"], _fields(data["set"])
             known = found.get(name)
             if known is None:
-                found[name] = Fault(id=str(name), office=office, **said)
+                found[name] = Fault(id=str(name), office=office, **values)
             else:
-                found[name] = replace(known, entries=known.entries + 1, **said)
+                found[name] = replace(known, entries=known.entries + 1, **values)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"an entry of the fault ledger cannot be read: {error!r}") from error
-    kept = (one for one in found.values() if not one.withdrawn)
-    return sorted(kept, key=lambda one: (one.reported_at, one.id))
+    valid = (one for one in found.values() if not one.withdrawn)
+    return sorted(valid, key=lambda one: (one.reported_at, one.id))
 
 
-def _fields(said: Mapping[str, Any]) -> dict[str, Any]:
-    """What an entry says of a fault."""
+def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a fault that an entry sets."""
     fields: dict[str, Any] = {}
-    for name, value in said.items():
+    for name, value in values.items():
         if name in MOMENTS:
             fields[name] = None if value is None else parse_utc(value)
         elif name in TEXTS:
@@ -168,8 +168,8 @@ def restore_limit(config: Config, office: Office) -> float:
 
 
 def measured_outage(fault: Fault, spans: Sequence[Span]) -> Span | None:
-    """The measured outage that was reported: the one that began where it was booked to, else the
-    last that had begun by the report and was not over for more than a day.
+    """The measured outage that was reported: the one at the booked start, else the last that had
+    started by the time of the report and had not ended more than a day before.
     """
     out = [span for span in spans if span.state in OF_THE_LINE]
     if fault.began_at is not None:
@@ -181,14 +181,14 @@ def measured_outage(fault: Fault, spans: Sequence[Span]) -> Span | None:
 
 @dataclass(frozen=True, slots=True)
 class JudgedFault:
-    """A fault beside what was measured, and the operator's time for it."""
+    """A fault with the measured outage, and the operator's time for it."""
 
     fault: Fault
     outage: Span | None
     over_at: datetime | None
-    """When the measured outage was over; the restoration that is proposed."""
+    """When the measured outage ended; proposed as the time of restoration."""
     seconds: float
-    """Time to restore so far, without the time for which the clock stood."""
+    """Time to restore so far, without stopped time."""
     limit: float
     repeats: int
     """Faults of this office in the `REPEATS` up to this one, itself included."""
@@ -200,19 +200,19 @@ class JudgedFault:
 
     @property
     def is_open(self) -> bool:
-        """Whether no restoration is booked."""
+        """Whether no restoration is booked yet."""
         return self.fault.restored_at is None
 
 
 @dataclass(frozen=True, slots=True)
 class Unbooked:
-    """An outage beyond the operator's time of which no fault is booked: one is proposed."""
+    """An outage longer than the operator's time without a booked fault; one is proposed."""
 
     office: str
     outage: Span
 
 
-def judged_faults(
+def judge_faults(
     config: Config, faults: Sequence[Fault], spans: Mapping[str, Sequence[Span]], until: datetime
 ) -> list[JudgedFault]:
     """Each fault with its measured outage; `spans` are the states of each office."""
@@ -243,7 +243,7 @@ def judged_faults(
 def unbooked(
     config: Config, faults: Sequence[Fault], spans: Mapping[str, Sequence[Span]]
 ) -> list[Unbooked]:
-    """The outages of the line that lasted beyond the operator's time and are booked nowhere."""
+    """The outages of the line that exceeded the operator's time and are not booked."""
     found = []
     for office in config.offices:
         mine = spans.get(office.id, ())

@@ -1,9 +1,8 @@
-"""Where on the way to an office packets are lost, held up, cut in size or stripped of their mark.
-
-A router answers a packet whose time to live ends with less care than it forwards others: it may
-answer late, seldom or never. So what one hop shows is at most an upper bound of the way's loss and
-delay up to it, and a hop is to blame only where all hops behind it show the same. The last hop is
-the target, whose answers are what the way is for.
+"""Where on the path to an office packets are lost, delayed or limited in size, or lose their mark.
+A router answers expired packets with lower priority than it forwards others: it may answer late,
+rarely or never. One hop's figures are therefore only an upper bound of the path's loss and delay up
+to it, and a hop is blamed only if all hops behind it show the same. The last hop is the target,
+whose answers count.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ from typing import NamedTuple
 from jharnet_monitor.judge.statistics.incomplete_beta import betainc
 
 LEAST_PACKETS = 20
-"""Fewer at the end tell nothing of loss."""
+"""With fewer packets to the target the loss is not judged."""
 LIMITED_SHARE = 0.1
-"""So many routers answer fewer packets than reach them, at a guess."""
+"""Assumed share of routers that answer fewer packets than reach them."""
 CLEAR = 2.0
-"""A place whose likelihood is e to this times smaller than the best one's is ruled out."""
+"""A place is ruled out if its log-likelihood is smaller than the best one's by this."""
 DECISIVE_DELAY = 0.5
-"""A stretch that holds so much of the whole delay is where it arises."""
+"""A stretch with this share of the whole delay is its cause."""
 
 
 class HopFigures(NamedTuple):
-    """What one hop showed; the first is number 1. `rtt` is its median in seconds."""
+    """The figures of one hop; the first is number 1. `rtt` is its median in seconds."""
 
     sent: int
     received: int
@@ -37,17 +36,16 @@ class HopFigures(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """A part of the way: behind hop `after`, where 0 is the start, and up to hop `before`."""
+    """A part of the path: behind hop `after` (0 is the start) and up to hop `before`."""
 
     after: int
     before: int
 
 
 def loss_stretch(hops: Sequence[HopFigures], least: float) -> Stretch | None:
-    """Where the packets that the end misses are lost; None where it misses fewer than `least`.
-
-    Every place is tried as the one where the loss begins. The most likely one holds, together with
-    those that are about as likely.
+    """Where packets are lost; None if the target misses at most the share `least`. Every place is
+    tried as the start of the loss. The result spans the most likely place and those about as
+    likely.
 
     >>> full, limited = HopFigures(60, 60), HopFigures(60, 9)
     >>> loss_stretch([full, limited, full, HopFigures(60, 48), HopFigures(60, 49)], 0.02)
@@ -72,19 +70,17 @@ def loss_stretch(hops: Sequence[HopFigures], least: float) -> Stretch | None:
 def _likelihood(
     hops: Sequence[HopFigures], least_share: float = 0.0, *, ends: bool = False
 ) -> float:
-    """Logarithm of how likely hops are that all see one way, which lets the best suiting share of
-    answers through, and at least `least_share`.
-
-    The target, if the last of them is it, answers whatever arrives.
+    """Log-likelihood of hops that share one path, with the best fitting share of answers, at least
+    `least_share`. With `ends`, the last hop is the target, which answers everything.
     """
-    asked = [hop for hop in hops if hop.sent and hop.received]
-    shares = {_share(hop) for hop in asked}
-    candidates = {max(s, least_share) for s in shares | {_pooled(asked, s) for s in shares}}
+    answering = [hop for hop in hops if hop.sent and hop.received]
+    shares = {_share(hop) for hop in answering}
+    candidates = {max(s, least_share) for s in shares | {_pooled(answering, s) for s in shares}}
     return max(
         (
             sum(
-                _binomial(hop, share) if ends and hop is hops[-1] else _careless(hop, share)
-                for hop in asked
+                _binomial(hop, share) if ends and hop is hops[-1] else _rate_limited(hop, share)
+                for hop in answering
             )
             for share in candidates
         ),
@@ -93,7 +89,7 @@ def _likelihood(
 
 
 def _pooled(hops: Sequence[HopFigures], least: float) -> float:
-    """The common share of the hops that answered at least so often."""
+    """The common share of the hops that answered at least this share."""
     chosen = [hop for hop in hops if _share(hop) >= least]
     return sum(hop.received for hop in chosen) / sum(hop.sent for hop in chosen)
 
@@ -102,8 +98,9 @@ def _share(hop: HopFigures) -> float:
     return hop.received / hop.sent
 
 
-def _careless(hop: HopFigures, share: float) -> float:
-    """A hop that answers all that the way lets through or, more rarely, any smaller share."""
+def _rate_limited(hop: HopFigures, share: float) -> float:
+    """Log-likelihood of a hop that answers all arriving packets or, more rarely, any smaller
+    share."""
     below = betainc(hop.received + 1, hop.sent - hop.received + 1, share)
     limited = below / ((hop.sent + 1) * share)
     full = math.exp(_binomial(hop, share))
@@ -111,7 +108,7 @@ def _careless(hop: HopFigures, share: float) -> float:
 
 
 def _binomial(hop: HopFigures, share: float) -> float:
-    """Logarithm of the chance of just so many answers."""
+    """Log-likelihood of exactly this number of answers."""
     lost, floor = hop.sent - hop.received, 0.05 / hop.sent
     chosen = math.lgamma(hop.sent + 1) - math.lgamma(hop.received + 1) - math.lgamma(lost + 1)
     bounded = min(max(share, floor), 1 - floor)
@@ -152,21 +149,21 @@ def delay_stretch(hops: Sequence[HopFigures]) -> Delay | None:
 
 
 def mark_stretch(sent: int, seen: Sequence[int | None]) -> Stretch | None:
-    """Where a mark is lost or changed; None where every hop that shows it saw it whole.
+    """Where a mark is cleared or changed; None if it was intact at every hop that shows it.
 
     >>> mark_stretch(46, [46, None, 0, 0])
     Stretch(after=1, before=3)
     """
-    whole = 0
+    intact = 0
     for number, mark in enumerate(seen, 1):
         if mark == sent:
-            whole = number
-    changed = [n for n, mark in enumerate(seen, 1) if n > whole and mark not in (None, sent)]
-    return Stretch(whole, changed[0]) if changed else None
+            intact = number
+    changed = [n for n, mark in enumerate(seen, 1) if n > intact and mark not in (None, sent)]
+    return Stretch(intact, changed[0]) if changed else None
 
 
 def has_changed(before: Sequence[str | None], after: Sequence[str | None]) -> bool:
-    """Whether two traces took different ways; hops that did not answer are the same as any.
+    """Whether two traces took different paths; hops that did not answer match any hop.
 
     >>> has_changed(["a", None, "c"], ["a", "b", "c"]), has_changed(["a", "b"], ["a", "x"])
     (False, True)
@@ -181,15 +178,14 @@ class Marking(StrEnum):
 
     KEEPS = "keeps"
     CLEARS = "clears"
-    """They arrive without a mark, or with another."""
+    """They arrive without a mark, or with a different one."""
     FAVOURS = "favours"
-    """The mark arrives, and on the full line marked packets fare better than others."""
+    """The mark arrives, and marked packets are preferred on a full line."""
 
 
 class MarkArrivals(NamedTuple):
-    """Packets of one mark in one direction: `marked` arrived as they were sent.
-
-    `delays` are in seconds, all wrong by the same unknown amount (two clocks).
+    """Packets of one mark in one direction; `marked` of them arrived with the mark. `delays` are in
+    seconds, all with the same unknown offset (two clocks).
     """
 
     sent: int
@@ -198,16 +194,16 @@ class MarkArrivals(NamedTuple):
     delays: tuple[float, ...] = ()
 
 
-KEPT_SHARE = 0.9
+INTACT_SHARE = 0.9
 FULL_SECONDS = 0.02
-"""Unmarked packets that wait so long, beyond the fastest, stand in a queue."""
+"""Unmarked packets delayed by this much more than the fastest wait in a queue."""
 FULL_LOSS = 0.02
 BETTER_SHARE = 0.5
-"""Marked packets fare better if they wait, or are lost, at most half as much."""
+"""Marked packets are preferred if their delay, or their loss, is at most half as large."""
 
 
 def marking(marked: MarkArrivals, plain: MarkArrivals) -> Marking | None:
-    """What becomes of a mark, beside unmarked packets of the same seconds; None if too few came.
+    """What happens to a mark, compared with simultaneous unmarked packets; None if too few arrived.
 
     >>> plain = MarkArrivals(40, 38, 38, (0.02, 0.09, 0.1, 0.1, 0.11))
     >>> marking(MarkArrivals(40, 40, 40, (0.02, 0.02, 0.021, 0.02, 0.02)), plain).value
@@ -217,7 +213,7 @@ def marking(marked: MarkArrivals, plain: MarkArrivals) -> Marking | None:
     """
     if marked.received < LEAST_PACKETS:
         return None
-    if marked.marked < KEPT_SHARE * marked.received:
+    if marked.marked < INTACT_SHARE * marked.received:
         return Marking.CLEARS
     return Marking.FAVOURS if _fares_better(marked, plain) else Marking.KEEPS
 

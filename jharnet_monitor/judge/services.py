@@ -1,8 +1,7 @@
-"""Where the fault lies when a web service is slow, or fails, at an office.
-
-The office's visit is held against headquarters' of the same service, and against what is known of
-the line between them and of the office's own network. Where these do not tell, nothing is blamed:
-a lost packet and a slow server look alike in one visit.
+"""Where the fault lies when a web service is slow or fails at an office. The office's visit is
+compared with headquarters' visit to the same service, and with evidence on the line between them
+and on the office's own network. Without evidence nothing is blamed: a lost packet and a slow server
+look alike in one visit.
 """
 
 from __future__ import annotations
@@ -12,17 +11,17 @@ from enum import StrEnum
 from typing import NamedTuple
 
 DECISIVE_SHARE = 2 / 3
-"""So much of the time too long must be in one part for that part to be blamed."""
+"""Share of the excess time that must be in one part for that part to be blamed."""
 RATE_SLACK = 1.5
-"""A transfer up to so many times longer than the line's rate explains is the line's."""
+"""A transfer up to this factor longer than the line's rate explains is attributed to the line."""
 SYN_RETRY_SECONDS = 1.0
-"""After that a connection's first packet is sent again (RFC 6298)."""
+"""After this time a connection's first packet is sent again (RFC 6298)."""
 FEWEST_ELSEWHERE = 1
-"""Services that must answer before the failure of one is its own."""
+"""Least number of other services that must fail before they count as failing together."""
 
 
 class FaultPlace(StrEnum):
-    """What an office's visit is explained by."""
+    """The place of the fault that explains an office's visit."""
 
     NONE = "none"
     """The visit was good."""
@@ -32,18 +31,18 @@ class FaultPlace(StrEnum):
     """It fails everywhere."""
     SERVICE_SLOW = "service_slow"
     SERVICE_AND_LINE = "service_and_line"
-    """Either would have made it slow."""
+    """Each alone would have made it slow."""
     OFFICE_NETWORK = "office_network"
     """The office's own network, its name server, proxy or clock."""
     HEADQUARTERS = "headquarters"
-    """The way that all offices share, from headquarters on."""
+    """The path behind headquarters, which all offices share."""
     OWN_TEST = "own_test"
     """A test of this monitor filled the line meanwhile."""
     UNKNOWN = "unknown"
 
 
 class Evidence(StrEnum):
-    """What other measurements say of a part of the way."""
+    """The evidence of other measurements on a part of the path."""
 
     GOOD = "good"
     BAD = "bad"
@@ -52,18 +51,18 @@ class Evidence(StrEnum):
 
 
 class VisitFailure(StrEnum):
-    """How a visit failed, as far as it tells where."""
+    """How a visit failed, as far as that locates the fault."""
 
     NETWORK = "network"
-    """No name, no connection, or it broke off."""
+    """The name was not resolved, no connection was made, or it broke off."""
     WAITING = "waiting"
-    """Connected, and no answer in time: a server that hangs, or requests that the line lost."""
+    """Connected, but no answer in time: the server hangs, or the line lost requests."""
     ANSWER = "answer"
-    """The server answered, and not with the page."""
+    """The server answered, but not with the page."""
     CERTIFICATE = "certificate"
-    """A certificate that is not valid: the service's, or a wrong clock, or one put in between."""
+    """An invalid certificate: of the service, by a wrong clock, or by an interception."""
     PROXY = "proxy"
-    """The proxy of where the visit was made."""
+    """The proxy at the place of the visit failed."""
 
 
 _BROKEN_OFF = (VisitFailure.NETWORK, VisitFailure.WAITING)
@@ -73,7 +72,7 @@ _BROKEN_OFF = (VisitFailure.NETWORK, VisitFailure.WAITING)
 class PageVisit:
     """One visit, in seconds; None for what was not measured. `failure` is None for a page.
 
-    `first_byte` is counted from the connection on, `total` holds all.
+    `first_byte` is counted from the connection on; `total` includes all phases.
     """
 
     failure: VisitFailure | None = None
@@ -87,14 +86,14 @@ class PageVisit:
 
     @property
     def server(self) -> float:
-        """What the server took: the wait for the first byte without a round trip, as connecting is
-        one; over redirects each page has a connection of its own."""
+        """The server's time: the wait for the first byte less a round trip, for which the
+        connection time stands; with redirects each page has its own connection."""
         return max(0.0, (self.first_byte or 0.0) - (self.connect or 0.0))
 
     @property
     def longest_wait(self) -> float:
-        """What the server may have taken at most: connecting that needed a second attempt was no
-        round trip, and must not be taken off."""
+        """Upper bound of the server's time: a connection that needed a second attempt does not show
+        the round trip, so its time is not subtracted."""
         connect = self.connect or 0.0
         return self.server if connect < SYN_RETRY_SECONDS else self.first_byte or 0.0
 
@@ -105,8 +104,8 @@ class PageVisit:
         return max(0.0, (self.total or 0.0) - sum(filter(None, known)))
 
     @property
-    def way(self) -> float:
-        """What is not the server's wait: names, handshakes and transfer."""
+    def path(self) -> float:
+        """All time except the server's: names, handshakes and transfer."""
         return max(0.0, (self.total or 0.0) - self.server)
 
 
@@ -115,7 +114,7 @@ class Surroundings:
     """What else is known at the time of the visits.
 
     `rate` is what the line carries in bit/s. `others_at_office` and `others_at_headquarters` count
-    the other services that were seen there: how many gave their page, how many did not.
+    the other services visited there: how many delivered their page, and how many did not.
     """
 
     line: Evidence = Evidence.UNKNOWN
@@ -145,19 +144,19 @@ def fault_of(
     if office.under_load:
         return FaultPlace.OWN_TEST
     if headquarters is not None and headquarters.under_load and not _good(headquarters, slow):
-        headquarters = None  # our own test at headquarters tells nothing of the service
+        headquarters = None  # our own test at headquarters disturbed it
     if office.failure is not None:
-        place = _of_failure(office.failure, headquarters, around, slow)
-        # what broke off after a wait that was too long by itself is not the line's alone
+        place = _place_of_failure(office.failure, headquarters, around, slow)
+        # if the wait alone was too long, the line alone does not explain the failure
         waited = office.longest_wait > slow
         return FaultPlace.UNKNOWN if waited and place is FaultPlace.LINE else place
     if office.total is None:
         return FaultPlace.UNKNOWN
-    return _of_slowness(office, headquarters, around, slow)
+    return _place_of_slowness(office, headquarters, around, slow)
 
 
 def _quick(visit: PageVisit, slow: float) -> bool:
-    """A page that was not read to its end counts by the parts that are known."""
+    """Whether a visit was fast enough; a partly read page counts by its known parts."""
     return _known(visit) <= slow
 
 
@@ -171,13 +170,13 @@ def _known(visit: PageVisit) -> float:
     return sum(filter(None, (visit.dns, visit.connect, visit.tls, visit.first_byte)))
 
 
-def _of_failure(
+def _place_of_failure(
     failure: VisitFailure, headquarters: PageVisit | None, around: Surroundings, slow: float
 ) -> FaultPlace:
     if headquarters is None:
-        return _of_failure_alone(failure, around)
+        return _place_without_headquarters(failure, around)
     if headquarters.failure is None:
-        other = _of_failure_at_office if _quick(headquarters, slow) else _of_failure_of_slow_service
+        other = _place_at_office if _quick(headquarters, slow) else _place_if_headquarters_slow
         return other(failure, around)
     if _all_fail(around.others_at_headquarters) and headquarters.failure is not VisitFailure.ANSWER:
         return FaultPlace.HEADQUARTERS
@@ -188,8 +187,9 @@ def _of_failure(
     return FaultPlace.SERVICE_DOWN
 
 
-def _of_failure_alone(failure: VisitFailure, around: Surroundings) -> FaultPlace:
-    """Headquarters has not seen the service: only what surrounds the office tells."""
+def _place_without_headquarters(failure: VisitFailure, around: Surroundings) -> FaultPlace:
+    """The place of a failure without a visit by headquarters: only the office's surroundings
+    count."""
     if failure is VisitFailure.PROXY:
         return _near_office(around)
     if failure in _BROKEN_OFF and _all_fail(around.others_at_office):
@@ -197,8 +197,8 @@ def _of_failure_alone(failure: VisitFailure, around: Surroundings) -> FaultPlace
     return FaultPlace.UNKNOWN
 
 
-def _of_failure_of_slow_service(failure: VisitFailure, around: Surroundings) -> FaultPlace:
-    """Headquarters got the page, and had to wait for it."""
+def _place_if_headquarters_slow(failure: VisitFailure, around: Surroundings) -> FaultPlace:
+    """The place of a failure if headquarters got the page, but slowly."""
     if failure is VisitFailure.CERTIFICATE:
         return FaultPlace.OFFICE_NETWORK
     if failure in _BROKEN_OFF and around.line is Evidence.BAD:
@@ -208,12 +208,12 @@ def _of_failure_of_slow_service(failure: VisitFailure, around: Surroundings) -> 
     return FaultPlace.UNKNOWN
 
 
-def _of_failure_at_office(failure: VisitFailure, around: Surroundings) -> FaultPlace:
-    """It works at headquarters: the service is not down."""
+def _place_at_office(failure: VisitFailure, around: Surroundings) -> FaultPlace:
+    """The place of a failure if the service works at headquarters."""
     if failure is VisitFailure.CERTIFICATE:
         return FaultPlace.OFFICE_NETWORK
     if failure is VisitFailure.ANSWER:
-        return FaultPlace.UNKNOWN  # a filter on the way, or a fault that is over
+        return FaultPlace.UNKNOWN  # a filter on the path, or a past fault
     if failure is VisitFailure.WAITING and not _all_fail(around.others_at_office):
         return FaultPlace.UNKNOWN
     near = _near_office(around)
@@ -225,7 +225,7 @@ def _of_failure_at_office(failure: VisitFailure, around: Surroundings) -> FaultP
 
 
 def _near_office(around: Surroundings) -> FaultPlace:
-    """What is known to be bad between the office's PC and headquarters, the nearest first."""
+    """The part known to be bad between the office's PC and headquarters, the nearest first."""
     if around.office_network is Evidence.BAD:
         return FaultPlace.OFFICE_NETWORK
     if around.line is Evidence.BAD:
@@ -239,37 +239,38 @@ def _all_fail(others: Others) -> bool:
 
 
 class _Excess(NamedTuple):
-    """What the office's visit took longer than headquarters', or at all where there is none."""
+    """How much longer the office's visit took than headquarters', or its time if there is none."""
 
     server: float
-    way: float
+    path: float
 
     def is_mostly(self, part: float) -> bool:
-        return part >= DECISIVE_SHARE * (self.server + self.way)
+        return part >= DECISIVE_SHARE * (self.server + self.path)
 
 
-def _of_slowness(
+def _place_of_slowness(
     office: PageVisit, headquarters: PageVisit | None, around: Surroundings, slow: float
 ) -> FaultPlace:
     compared = headquarters if headquarters is not None and headquarters.failure is None else None
     if compared is not None and not _quick(compared, slow):
-        return _slow_at_both(office, compared, around, slow)
-    server, way = (0.0, 0.0) if compared is None else (compared.server, compared.way)
-    excess = _Excess(max(0.0, office.server - server), max(0.0, office.way - way))
+        return _place_if_both_slow(office, compared, around, slow)
+    server, path = (0.0, 0.0) if compared is None else (compared.server, compared.path)
+    excess = _Excess(max(0.0, office.server - server), max(0.0, office.path - path))
     if excess.is_mostly(excess.server):
         # a request that the line lost is sent again, and looks like a slow server
         good = around.line is Evidence.GOOD and around.office_network is not Evidence.BAD
         return FaultPlace.SERVICE_SLOW if good else FaultPlace.UNKNOWN
     wait = max(excess.server, office.longest_wait - server)
-    if excess.is_mostly(excess.way) and wait <= slow:
-        return _slow_way(office, compared, around)
-    return FaultPlace.UNKNOWN  # some of each, or a wait that was too long by itself
+    if excess.is_mostly(excess.path) and wait <= slow:
+        return _place_of_slow_path(office, compared, around)
+    return FaultPlace.UNKNOWN  # both parts, or the wait alone was too long
 
 
-def _slow_at_both(
+def _place_if_both_slow(
     office: PageVisit, headquarters: PageVisit, around: Surroundings, slow: float
 ) -> FaultPlace:
-    """Headquarters waits, too: what the visits share is the service's, the rest the office's."""
+    """The place if headquarters waits as well: common time is the service's, the rest the
+    office's."""
     if headquarters.server + headquarters.transfer < DECISIVE_SHARE * _known(headquarters):
         # names and handshakes took the time there
         same = office.server < DECISIVE_SHARE * _known(office)
@@ -283,26 +284,26 @@ def _slow_at_both(
     )
     if shared >= DECISIVE_SHARE * _known(office):
         return FaultPlace.SERVICE_SLOW
-    if rest.way <= slow or not rest.is_mostly(rest.way):
+    if rest.path <= slow or not rest.is_mostly(rest.path):
         return FaultPlace.SERVICE_SLOW if shared > slow else FaultPlace.UNKNOWN
-    own = _slow_way(office, headquarters, around)
+    own = _place_of_slow_path(office, headquarters, around)
     if shared <= slow:
         return own  # the service was slow at another time
     return FaultPlace.SERVICE_AND_LINE if own is FaultPlace.LINE else FaultPlace.SERVICE_SLOW
 
 
-def _slow_way(
+def _place_of_slow_path(
     office: PageVisit, headquarters: PageVisit | None, around: Surroundings
 ) -> FaultPlace:
-    """Names, handshakes or transfer took the time at the office."""
+    """The place if names, handshakes or transfer took the time at the office."""
     near = _near_office(around)
-    transfer_leads = office.transfer >= DECISIVE_SHARE * office.way
+    transfer_leads = office.transfer >= DECISIVE_SHARE * office.path
     if near is FaultPlace.OFFICE_NETWORK:
         return near
     if transfer_leads and headquarters is None and not _rate_explains(office, around):
         return FaultPlace.UNKNOWN  # the server may have sent slowly
-    if (office.dns or 0.0) >= DECISIVE_SHARE * office.way:
-        # its name server; over a bad line the question, or the answer, may have been lost
+    if (office.dns or 0.0) >= DECISIVE_SHARE * office.path:
+        # its name server; on a bad line the query or the answer may have been lost
         is_own = around.line is Evidence.GOOD
         return FaultPlace.OFFICE_NETWORK if is_own else FaultPlace.UNKNOWN
     if transfer_leads and near is FaultPlace.UNKNOWN and _rate_explains(office, around):

@@ -47,7 +47,7 @@ class Outbox:
         self._current = current
         self._store = store
         self._clock = clock
-        self._tell = failed
+        self._on_failure = failed
         self._unlogged: list[Delivery] = []
         """Accepted by the server but not yet logged; must not be sent again."""
 
@@ -162,7 +162,7 @@ class Outbox:
             self._unlogged.pop(0)
 
     def _failed(self, delivery: Delivery, error: MailError) -> None:
-        self._tell(f"{delivery.name} could not be sent to {delivery.recipient}: {error}")
+        self._on_failure(f"{delivery.name} could not be sent to {delivery.recipient}: {error}")
         self._store.mails.failed(delivery, str(error), for_good=error.for_good)
 
     @property

@@ -1,4 +1,4 @@
-"""The live state as Prometheus metrics: absent when unknown, never stale, base units."""
+"""The live state as Prometheus metrics in base units; unknown or stale values are absent."""
 
 from jharnet_monitor.metrics.registry import MetricsRegistry
 

@@ -11,7 +11,8 @@ from jharnet_monitor.probes import PROBES, series
 from jharnet_monitor.probes.families import OfficeFamily, OfficeView, Point
 
 _EXPORTED = frozenset(key for key, one in series().items() if one.exported)
-"""Series with samples of their own; the agent's own view of the link is for the outages."""
+"""Series with samples of their own; the agent's own view of the link only serves to attribute
+outages."""
 
 
 def _info(view: OfficeView) -> Iterable[Point]:
@@ -65,7 +66,7 @@ def _success(view: OfficeView) -> Iterable[Point]:
 
 def _total_runs(view: OfficeView) -> Iterable[Point]:
     for probe in dict.fromkeys(probe for probe, _ in view.live.runs):
-        for outcome in Outcome:  # all of them from the first run on, so that a rate sees the first
+        for outcome in Outcome:  # all outcomes from the first run on, so that rate() sees the first
             yield (probe, outcome.value), view.live.runs[probe, outcome.value]
 
 
@@ -79,8 +80,8 @@ def _spooled(view: OfficeView) -> Iterable[Point]:
         yield (), view.live.agent.spooled
 
 
-def _once_heard(value: Callable[[AgentLive], int]) -> Callable[[OfficeView], Iterator[Point]]:
-    """A reader of a count of an agent's measurements; none before the agent was there."""
+def _agent_count(value: Callable[[AgentLive], int]) -> Callable[[OfficeView], Iterator[Point]]:
+    """A reader of a count of an agent's measurements; no sample before the agent has connected."""
 
     def read(view: OfficeView) -> Iterator[Point]:
         if view.live.agent.last_heard:
@@ -129,23 +130,23 @@ def _promised(view: OfficeView) -> Iterable[Point]:
 OFFICE_FAMILIES: tuple[OfficeFamily, ...] = (
     OfficeFamily("office_info", "info", "The office, with its place; always 1", _info,
                  ("name", "name_hi", "subdivision", "kind", "latitude", "longitude")),
-    OfficeFamily("office_state", "gauge", "1 for the state that the office is in, 0 for the others",
+    OfficeFamily("office_state", "gauge", "1 for the current state of the office, 0 for the others",
                  _state, ("state",)),
     OfficeFamily("office_state_since_timestamp_seconds", "gauge",
-                 "When the office came into its state", _since),
+                 "When the current state began", _since),
     OfficeFamily("office_outage_start_timestamp_seconds", "gauge",
-                 "When the office ceased to answer; absent once something of it answered again",
+                 "When the office stopped answering; absent once anything there answers again",
                  _outage_start),
     OfficeFamily("office_outages_total", "counter",
-                 "Times that the office ceased to answer and came back",
+                 "Times that the office stopped answering and came back",
                  lambda view: [((), view.live.outages)]),
     OfficeFamily("office_last_seen_timestamp_seconds", "gauge",
-                 "When anything of the office last answered", _last_seen),
+                 "When anything at the office last answered", _last_seen),
     OfficeFamily("office_availability_target_ratio", "gauge",
-                 "Availability that the contract promises, else that every office should reach",
+                 "Availability promised by the contract, else that required of every office",
                  _promised),
     OfficeFamily("office_last_outage_end_timestamp_seconds", "gauge",
-                 "When the last outage ended whose cause was judged",
+                 "When the last outage with an attributed cause ended",
                  _outage(lambda o: o.ended.timestamp()), ("cause",)),
     OfficeFamily("office_last_outage_duration_seconds", "gauge", "How long that outage was",
                  _outage(lambda o: (o.ended - o.began).total_seconds()), ("cause",)),
@@ -156,15 +157,15 @@ OFFICE_FAMILIES: tuple[OfficeFamily, ...] = (
                  "1 while the office's agent is connected; absent where no agent is expected",
                  _agent),
     OfficeFamily("agent_spooled_measurements", "gauge",
-                 "Measurements that the agent still holds", _spooled),
+                 "Measurements that the agent has not handed in yet", _spooled),
     OfficeFamily("agent_dropped_measurements_total", "counter",
-                 "Measurements that the agent lost, as its spool had no room for them",
-                 _once_heard(lambda agent: agent.dropped)),
+                 "Measurements that the agent lost because its spool was full",
+                 _agent_count(lambda agent: agent.dropped)),
     OfficeFamily("agent_refused_measurements_total", "counter",
                  "Measurements of the agent that the hub refused; the agent keeps them",
-                 _once_heard(lambda agent: agent.refused)),
+                 _agent_count(lambda agent: agent.refused)),
     OfficeFamily("agent_clock_offset_seconds", "gauge",
-                 "How far the agent's clock is ahead of the hub's; what it measured is corrected",
+                 "How far the agent's clock is ahead of the hub's; its measurements are corrected",
                  _offset),
     OfficeFamily("probe_success", "gauge",
                  "1 when the newest run was ok, 0 when the network failed it; absent when it could "

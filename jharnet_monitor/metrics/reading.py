@@ -71,7 +71,7 @@ def _read(
 ) -> bool:
     """Add a family's samples to the rows; if its reader fails, add none and return False.
 
-    Infinite values and NaN are unknown, and what is unknown is absent.
+    Infinite values and NaN count as unknown and are left out.
     """
     before, suffix = len(rows), _SUFFIXES.get(family.kind, "")
     try:

@@ -1,4 +1,4 @@
-"""The probes: one folder for each probe, and one dict of them all.
+"""The probes: one folder for each, and a dict of all of them.
 
 A probe is one coroutine. It measures and returns a `Reading`, or raises `Failed` (the network
 prevented it) or `NoData` (the monitor could not measure). The caller applies the time limit and
@@ -64,7 +64,7 @@ PROBES: dict[str, Probe] = {
 }
 """The probes by name, which the scheduler, the API and `jharnet-monitor probe` can run."""
 
-PRUNABLE = frozenset({ROUND_TRIPS, *(n for n, probe in PROBES.items() if not probe.kept)})
+PRUNABLE = frozenset({ROUND_TRIPS, *(n for n, probe in PROBES.items() if not probe.never_pruned)})
 """The kinds of records that retention prunes: measurements by probe, and round trips of packets."""
 
 AGENT_TASKS: dict[str, AgentTask] = {
@@ -84,15 +84,14 @@ OWN_PROCESS_TASKS = frozenset(
 
 
 def load() -> None:
-    """Import all that the hub's half of each probe runs with.
-
-    A first run then does not block the event loop.
+    """Import everything that the hub's half of each probe needs, so that a first run does not block
+    the event loop.
     """
     _load(probe.run for probe in PROBES.values())
 
 
 def load_agent_tasks() -> None:
-    """Import all that the agent's own process runs, like `load`."""
+    """Import everything that tasks in the agent's own process need, like `load`."""
     _load(task for name, task in AGENT_TASKS.items() if name not in OWN_PROCESS_TASKS)
 
 
@@ -110,7 +109,8 @@ def series() -> dict[str, Series]:
 
 
 def is_fresh(config: Config, measurement: Measurement, now: datetime) -> bool:
-    """Whether a run still describes the present; one dated in the future (clock set) does not."""
+    """Whether a run still describes the present; a run from the future (a clock was set) does
+    not."""
     return PROBES[measurement.probe].series_of(measurement.route).is_fresh(config, measurement, now)
 
 

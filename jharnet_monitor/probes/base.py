@@ -60,11 +60,9 @@ def measurement_of(
     duration: float,
     conditions: Mapping[str, Any] | None = None,
 ) -> Measurement:
-    """The measurement made of a result or an error; `duration` is in seconds.
-
-    `conditions` are the caller's; where the probe gives one of the same name, the probe's holds.
-    A reading with a value that cannot be true, such as a browser or a router may report, is
-    `no_data` (`bad_report`), and has no values.
+    """Make a measurement of a result or an error; `duration` is in seconds. `conditions` are the
+    caller's; the probe's conditions override those of the same name. A reading with an impossible
+    value, such as a browser or router may report, becomes `no_data` (`bad_report`) without values.
     """
     if wrong := out_of_range(probe, result.values):
         if isinstance(result, Failed):
@@ -118,10 +116,9 @@ class AgentLink(Protocol):
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
         """Start an agent task; raises `ChannelClosed` or `NoData`."""
 
-    async def stands_still(self) -> bool:
-        """Whether the line carries what is sent to the agent, whose program says nothing.
-
-        Its computer is overloaded or asleep then: the line is not to blame.
+    async def is_stalled(self) -> bool:
+        """Whether the line works but the agent's program is silent. Its computer is then overloaded
+        or asleep, and the line is not at fault.
         """
 
     def serve_transfer(self, handler: Callable[[Any], Awaitable[Any]]) -> str:
@@ -159,10 +156,10 @@ class ProbeContext:
     """What the hub's half of a probe receives.
 
     `office` is an office, or `headquarters_office`. `agent` is None when no agent of the office is
-    connected. `granted` is the rate in bit/s that the run may use of the uplink. `others` names
-    the probes that were already running on the office. `memory` is what the probe keeps about this
-    office from one run to the next, as long as the hub runs. Of the office's budget, `bytes_left`
-    are left for today.
+    connected. `granted` is the rate in bit/s that the run may use of the uplink. `others` names the
+    probes that were already running on the office. `memory` is what the probe keeps about this
+    office between runs, as long as the hub runs. `bytes_left` is the rest of the office's budget
+    for today.
     """
 
     config: Config

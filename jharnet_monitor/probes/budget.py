@@ -14,9 +14,8 @@ RETESTS_A_DAY = 2
 
 
 def planned_bytes(config: Config, office: Office) -> float:
-    """The largest number of bytes that a day's planned runs, retests and drills may be charged.
-
-    0 where no agent is configured, as no heavy probe can run then.
+    """The most bytes that a day's planned runs, retests and drills may be charged. 0 without a
+    configured agent, since no heavy probe can run then.
     """
     if office.agent is None:
         return 0.0

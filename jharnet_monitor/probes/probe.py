@@ -24,7 +24,7 @@ from jharnet_monitor.probes.families import Family, OfficeFamily
 
 Run = Callable[[ProbeContext], Awaitable[Reading]]
 CurrentRuns = Mapping[str, Measurement]
-"""The runs of an office, or of headquarters, that speak for now, by series."""
+"""The current runs of an office, or of headquarters, by series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,8 @@ class Series:
     lookback: Callable[[Measurement], float | None] = lambda measurement: 0.0
 
     def is_fresh(self, config: Config, measurement: Measurement, now: datetime) -> bool:
-        """Whether a run speaks for now; one from the far future (a clock was set) does not."""
+        """Whether a run describes the present; one from the far future (a clock was set) does
+        not."""
         age = (now - measurement.started_at).total_seconds() - measurement.duration
         return abs(age) <= self.fresh_for(config, measurement.office)
 
@@ -150,21 +151,22 @@ class Probe:
     jobs: Callable[[Config, Office], Iterable[Job]] = lambda config, office: ()
     """What is planned on an office; see `planned`."""
     at_headquarters: bool = False
-    """Headquarters' own line is measured, too: its router is the uplink's gateway."""
+    """Headquarters' own line is measured as well; its router is the uplink's gateway."""
     agent_tasks: Mapping[str, AgentTask] = field(default_factory=dict)
     """The agent's half, by the name under which the hub opens it and an agent offers it."""
     needs_agent: Callable[[ProbeContext], bool] = lambda context: False
     own_process: bool = False
-    """The agent runs its half in a process of its own, for the sake of what its libraries take."""
+    """The agent runs its half in a process of its own, to limit the memory of its libraries."""
 
     heavy: bool = False
     exclusive: bool = False
     cost: Callable[[ProbeContext], int] = lambda context: 0
     reserve: Callable[[ProbeContext], float] = lambda context: 0.0
     retest_after: Callable[[Config, Office, Measurement], float | None] = lambda *run: None
-    """Seconds after which a doubtful run is repeated, and replaced by the repetition; else None."""
+    """Seconds after which a doubtful run is repeated; the repetition then counts. None if it is
+    not."""
 
-    kept: bool = False
+    never_pruned: bool = False
     """Its measurements are rare and never pruned; of others only daily distributions are kept."""
     measures_line: bool = True
     """A day with a run counts as measured; False for a probe that needs no working line."""
@@ -175,16 +177,14 @@ class Probe:
     remarks: Callable[[Config, Measurement, CurrentRuns, CurrentRuns], Iterable[Remark]] = (
         lambda config, run, office, headquarters: ()
     )
-    """What the page says of a run beside its figures.
-
-    By what else is known of the office, with the latency at the time of the run, and what is known
-    now of headquarters.
+    """What the page says about a run in addition to its figures. Called with the office's other
+    runs (latency as of the time of the run) and headquarters' current runs.
     """
     events: Callable[[Measurement], Iterable[tuple[str, Mapping[str, Any]]]] = lambda run: ()
-    """What a run has noticed that belongs into the event log: kind and data of each event."""
+    """Events of a run for the event log: kind and data of each."""
 
     def planned(self, config: Config, office: Office) -> Iterable[Job]:
-        """The jobs on an office, or on headquarters where the probe measures that, too."""
+        """The jobs on an office, or on headquarters if the probe also measures that."""
         if office.id == HEADQUARTERS and not self.at_headquarters:
             return ()
         return self.jobs(config, office)

@@ -11,6 +11,7 @@ import struct
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -54,15 +55,16 @@ from jharnet_monitor.rtc.send.sender import Sender
 from jharnet_monitor.rtc.stats.call_stats import ReceiveStats, SendStats, receive_stats
 from jharnet_monitor.rtc.stats.freeze_resampling import PathModel
 from jharnet_monitor.rtc.stats.host_load import HostLoadMonitor
+from jharnet_monitor.rtc.stats.line_process import observe_line
 
 _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
 _PAUSE_SECONDS = 0.5
-"""This program stood still for longer than that."""
+"""A longer gap in the event loop means that this program was stopped."""
 _RECENT_SECONDS = 15.0
-"""A failure so soon after a disturbance of this computer is not held against the line."""
+"""A failure this soon after a disturbance of this computer is not attributed to the line."""
 _MIN_WINDOW_SHARE = 0.4
 """The last rung must have been held for this share of the call to be judged ..."""
 _MIN_WINDOW_SECONDS = 3.0
@@ -105,22 +107,23 @@ def prepare(*codecs: Codec) -> bool:
     return True
 
 
-def call_complete(elapsed: float, held: float, seconds: float) -> bool:
+def call_complete(elapsed: float, rung_seconds: float, seconds: float) -> bool:
     """Whether a call of length `seconds` may end.
 
-    `elapsed` is the time since its start, `held` the time since its last change of rung, both in
-    seconds. The call is prolonged if the last rung has not been held for long enough to be judged.
+    `elapsed` is the time since its start and `rung_seconds` the time since its last change of rung,
+    both in seconds. The call is prolonged if the last rung has not been sent for long enough to be
+    judged.
 
     >>> [call_complete(*times, 30.0) for times in ((29, 29), (30, 30), (30, 5), (45, 5), (45, 1))]
     [False, True, False, True, False]
     """
-    min_held = min(seconds, _MIN_WINDOW_SECONDS)
+    min_rung_seconds = min(seconds, _MIN_WINDOW_SECONDS)
     overrun = elapsed - _MAX_LENGTH_FACTOR * seconds
     if overrun >= _MAX_EXTRA_SECONDS:
         return True
     if overrun < 0:
-        min_held = max(min_held, _MIN_WINDOW_SHARE * seconds)
-    return elapsed >= seconds and held >= min_held
+        min_rung_seconds = max(min_rung_seconds, _MIN_WINDOW_SHARE * seconds)
+    return elapsed >= seconds and rung_seconds >= min_rung_seconds
 
 
 _compute_lock = threading.Lock()
@@ -274,8 +277,8 @@ class Call:
         now, started_at = time.monotonic(), self.sender.started_at
         if started_at is None:
             return False
-        held = now - max(self.sender.rung_started_at, started_at)
-        return call_complete(now - started_at, held, seconds)
+        rung_seconds = now - max(self.sender.rung_started_at, started_at)
+        return call_complete(now - started_at, rung_seconds, seconds)
 
     def _check_alive(self, now: float) -> None:
         if self._connection.flood_drops:
@@ -286,7 +289,7 @@ class Call:
         last_at = self.receiver.last_at
         if self._peer_finished:
             return
-        # What came while this program stood still is yet to be read.
+        # Packets that arrived while this program was stopped are still to be read.
         if last_at is not None and now - max(last_at, self._awake_since) > MEDIA_TIMEOUT_SECONDS:
             raise CallFailed(Cause.INTERRUPTED, f"no media arrived for {MEDIA_TIMEOUT_SECONDS:g} s")
         if not self._connection.is_open:
@@ -294,14 +297,15 @@ class Call:
                 Cause.AGENT_LOST, "the other end closed the connection", by_network=False
             )
 
-    def judged(self, error: CallFailed) -> CallFailed:
-        """The same failure, unless this computer was disturbed just before: then it is to blame."""
+    def attribute(self, error: CallFailed) -> CallFailed:
+        """Attribute a failure to this computer if it was disturbed just before, else return it
+        unchanged."""
         paused = time.monotonic() - self._awake_since < _RECENT_SECONDS and self._paused
         if not error.by_network or not (
             paused or self._host_load.disturbed_within(_RECENT_SECONDS)
         ):
             return error
-        detail = f"this computer stood still, or had too little CPU, before: {error.detail}"
+        detail = f"this computer was stopped or short of CPU just before: {error.detail}"
         return CallFailed(Cause.HOST_OVERLOADED, detail, by_network=False)
 
     def browser_report_received(self, report: BrowserReceiverReport) -> None:
@@ -378,7 +382,8 @@ class Call:
         delay = playout_delay(round_trip, sent.stepped_down)
         path = PathModel(delay, round_trip, self.sender.loss_ratio)
         audio, video = self.receiver.audio, self.receiver.video
-        return await _run_in_thread(receive_stats, audio, video, sent, path, self.datagrams)
+        stats = await _run_in_thread(receive_stats, audio, video, sent, path, self.datagrams)
+        return replace(stats, line=await observe_line(audio, video, sent))
 
     def _has_all(self, sent: SendStats) -> bool:
         audio, video = len(self.receiver.audio.at), len(self.receiver.video.at)

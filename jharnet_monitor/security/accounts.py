@@ -1,7 +1,7 @@
 """Named accounts: who may act on the hub, in which role, and the hashes of their passwords.
 
-They are one file of JSON, which only its owner can read. The hub reads it anew when it changes, so
-an account that was ended can do nothing more from that moment on.
+Accounts are kept in one JSON file that only its owner can read. The hub reads it again when it
+changes, so a removed account loses its rights at once.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class Role(StrEnum):
     """What an account may do. Each role may also do what those before it may."""
 
     READ = "read"
-    """Sees what is open, also where reading needs an account."""
+    """Reads pages, API and reports, also where reading needs an account."""
     OPERATE = "operate"
     """Runs probes and drills, announces maintenance."""
     ADMINISTER = "administer"
     """Reloads the configuration, sees who did what, ends others' sessions."""
 
     def allows(self, needed: Role) -> bool:
-        """Whether it may do what needs the other role.
+        """Whether it includes the rights of the other role.
 
         >>> Role.OPERATE.allows(Role.READ), Role.OPERATE.allows(Role.ADMINISTER)
         (True, False)
@@ -54,7 +54,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One account. Whoever signs in holds `session_key`; another one ends all of its sessions."""
+    """One account. Sessions hold `session_key`; changing it ends all of them."""
 
     name: str
     role: Role
@@ -64,7 +64,7 @@ class Account:
 
 
 def make_account(name: str, role: Role, password: str, added_at: str) -> Account:
-    """A new account; raises `UserError` for a name or a password that cannot be taken."""
+    """A new account; raises `UserError` for an invalid name or password."""
     if not _NAME.fullmatch(name):
         raise UserError(
             f"account {name!r}: must be 1 to 32 small letters, digits, `.`, `_` or `-`, such as "
@@ -89,9 +89,9 @@ def hash_password(password: str) -> str:
 def has_password(account: Account | None, password: str) -> bool:
     """Whether it is the account's password; takes as long for an account that does not exist."""
     known = _NOBODY if account is None else account.password
-    _, salt, kept = known.split(":")
+    _, salt, stored = known.split(":")
     given = _scrypt(password[:LONGEST_PASSWORD], base64.b64decode(salt))
-    return hmac.compare_digest(given, base64.b64decode(kept)) and account is not None
+    return hmac.compare_digest(given, base64.b64decode(stored)) and account is not None
 
 
 def _scrypt(password: str, salt: bytes) -> bytes:
@@ -125,7 +125,7 @@ def read_accounts(path: Path) -> dict[str, Account]:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{path}: is not a file of accounts ({error}); restore it from a backup, or delete it "
-            "and add the accounts anew with `jharnet-monitor account add`"
+            "and add the accounts again with `jharnet-monitor account add`"
         ) from error
     if len({one.name for one in found}) != len(found) or len(found) > MOST_ACCOUNTS:
         raise UserError(f"{path}: has an account twice, or more than {MOST_ACCOUNTS}")

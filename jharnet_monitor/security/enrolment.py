@@ -1,4 +1,4 @@
-"""Enrolment: an office's agent swaps a one-time code for a token that it made itself.
+"""Enrolment: an office's agent registers a token that it made, using a one-time code.
 
 The engineer carries one line to the office: the hub's address, the fingerprint of its authority,
 and a code that works once. The agent makes its own token and sends only the token's hash, so the
@@ -29,7 +29,7 @@ from jharnet_monitor.security.tokens import (
 PREFIX = "jharnet-enrolment-1:"
 LONGEST = timedelta(days=90)
 REPEAT_TIME = timedelta(minutes=10)
-"""An agent that did not receive the answer may ask again for so long."""
+"""How long an agent that did not receive the answer may repeat its request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class EnrolmentRefused(UserError):
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """What the hub keeps of a code: its hash, by whom and until when, and who used it."""
+    """What the hub stores about a code: its hash, who made it, until when, and who used it."""
 
     code: str
     by: str
@@ -91,10 +91,9 @@ def issue(token_hash_file: Path, *, by: str, expires: datetime) -> str:
 
 
 def accept(token_hash_file: Path, code: str, token_hash: str, now: datetime) -> str:
-    """Give the office the token with this hash if the code holds; returns who made the code.
-
-    The code is dead afterwards. The same agent may repeat its request for `REPEAT_TIME`, because
-    the answer may have been lost. Raises `EnrolmentRefused`.
+    """Register the token with this hash if the code is valid; returns who made the code. The code
+    cannot be used again. The same agent may repeat its request for `REPEAT_TIME`, because the
+    answer may have been lost. Raises `EnrolmentRefused`.
     """
     try:
         pending = _Pending(**json.loads(read_secret(_pending_file(token_hash_file))))
@@ -116,12 +115,12 @@ def accept(token_hash_file: Path, code: str, token_hash: str, now: datetime) -> 
     else:
         used = replace(pending, token=token_hash, used_at=now.isoformat())
         _write(token_hash_file, used)
-    if not _has(token_hash_file, token_hash):
+    if not _has_token_hash(token_hash_file, token_hash):
         write_secret(token_hash_file, token_hash + "\n", replace=True)
     return pending.by
 
 
-def _has(token_hash_file: Path, token_hash: str) -> bool:
+def _has_token_hash(token_hash_file: Path, token_hash: str) -> bool:
     try:
         return secrets.compare_digest(read_token_hash(token_hash_file), token_hash)
     except UserError:

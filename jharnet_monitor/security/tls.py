@@ -57,7 +57,8 @@ PRIVATE_NETWORKS = tuple(
         "::1/128",
     )
 )
-"""What an authority of a district may always sign for, so that the hub's address may change."""
+"""Networks that a district's authority may always sign for, so that the hub's address may
+change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,8 @@ def make_authority(
 ) -> None:
     """Write a new authority's certificate and key; raises `UserError` if there is one already.
 
-    It can sign for these host names, what is below them, these addresses and private ones, and for
-    nothing else: whoever takes its key cannot pose as a bank.
+    It can sign only for these host names and their subdomains, these addresses and private ones:
+    whoever steals its key cannot pose as a bank.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"jharnet-monitor {district}"[:64])])
@@ -276,7 +277,7 @@ def server_context(pair: Pair) -> ssl.SSLContext:
 
 
 class ServedCertificate:
-    """The certificate that a server serves: a renewed one is taken up while it runs."""
+    """A server's certificate, which can be renewed while the server runs."""
 
     def __init__(self, pair: Pair) -> None:
         """Raises `UserError` when the pair cannot be used."""
@@ -284,7 +285,7 @@ class ServedCertificate:
         self._stamps = self._files()
         self.context = server_context(pair)
         self.expires = certificate_expires(pair.certificate)
-        """When the one that is served expires, in UTC."""
+        """When the served certificate expires, in UTC."""
 
     def _files(self) -> tuple[int, int]:
         try:
@@ -293,9 +294,8 @@ class ServedCertificate:
             return 0, 0
 
     def refresh(self) -> bool:
-        """Serve the pair that the files hold now; True if it is another one.
-
-        Raises `UserError` for files that cannot be used: then the old pair is served on.
+        """Serve the pair that is now in the files; True if it has changed. Raises `UserError` for
+        unusable files; the old pair is then still served.
         """
         stamps = self._files()
         if stamps == self._stamps:

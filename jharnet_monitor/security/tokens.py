@@ -49,21 +49,21 @@ def matches(token: str, hash_file: Path) -> bool:
     is logged and matches no token.
     """
     try:
-        kept = read_token_hash(hash_file)
+        stored = read_token_hash(hash_file)
     except UserError as error:
         _log.error("unusable token file, agents are rejected: %s", error)
         return False
-    return hmac.compare_digest(hash_token(token).encode(), kept.encode())
+    return hmac.compare_digest(hash_token(token).encode(), stored.encode())
 
 
 def read_token_hash(path: Path) -> str:
     """The hash in a `token_hash_file`; raises `UserError` with the remedy."""
-    kept = read_secret(path)
-    if not is_token_hash(kept):
+    stored = read_secret(path)
+    if not is_token_hash(stored):
         raise UserError(
             f"{path}: contains no token hash; make it with `jharnet-monitor token OFFICE --force`"
         )
-    return kept
+    return stored
 
 
 def read_secret(path: Path) -> str:
@@ -88,7 +88,7 @@ def read_secret(path: Path) -> str:
 
 
 def read_bytes_private(path: Path) -> bytes:
-    """A small secret file of any form; raises `UserError` like `read_secret`."""
+    """The bytes of a small secret file; raises `UserError` like `read_secret`."""
     try:
         with path.open("rb") as file:
             check_private(path, os.fstat(file.fileno()))
@@ -137,16 +137,16 @@ def write_secret(path: Path, text: str, *, replace: bool = False) -> None:
     """
     if path.exists() and not replace:
         raise UserError(f"{path}: exists already; give --force to replace it")
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         _make_directory(path.parent)
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             _give_to_owner(descriptor, path.parent)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        temporary.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written: {error.strerror}") from error

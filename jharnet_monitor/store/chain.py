@@ -202,8 +202,8 @@ class Chain:
                     problems.append("the chain breaks here")
                 root = one.root
                 unsealed = frozenset(kind for kind in pruned if not log.has(one.root, kind))
-                told = [f"{hour}: {problem}" for problem in problems]
-                yield CheckedLink(one, told, parts, pruned, unsealed)
+                messages = [f"{hour}: {problem}" for problem in problems]
+                yield CheckedLink(one, messages, parts, pruned, unsealed)
 
     def strays(self) -> Iterator[str]:
         """A message for everything outside of the links that contradicts them."""
@@ -264,14 +264,18 @@ def chunk_problem(chunk: str, begin: datetime) -> str | None:
     try:
         content = json.loads(chunk)
         parts = content["parts"]
-        held = {kind: SealedPart(part["records"], part["sha256"]) for kind, part in parts.items()}
-        counted = all(type(part.records) is int and part.records > 0 for part in held.values())
-        hashed = all(re.fullmatch("[0-9a-f]{64}", part.sha256) for part in held.values())
-        if not (counted and hashed and held):
+        sealed_parts = {
+            kind: SealedPart(part["records"], part["sha256"]) for kind, part in parts.items()
+        }
+        counted = all(
+            type(part.records) is int and part.records > 0 for part in sealed_parts.values()
+        )
+        hashed = all(re.fullmatch("[0-9a-f]{64}", part.sha256) for part in sealed_parts.values())
+        if not (counted and hashed and sealed_parts):
             return "its chunk has a part without records or without a hash"
         if content["begin"] != format_utc(begin):
             return "was sealed as another hour"
-        if chunk_text(begin, held) != chunk:
+        if chunk_text(begin, sealed_parts) != chunk:
             return "its chunk is not written as this program writes it"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return "its chunk cannot be read"

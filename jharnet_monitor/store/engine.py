@@ -143,8 +143,8 @@ def store_error(engine: Engine, error: DBAPIError) -> StoreError:
     text = f"{place(engine)}: {reason(error)}"
     if isinstance(error, DataError | IntegrityError):
         return RefusedRecordError(text)
-    said = str(error.orig).lower()
-    troubles = (trouble for part, trouble in _TROUBLES.items() if part in said)
+    message = str(error.orig).lower()
+    troubles = (trouble for part, trouble in _TROUBLES.items() if part in message)
     return StoreError(text, next(troubles, Trouble.UNKNOWN))
 
 

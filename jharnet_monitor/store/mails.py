@@ -73,9 +73,9 @@ class Mails:
             }
             for recipient in dict.fromkeys(recipients)
         ]
-        held = select(t.mails.c.name).where(t.mails.c.name == name).limit(1)
+        existing = select(t.mails.c.name).where(t.mails.c.name == name).limit(1)
         with writing(self._engine) as connection:
-            if connection.execute(held).first() is not None:
+            if connection.execute(existing).first() is not None:
                 return False
             connection.execute(insert(t.mails), rows)
         return True

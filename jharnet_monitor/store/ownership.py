@@ -24,7 +24,7 @@ _TROUBLES = {
 
 
 class Ownership:
-    """The ownership of one database: a lock on a file beside SQLite's, or of a PostgreSQL session.
+    """The ownership of one database: a lock on a file next to SQLite's, or of a PostgreSQL session.
 
     The kernel, or PostgreSQL, releases it when the process ends, however it ends.
     """

@@ -54,7 +54,7 @@ class PruningLog:
 
     prunings: Mapping[str, tuple[Pruning, ...]]
     since: datetime | None
-    kept: tuple[tuple[datetime, timedelta], ...] = ()
+    age_limits: tuple[tuple[datetime, timedelta], ...] = ()
     """How long measurements are kept by the sealed settings (`retention.raw`), each from a moment
     on, oldest first."""
 
@@ -66,16 +66,16 @@ class PruningLog:
         """
         found: dict[str, tuple[Pruning, ...]] = {}
         since: datetime | None = None
-        kept: list[tuple[datetime, timedelta]] = []
+        age_limits: list[tuple[datetime, timedelta]] = []
         for kind, at, data in events:
             if kind in (PRUNED, SETTINGS):
                 since = at if since is None else min(since, at)
             if kind == SETTINGS and (age := _read_retention(data)) is not None:
-                kept.append((at, age))
-            if kind == PRUNED and (told := _read(at, data)) is not None:
-                root, pruning = told
+                age_limits.append((at, age))
+            if kind == PRUNED and (detail := _read(at, data)) is not None:
+                root, pruning = detail
                 found[root] = (*found.get(root, ()), pruning)
-        return cls(found, since, tuple(kept))
+        return cls(found, since, tuple(age_limits))
 
     def has(self, root: str, kind: str) -> bool:
         """Whether an event says that this kind of records of the hour was pruned."""
@@ -95,16 +95,18 @@ class PruningLog:
         if any(one.records[kind] != records for one in events):
             return f"had {records} records of `{kind}`, but pruned were {events[0].records[kind]}"
         at = min((one.at for one in events), default=self.since or now)
-        least = max(rule.least_age, self._kept_at(at)) if events else rule.least_age
+        least = max(rule.least_age, self._age_limit_at(at)) if events else rule.least_age
         if at < begin + least:
-            told = f"when they were {(at - begin).days} days old" if events else "without an event"
+            detail = (
+                f"when they were {(at - begin).days} days old" if events else "without an event"
+            )
             days = least.days
-            return f"the {records} records of `{kind}` were removed {told}; kept are {days} days"
+            return f"the {records} records of `{kind}` were removed {detail}; kept are {days} days"
         return None
 
-    def _kept_at(self, moment: datetime) -> timedelta:
+    def _age_limit_at(self, moment: datetime) -> timedelta:
         """How long measurements were kept by the settings in force at a moment."""
-        return next((age for at, age in reversed(self.kept) if at <= moment), timedelta())
+        return next((age for at, age in reversed(self.age_limits) if at <= moment), timedelta())
 
 
 def pruning_data(root: str, begin: datetime, records: Mapping[str, int]) -> dict[str, Any]:

@@ -29,10 +29,10 @@ def migrate(engine: Engine) -> str | None:
     Raises `StoreError`, and `UserError` for a schema of a newer program.
     """
     with writing(engine) as connection:
-        held = _version(connection)
-        if held is not None and held not in _revisions():
-            raise UserError(f"{place(engine)}: {_newer(held)}")
-        if held != newest():
+        current = _version(connection)
+        if current is not None and current not in _revisions():
+            raise UserError(f"{place(engine)}: {_newer(current)}")
+        if current != newest():
             _upgrade(connection)
         return _version(connection)
 
@@ -47,19 +47,20 @@ def require(engine: Engine) -> None:
         raise UserError(
             f"{file}: there is no database yet; `jharnet-monitor run` makes it and measures"
         )
-    held = version(engine)
-    if held is not None and held not in _revisions():
-        raise UserError(f"{place(engine)}: {_newer(held)}")
-    if held != newest():
+    current = version(engine)
+    if current is not None and current not in _revisions():
+        raise UserError(f"{place(engine)}: {_newer(current)}")
+    if current != newest():
+        known = "no schema yet" if current is None else f"schema {current}"
         raise UserError(
-            f"{place(engine)}: has {'no schema yet' if held is None else f'schema {held}'}; run "
+            f"{place(engine)}: has {known}; run "
             "`jharnet-monitor db migrate` (the hub does so when it starts)"
         )
 
 
-def _newer(held: str | None) -> str:
+def _newer(current: str | None) -> str:
     return (
-        f"is of version {held}, which this program does not know; install the newer "
+        f"is of version {current}, which this program does not know; install the newer "
         "jharnet-monitor that made it"
     )
 

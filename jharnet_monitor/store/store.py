@@ -87,15 +87,15 @@ class Store:
         if not by_id:
             return ()
         with writing(self._engine) as connection:
-            held = _held(connection, list(by_id))
-            new = [m for m in by_id.values() if m.id not in held]
-            packed = self._held_packed(connection, new)
+            existing = _existing(connection, list(by_id))
+            new = [m for m in by_id.values() if m.id not in existing]
+            packed = self._packed_ids(connection, new)
             new = [m for m in new if m.id not in packed]
             if new:
                 self._insert(connection, new)
         return new
 
-    def _held_packed(self, connection: Connection, new: Sequence[Measurement]) -> set[str]:
+    def _packed_ids(self, connection: Connection, new: Sequence[Measurement]) -> set[str]:
         """The ids of those that are stored and packed: a run has its start, as often as it comes.
 
         Nearly everything is newer than all that is packed, so that no packed hour is read.
@@ -262,10 +262,10 @@ class Store:
         for check in checks:
             try:
                 with reading(self._engine) as connection:
-                    said = connection.exec_driver_sql(check).scalars().all()
+                    messages = connection.exec_driver_sql(check).scalars().all()
             except StoreError as error:
-                said = [str(error)]
-            found += [f"damaged: {text}" for text in said if text != "ok"]
+                messages = [str(error)]
+            found += [f"damaged: {text}" for text in messages if text != "ok"]
         return found
 
     def backup(self, file: Path) -> None:
@@ -303,10 +303,10 @@ def _loose_trips(connection: Connection, wanted: Wanted) -> Iterator[RoundTrips]
         yield RoundTrips(row.number, row.office, row.probe, row.path, row.started_at, packets)
 
 
-def _held(connection: Connection, ids: Sequence[str]) -> set[str]:
-    held: set[str] = set()
+def _existing(connection: Connection, ids: Sequence[str]) -> set[str]:
+    existing: set[str] = set()
     for start in range(0, len(ids), _BATCH):
         part = ids[start : start + _BATCH]
         query = select(t.measurements.c.id).where(t.measurements.c.id.in_(part))
-        held.update(connection.execute(query).scalars())
-    return held
+        existing.update(connection.execute(query).scalars())
+    return existing

@@ -54,14 +54,14 @@ def count(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
     sums: dict[Key, dict[str, int]] = {}
     for row in rows:
         key = (row["office"], row["probe"], row["path"], row["outcome"])
-        held = sums.setdefault(
+        existing = sums.setdefault(
             key, {"runs": 0, "sent": 0, "received": 0, "last": 0, "last_started_at": -1}
         )
-        held["runs"] += 1
-        held["sent"] += row["sent"]
-        held["received"] += row["received"]
-        if row["started_at"] >= held["last_started_at"]:
-            held["last"], held["last_started_at"] = row["number"], row["started_at"]
+        existing["runs"] += 1
+        existing["sent"] += row["sent"]
+        existing["received"] += row["received"]
+        if row["started_at"] >= existing["last_started_at"]:
+            existing["last"], existing["last_started_at"] = row["number"], row["started_at"]
     for key, added in sums.items():
         _add(connection, key, added)
 
@@ -69,13 +69,13 @@ def count(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
 def _add(connection: Connection, key: Key, added: dict[str, int]) -> None:
     table = t.tallies
     here = [column == value for column, value in zip(table.primary_key.columns, key, strict=True)]
-    held = connection.execute(select(table).where(*here)).first()
-    if held is None:
+    existing = connection.execute(select(table).where(*here)).first()
+    if existing is None:
         names = [column.name for column in table.primary_key.columns]
         connection.execute(insert(table).values(**dict(zip(names, key, strict=True)), **added))
         return
-    if held.last_started_at > added["last_started_at"]:  # handed in late: not the newest
-        added |= {"last": held.last, "last_started_at": held.last_started_at}
+    if existing.last_started_at > added["last_started_at"]:  # handed in late: not the newest
+        added |= {"last": existing.last, "last_started_at": existing.last_started_at}
     for name in ("runs", "sent", "received"):
-        added[name] += getattr(held, name)
+        added[name] += getattr(existing, name)
     connection.execute(update(table).where(*here).values(**added))

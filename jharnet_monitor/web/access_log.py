@@ -115,10 +115,10 @@ class AccessLog:
 
 
 def _compress(path: Path) -> None:
-    beside = path.with_name(f"{path.name}.gz")
-    with path.open("rb") as read, gzip.open(beside, "ab") as written:
+    compressed = path.with_name(f"{path.name}.gz")
+    with path.open("rb") as read, gzip.open(compressed, "ab") as written:
         shutil.copyfileobj(read, written)
-    beside.chmod(0o600)
+    compressed.chmod(0o600)
     path.unlink()
 
 

@@ -148,10 +148,10 @@ class AccountPages:
         at = "" if act.at is None else formats.date_and_time(act.at)
         what = formats.words.get(f"web.act.{act.what}", act.what)
         keys = sorted(act.about, key=lambda key: (*_ORDER, key).index(key))
-        about = " · ".join(self._told(key, act.about[key], formats) for key in keys)
+        about = " · ".join(self._describe(key, act.about[key], formats) for key in keys)
         return ActRow(at, by, what, about, act.from_)
 
-    def _told(self, key: str, value: Any, formats: Formats) -> str:
+    def _describe(self, key: str, value: Any, formats: Formats) -> str:
         """What an act was about: names of offices and probes, moments, and other values."""
         if key == "office":
             names = {o.id: o.name_in(formats.words.language) for o in self._hub.config.offices}

@@ -157,8 +157,8 @@ class Api:
         if office not in self._office_ids():
             raise unknown_office(office, self._office_ids())
         live = self._hub.live
-        told = await self._whatif.ask(live.config, live.offices[office], request.query)
-        return web.json_response(told)
+        answer = await self._whatif.ask(live.config, live.offices[office], request.query)
+        return web.json_response(answer)
 
     async def start_drill(self, request: web.Request) -> web.Response:
         """Start a drill of all offices."""

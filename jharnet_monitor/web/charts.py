@@ -85,7 +85,7 @@ def day(measurements: Iterable[Measurement], now: datetime) -> LatencyDay:
         received[bucket] += int(values.get("received", 0))
     return LatencyDay(
         begin,
-        tuple(median(held) if held else None for held in medians),
+        tuple(median(values) if values else None for values in medians),
         tuple(1 - r / s if s else None for s, r in zip(sent, received, strict=True)),
         sum(sent),
         sum(received),

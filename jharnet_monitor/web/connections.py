@@ -20,7 +20,7 @@ MOST_OF_AN_ADDRESS = 500
 """Enough for a district behind one address translation, or for a reverse proxy."""
 DESCRIPTORS = 8192
 """Open files of the hub: its connections, two more for a running test, database and sockets."""
-_TELL_SECONDS = 60.0
+_LOG_SECONDS = 60.0
 
 
 class ConnectionCount:
@@ -33,13 +33,13 @@ class ConnectionCount:
         self.total = 0
         self.refused = 0
         self._most, self._most_of_an_address = most, most_of_an_address
-        self._told_at = -_TELL_SECONDS
+        self._logged_at = -_LOG_SECONDS
 
     def open(self, address: str) -> bool:
         """Count a new connection; False if it is one too many."""
         if self.total >= self._most or self.of[address] >= self._most_of_an_address:
             self.refused += 1
-            self._tell(address)
+            self._log_limit(address)
             return False
         self.of[address] += 1
         self.total += 1
@@ -52,10 +52,10 @@ class ConnectionCount:
         if self.of[address] <= 0:
             del self.of[address]
 
-    def _tell(self, address: str) -> None:
+    def _log_limit(self, address: str) -> None:
         now = time.monotonic()
-        if now - self._told_at >= _TELL_SECONDS:
-            self._told_at = now
+        if now - self._logged_at >= _LOG_SECONDS:
+            self._logged_at = now
             log.warning("%s has %d of %d connections; more are closed, %d so far", address,
                         self.of[address], self.total, self.refused)  # fmt: skip
 

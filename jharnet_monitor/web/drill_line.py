@@ -1,6 +1,6 @@
 """The status page's line on the newest drill: when it was, and how many offices passed. Pure.
 
-A drill does not grade single lines, so its result is shown beside the table.
+A drill does not grade single lines, so its result is shown next to the table.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The fault ledger over HTTP: reads it beside the measured outages, and books entries."""
+"""The fault ledger over HTTP: reads it with the measured outages, and books entries."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from jharnet_monitor.judge.faults import (
 from jharnet_monitor.model import format_utc
 from jharnet_monitor.report.data.faults import within
 from jharnet_monitor.report.data.state_spans import spans
-from jharnet_monitor.report.sections.faults import fault_table, proposal, told
+from jharnet_monitor.report.sections.faults import fault_table, proposal, sentences
 from jharnet_monitor.store import Store
 from jharnet_monitor.web.errors import Refusal, unknown_office
 from jharnet_monitor.web.hub_api import HubApi
@@ -140,9 +140,9 @@ class FaultLedger:
     ) -> Fault:
         if data.get("restored_at") == MEASURED:
             data = {**data, "restored_at": format_utc(await self._measured_end(name))}
-        said = parse_entry(data, known, self._hub.clock.now())
-        entry = {"fault": name, "set": said}
-        if known is None and said.get("withdrawn"):
+        entry_values = parse_entry(data, known, self._hub.clock.now())
+        entry = {"fault": name, "set": entry_values}
+        if known is None and entry_values.get("withdrawn"):
             raise Refusal(400, "a new fault cannot be withdrawn at once")
         found = {one.id: one for one in ledger([*entries, (office, entry)])}
         await self._hub.book_fault(office, entry)
@@ -174,37 +174,39 @@ def _view(store: Store, config: Config, now: datetime) -> LedgerView:
 def parse_entry(data: Mapping[str, Any], known: Fault | None, now: datetime) -> dict[str, Any]:
     """What an entry says of a fault that is `known`, or of a new one; raises `Refusal`."""
     refuse_unknown_keys(data, KEYS)
-    said: dict[str, Any] = {}
+    entry_values: dict[str, Any] = {}
     for key in TEXTS:
         if key in data:
-            said[key] = _text(data, key)
+            entry_values[key] = _text(data, key)
     for key in MOMENTS:
         if data.get(key) is not None:
             at = parse_moment(data, key)
             if at is not None and at > now + EARLY:
                 raise Refusal(400, f"`{key}` {format_utc(at)} lies ahead; it is {format_utc(now)}")
-            said[key] = None if at is None else format_utc(at)
+            entry_values[key] = None if at is None else format_utc(at)
     if known is None:
-        said.setdefault("reported_at", format_utc(now))
+        entry_values.setdefault("reported_at", format_utc(now))
     if "withdrawn" in data:
         if not isinstance(data["withdrawn"], bool):
             raise Refusal(400, "`withdrawn` must be true or false")
-        said["withdrawn"] = data["withdrawn"]
+        entry_values["withdrawn"] = data["withdrawn"]
     if data.get("stop") is not None:
         stops = () if known is None else known.stops
         if len(stops) >= MOST_STOPS:
             raise Refusal(400, f"the clock was stopped {MOST_STOPS} times already")
-        said["stops"] = [one.to_json() for one in (*stops, _stop(data["stop"]))]
-    if not said:
+        entry_values["stops"] = [one.to_json() for one in (*stops, _stop(data["stop"]))]
+    if not entry_values:
         raise Refusal(400, f"an entry says something: use {', '.join(KEYS)}")
-    _in_order(said, known)
-    return said
+    _in_order(entry_values, known)
+    return entry_values
 
 
-def _in_order(said: Mapping[str, Any], known: Fault | None) -> None:
+def _in_order(entry_values: Mapping[str, Any], known: Fault | None) -> None:
     """Raise `Refusal` where a fault would be restored before it was reported."""
     before = {} if known is None else known.to_json()
-    reported, restored = (said.get(key, before.get(key)) for key in ("reported_at", "restored_at"))
+    reported, restored = (
+        entry_values.get(key, before.get(key)) for key in ("reported_at", "restored_at")
+    )
     if restored is not None and reported is not None and restored < reported:
         raise Refusal(400, f"`restored_at` {restored} must not be before `reported_at` {reported}")
 
@@ -256,7 +258,7 @@ def page_content(view: LedgerView, config: Config, now: datetime, words: Words) 
     return {
         "head": table["head"],
         "rows": table["every_row"][::-1],
-        "summary": told(view.faults, words),
+        "summary": sentences(view.faults, words),
         "proposed": [
             {
                 "office": one.office,

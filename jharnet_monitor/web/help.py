@@ -108,10 +108,10 @@ def slug(heading: str) -> str:
     >>> slug("`probes.latency`"), slug("States and causes"), slug("विलंबता क्या है?")
     ('probeslatency', 'states-and-causes', 'विलंबता-क्या-है')
     """
-    kept = (
+    letters = (
         c for c in heading.lower() if c in " -" or unicodedata.category(c)[0] in "LMN" or c == "_"
     )
-    return "".join(kept).strip().replace(" ", "-")
+    return "".join(letters).strip().replace(" ", "-")
 
 
 def _add_anchors(tokens: Sequence[Token]) -> Iterator[Heading]:

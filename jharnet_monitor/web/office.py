@@ -44,7 +44,7 @@ TESTS_DAYS = 7
 TESTS_SHOWN = 12
 CHANGES_DAYS = 30
 CHANGES_SHOWN = 15
-BESIDE_HOURS = 3
+NEARBY_HOURS = 3
 MOST_READINGS = 12_000
 MOST_LATENCY = 20_000
 """More than a day of one measurement every five seconds."""
@@ -58,7 +58,7 @@ class History:
     latency: Sequence[Measurement]
     tests: Sequence[Measurement]
     transitions: Sequence[Transition]
-    beside: Sequence[Measurement] = ()
+    nearby: Sequence[Measurement] = ()
     """Latency of the last hours from the office's PC to its router."""
     traffic: Sequence[Measurement] = ()
     """Readings of the router's counters of the last days."""
@@ -79,15 +79,15 @@ def history(store: Store, office: str, now: datetime) -> History:
             )  # fmt: skip
     tests.sort(key=lambda m: m.started_at, reverse=True)
     transitions = store.event_log.transitions(office, since=now - timedelta(days=CHANGES_DAYS))
-    beside = store.measurements(
+    nearby = store.measurements(
         office=office, probe="latency", path=Route.AGENT_GATEWAY,
-        since=now - timedelta(hours=BESIDE_HOURS), limit=MOST_LATENCY, newest_first=True,
+        since=now - timedelta(hours=NEARBY_HOURS), limit=MOST_LATENCY, newest_first=True,
     )  # fmt: skip
     traffic = store.measurements(
         office=office, probe="utilisation", since=now - timedelta(days=TESTS_DAYS),
         limit=MOST_READINGS, newest_first=True,
     )  # fmt: skip
-    return History(latency, tests[:TESTS_SHOWN], transitions, beside, traffic)
+    return History(latency, tests[:TESTS_SHOWN], transitions, nearby, traffic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,10 +261,10 @@ def _use(
                 "report.use.busy", begin=f"{used.busy_hour:02}", end=f"{used.busy_hour + 1:02}",
                 rate=rate(used.busy_mean),
             )  # fmt: skip
-        told = formats.words("report.use.p95", rate=rate(used.p95), mean=rate(used.mean))
+        text = formats.words("report.use.p95", rate=rate(used.p95), mean=rate(used.mean))
         way = formats.words(f"report.way.{direction}")
-        told = f"{told} ({of})" if of else told
-        yield f"{way}: {'; '.join(filter(None, (told, busy)))}"
+        text = f"{text} ({of})" if of else text
+        yield f"{way}: {'; '.join(filter(None, (text, busy)))}"
 
 
 def _test_name(measurement: Measurement, formats: Formats) -> str:
@@ -291,9 +291,9 @@ def _sheets(live: Live, office: Office, past: History, formats: Formats) -> Iter
     runs = sorted(state.latest.values(), key=lambda run: run.subject)
     for key in series():
         for run in runs:
-            is_held = run.subject == run.route or is_fresh(config, run, now)
-            if series_key(run.probe, run.route) == key and is_held:
-                then = known | _latency_at(past.latency, run) | _latency_at(past.beside, run)
+            is_current = run.subject == run.route or is_fresh(config, run, now)
+            if series_key(run.probe, run.route) == key and is_current:
+                then = known | _latency_at(past.latency, run) | _latency_at(past.nearby, run)
                 remarks = PROBES[run.probe].remarks(config, run, then, at_headquarters)
                 yield _newest(run, formats, [_phrase(remark, formats) for remark in remarks])
 

@@ -37,21 +37,21 @@ class Sessions:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._held: dict[str, Session] = {}
+        self._sessions: dict[str, Session] = {}
 
     def begin(self, account: str | None, credential: str, address: str) -> str:
         """Begin a session; returns its cookie."""
         self._forget_old()
-        if len(self._held) >= MOST_SESSIONS:
-            self._held.pop(next(iter(self._held)))
+        if len(self._sessions) >= MOST_SESSIONS:
+            self._sessions.pop(next(iter(self._sessions)))
         cookie, now = secrets.token_urlsafe(32), self._clock.now()
         session = Session(secrets.token_hex(4), account, credential, address, now, now)
-        self._held[_key(cookie)] = session
+        self._sessions[_key(cookie)] = session
         return cookie
 
     def find(self, cookie: str, address: str) -> Session | None:
         """The session with a cookie, which is used now from an address."""
-        session = self._held.get(_key(cookie))
+        session = self._sessions.get(_key(cookie))
         now = self._clock.now()
         if session is None or now - session.began >= timedelta(seconds=SESSION_SECONDS):
             return None
@@ -60,16 +60,16 @@ class Sessions:
 
     def end(self, session: Session) -> None:
         """End a session at once."""
-        self._held = {key: one for key, one in self._held.items() if one is not session}
+        self._sessions = {key: one for key, one in self._sessions.items() if one is not session}
 
     def all(self) -> list[Session]:
         """Every session, the newest first."""
         self._forget_old()
-        return [*self._held.values()][::-1]
+        return [*self._sessions.values()][::-1]
 
     def _forget_old(self) -> None:
         oldest = self._clock.now() - timedelta(seconds=SESSION_SECONDS)
-        self._held = {key: one for key, one in self._held.items() if one.began > oldest}
+        self._sessions = {key: one for key, one in self._sessions.items() if one.began > oldest}
 
 
 def _key(cookie: str) -> str:

@@ -14,7 +14,7 @@ from jharnet_monitor.i18n.formats import (
     milliseconds,
     number,
     rate,
-    rate_beside,
+    rate_in_unit_of,
     share,
     share_whole,
 )
@@ -162,7 +162,7 @@ def office_row(live: Live, office: Office, formats: Formats) -> OfficeRow:
 def _agent(office: Office, state: OfficeLive, formats: Formats) -> str:
     if state.agent.connected:
         return formats.words("web.agent.connected")
-    if state.agent.said_goodbye:
+    if state.agent.signed_off:
         return formats.words("web.agent.goodbye")
     return formats.words("web.agent.absent")
 
@@ -218,7 +218,7 @@ class _OfficeFigures:
         wanted = self.live.config.thresholds.delivered
         breach = t("web.under_threshold", limit=share_whole(wanted))
         return Figure(
-            rate_beside(value, contracted),
+            rate_in_unit_of(value, contracted),
             why,
             breach if value < wanted * contracted else "",
             t("web.of_contract", rate=rate(contracted)),

@@ -14,9 +14,9 @@ from typing import Any
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.judge.conference.grade import Criteria
-from jharnet_monitor.judge.twin.answer import GRADES, GradeAnswer
 from jharnet_monitor.judge.twin.clients import BUILT_IN, Client
 from jharnet_monitor.judge.twin.line import LineModel
+from jharnet_monitor.judge.twin.prediction import GRADES, GradePrediction
 from jharnet_monitor.judge.twin.whatif import BadChange, Change, parse_change
 from jharnet_monitor.live import OfficeLive
 from jharnet_monitor.model import Measurement, format_utc
@@ -24,7 +24,7 @@ from jharnet_monitor.probes.conference.twin import answer
 from jharnet_monitor.web.errors import Refusal
 
 MOST_WAITING = 4
-KEPT = 256
+MAX_CACHED = 256
 
 
 def known_clients(config: Config) -> dict[str, Client]:
@@ -62,7 +62,7 @@ class WhatIf:
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
         self._waiting = 0
-        self._kept: OrderedDict[str, GradeAnswer] = OrderedDict()
+        self._cache: OrderedDict[str, GradePrediction] = OrderedDict()
 
     async def ask(
         self, config: Config, office: OfficeLive, query: Mapping[str, str]
@@ -81,9 +81,9 @@ class WhatIf:
         found = await self._answer(change.applied(line), criteria, clients[change.client])
         return _to_json(found, change, call)
 
-    async def _answer(self, line: LineModel, criteria: Criteria, client: Client) -> GradeAnswer:
+    async def _answer(self, line: LineModel, criteria: Criteria, client: Client) -> GradePrediction:
         key = json.dumps([line.to_json(), repr(criteria), repr(client)], sort_keys=True)
-        if key not in self._kept:
+        if key not in self._cache:
             if self._waiting >= MOST_WAITING:
                 raise Refusal(
                     503, "too many questions at once; try again soon", {"Retry-After": "10"}
@@ -96,13 +96,13 @@ class WhatIf:
                 self._waiting -= 1
             if found is None:
                 raise Refusal(503, "no answer in time; try again soon", {"Retry-After": "30"})
-            self._kept[key] = found
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
-        return self._kept[key]
+            self._cache[key] = found
+            while len(self._cache) > MAX_CACHED:
+                self._cache.popitem(last=False)
+        return self._cache[key]
 
 
-def _to_json(found: GradeAnswer, change: Change, call: Measurement) -> dict[str, Any]:
+def _to_json(found: GradePrediction, change: Change, call: Measurement) -> dict[str, Any]:
     return {
         "grade": found.grade,
         "certainty": found.certainty.value,

@@ -1,1 +1,1 @@
-"""What crosses the network between our own programs: the hub-agent protocol, the API's client."""
+"""Communication between our own programs: the hub-agent protocol and the API's client."""

@@ -19,7 +19,7 @@ from jharnet_monitor.wire.connect_errors import certificate_fault, describe_erro
 
 
 def login_name() -> str:
-    """Who runs this command: for the record of who did what, no proof."""
+    """The name of the user who runs this command, for the audit log; it is not verified."""
     name = os.environ.get("SUDO_USER", "")
     if not name:
         try:
@@ -55,8 +55,8 @@ class HubClient:
     def get(self, path: str) -> Any:
         """The JSON answer of a GET.
 
-        Raises `UserError` for what the hub refuses, and `TemporaryError` where no hub answers;
-        both say what to do next.
+        Raises `UserError` if the hub refuses, and `TemporaryError` if no hub answers; both say what
+        to do next.
         """
         return asyncio.run(self._request("GET", path, None))
 

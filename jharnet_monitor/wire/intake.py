@@ -1,7 +1,6 @@
-"""What an agent or a page sends becomes a `Measurement` or `Vitals` here, and nowhere else.
-
-Everything is bounded: a figure, a time or a text that cannot be true is refused, so that no sum and
-no date computed from it later can fail. Figures have the ranges of the table of quantities.
+"""Turns what an agent or a page sends into `Measurement` and `Vitals`. Everything is bounded: an
+impossible figure, time or text is refused, so that no sum or date computed from it later can fail.
+Figures have the ranges of the table of quantities.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ MOST_FEATURES = 20
 MOST_BYTES_SPENT = 1e12
 
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
-"""Never what a spreadsheet takes for a formula: ids come into the tables of a dossier."""
+"""Never something that a spreadsheet takes for a formula: ids appear in a dossier's tables."""
 _COUNTED = re.compile(r"(.+)_[0-9a-f]{12}-\d+")
 """An id that an agent counts (`CountedIds`). Whoever saw one could guess the next, and take it."""
 _CAUSES = frozenset(cause.value for cause in Cause)
@@ -51,14 +50,14 @@ class Vitals:
     version: str | None = None
     kind: str = PROGRAM
     dropped: int = 0
-    """Measurements that were lost, as the spool had no room for them."""
+    """Measurements lost because the spool was full."""
     now: float | None = None
-    """The agent's clock, in seconds since 1970; None where it does not tell."""
+    """The agent's clock, in seconds since 1970; None if not reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What is in a `measurements` frame: what can be stored, and what is refused, by its id."""
+    """The content of a `measurements` frame: accepted measurements, and ids of refused ones."""
 
     accepted: list[Measurement]
     refused: list[dict[str, str]]
@@ -105,9 +104,8 @@ def read_features(frame: Mapping[str, Any]) -> frozenset[str]:
 def read_batch(
     frame: Mapping[str, Any], office: str, now: datetime, clock: AgentClock | None = None
 ) -> Batch:
-    """What an office's agent hands in at the moment `now`; raises `ProtocolError`.
-
-    What the agent's `clock` is wrong is taken off.
+    """What an office's agent hands in at the time `now`; raises `ProtocolError`. Times are
+    corrected by the agent's `clock`.
     """
     items = frame.get("items")
     if not isinstance(items, list) or len(items) > MAX_BATCH:
@@ -125,7 +123,8 @@ def read_batch(
 def read_measurement(
     item: Mapping[str, Any], office: str, now: datetime, clock: AgentClock | None = None
 ) -> Measurement:
-    """What an office's agent measured by itself; raises `ValueError` that names what is wrong."""
+    """A measurement that an office's agent made by itself; raises `ValueError` that names what is
+    wrong."""
     measurement = Measurement.from_json(item)
     if measurement.office != office:
         raise ValueError(f"an agent of {office} hands in only for its office")
@@ -145,7 +144,7 @@ def read_measurement(
         raise ValueError(f"duration_seconds must be from 0 to {LONGEST_RUN:g}")
     _check_conditions(measurement.conditions)
     if clock is not None:
-        measurement = clock.corrected(measurement)
+        measurement = clock.correct(measurement)
     if not now.astimezone(UTC) - OLDEST <= measurement.started_at <= now + AHEAD:
         raise ValueError("started_at is too far from the hub's time; set the agent's clock")
     return measurement

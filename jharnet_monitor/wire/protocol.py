@@ -43,22 +43,22 @@ MAX_QUEUED = 2000
 MAX_QUEUED_BYTES = 4 << 20
 """Characters of JSON waiting in a channel; more than that closes it, too."""
 AGENTS_OWN_SERIES = frozenset(key for key, one in series().items() if one.route.by_agent)
-"""All that an agent measures by itself, and hands in. What the hub takes part in, the hub records:
-nobody else can, so that no figure rests on one end's word alone."""
+"""All series that an agent measures by itself. Only the hub records probes in which it takes part,
+so that no figure rests on one end's word alone."""
 HEARTBEAT_SECONDS = 2.0
 FRESH_SECONDS = 5.5
-"""An agent that was heard within this long is alive; after it, its silence is evidence."""
+"""An agent heard from within this time is alive; longer silence is evidence."""
 SILENCE_SECONDS = 12.0
 """Without a frame for this long a session is dead, whatever TCP says."""
 BUSY_SILENCE_SECONDS = 36.0
-"""The same while a probe runs, whose own data may fill a line that loses packets, too."""
+"""The same while a probe runs, whose data may fill a lossy line."""
 
 UPTIME = "uptime_seconds"
-"""The condition that says how long an agent's machine ran when it began to measure: by it the hub
-takes off what the machine's clock is wrong (`wire.agent_clock`)."""
+"""The condition with the uptime of an agent's machine when the measurement began. With it the hub
+corrects the error of the machine's clock (`wire.agent_clock`)."""
 
 STOPPED_SECONDS = 1.0
-"""A time-out that is noticed so late says that this program was stopped."""
+"""A time-out noticed this late means that this program was stopped."""
 
 SUBPROTOCOL = "jharnet"
 BEARER_PREFIX = "bearer."
@@ -81,10 +81,9 @@ class FrameSocket(Protocol):
 
 
 async def receive(socket: WebSocketResponse | ClientWebSocketResponse, seconds: float) -> WSMessage:
-    """The next message; raises `TimeoutError` when the other end was silent for so long.
-
-    Where this program itself was stopped for a while, what came meanwhile is waiting to be read:
-    the other end gets another moment.
+    """The next message; raises `TimeoutError` if the other end is silent for `seconds`. If this
+    program itself was stopped for a while, messages may be waiting to be read, so the other end
+    gets extra time.
     """
     began = time.monotonic()
     try:
@@ -222,7 +221,7 @@ class Channels:
         return True
 
     def soon(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a channel's work in the background, beside the reading of frames."""
+        """Run a channel's work in the background, while frames are read."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -276,7 +275,7 @@ class AgentTasks:
             await task(channel, params, self._context)
         except ChannelClosed:
             await channel.close("closed by the other side")
-        except Exception as error:  # the hub is told, and the agent goes on
+        except Exception as error:  # the hub is notified, and the agent continues
             log.exception("unexpected error in an agent task")
             await channel.close(f"failed: {type(error).__name__}")
         else:

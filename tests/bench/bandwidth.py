@@ -7,8 +7,8 @@ Needs root. `bandwidth_links` states the law; `--known` adds the links of which 
 was wrong. 120 links take about 40 minutes, and can be run in slices: `--keep FILE` stores each
 result and does not measure it again, and after `--minutes N` no link is started. Narrow links run
 two at once, each in a lab of its own; fast ones alone. A run on which this computer did not keep up
-is repeated, and where that does not help, counted as such and left out. `bandwidth_lines` holds the
-probe beside iperf3 and speedtest-cli.
+is repeated, and where that does not help, counted as such and left out. `bandwidth_lines` compares
+the probe with iperf3 and speedtest-cli.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def chosen(options: argparse.Namespace) -> list[Link]:
 
 def main() -> int:
     """Measure what is missing; returns 0 if all marks are met."""
-    options = asked()
+    options = requested()
     kept, links = Kept(options.keep), chosen(options)
     end = time.monotonic() + 60 * options.minutes
     narrow = [link for link in links if link.down.rate <= NARROW]
@@ -125,7 +125,7 @@ def main() -> int:
     return finish("Bandwidth, over drawn links", list(rows(links, kept.results)), options)
 
 
-def asked() -> argparse.Namespace:
+def requested() -> argparse.Namespace:
     """The options of every benchmark, and those for running this one in slices."""
     options = parser(__doc__)
     options.add_argument("--links", type=int, default=LINKS, help="how many are drawn")

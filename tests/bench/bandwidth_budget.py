@@ -62,7 +62,7 @@ class _Agent:
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
         raise Bypassed
 
-    async def stands_still(self) -> bool:
+    async def is_stalled(self) -> bool:
         """Not known."""
         return False
 
@@ -138,17 +138,21 @@ class _District:
     async def day(self) -> None:
         """Trains every 20 minutes, a full test every hour, and too many by hand."""
         for step in range(STEPS):
-            asked = [self.policy.run_scheduled(OFFICE, "bandwidth", {"path": "trains"})]
+            requested = [self.policy.run_scheduled(OFFICE, "bandwidth", {"path": "trains"})]
             if step % 3 == 0:
-                asked.append(self.policy.run_scheduled(OFFICE, "bandwidth", {}))
+                requested.append(self.policy.run_scheduled(OFFICE, "bandwidth", {}))
             if step in (10, 40):
-                asked.append(self.policy.run_scheduled(OFFICE, "bandwidth", {"path": "internet"}))
+                requested.append(
+                    self.policy.run_scheduled(OFFICE, "bandwidth", {"path": "internet"})
+                )
             if step in (33, 45):
-                asked.append(self.policy.run_scheduled(OFFICE, "conference", {"profile": "720p"}))
+                requested.append(
+                    self.policy.run_scheduled(OFFICE, "conference", {"profile": "720p"})
+                )
             if self.chance.random() < 0.05:
-                asked.append(self.policy.run_on_request(OFFICE, "bandwidth", {}))
-            self.chance.shuffle(asked)
-            running = asyncio.gather(*asked)
+                requested.append(self.policy.run_on_request(OFFICE, "bandwidth", {}))
+            self.chance.shuffle(requested)
+            running = asyncio.gather(*requested)
             end = self.clock.monotonic() + STEP_SECONDS
             while not running.done():  # in small steps: no test may start after its time
                 await self.clock.advance(PART_SECONDS / 2)

@@ -73,7 +73,7 @@ class Seen:
     """Half the 95 % interval that the test itself reports, as a share."""
     by_loss: dict[str, list[bool]] = field(default_factory=lambda: {w: [] for w in WAYS})
     """Whether the test reports that loss limited it."""
-    beside: dict[str, list[float]] = field(default_factory=lambda: {w: [] for w in WAYS})
+    together: dict[str, list[float]] = field(default_factory=lambda: {w: [] for w in WAYS})
     """Errors of the packet trains' rates that were reported with that."""
     loaded: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -155,7 +155,7 @@ class Bench:
             seen.uncertain[way].append(conditions[f"{way}_uncertainty"])
             seen.by_loss[way].append(conditions.get(f"{way}_limited_by") == "loss")
             if (capacity := values.get(f"{way}_capacity_bits_per_second")) is not None:
-                seen.beside[way].append(capacity / rate - 1)
+                seen.together[way].append(capacity / rate - 1)
             seen.seconds.append(conditions[f"{way}_seconds"])
             seen.bytes[way].append(flow["bytes_in"])
             sojourn = (flow["sojourn_mean_ms"] + flow["back"]["sojourn_mean_ms"]) / 1000

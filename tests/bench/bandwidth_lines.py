@@ -1,4 +1,4 @@
-"""The bandwidth probe beside iperf3 and plain speedtest-cli, over links of known rate.
+"""The bandwidth probe compared with iperf3 and plain speedtest-cli, over links of known rate.
 
     python -m tests.bench.bandwidth_lines [--quick] [--json FILE] [--seed N]
                                     [--case TEXT ...] [--keep FILE] [--minutes N]
@@ -106,7 +106,8 @@ def jobs(options: argparse.Namespace) -> list[Job]:
 
 
 def batches(todo: Sequence[Job]) -> Iterator[Sequence[Job]]:
-    """Groups of jobs that run at once: slow lines and a fast one in turn, then the simulation."""
+    """Groups of jobs that run at the same time: slow lines and a fast one in turn, then the
+    simulation."""
     slow = [job for job in todo if job.case and job.case.down <= SLOW]
     fast = [job for job in todo if job.case and job.case.down > SLOW]
     firsts = range(0, len(slow), SLOW_AT_ONCE)
@@ -118,7 +119,7 @@ def batches(todo: Sequence[Job]) -> Iterator[Sequence[Job]]:
 
 
 def measure(todo: Sequence[Job], kept: Kept, minutes: float) -> None:
-    """Run the jobs and store each result; start none after so many minutes."""
+    """Run the jobs and store each result; start none after `minutes`."""
     end = time.monotonic() + 60 * minutes
     with ProcessPoolExecutor(SLOW_AT_ONCE, get_context("spawn")) as pool:
         for batch in batches([job for job in todo if kept.of(job.name) is None]):
@@ -144,7 +145,7 @@ def table(kept: Kept, todo: Iterable[Job]) -> Iterator[Row]:
 
 def main() -> int:
     """Measure what is missing; returns 0 if all marks are met."""
-    options = asked()
+    options = requested()
     kept, todo = Kept(options.keep, options.seed), jobs(options)
     if not todo:
         sys.exit("no case has such a name; they are: " + "; ".join(case.name for case in cases()))
@@ -152,7 +153,7 @@ def main() -> int:
     return finish("Bandwidth, against the lab", list(table(kept, todo)), options)
 
 
-def asked() -> argparse.Namespace:
+def requested() -> argparse.Namespace:
     """The options of every benchmark, and those for running this one in slices."""
     options = parser(__doc__)
     options.add_argument("--case", action="append", metavar="TEXT", help="only cases named so")

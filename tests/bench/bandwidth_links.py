@@ -1,4 +1,4 @@
-"""Links for the bandwidth benchmark, drawn by a random law, and those of which it once was wrong.
+"""Links for the bandwidth benchmark, drawn by a random law, and those on which it once was wrong.
 
 The law, for each link and from one seed: rate log-uniform from 80 kbit/s to 100 Mbit/s; half of
 the links are asymmetric, with an upload of a quarter of the rate up to the whole; RTT log-uniform
@@ -24,7 +24,7 @@ MIN_RATE, MAX_RATE = 80e3, 100e6
 
 
 @dataclass(frozen=True)
-class Way:
+class DirectionModel:
     """One direction: rate in bit/s, times in seconds, loss as a share of the packets.
 
     `bucket_rate` in bit/s and `bucket_bytes` describe a token bucket, if there is one.
@@ -65,20 +65,20 @@ class Way:
 
 @dataclass(frozen=True)
 class Link:
-    """A link to measure; `others` is the traffic beside the test, at `others_rate` bit/s."""
+    """A link to measure; `others` is the other traffic during the test, at `others_rate` bit/s."""
 
     name: str
     kind: str
     rtt: float
-    down: Way
-    up: Way
+    down: DirectionModel
+    up: DirectionModel
     contract: float = 4e6
     contract_up: float = 4e6
     others: str | None = None
     others_rate: float = 0.0
     congestion: str | None = None
 
-    def way(self, name: str) -> Way:
+    def way(self, name: str) -> DirectionModel:
         """The direction `download` or `upload`."""
         return self.down if name == "download" else self.up
 
@@ -91,7 +91,7 @@ def _log_uniform(chance: Random, low: float, high: float) -> float:
     return exp(chance.uniform(log(low), log(high)))
 
 
-def _way(chance: Random, kind: str, rate: float) -> Way:
+def _way(chance: Random, kind: str, rate: float) -> DirectionModel:
     queue = _log_uniform(chance, 0.02, 1.5)
     jitter = burst = 0.0
     loss = 0.0
@@ -101,11 +101,11 @@ def _way(chance: Random, kind: str, rate: float) -> Way:
         loss = chance.uniform(0, 0.15)
         burst = chance.uniform(2, 8) if chance.random() < 0.5 else 0.0
     if kind not in ("policed", "shaped"):
-        return Way(rate, queue, jitter, loss, burst or None)
+        return DirectionModel(rate, queue, jitter, loss, burst or None)
     lasting = rate * chance.uniform(0.4, 0.9)
     size = _log_uniform(chance, 10_000, max(20_000, 2 * lasting / 8))
     waits = queue if kind == "shaped" else 0.0
-    return Way(rate, queue, bucket_rate=lasting, bucket_bytes=size, bucket_queue=waits)
+    return DirectionModel(rate, queue, bucket_rate=lasting, bucket_bytes=size, bucket_queue=waits)
 
 
 def draw(seed: int, number: int) -> Link:
@@ -137,9 +137,9 @@ def _known(
     loss: float = 0.0,
     burst: float | None = None,
 ) -> Link:
-    """A link of which an earlier version was wrong: rates in Mbit/s, times in ms, loss in %."""
+    """A link on which an earlier version was wrong: rates in Mbit/s, times in ms, loss in %."""
     down, up = (
-        Way(rate * 1e6, queue / 1e3, jitter / 1e3, loss / 100, burst)
+        DirectionModel(rate * 1e6, queue / 1e3, jitter / 1e3, loss / 100, burst)
         for rate, queue in zip(rates, queues, strict=True)
     )
     kind = "loss" if loss else "jitter" if jitter else "clean"

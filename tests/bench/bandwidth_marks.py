@@ -1,4 +1,4 @@
-"""The results of the bandwidth benchmark beside its marks."""
+"""The results of the bandwidth benchmark compared with its marks."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ TOLERANCE = 0.002
 
 
 @dataclass(frozen=True)
-class Told:
-    """What was said of one direction of a link, and the truth; rates in bit/s."""
+class DirectionAnswer:
+    """The reading of one direction of a link, and the truth; rates in bit/s."""
 
     link: Link
     way: str
@@ -73,7 +73,9 @@ class Told:
         return self.covers(self.truth)
 
 
-def told(links: Sequence[Link], results: Mapping[str, Any]) -> Iterator[Told]:
+def direction_answers(
+    links: Sequence[Link], results: Mapping[str, Any]
+) -> Iterator[DirectionAnswer]:
     """All readings."""
     for link in links:
         found = results.get(link.name)
@@ -82,7 +84,7 @@ def told(links: Sequence[Link], results: Mapping[str, Any]) -> Iterator[Told]:
         for way in WAYS:
             if f"{way}_bits_per_second" in found["answer"]["values"] and way in found["truth"]:
                 truth = found["left"][way] or found["truth"][way]
-                yield Told(link, way, found["answer"], truth)
+                yield DirectionAnswer(link, way, found["answer"], truth)
 
 
 def rows(links: Sequence[Link], results: Mapping[str, Any]) -> Iterator[Row]:
@@ -99,7 +101,7 @@ def rows(links: Sequence[Link], results: Mapping[str, Any]) -> Iterator[Row]:
         if error and not error.startswith((*BLAMED, "host_overloaded"))
     ]  # fmt: skip
     yield note("other tests without a result", len(failed), "links", _names(failed))
-    every = list(told(links, results))
+    every = list(direction_answers(links, results))
     if not every:
         return
     yield from _all_rows(every)
@@ -108,7 +110,7 @@ def rows(links: Sequence[Link], results: Mapping[str, Any]) -> Iterator[Row]:
     yield from _shared_rows([one for one in every if one.link.others])
 
 
-def _all_rows(every: Sequence[Told]) -> Iterator[Row]:
+def _all_rows(every: Sequence[DirectionAnswer]) -> Iterator[Row]:
     missed = [one for one in every if not one.covered]
     share = 100 * (1 - len(missed) / len(every))
     yield Row("interval covers what the line delivers", share, ">= 95", "%", share >= 95,
@@ -131,7 +133,7 @@ def _all_rows(every: Sequence[Told]) -> Iterator[Row]:
             yield note(f"{kind}: median error", middle, "%", width)
 
 
-def _clean_rows(every: Sequence[Told], results: Mapping[str, Any]) -> Iterator[Row]:
+def _clean_rows(every: Sequence[DirectionAnswer], results: Mapping[str, Any]) -> Iterator[Row]:
     exact = [one for one in every if not one.condition("at_least")]
     if exact:
         errors = sorted(100 * abs(one.error) for one in exact)
@@ -153,7 +155,7 @@ def _clean_rows(every: Sequence[Told], results: Mapping[str, Any]) -> Iterator[R
                       "%", worst)  # fmt: skip
 
 
-def _bucket_rows(every: Sequence[Told]) -> Iterator[Row]:
+def _bucket_rows(every: Sequence[DirectionAnswer]) -> Iterator[Row]:
     if not every:
         return
     found = [one for one in every if one.value("sustained_bits_per_second")]
@@ -174,7 +176,7 @@ def _bucket_rows(every: Sequence[Told]) -> Iterator[Row]:
     yield note("– named rightly", right, "ways")
 
 
-def _shared_rows(every: Sequence[Told]) -> Iterator[Row]:
+def _shared_rows(every: Sequence[DirectionAnswer]) -> Iterator[Row]:
     if not every:
         return
     lines = [one for one in every if one.value("capacity_bits_per_second")]
@@ -195,10 +197,10 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(names[:6])
 
 
-def _ways(every: Sequence[Told]) -> str:
+def _ways(every: Sequence[DirectionAnswer]) -> str:
     return "; ".join(f"{one.link.name} {one.way[:2]} {100 * one.error:+.0f} %" for one in every[:8])
 
 
-def _kinds(every: Sequence[Told]) -> str:
+def _kinds(every: Sequence[DirectionAnswer]) -> str:
     kinds = sorted({one.link.kind for one in every})
     return ", ".join(f"{sum(one.link.kind == k for one in every)} {k}" for k in kinds)

@@ -1,4 +1,4 @@
-"""The results of one case of the bandwidth benchmark, beside the marks and the peers."""
+"""The results of one case of the bandwidth benchmark, compared with the marks and the peers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.bench.marks import Row, at_most, note
 
 MEDIAN, P95 = 1.0, 3.0
 """Per cent of the rate of an idle line."""
-TOLD, SURE = 3.0, 1.5
+MARKED, SURE = 3.0, 1.5
 """A test over a lossy line whose error is larger than this, and than 1.5 times its own interval
 (three standard errors), has to report that loss limited it."""
 JITTER_SECONDS = 0.01
@@ -59,19 +59,19 @@ def _way_rows(case: Case, seen: Seen, way: str, iperf_bytes: Mapping[str, int]) 
 
 
 def _loss_rows(name: str, errors: Sequence[float], seen: Seen, way: str) -> Iterator[Row]:
-    """If loss and not the line limits TCP, the test has to report it."""
-    said = seen.by_loss[way]
+    """If loss, not the line, limits TCP, the test has to report it."""
+    text = seen.by_loss[way]
     silent = sum(
-        error > max(TOLD, 100 * SURE * uncertain) and not by
-        for error, uncertain, by in zip(errors, seen.uncertain[way], said, strict=True)
+        error > max(MARKED, 100 * SURE * uncertain) and not by
+        for error, uncertain, by in zip(errors, seen.uncertain[way], text, strict=True)
     )
-    peer = f"limited by loss said in {sum(said)} of {len(said)}"
+    peer = f"limited by loss said in {sum(text)} of {len(text)}"
     yield at_most(f"{name}, too low and nothing said of it", silent, 0, "runs", peer)
-    missing = sum(said) - len(seen.beside[way])
+    missing = sum(text) - len(seen.together[way])
     yield at_most(f"{name}, said without the trains' figure", max(0, missing), 0, "runs")
-    if seen.beside[way]:
-        beside = median(100 * abs(error) for error in seen.beside[way])
-        yield at_most(f"{name}, the trains' figure beside it, median error", beside, 5, "%")
+    if seen.together[way]:
+        together = median(100 * abs(error) for error in seen.together[way])
+        yield at_most(f"{name}, the trains' figure beside it, median error", together, 5, "%")
 
 
 def _train_rows(case: Case, seen: Seen) -> Iterator[Row]:

@@ -1,7 +1,7 @@
 """One link of the bandwidth benchmark: hub, agent and other traffic over a lab.
 
 The truth is the lab's: the rate that is set, less the share of the test's packets that the line
-lost and, beside other traffic, less what that got through while the test ran.
+lost and, with other traffic, less what that got through while the test ran.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jharnet_monitor.lab import HEADQUARTERS, Lab
-from tests.bench.bandwidth_links import Link, Way
+from tests.bench.bandwidth_links import DirectionModel, Link
 from tests.bench.bandwidth_subject import CROSS_PORT
 
 OFFICE, PREFIX = "potka", "jhbw"
@@ -47,7 +47,7 @@ class Place:
             yield cls(lab, hub)
 
     def measured(self, link: Link) -> dict[str, Any]:
-        """One test of the link: what it said, and the truth of each direction; plain data."""
+        """One test of the link: its result, and the truth of each direction; plain data."""
         self._set("down", link.down, link.rtt)
         self._set("up", link.up, link.rtt)
         for where in (HEADQUARTERS, OFFICE):
@@ -72,7 +72,7 @@ class Place:
         found["late_ms"] = status["lateness_ms"]["p99"]
         return found
 
-    def _set(self, name: str, way: Way, rtt: float) -> None:
+    def _set(self, name: str, way: DirectionModel, rtt: float) -> None:
         """Change one direction of the link; its bucket is full again."""
         wanted = {"jitter": "0 ms", "bucket": None, "loss": "0%"} | way.spec(rtt)
         self._lab.set(OFFICE, f"{name}.jitter", "0 ms")

@@ -58,11 +58,13 @@ async def hub(down: str, up: str) -> None:
             except ChannelClosed as closed:  # the hub records it as `agent_lost`
                 result = Result({}, {}, NoData(Cause.AGENT_LOST, str(closed)))
             error = str(result.error) if result.error else None
-            asked = ProbeContext(config, config.offices[0], SystemClock(), agent, {"path": path})
+            requested = ProbeContext(
+                config, config.offices[0], SystemClock(), agent, {"path": path}
+            )
             answer = {
                 "values": dict(result.values),
                 "conditions": dict(result.conditions),
-                "cost": BANDWIDTH.cost(asked),
+                "cost": BANDWIDTH.cost(requested),
                 "error": error,
             }
             print(json.dumps(answer), flush=True)

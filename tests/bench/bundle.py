@@ -59,11 +59,11 @@ def main() -> int:
         with zipfile.ZipFile(out) as archive:
             archive.extractall(root / "bundle")
         for role in ("agent",) if given.quick else ("agent", "hub"):
-            begun = time.monotonic()
+            started = time.monotonic()
             done = _inside(root, "sh", "/bundle/install.sh", role, "--fingerprint", fingerprint)
             print(done.stdout, done.stderr)
             rows.append(within(f"{role}: exit code", done.returncode, 0, 0, ""))
-            rows.append(at_most(f"{role}: installed in", time.monotonic() - begun, 300, "s"))
+            rows.append(at_most(f"{role}: installed in", time.monotonic() - started, 300, "s"))
             works = _inside(
                 root, "jharnet-monitor", "agent" if role == "agent" else "run", "--help"
             )

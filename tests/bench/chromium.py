@@ -63,7 +63,7 @@ HEAD = (
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One condition: what Chromium showed and what the product reports."""
+    """One condition: Chromium's grade and the product's."""
 
     name: str
     part: Part
@@ -135,7 +135,7 @@ def compared(condition: Condition, runs: Sequence[Run], result: Result) -> Compa
 
 
 def ladder_grade(result: Result) -> int | None:
-    """The grade of the rung that was held, whatever the twin says."""
+    """The grade of the rung that the call held, whatever the twin predicts."""
     grade = result.conditions.get("ladder_grade", result.values.get("grade"))
     return None if grade is None else int(grade)
 
@@ -246,7 +246,7 @@ def main() -> int:
     ]
     if options.quick:
         chosen = chosen[:: max(1, len(chosen) // QUICK)][:QUICK]
-    begun = time.monotonic()
+    started = time.monotonic()
     found = asyncio.run(compare(chosen, truths, options.lanes))
     rows: list[Row] = []
     for part in TITLES:
@@ -257,7 +257,7 @@ def main() -> int:
     disagree = sum(len({run.grade() for run in truths.runs[c.name]}) > 1 for c in chosen)
     repeated = sum(len(truths.runs[c.name]) > 1 for c in chosen)
     rows.append(note("Chromium's own repeats that disagree", disagree, f"of {repeated}"))
-    rows.append(note("time", time.monotonic() - begun, "s"))
+    rows.append(note("time", time.monotonic() - started, "s"))
     if options.table:
         options.table.write_text(table(found, rows, truths.chromium))
     if options.detail:

@@ -1,8 +1,7 @@
 """A real call between two Chromiums over a link of the lab: the truth for a condition.
 
-Each runs headless in its own namespace and sends the product's moving picture (720p30,
-VP8, at most 1.7 Mbit/s, frame rate before size) and a beep; nothing but the picture's decoding is
-left out.
+Each runs headless in its own namespace and sends the product's moving picture (720p30, VP8, at most
+1.7 Mbit/s, frame rate before size) and a beep; only the picture's decoding is left out.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from tests.bench.chromium_conditions import Condition, Part, conditions
 from tests.bench.chromium_fresh import fresh
 from tests.bench.chromium_hard import hard_links, held_links
 from tests.bench.chromium_truth import Run, Truths, read_run
-from tests.lab_support import Stream, keep_only, streams_beside, udp_socket
+from tests.lab_support import Stream, keep_only, simultaneous_streams, udp_socket
 
 PREFIX = "jhnchr"
 TRUTH = Path(__file__).with_name("chromium_truth.json")
@@ -53,7 +53,7 @@ CROSS_SIZE = 800
 
 
 class Room:
-    """What runs at once is limited; who waits is let in in turn."""
+    """A limit on what runs at once; waiting calls start in turn."""
 
     def __init__(self, size: int) -> None:
         self._free = size
@@ -124,7 +124,7 @@ def _others(lab: Lab, office: str, megabits: float, seconds: float) -> Iterator[
         for source, target in ((HEADQUARTERS, office), (office, HEADQUARTERS))
     ]
     try:
-        with streams_beside(streams, seconds, priority=10):
+        with simultaneous_streams(streams, seconds, priority=10):
             yield
     finally:
         for end in ends.values():
@@ -191,14 +191,14 @@ async def one(lab: Lab, office: str, ends: Pair, condition: Condition) -> dict[s
         return await ends.call(warm_up, WINDOW)
 
 
-def keep_series(name: str, told: Mapping[str, Any]) -> None:
+def keep_series(name: str, result: Mapping[str, Any]) -> None:
     """Add how the clients adapted during a call, every `SERIES_STEP` s, to the file of series."""
-    if not told["connected"]:
+    if not result["connected"]:
         return
     line: dict[str, Any] = {"name": name}
     for end in ("down", "up"):
-        rows = told[end]["series"][::SERIES_STEP]
-        start = told[end]["series"][0]["at"]
+        rows = result[end]["series"][::SERIES_STEP]
+        start = result[end]["series"][0]["at"]
         line[end] = {
             key: [_short(row.get(key), start if key == "at" else 0.0) for row in rows]
             for key in rows[-1]
@@ -228,21 +228,21 @@ async def lane(
                 for _ in range(ATTEMPTS):
                     try:
                         async with room.taken(options.wide if condition.heavy else NARROW_TAKES):
-                            told = await one(lab, office, ends, condition)
+                            result = await one(lab, office, ends, condition)
                     except (
                         Exception
                     ) as error:  # a page that failed is no truth; go on with the next
                         print(f"{condition.name}: {error}", file=sys.stderr)
                         break
-                    run = read_run(told)
+                    run = read_run(result)
                     if options.raw:
                         number = len(truths.runs.get(condition.name, ()))
                         name = f"{condition.name}.{number}.json".replace("/", "_")
-                        (options.raw / name).write_text(json.dumps(told))
+                        (options.raw / name).write_text(json.dumps(result))
                     if run.valid:
                         truths.add(condition.name, run)
                         if condition.part in ("hard", "held"):
-                            keep_series(condition.name, told)
+                            keep_series(condition.name, result)
                         print(condition.name, run.grade(), run, flush=True)
                         break
                     print(f"{condition.name}: this computer was too slow: {run}", flush=True)

@@ -141,7 +141,7 @@ def _blackouts() -> Iterable[Condition]:
         yield Condition(text, way(4, 60), blackout=(gone, every))
 
 
-def _beside_others() -> Iterable[Condition]:
+def _with_other_traffic() -> Iterable[Condition]:
     for rate, cross in ((2, 1), (2, 1.5), (4, 3.5), (1.2, 0.8), (1, 0.8), (4, 2)):
         text = f"{rate:g} Mbit/s beside {cross:g} of others"
         yield Condition(text, way(rate, 60), cross=cross)
@@ -162,7 +162,7 @@ def _mixtures() -> Iterable[Condition]:
 def conditions() -> list[Condition]:
     """The chosen conditions: those for tuning first, then the untouched."""
     families = (_rates, _queues, _trips, _losses, _bursts, _jitters, _lopsided, _blackouts,
-                _beside_others, _mixtures)  # fmt: skip
+                _with_other_traffic, _mixtures)  # fmt: skip
     tuning = list(_between())
     untouched: list[Condition] = []
     for family in families:

@@ -1,7 +1,7 @@
 """Links drawn at random after the models were made, so that none was used for tuning.
 
-The untouched half was chosen by the author of the models, and its results are known by now. These
-links are drawn from the same ranges without anybody's choice.
+The author of the models chose the untouched half, and its results are known by now. These links are
+drawn at random from the same ranges.
 """
 
 from __future__ import annotations

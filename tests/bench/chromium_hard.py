@@ -1,9 +1,9 @@
-"""Hard links: two to four troubles at once, drawn by a law that is stated here.
+"""Hard links: two to four troubles at once, drawn by the law that is stated here.
 
 Every link has a rate, a round trip and a queue of its own, each uniform on a logarithmic scale, and
 one to three further troubles, each kind at most once. A link is known by its number: `hard` links,
 which the models are tuned on, are drawn from a fixed seed; `held` links from the commit of the
-frozen model, so that nobody can have seen them before.
+frozen model, so that nobody can have seen them earlier.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The marks of the twin on links with several troubles, and the rule of thumb beside it."""
+"""The marks of the twin on links with several troubles, and a rule of thumb to compare it with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from jharnet_monitor.judge.twin.answer import CERTAIN, GRADES
+from jharnet_monitor.judge.twin.prediction import CERTAIN, GRADES
 from tests.bench.chromium_conditions import Condition
 from tests.bench.marks import Row, at_most, note
 
@@ -19,7 +19,7 @@ THUMB_LOSSY = ((2.5, 150.0), (0.5, 350.0))
 
 
 class Judged(Protocol):
-    """What is compared on one link (`chromium.Compared`)."""
+    """The grades that are compared on one link (`chromium.Compared`)."""
 
     @property
     def truth(self) -> tuple[int, ...]:
@@ -55,7 +55,7 @@ class Judged(Protocol):
 
 
 def rule_of_thumb(condition: Condition) -> int:
-    """A grade by eight numbers; it is told the link's settings, which a product must measure.
+    """A grade by eight numbers; it knows the link's settings, which a product must measure.
 
     >>> from tests.bench.chromium_conditions import way
     >>> rule_of_thumb(Condition("", way(0.5, 40)))
@@ -90,28 +90,30 @@ def hard_rows(found: Sequence[Judged], which: str) -> Iterator[Row]:
     yield at_most(f"{which}: off by more than one", 100 * off / count, 2, "%")
     yield at_most(f"{which}: ready, but frozen", sum(e.false_ready for e in graded), 0, "links")
     for name, says in (("twin alone", _twin), ("ladder alone", _ladder), ("rule of thumb", _thumb)):
-        told = [each for each in graded if says(each) is not None]
-        agree = sum(says(each) in each.truth for each in told)
-        if told:
-            yield note(f"{which}: {name}", 100 * agree / len(told), "%", f"{agree} of {len(told)}")
-    told = [each for each in graded if each.probabilities]
-    if told:
-        yield from _certain_rows(told, which)
+        decided = [each for each in graded if says(each) is not None]
+        agree = sum(says(each) in each.truth for each in decided)
+        if decided:
+            yield note(
+                f"{which}: {name}", 100 * agree / len(decided), "%", f"{agree} of {len(decided)}"
+            )
+    decided = [each for each in graded if each.probabilities]
+    if decided:
+        yield from _certain_rows(decided, which)
 
 
-def _certain_rows(told: Sequence[Judged], which: str) -> Iterator[Row]:
+def _certain_rows(decided: Sequence[Judged], which: str) -> Iterator[Row]:
     """Of the answers called certain, and the Brier score."""
-    sure = [each for each in told if max(each.probabilities) >= CERTAIN]
+    sure = [each for each in decided if max(each.probabilities) >= CERTAIN]
     right = sum(_twin(each) in each.truth for each in sure)
     if sure:
         yield Row(f"{which}: certain and right", 100 * right / len(sure), ">= 97", "%",
                   right >= 0.97 * len(sure), f"{right} of {len(sure)}")  # fmt: skip
-    yield Row(f"{which}: certain", 100 * len(sure) / len(told), ">= 60", "%",
-              len(sure) >= 0.6 * len(told))  # fmt: skip
-    counts = Counter(grade for each in told for grade in each.grades)
+    yield Row(f"{which}: certain", 100 * len(sure) / len(decided), ">= 60", "%",
+              len(sure) >= 0.6 * len(decided))  # fmt: skip
+    counts = Counter(grade for each in decided for grade in each.grades)
     base = [counts[grade] / counts.total() for grade in range(GRADES)]
-    score = sum(_brier(each.probabilities, each.grades) for each in told) / len(told)
-    alone = sum(_brier(base, each.grades) for each in told) / len(told)
+    score = sum(_brier(each.probabilities, each.grades) for each in decided) / len(decided)
+    alone = sum(_brier(base, each.grades) for each in decided) / len(decided)
     yield at_most(f"{which}: Brier score", score, alone / 2, "",
                   f"frequencies alone {alone:.2f}")  # fmt: skip
 

@@ -27,7 +27,7 @@ CAPTURED = 28.0
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class DirectionModel:
     """One direction, by the statistics of its receiver."""
 
     concealed: float
@@ -56,8 +56,8 @@ class Way:
 class Run:
     """One call: what arrived at the office (`down`) and at headquarters (`up`)."""
 
-    down: Way | None
-    up: Way | None
+    down: DirectionModel | None
+    up: DirectionModel | None
     cpu_limited: float = 0.0
     """Seconds."""
     captured: float | None = None
@@ -70,7 +70,7 @@ class Run:
         return kept_up and self.cpu_limited <= CPU_LIMITED
 
     @property
-    def ways(self) -> Sequence[Way]:
+    def ways(self) -> Sequence[DirectionModel]:
         """Both directions, if the call connected."""
         return [way for way in (self.down, self.up) if way is not None]
 
@@ -89,7 +89,7 @@ def acceptable(runs: Sequence[Run]) -> set[int]:
     return {run.grade(slack) for run in runs for slack in (-MARGIN, 0.0, MARGIN)}
 
 
-def read_way(samples: Sequence[Mapping[str, Any]]) -> Way:
+def read_way(samples: Sequence[Mapping[str, Any]]) -> DirectionModel:
     """Read a direction from statistics of every half second; the ends bound the window."""
 
     def grown(name: str) -> float:
@@ -105,7 +105,7 @@ def read_way(samples: Sequence[Mapping[str, Any]]) -> Way:
     frozen = grown("video.totalFreezesDuration") + (still if still >= OPEN_GAP else 0.0)
     last = [s["video.frameHeight"] or 0 for s in samples if s["at"] >= samples[-1]["at"] - SETTLED]
     heard = grown("audio.totalSamplesReceived")
-    return Way(
+    return DirectionModel(
         concealed=round(grown("audio.concealedSamples") / heard, 5) if heard else 1.0,
         frozen=round(min(1.0, frozen / seconds), 5),
         frames=round(grown("video.framesDecoded") / seconds, 3),
@@ -114,16 +114,16 @@ def read_way(samples: Sequence[Mapping[str, Any]]) -> Way:
     )
 
 
-def read_run(told: Mapping[str, Any]) -> Run:
+def read_run(result: Mapping[str, Any]) -> Run:
     """Read a run from what `Pair.call` returns."""
-    if not told["connected"]:
+    if not result["connected"]:
         return Run(None, None)
-    limited = max(told[end]["sender"].get("cpu_limited") or 0.0 for end in ("down", "up"))
+    limited = max(result[end]["sender"].get("cpu_limited") or 0.0 for end in ("down", "up"))
     ways = [
-        read_way(told[end]["samples"]) if len(told[end]["samples"]) > 1 else None
+        read_way(result[end]["samples"]) if len(result[end]["samples"]) > 1 else None
         for end in ("down", "up")
     ]
-    cameras = [told[end]["sender"].get("captured") for end in ("down", "up")]
+    cameras = [result[end]["sender"].get("captured") for end in ("down", "up")]
     captured = None if None in cameras else round(min(cameras), 2)
     return Run(ways[0], ways[1], round(limited, 2), captured)
 
@@ -155,5 +155,5 @@ class Truths:
 
 
 def _run(data: Mapping[str, Any]) -> Run:
-    ways = [Way(**data[end]) if data[end] else None for end in ("down", "up")]
+    ways = [DirectionModel(**data[end]) if data[end] else None for end in ("down", "up")]
     return Run(ways[0], ways[1], data["cpu_limited"], data.get("captured"))

@@ -18,8 +18,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from jharnet_monitor.judge.twin.ask import ask
 from jharnet_monitor.judge.twin.line import LineModel
+from jharnet_monitor.judge.twin.predict import predict
 from jharnet_monitor.judge.twin.whatif import Change
 from jharnet_monitor.lab import Lab
 from tests.bench.chromium_collect import HARD_TRUTH, TRUTH, shape
@@ -99,7 +99,7 @@ def judged(chosen: Sequence[Pair], lines: dict[str, LineModel], truths: Truths) 
         if pair.before.name not in lines:
             continue
         count += 1
-        found = ask(pair.change.applied(lines[pair.before.name]))
+        found = predict(pair.change.applied(lines[pair.before.name]))
         truth = acceptable(truths.runs[pair.after.name])
         equal += found.grade in truth
         cures += (found.grade >= READY) in {grade >= READY for grade in truth}

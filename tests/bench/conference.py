@@ -173,7 +173,7 @@ def _not_hd(answer: Mapping[str, Any]) -> int:
     return sum(each["grade"] != 4 for each in answer["calls"])
 
 
-def beside_others(seconds: float) -> Iterator[Row]:
+def with_other_traffic(seconds: float) -> Iterator[Row]:
     """Measure for how long a call that exceeds the link makes other traffic lose packets."""
     narrow = link("0.5 Mbit/s")
     with Lab.start({"offices": {"potka": {"down": narrow, "up": narrow}}}, PREFIX) as lab:
@@ -212,9 +212,9 @@ def dead_path() -> Iterator[Row]:
     with Lab.start({"offices": {"potka": {"down": wide, "up": wide}}}, PREFIX) as lab:
         rules = "add table ip t; add chain ip t c {type filter hook input priority 0;}; "
         lab.run(HEADQUARTERS, ["nft", rules + "add rule ip t c meta l4proto udp drop"])
-        begun = time.monotonic()
+        started = time.monotonic()
         result = LabCall(lab, "potka", seconds=5.0).join()
-        took = time.monotonic() - begun
+        took = time.monotonic() - started
         known = result.error is not None and result.error.cause is Cause.UDP_BLOCKED
         yield Row("dead path known within", took, "<= 4", "s", known and took <= 4, "aiortc: 27")
 
@@ -225,10 +225,10 @@ def cut_path() -> Iterator[Row]:
     with Lab.start({"offices": {"potka": {"down": wide, "up": wide}}}, PREFIX) as lab:
         each = LabCall(lab, "potka", seconds=20.0)
         time.sleep(3)
-        begun = time.monotonic()
+        started = time.monotonic()
         lab.cut("potka", "link")
         result = each.join()
-        took = time.monotonic() - begun
+        took = time.monotonic() - started
         known = result.error is not None and result.error.cause is Cause.INTERRUPTED
         yield Row("path cut in a call known within", took, "<= 4", "s", known and took <= 4)
 
@@ -238,7 +238,7 @@ def main() -> int:
     options = arguments(__doc__)
     seconds = QUICK_SECONDS if options.quick else SECONDS
     chosen = [c for c in CONDITIONS if c.quick or not options.quick]
-    rows = [*over_links(chosen, seconds), *cost(options.quick), *beside_others(seconds)]
+    rows = [*over_links(chosen, seconds), *cost(options.quick), *with_other_traffic(seconds)]
     if not options.quick:
         rows += [*dead_path(), *cut_path(), *whole_call()]
     return finish("Conference calls over emulated links", rows, options)

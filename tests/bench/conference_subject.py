@@ -44,9 +44,9 @@ async def hub(calls: int, seconds: float, address: str) -> dict[str, Any]:
     async def steady() -> float:
         """The CPU share from the start of the last call until the first one ends."""
         await asyncio.sleep(calls * _STAGGER + 1)
-        cpu, begun = time.process_time(), time.monotonic()
+        cpu, started = time.process_time(), time.monotonic()
         await asyncio.sleep(seconds - calls * _STAGGER - 2)
-        return (time.process_time() - cpu) / (time.monotonic() - begun)
+        return (time.process_time() - cpu) / (time.monotonic() - started)
 
     server = await asyncio.start_server(accept, address, PORT)
     print("listening", flush=True)

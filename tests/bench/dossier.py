@@ -5,7 +5,7 @@ Run: python -m tests.bench.dossier [--quick] [--json FILE] [--seed N]
 The forger owns the database and the file. Records are removed, added, changed, re-ordered, re-dated
 and given to others, in the database (`tests.forgery_database`) and in a dossier
 (`tests.forgery_dossier`), each as far as it goes: with the chain as it was, with the chain rebuilt,
-and with claims and papers made anew. Somebody outside holds the true root.
+and with claims and papers made anew. A third party holds the true root.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ class Tally:
     """Forgeries by how far they went, and how many were caught with and without a root."""
 
     made: Counter[str] = field(default_factory=Counter)
-    told: Counter[str] = field(default_factory=Counter)
+    rooted: Counter[str] = field(default_factory=Counter)
     alone: Counter[str] = field(default_factory=Counter)
     quiet: dict[str, set[str]] = field(default_factory=dict)
     """The kinds that are not caught without a root, by how far they went or by the reason."""
 
-    def add(self, level: str, kind: str, why: str, *, told: bool, alone: bool) -> None:
+    def add(self, level: str, kind: str, why: str, *, rooted: bool, alone: bool) -> None:
         """Count one forgery; `why` it may not be caught without a root."""
         self.made[level] += 1
-        self.told[level] += told
+        self.rooted[level] += rooted
         self.alone[level] += alone
-        if not told:
+        if not rooted:
             self.quiet.setdefault("not even by the root", set()).add(kind)
         elif not alone:
             self.quiet.setdefault(why or "it should be", set()).add(kind)
@@ -71,20 +71,20 @@ def forge_database(directory: Path, rounds: int, dice: random.Random, tally: Tal
             kind.forge(at)
             level = "database, chain kept"
             alone = bool(at.problems(None))
-            told = alone or bool(at.problems(root))
-            tally.add(level, kind.name, kind.alone, told=told, alone=alone)
+            rooted = alone or bool(at.problems(root))
+            tally.add(level, kind.name, kind.alone, rooted=rooted, alone=alone)
             if kind.rebuilds:
                 at.rebuild()
                 level = "database, chain rebuilt"
                 alone = bool(at.problems(None))
-                told = alone or bool(at.problems(root))
-                tally.add(level, kind.name, _WHOLE, told=told, alone=alone)
+                rooted = alone or bool(at.problems(root))
+                tally.add(level, kind.name, _WHOLE, rooted=rooted, alone=alone)
 
 
 def forge_dossier(
     directory: Path, rounds: int, dice: random.Random, tally: Tally, *, quick: bool
 ) -> None:
-    """Forge a dossier in every way; `quick` makes few papers anew."""
+    """Forge a dossier in every way; `quick` makes few papers again."""
     place = filed(directory, 2, DAYS, more=traffic(DAYS))
     place.build(directory / "true.zip")
     place.store.close()
@@ -99,11 +99,11 @@ def forge_dossier(
             for level in levels(kind):
                 if level is not Level.KEPT and chosen is not None and kind.name not in chosen:
                     continue
-                told, alone = forgery_dossier.caught(
+                rooted, alone = forgery_dossier.caught(
                     kind, level, true, dice, directory / "forged.zip", root
                 )
                 why = _WHOLE if level is Level.WHOLE else ""
-                tally.add(f"dossier, {level}", kind.name, why, told=told, alone=alone)
+                tally.add(f"dossier, {level}", kind.name, why, rooted=rooted, alone=alone)
 
 
 _WHOLE = "rebuilt as a whole: everything follows from the forged records, only the root differs"
@@ -119,10 +119,10 @@ def forgeries(directory: Path, dice: random.Random, *, quick: bool) -> tuple[lis
     rows = [
         within("kinds of forgery", kinds, 25, 1e9, ""),
         within("forgeries", made, 150 if quick else 1000, 1e9, ""),
-        within("caught with --root", tally.told.total(), made, made, ""),
+        within("caught with --root", tally.rooted.total(), made, made, ""),
     ]
     for level, count in tally.made.items():
-        rows.append(within(f"{level}: with --root", tally.told[level], count, count, ""))
+        rows.append(within(f"{level}: with --root", tally.rooted[level], count, count, ""))
         if level in ("database, chain rebuilt", f"dossier, {Level.WHOLE}"):
             rows.append(note(f"{level}: without", tally.alone[level], ""))
         else:

@@ -1,4 +1,4 @@
-"""How often the intervals contain the true value, how often verdict and change are right, over
+"""How often the intervals contain the true value, and how often verdict and change are right, over
 simulated histories of 4 to 12 weeks whose days depend on each other.
 
 Run: python -m tests.bench.judge [--quick] [--json FILE] [--seed N]
@@ -74,7 +74,8 @@ def _covers(found: Interval | None, truth: float) -> bool | None:
 
 
 def _hits(rng: np.random.Generator, shape: str, dependence: str, truth: Numbers) -> dict[str, bool]:
-    """Whether mean, median and share of one history are covered; without those not given."""
+    """Whether the intervals cover mean, median and share of one history, as far as they are
+    given."""
     days, each = int(rng.integers(4, 13)) * 7, int(rng.integers(2, 13))
     values = SHAPES[shape](dependent(rng, days, each, dependence, float(rng.choice([0.3, 0.9]))))
     held = DailySamples(tuple(values))
@@ -149,28 +150,28 @@ def _line(
 def blame(rng: np.random.Generator, count: int) -> Iterator[Row]:
     """The rows on wrong and missed claims, for each dependence of the days."""
     for dependence in DEPENDENCES:
-        said: Counter[str] = Counter()
+        text: Counter[str] = Counter()
         for _ in range(count):
             good = _line(rng, 28, 1.015 * MARK * CONTRACT, dependence, CONTRACT, 0.03)
             main = judge_line(good, policy_of(CONTRACT / 2), THRESHOLDS, TARIFF).verdict
-            said["repair"] += main is LineVerdict.REPAIR
+            text["repair"] += main is LineVerdict.REPAIR
             enough = _line(rng, 28, 1.015 * CONTRACT, dependence, 0.9 * CONTRACT, 0.03)
             main = judge_line(enough, policy_of(CONTRACT), THRESHOLDS, TARIFF).verdict
-            said["upgrade"] += main is LineVerdict.UPGRADE
+            text["upgrade"] += main is LineVerdict.UPGRADE
             short = _line(rng, 42, 0.85 * MARK * CONTRACT, dependence, CONTRACT, 0.05)
             main = judge_line(short, policy_of(CONTRACT / 2), THRESHOLDS, TARIFF).verdict
-            said["found"] += main is LineVerdict.REPAIR
+            text["found"] += main is LineVerdict.REPAIR
             small = _line(rng, 42, 0.85 * CONTRACT, dependence, 0.87 * CONTRACT, 0.05)
             main = judge_line(small, policy_of(CONTRACT), THRESHOLDS, TARIFF).verdict
-            said["asked"] += main is LineVerdict.UPGRADE
+            text["asked"] += main is LineVerdict.UPGRADE
         yield at_most(f"{dependence}: wrong `repair`, line 1.5 % above its mark, 4 weeks",
-                      said["repair"] / count, 0.03, "share")  # fmt: skip
+                      text["repair"] / count, 0.03, "share")  # fmt: skip
         yield at_most(f"{dependence}: wrong `upgrade`, line 1.5 % above the need, 4 weeks",
-                      said["upgrade"] / count, 0.01, "share")  # fmt: skip
+                      text["upgrade"] / count, 0.01, "share")  # fmt: skip
         yield within(f"{dependence}: 15 % below the mark found within 6 weeks",
-                     said["found"] / count, 0.8, 1, "share")  # fmt: skip
+                     text["found"] / count, 0.8, 1, "share")  # fmt: skip
         yield within(f"{dependence}: 15 % below the need found within 6 weeks",
-                     said["asked"] / count, 0.8, 1, "share")  # fmt: skip
+                     text["asked"] / count, 0.8, 1, "share")  # fmt: skip
 
 
 def _weeks(rng: np.random.Generator, dependence: str, shape: str) -> list[float]:
@@ -197,8 +198,8 @@ def changes(rng: np.random.Generator, count: int) -> Iterator[Row]:
                 for _ in range(OFFICES):
                     weeks = _weeks(rng, dependence, shape)[-held:]
                     compared.append(Comparison(weeks[:-1], weeks[-1], smallest))
-            told = courses(compared)
-            false += any(one in (Course.BETTER, Course.WORSE) for one in told)
+            found_courses = courses(compared)
+            false += any(one in (Course.BETTER, Course.WORSE) for one in found_courses)
             worse = compared[0]
             compared[0] = Comparison(worse.earlier, (worse.now or 0) / 2, worse.smallest)
             found += courses(compared)[0] is Course.WORSE
@@ -210,15 +211,15 @@ def changes(rng: np.random.Generator, count: int) -> Iterator[Row]:
 
 def judgement(rng: np.random.Generator, count: int) -> Iterator[Row]:
     """The rows on the verdict, after a table of verdicts by truth."""
-    said: Counter[tuple[LineVerdict, LineVerdict]] = Counter()
+    text: Counter[tuple[LineVerdict, LineVerdict]] = Counter()
     for history in histories(rng, count, marginal=False):
-        said[
+        text[
             history.truth, judge_line(history.line, history.policy, THRESHOLDS, TARIFF).verdict
         ] += 1
-    _table(said)
+    _table(text)
     yield within(
         f"judgement right ({count} plain histories)",
-        sum(n for (truth, main), n in said.items() if truth is main) / count,
+        sum(n for (truth, main), n in text.items() if truth is main) / count,
         0.95, 1, "share",
     )  # fmt: skip
     plain = list(measured(rng, count // 4, marginal=False))
@@ -237,8 +238,8 @@ def judgement(rng: np.random.Generator, count: int) -> Iterator[Row]:
         if history.truth is not LineVerdict.UPGRADE:
             others += 1
             wrongly += main is LineVerdict.UPGRADE
-    wrongly += sum(n for (t, m), n in said.items() if t is not LineVerdict.UPGRADE is m)
-    others += sum(n for (t, _), n in said.items() if t is not LineVerdict.UPGRADE)
+    wrongly += sum(n for (t, m), n in text.items() if t is not LineVerdict.UPGRADE is m)
+    others += sum(n for (t, _), n in text.items() if t is not LineVerdict.UPGRADE)
     yield at_most(f'"upgrade" said where it is not ({others}, marginal ones too)',
                   wrongly / others, 0.01, "share")  # fmt: skip
     yield note("undecided among histories up to the very mark", undecided / total, "share")
@@ -248,15 +249,15 @@ def written_down() -> Iterator[Row]:
     """The cases of `tests/cases/`."""
     for file in ("held2", "held", "method", "further"):
         found = cases(file)
-        problems = [f"{case}: {said}" for case in found if (said := wrong(case, judged(case)))]
+        problems = [f"{case}: {text}" for case in found if (text := wrong(case, judged(case)))]
         Console(width=120).print("\n".join(problems)) if problems else None
         yield at_most(f"cases of {file}.yaml judged wrongly ({len(found)})", len(problems), 0, "")
 
 
-def _table(said: Counter[tuple[LineVerdict, LineVerdict]]) -> None:
+def _table(text: Counter[tuple[LineVerdict, LineVerdict]]) -> None:
     table = Table("truth", *(v.value for v in TRUTHS), title="what was said (plain histories)")
     for truth in TRUTHS:
-        table.add_row(truth.value, *(str(said[truth, main] or "") for main in TRUTHS))
+        table.add_row(truth.value, *(str(text[truth, main] or "") for main in TRUTHS))
     Console(width=120).print(table)
 
 

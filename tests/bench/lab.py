@@ -28,7 +28,7 @@ from tests.lab_support import (
     Stream,
     busy_loops,
     receive,
-    streams_beside,
+    simultaneous_streams,
     udp_socket,
     udp_socket_in,
 )
@@ -69,10 +69,12 @@ def district(seed: int) -> dict[str, Any]:
 
 def round_trips(seconds: float, seed: int, *, loaded: bool) -> list[Row]:
     """Probes through all links; `loaded`: with traffic on every link, and four busy loops."""
-    with Lab.start(district(seed), "jhnbl") as lab, contextlib.ExitStack() as beside:
+    with Lab.start(district(seed), "jhnbl") as lab, contextlib.ExitStack() as together:
         if loaded:
-            beside.enter_context(busy_loops(4))
-            beside.enter_context(streams_beside(traffic(lab, beside), seconds + 5, SENDER))
+            together.enter_context(busy_loops(4))
+            together.enter_context(
+                simultaneous_streams(traffic(lab, together), seconds + 5, SENDER)
+            )
             time.sleep(1)
         lab.reset()
         start, cpu = time.monotonic(), lab.status()["cpu_seconds"]
@@ -171,7 +173,7 @@ def rates(seconds: float, seed: int) -> list[Row]:
 
 def flood_error(stream: Stream, target: socket.socket, rate: float, seconds: float) -> float:
     """How far the received IP rate is from the one set, in %."""
-    with streams_beside([stream], seconds, SENDER):
+    with simultaneous_streams([stream], seconds, SENDER):
         return (receive(target, silence=1.0).rate() / (rate * 1e6) - 1) * 100
 
 
@@ -210,7 +212,7 @@ def losses(packets: int, seed: int) -> list[Row]:
             setting = f"{{mean: {mean:.2%}, burst: {burst or 'null'}}}"
             lab.set("one", "down.loss", setting)
             lab.reset()
-            with streams_beside([stream], (packets - 0.5) * stream.gap, SENDER):
+            with simultaneous_streams([stream], (packets - 0.5) * stream.gap, SENDER):
                 got = len(receive(target, silence=1.0).moments)
             counted = lab.status()["links"]["one"]["down"]["dropped_loss"]
             bound = Z99 * standard_error(mean, burst, packets)

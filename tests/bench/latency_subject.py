@@ -77,7 +77,7 @@ async def ours(targets: list[str], rounds: int, interval: float) -> dict[str, An
 
 
 async def blackbox(targets: list[str], rounds: int, interval: float) -> dict[str, Any]:
-    """Request probes from blackbox_exporter on its usual port, so many at once."""
+    """Request probes from blackbox_exporter on its usual port, `at_once` of them at once."""
     rtts: dict[str, list[float | None]] = defaultdict(list)
     due = iter(targets * rounds)
 

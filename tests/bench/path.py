@@ -4,13 +4,13 @@
 
 Headquarters, three Linux routers and an office in network namespaces, joined by emulated links.
 Each case draws a fault and its place from the seed: loss or delay on one link, a router that drops
-large packets without a word, one that clears marks, one that limits its ICMP answers beside a loss
-elsewhere or beside none. Half of the cases come from `--seed`, half from a seed of their own that
+large packets silently, one that clears marks, one that limits its ICMP answers, with a loss
+elsewhere or without one. Half of the cases come from `--seed`, half from a seed of their own that
 was set after the code: these are the held cases, and they are reported first.
 
 Marks are read on their way by a raw socket, as the benchmark is root. Needs root, for the chain.
 Then the interface counters of the utilisation probe against the bytes of an emulated line.
-There is no peer: mtr and traceroute print what hops answer, and leave the verdict to the reader.
+There is no peer: mtr and traceroute print what hops answer, and leave the conclusion to the reader.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from jharnet_monitor.lab.spec import LinkDirection
 from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.base import ProbeContext
 from jharnet_monitor.probes.path.order import TraceOrder
-from jharnet_monitor.probes.path.result import checked, figures, judged
+from jharnet_monitor.probes.path.result import figures, locate_faults, parse_trace
 from jharnet_monitor.probes.path.trace import trace
 from jharnet_monitor.probes.utilisation.run import run as read_utilisation
 from tests.bench.marks import Row, arguments, at_most, finish, note
@@ -129,14 +129,14 @@ class Verdict:
     case: Case
     found: bool
     blamed: bool
-    said: str
+    text: str
     width: int = 1
 
 
-def judge(case: Case, told: dict[str, object], order: TraceOrder) -> Verdict:
+def judge(case: Case, output: dict[str, object], order: TraceOrder) -> Verdict:
     """Compare what the probe concludes with the truth."""
-    conditions = checked(told, order)
-    conditions |= judged(conditions, THRESHOLD)
+    conditions = parse_trace(output, order)
+    conditions |= locate_faults(conditions, THRESHOLD)
     hops = figures(conditions)
     loss = loss_stretch(hops, THRESHOLD)
     delay = delay_stretch(hops)
@@ -144,7 +144,7 @@ def judge(case: Case, told: dict[str, object], order: TraceOrder) -> Verdict:
     mark = mark_stretch(EF, conditions.get("marks", {}).get("EF", []))
     behind_router = Stretch(case.router, case.router + 1)
     link = Stretch(case.link, case.link + 1)
-    said = f"loss {loss}, delay {delay}, black hole {hole}, mark {mark}"
+    text = f"loss {loss}, delay {delay}, black hole {hole}, mark {mark}"
     lossy = case.kind in ("loss", "limited and loss")
     others = [
         loss is not None and not lossy,
@@ -164,7 +164,7 @@ def judge(case: Case, told: dict[str, object], order: TraceOrder) -> Verdict:
         found = hole == list(behind_router) and right_size
     elif case.kind == "bleaching":
         found = mark == behind_router
-    return Verdict(case, found, any(others), said, width)
+    return Verdict(case, found, any(others), text, width)
 
 
 def utilisation(seconds: float, seed: int) -> list[Row]:
@@ -226,17 +226,17 @@ def measure(chain: Chain, cases: Sequence[Case], order: TraceOrder, into: list[V
         _break(chain, case)
         try:
             with inside(chain.namespace("hq")):
-                told = asyncio.run(_run(order))
-            into.append(judge(case, told, order))
+                output = asyncio.run(_run(order))
+            into.append(judge(case, output, order))
         finally:
             _mend(chain, case)
 
 
 def rows_of(verdicts: Sequence[Verdict], title: str) -> list[Row]:
-    """The share found of each kind, and what was blamed wrongly."""
+    """The share of each kind that was found, and the parts that were blamed wrongly."""
     for verdict in verdicts:
         if not verdict.found or verdict.blamed:
-            print(f"{title} {verdict.case}: {verdict.said}")
+            print(f"{title} {verdict.case}: {verdict.text}")
     total = Counter(v.case.kind for v in verdicts)
     found = Counter(v.case.kind for v in verdicts if v.found)
     rows = [

@@ -5,7 +5,7 @@
 Real HTTP and HTTPS servers at headquarters of a lab, visited from its offices and from
 headquarters by the probe's own code; the line's evidence is the latency probe's. First one visit
 after another over a link of known delay: each phase against what server and link took. Then every
-line with every behaviour of a service, all offices at once: where the fault is said to lie.
+line with every behaviour of a service, all offices at once: where the product places the fault.
 
 Needs root, for the lab. There is no peer: blackbox_exporter measures from one place.
 """
@@ -38,7 +38,7 @@ from jharnet_monitor.probes.service.remarks import fault_place
 from jharnet_monitor.probes.service.result import VisitResult, reading_of
 from jharnet_monitor.probes.service.visit import visit
 from tests.bench.marks import Row, arguments, at_most, finish, note
-from tests.lab_support import Stream, streams_beside, udp_socket
+from tests.lab_support import Stream, simultaneous_streams, udp_socket
 from tests.service_support import PageServer, SlowResolver, server_tls
 
 SLOW, TIMEOUT = 1.0, 6.0
@@ -71,7 +71,7 @@ RATES = {"narrow": "64 kbit/s", "full": "1 Mbit/s"}
 class Behaviour:
     """A service as the office, and as headquarters finds it, and where the fault then lies.
 
-    `good` is what may be said over a good line, `bad` over one that loses or delays.
+    `good` holds the permitted answers over a good line, `bad` those over one that loses or delays.
     """
 
     office: PageServer
@@ -90,7 +90,8 @@ NOT_SERVICE = {F.NONE, F.LINE, F.UNKNOWN}
 
 
 def behaviours() -> dict[str, Behaviour]:
-    """What a service can do; none that is the server's fault may be charged to the line."""
+    """The behaviours of a service; none that is the server's fault may be attributed to the
+    line."""
 
     def server(**how: Any) -> PageServer:
         return PageServer(body=BODY, **how)
@@ -144,7 +145,7 @@ class Bench:
         return self.lab.addresses(HEADQUARTERS).pc
 
     def order(self, server: PageServer) -> VisitOrder:
-        """By name, which the visit's own resolver knows."""
+        """The service by a name that the visit's own resolver knows."""
         scheme = "http" if server.context is None else "https"
         return VisitOrder(f"{scheme}://localhost:{server.port}/", (), TIMEOUT, 500_000)
 
@@ -164,7 +165,7 @@ class Bench:
         return await done
 
     async def from_headquarters(self, order: VisitOrder) -> VisitResult:
-        """A visit beside the servers."""
+        """A visit from the servers' own network."""
         return await visit(order, time.monotonic, SlowResolver(0.0, self.address))
 
     # -- phases
@@ -184,7 +185,7 @@ class Bench:
             if result.cause is not None:
                 errors.setdefault("failed", []).append(1.0)
                 continue
-            for name, error in _errors(result, server, names.asked or 0.0):
+            for name, error in _errors(result, server, names.requested or 0.0):
                 errors.setdefault(name, []).append(abs(error) * 1000)
         self.rows.append(at_most("visits that failed", len(errors.pop("failed", [])), 0, "visits"))
         for name, found in errors.items():
@@ -209,8 +210,8 @@ class Bench:
                 *(self._latency(config, line) for line in lines)
             ), strict=True))  # fmt: skip
             for name, behaviour in behaviours().items():
-                told = await self._told(config, behaviour, lines, latency)
-                for line, place in told.items():
+                places = await self._reported(config, behaviour, lines, latency)
+                for line, place in places.items():
                     cases += 1
                     if place not in _allowed(behaviour, line):
                         wrong.append(f"{name} over {line} (round {round_ + 1}): {place}")
@@ -228,7 +229,7 @@ class Bench:
         )
         return await _measured(line, "latency", lambda: ping(context), {})
 
-    async def _told(
+    async def _reported(
         self, config: Config, behaviour: Behaviour, lines: list[str],
         latency: Mapping[str, Measurement],
     ) -> dict[str, FaultPlace]:  # fmt: skip
@@ -283,11 +284,13 @@ async def _measured(
     return measurement_of(place, probe, result, at, time.monotonic() - began, conditions)
 
 
-def _errors(result: VisitResult, server: PageServer, asked: float) -> Iterator[tuple[str, float]]:
+def _errors(
+    result: VisitResult, server: PageServer, requested: float
+) -> Iterator[tuple[str, float]]:
     """Seconds by which each phase differs from what link and server took."""
     took, marks = result.seconds, server.marks
     yield "phases against the whole", sum(took.values()) - result.total
-    yield "the whole", result.total - (marks["done"] + DELAY - asked)
+    yield "the whole", result.total - (marks["done"] + DELAY - requested)
     yield "TCP", took["connect"] - 2 * DELAY
     yield "TLS", took["tls"] - 2 * DELAY - (marks["encrypting"] - marks["accepted"])
     yield "first byte", took["first_byte"] - 2 * DELAY - (marks["answered"] - marks["asked"])
@@ -301,7 +304,7 @@ def _allowed(behaviour: Behaviour, line: str) -> set[FaultPlace]:
 
 
 def _is_crossed(name: str, line: str, place: FaultPlace) -> bool:
-    """A fault of the server alone said to be the line's, or the reverse."""
+    """A fault of the server alone was attributed to the line, or the reverse."""
     if name in ("quick", "no names"):
         return place in {*SERVICE, *DOWN}
     return place is F.LINE or (line in GOOD and place is F.SERVICE_AND_LINE)
@@ -318,12 +321,15 @@ def main() -> int:
     options = arguments(__doc__)
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         os.environ.pop(name, None)
-    with Lab.start({"seed": options.seed, "offices": LINES}, "jhnbs") as lab, ExitStack() as beside:
+    with (
+        Lab.start({"seed": options.seed, "offices": LINES}, "jhnbs") as lab,
+        ExitStack() as together,
+    ):
         full = (lab.addresses("full").pc, 9000)
-        beside.enter_context(udp_socket(lab, "full", 9000, buffer=4096))
-        sender = beside.enter_context(udp_socket(lab, HEADQUARTERS, buffer=4096))
+        together.enter_context(udp_socket(lab, "full", 9000, buffer=4096))
+        sender = together.enter_context(udp_socket(lab, HEADQUARTERS, buffer=4096))
         stream = Stream(sender, full, 1.05 * FULL_RATE)
-        beside.enter_context(streams_beside([stream], 600))
+        together.enter_context(simultaneous_streams([stream], 600))
         bench = Bench(lab, options.quick)
         with lab.inside(HEADQUARTERS):
             asyncio.run(_all(bench))

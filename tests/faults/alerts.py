@@ -1,4 +1,4 @@
-"""Orders of events that make alerting lie: what is told, against what was cut.
+"""Orders of events that make alerting lie: the messages are compared with what was cut.
 
 Real hubs, Prometheus and Alertmanager, with the shipped rules and routes and shorter times; a
 minute is two seconds. A district is a hub with two offices. First come the orders that once went
@@ -58,7 +58,7 @@ WATCHED = ("OfficeUnreachable", "UplinkDown", "HubDown")
 
 @dataclass(slots=True)
 class Truth:
-    """What happened to one thing, in monotonic seconds: when it failed and returned."""
+    """When one thing failed and returned, in monotonic seconds."""
 
     spans: list[list[float]] = field(default_factory=list)
 
@@ -88,7 +88,7 @@ class Order:
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        """Play the script, then mend what is still broken."""
+        """Play the script, then repair what is still broken."""
         try:
             self._script(self)
             for what, truth in self.truth.items():
@@ -246,7 +246,7 @@ def drawn(rng: random.Random) -> Callable[[Order], None]:
 
 @dataclass(slots=True)
 class Verdict:
-    """What was wrong, and what was counted."""
+    """The errors that were found, and the counts."""
 
     outages: int = 0
     notified: int = 0
@@ -258,14 +258,14 @@ class Verdict:
     incomplete: list[str] = field(default_factory=list)
 
     def add(self, kind: str, what: str) -> None:
-        """Note something wrong."""
+        """Note an error."""
         self.wrong[kind].append(what)
 
 
 def episodes(
     messages: list[Message], receiver: str, key: tuple[str, str, str]
 ) -> list[list[float]]:
-    """What one receiver was told of one alert: when it began and ended, each by its message."""
+    """The messages about one alert to one receiver: when it began and ended."""
     found: list[list[float]] = []
     for message in messages:
         if message.receiver != receiver:
@@ -281,7 +281,7 @@ def episodes(
 
 
 def unseen(order: Order, blind: list[list[float]], what: str) -> list[list[float]]:
-    """When nothing could be known of a thing."""
+    """The times in which the state of a thing could not be known."""
     hidden = [*blind, *([s[0], s[1] + 4.0] for s in order.truth["hub"].spans)]
     if what in OFFICES:
         hidden += [[s[0] - 1.0, s[1] + NOTICED_SECONDS] for s in order.truth["uplink"].spans]
@@ -290,7 +290,7 @@ def unseen(order: Order, blind: list[list[float]], what: str) -> list[list[float
 
 
 def seen(begin: float, end: float, hidden: list[list[float]]) -> float:
-    """The longest time within [begin, end] in which it could be seen without a break."""
+    """The longest unbroken time within [begin, end] in which it could be observed."""
     edges = sorted({begin, end, *(x for span in hidden for x in span if begin < x < end)})
     longest = since = 0.0
     for left, right in pairwise(edges):
@@ -304,14 +304,14 @@ def seen(begin: float, end: float, hidden: list[list[float]]) -> float:
 
 
 def judge(order: Order, inbox: Inbox, blind: list[list[float]], verdict: Verdict) -> None:
-    """Hold what was told of one district against what happened in it."""
+    """Compare the messages about one district with what happened in it."""
     names = {**dict.fromkeys(OFFICES, "OfficeUnreachable"), "uplink": "UplinkDown",
              "hub": "HubDown"}  # fmt: skip
     for what, name in names.items():
         hidden = blind if what == "hub" else unseen(order, blind, what)
         key = (name, order.district.id, what if what in OFFICES else "")
-        told = episodes(inbox.messages, "sms", key)
-        _match(f"{order.name}: {name} {what}", order.truth[what], hidden, told, verdict)
+        reported = episodes(inbox.messages, "sms", key)
+        _match(f"{order.name}: {name} {what}", order.truth[what], hidden, reported, verdict)
     allowed = set(names.values()) | {"OfficeLineWasDown", "OfficePowerWasDown", "OfficeFlapping"}
     flapped = [o for o in OFFICES if len(order.truth[o].spans) >= 3]
     for message in inbox.messages:
@@ -330,10 +330,14 @@ def judge(order: Order, inbox: Inbox, blind: list[list[float]], verdict: Verdict
 
 
 def _match(
-    what: str, truth: Truth, hidden: list[list[float]], told: list[list[float]], verdict: Verdict
+    what: str,
+    truth: Truth,
+    hidden: list[list[float]],
+    reported: list[list[float]],
+    verdict: Verdict,
 ) -> None:
-    """Each episode tells of one outage that was long enough, and ends after it."""
-    left = [list(span) for span in told]
+    """Each episode belongs to one outage that was long enough, and ends after it."""
+    left = [list(span) for span in reported]
     spans = truth.spans
     for number, (begin, end) in enumerate(spans):
         verdict.outages += 1
@@ -341,7 +345,7 @@ def _match(
         mine = [t for t in left if begin <= t[0] < min(after, end + 8)]
         must = seen(begin, end, hidden) >= SEEN_SECONDS
         # one message may tell of two outages if the return between them could not be seen
-        going_on = [t for t in told if t[0] < begin < t[1]]
+        going_on = [t for t in reported if t[0] < begin < t[1]]
         settled = number == 0 or seen(spans[number - 1][1], begin, hidden) >= SETTLED_SECONDS
         if must and not mine and (settled or not going_on):
             verdict.add("swallowed", f"{what}, {end - begin:.1f} s long")
@@ -434,7 +438,7 @@ def alerting_for(alerting: Alerting, orders: list[Order]) -> Iterator[Alerting]:
 
 
 def _open(inbox: Inbox, orders: list[Order]) -> bool:
-    """Whether something that was told is not resolved yet."""
+    """Whether an alert that was sent is not resolved yet."""
     ids = {order.district.id for order in orders}
     state: dict[tuple[str, str], str] = {}
     for message in inbox.messages:
@@ -463,13 +467,15 @@ def main() -> int:
         Order(name, district, script)
         for district, (name, script) in zip(districts, scripts.items(), strict=True)
     ]
-    with inbox.receiving() as told:
+    with inbox.receiving() as receiver_url:
         for first in range(0, len(orders), AT_ONCE):
             these = orders[first : first + AT_ONCE]
             console.print(", ".join(order.name for order in these), "…")
             here = directory / f"alerting-{first}"
             here.mkdir()
-            with alerting_for(Alerting(here, [o.district for o in these], told), these) as alerting:
+            with alerting_for(
+                Alerting(here, [o.district for o in these], receiver_url), these
+            ) as alerting:
                 wave(these, alerting, inbox, rng, verdict)
     shutil.rmtree(directory)
     judge_messages(inbox, verdict)

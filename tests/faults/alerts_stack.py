@@ -56,7 +56,7 @@ def _call(*argv: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One notification: who was told, and every alert in it with its status."""
+    """One notification: its receiver, and every alert in it with its status."""
 
     at: float
     receiver: str
@@ -86,7 +86,7 @@ class Inbox:
                 self.end_headers()
 
             def log_message(self, *_: Any) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -209,13 +209,13 @@ class District:
 class Alerting:
     """Prometheus and Alertmanager with the shipped files."""
 
-    def __init__(self, directory: Path, districts: list[District], told: str) -> None:
+    def __init__(self, directory: Path, districts: list[District], receiver_url: str) -> None:
         self._directory = directory
         rules = directory / "rules"
         shutil.copytree(EXPORTERS / "prometheus" / "rules", rules)
         for file in rules.iterdir():
             file.write_text(shortened(file.read_text("utf-8")), "utf-8")
-        (directory / "alertmanager.yml").write_text(yaml.safe_dump(_routes(told)), "utf-8")
+        (directory / "alertmanager.yml").write_text(yaml.safe_dump(_routes(receiver_url)), "utf-8")
         (directory / "prometheus.yml").write_text(yaml.safe_dump(_scrapes(districts)), "utf-8")
         self.alertmanager = Process([
             program("prometheus-alertmanager"), "--config.file=alertmanager.yml",
@@ -247,12 +247,12 @@ def shortened(rules: str) -> str:
     return text.replace(" < 600\n", f" < {10 * MINUTE:g}\n")
 
 
-def _routes(told: str) -> dict[str, Any]:
+def _routes(receiver_url: str) -> dict[str, Any]:
     config = read_yaml(EXPORTERS / "alertmanager" / "alertmanager.yml")
     receivers = []
     for receiver in config["receivers"]:
         [settings] = receiver.get("email_configs") or receiver["webhook_configs"]
-        hook = {"url": f"{told}/{receiver['name']}",
+        hook = {"url": f"{receiver_url}/{receiver['name']}",
                 "send_resolved": settings.get("send_resolved", True)}  # fmt: skip
         receivers.append({"name": receiver["name"], "webhook_configs": [hook]})
     for route in (config["route"], *config["route"]["routes"]):

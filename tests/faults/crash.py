@@ -1,11 +1,11 @@
-"""Crashes and power cuts at random moments under load: nothing that was promised is lost.
+"""Crashes and power cuts at random moments under load: nothing that was acknowledged is lost.
 
 A hub, six agents of the test's own and two of the product's, all handing in without pause, while
 the hub seals an hour every other second. Hub, agents or both are killed (`kill -9`) at random
 moments, or the power of their disks is cut: then all that was written since the last flush is lost,
-but for a random part (`tests/faults/power_disk.py`). On SQLite and on PostgreSQL, which loses its
-power with the hub. Somebody outside notes what was acknowledged; at the end it must all be there,
-once, the database sound, and its hash chain whole.
+except for a random part (`tests/faults/power_disk.py`). On SQLite and on PostgreSQL, which loses
+its power with the hub. An observer notes what was acknowledged; at the end it must all be
+there, once, the database sound, and its hash chain whole.
 
     python -m tests.faults.crash [--quick] [--json FILE] [--seed N] [--rounds N]
         [--minutes N] [--only CASE ...]
@@ -43,7 +43,7 @@ UP_SECONDS = 3.0
 
 @dataclass
 class Victims:
-    """All that can crash, and what it stands on."""
+    """All programs that can crash, and their disks."""
 
     hub: Installation
     agents: list[AgentProcess]
@@ -71,7 +71,7 @@ class Victims:
         await self._start(which)
 
     async def _cut(self, which: str, seed: int) -> None:
-        """Cut the power of the disks; what is acknowledged from here on was not promised."""
+        """Cut the power of the disks; acknowledgements from here on do not count."""
         self.ledger.noting = False
         if which != "agents" and self.hub_disk is not None:
             self.hub_disk.cut()
@@ -135,7 +135,7 @@ async def installed(case: str, directory: Path) -> AsyncIterator[Victims]:
 
 
 def database_of(hub: Installation) -> Store:
-    """The hub's database, opened by somebody else."""
+    """The hub's database, opened by an observer."""
     url = str(hub.database).replace("sqlite:///", f"sqlite:///{hub.directory}/")
     return Store(url, SystemClock())
 
@@ -168,7 +168,8 @@ def new_directory() -> Path:
 
 
 async def crash_run(case: str, seed: int, rounds: int, minutes: float) -> list[Row]:
-    """Crash `rounds` times, or for so long, and compare what is there with what was promised."""
+    """Crash `rounds` times, or for a time, and compare the stored with the acknowledged
+    measurements."""
     chance, began = random.Random(f"{seed} {case}"), time.monotonic()
     directory = new_directory()
     try:

@@ -4,8 +4,8 @@
 
 Parts: HTTP by the hub's own OpenAPI description and sessions of agents, both at a hub that runs;
 frames of sessions, session descriptions, RTP, RTCP, SNMP answers, configurations and dossiers, as
-the code takes them. Inputs are right ones that dice changed; a slice of a part has a seed of its
-own. With `--keep FILE` a run goes on where the last one ended, part by part.
+the code receives them. Inputs are valid ones that were changed at random; each slice of a part has
+its own seed. With `--keep FILE` a run continues where the last one ended, part by part.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ NOW = datetime(2026, 11, 25, 7, tzinfo=UTC)
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the inputs of a part."""
+    """The outcomes of the inputs of a part."""
 
     inputs: int = 0
     slices: int = 0
@@ -105,7 +105,7 @@ Slice = Callable[[random.Random, int, Tally], Awaitable[None]]
 
 
 class NoSocket:
-    """A session's socket that takes everything."""
+    """A session's socket that accepts everything."""
 
     async def send_str(self, data: str) -> None:
         """Take it."""
@@ -221,7 +221,7 @@ def _changed_in_place(right: bytes, dice: random.Random) -> bytes:
 
 
 def _changed_archive(right: bytes, dice: random.Random) -> bytes:
-    """The archive with one of its files changed, and right sums of its own."""
+    """The archive with one of its files changed, and its checksums corrected."""
     files = _files(right)
     name = dice.choice(sorted(files))
     files[name] = _changed_in_place(files[name] or b"x", dice)
@@ -264,7 +264,7 @@ def _dossier() -> bytes:
 
 
 async def _running_hub(tally: Tally) -> AsyncIterator[fuzz_hub.RunningHub]:
-    """A hub for one slice; what its log tells, and its end, are counted."""
+    """A hub for one slice; errors in its log, and its end, are counted."""
     with tempfile.TemporaryDirectory() as directory:
         async with fuzz_hub.hub(Path(directory)) as running:
             yield running

@@ -57,9 +57,9 @@ class RunningHub:
     process: subprocess.Popen[bytes]
 
     def faults(self) -> list[str]:
-        """Entries of its log that tell of an error of its own."""
+        """Entries of its log that report an error of its own."""
         text = (self.directory / "log").read_text("utf-8", "replace")
-        wrong = re.compile(r"Traceback|failed in itself|unexpected error|Task exception|never retr")
+        wrong = re.compile(r"Traceback|unexpected error|Task exception|never retr")
         entries = re.split(r"(?m)^(?=\d{4}-\d\d-\d\d \d\d:)", text)
         return [one[:300] + " ... " + one[-700:] for one in entries if wrong.search(one)]
 
@@ -179,7 +179,8 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request, and what it is: `changes` without a proof that is right must be refused."""
+    """A request, and what it is: a request that `changes` anything without valid credentials must
+    be refused."""
 
     raw: bytes
     method: str
@@ -275,7 +276,7 @@ class Requests:
         return kind, changed(raw, dice) if raw and dice.random() < 0.2 else raw
 
     def _headers(self, path: str) -> tuple[dict[str, str], bool]:
-        """Headers, and whether they prove who sends them."""
+        """Headers, and whether they authenticate the sender."""
         dice = self._dice
         headers: dict[str, str] = {}
         proven = False
@@ -312,8 +313,8 @@ def frames(dice: random.Random, count: int) -> Iterator[str]:
 async def stranger_at_agent_door(
     session: aiohttp.ClientSession, port: int, dice: random.Random
 ) -> tuple[str, bool]:
-    """A session with a token or without, then frames; gives what came of it, and whether somebody
-    without the right token was welcomed."""
+    """A session with a token or without, then frames; gives the outcome, and whether a session
+    without the right token was accepted."""
     right = dice.random() < 0.7
     token = OFFICE_TOKEN if right else dice.choice((OFFICE_TOKEN[:-1], API_TOKEN, "x", ""))
     office = "potka" if right else dice.choice(("potka", "boram", "", "*", "../x"))

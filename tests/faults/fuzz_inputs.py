@@ -1,4 +1,4 @@
-"""Makes inputs of a stranger out of right ones: bytes, text and JSON, changed by dice."""
+"""Makes a stranger's inputs from valid ones: bytes, text and JSON, changed at random."""
 
 from __future__ import annotations
 

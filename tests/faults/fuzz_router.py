@@ -1,4 +1,5 @@
-"""A router on loopback whose SNMP answers are changed by dice; each is followed by a right one."""
+"""A router on loopback whose SNMP answers are changed at random; each is followed by a right
+one."""
 
 from __future__ import annotations
 
@@ -91,9 +92,9 @@ class ChangedRouter(asyncio.DatagramProtocol):
     def answer(self, data: bytes) -> bytes:
         """The right answer to a request."""
         (_, version), (_, community), (kind, pdu) = read_all(read(data)[1])
-        (_, request), _, _, (_, asked) = read_all(pdu)
+        (_, request), _, _, (_, requested) = read_all(pdu)
         bound = b""
-        for _, entry in read_all(asked):
+        for _, entry in read_all(requested):
             name = read_oid(read_all(entry)[0][1])
             if kind == GET_BULK:
                 bound += tlv(SEQUENCE, oid((*IFX, 1, 3)) + tlv(TEXT, b"Gi0/0"))

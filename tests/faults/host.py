@@ -1,4 +1,4 @@
-"""Busy computers at both ends of calls: no line is blamed for what they do.
+"""Busy computers at both ends of calls: no line is blamed for their effects.
 
 Calls over loopback, whose line is perfect, while this machine is disturbed at random: the loop
 stands still, or other programs take the CPU, for 0.3, 1, 3, 8 or 30 s. A call may have its best
@@ -47,7 +47,8 @@ async def disturb(chance: random.Random) -> None:
 
 
 def blames_the_line(result: Result) -> bool:
-    """Whether a call says anything else than the best grade or that it could not be measured."""
+    """Whether a call reports anything other than the best grade or that it could not be
+    measured."""
     if result.error is None:
         return result.values["grade"] != BEST
     return not isinstance(result.error, NoData)
@@ -67,7 +68,7 @@ async def disturbed_calls(seed: int) -> list[Result]:
 
 
 async def rows(seeds: range) -> list[Row]:
-    """What became of the calls of every seed."""
+    """The outcomes of the calls of every seed."""
     outcomes: Counter[str] = Counter()
     blamed = 0
     for seed in seeds:

@@ -31,7 +31,7 @@ START_SECONDS = DRAIN_SECONDS = 300.0
 
 
 def free_port() -> int:
-    """A port of loopback that nobody uses now."""
+    """A free port of loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -80,7 +80,7 @@ class Installation:
         return f"ws://127.0.0.1:{self.port}/agent"
 
     def start(self) -> None:
-        """Start the hub; its log goes on in `hub.log` among the logs."""
+        """Start the hub; its log continues in `hub.log` among the logs."""
         arguments = ["hub", str(self.file), str(self.epoch), str(self.speed)]
         self.process = start_subject(arguments, self.logs / "hub.log")
 
@@ -143,7 +143,7 @@ def end(process: subprocess.Popen[bytes] | None, number: signal.Signals) -> None
 
 @dataclass
 class Ledger:
-    """What was acknowledged to whom, as somebody outside has noted it."""
+    """What was acknowledged to each agent, as an observer noted it."""
 
     acknowledged: set[str] = field(default_factory=set)
     """Ids that the hub has acknowledged to an agent."""
@@ -232,7 +232,7 @@ def measured(office: str) -> Measurement:
 
 
 class AgentProcess:
-    """An agent of the product that measures without pause, and says what its spool has kept."""
+    """An agent of the product that measures without pause, and reports what its spool has kept."""
 
     def __init__(self, one: Installation, ledger: Ledger, office: str, spool: Path) -> None:
         self._one, self._ledger, self._office, self._spool = one, ledger, office, spool
@@ -264,7 +264,8 @@ class AgentProcess:
         await asyncio.to_thread(end, self._process, signal.SIGTERM)
 
     async def drain(self, remaining: Callable[[], int]) -> None:
-        """Let it hand in all that it has kept, without measuring more, for `DRAIN_SECONDS`."""
+        """Let it hand in everything that it has kept, without measuring more, for
+        `DRAIN_SECONDS`."""
         await self.stop()
         self.start(rate=0.001)
         with contextlib.suppress(TimeoutError):

@@ -1,9 +1,10 @@
-"""An office cut off for a day: its agent hands in everything once, and a full spool says what went.
+"""An office cut off for a day: its agent hands in everything once, and a full spool reports what it
+deleted.
 
 The measurements of a day without a hub (two every 15 s) go through a real agent into its spool,
 whose process is killed in between; then the hub is there again, and the session breaks at random
 while the agent hands in. A second agent's spool may hold less than half of the day: the oldest fine
-data must go, hours and changes must stay, and the hub must show how much was lost.
+data must be deleted, hours and changes must stay, and the hub must show how much was lost.
 
     python -m tests.faults.outage [--quick] [--json FILE] [--seed N] [--hours N]
 """
@@ -54,7 +55,7 @@ def day_alone(office: str, hours: float, chance: random.Random) -> Iterator[Meas
 
 @dataclass
 class Outage:
-    """An outage of a length, and what came of it."""
+    """An outage of a given length, and its outcome."""
 
     hours: float
     seed: int
@@ -134,23 +135,24 @@ class Outage:
 
 
 def disorder(made: list[Measurement], lost: set[str], gone: list[int]) -> int:
-    """Fine data that were lost although older fine data are kept, hours and changes apart."""
-    telling = set(telling_ones(made))
-    oldest_kept = next((n for n, m in enumerate(made) if m.id not in lost and m.id not in telling),
-                       len(made))  # fmt: skip
+    """Fine data that were lost although older fine data are kept, not counting hours and
+    changes."""
+    informative = set(informative_measurements(made))
+    expendable = lost | informative
+    oldest_kept = next((n for n, m in enumerate(made) if m.id not in expendable), len(made))
     return sum(number > oldest_kept for number in gone)
 
 
-def telling_ones(made: list[Measurement]) -> Iterator[str]:
+def informative_measurements(made: list[Measurement]) -> Iterator[str]:
     """The first of each hour and of a process, and each change of boot, of a series."""
     before: dict[str, object] = {}
     for number, one in enumerate(made):
         if number == len(made) // 2:  # a new process begins to measure
             before.clear()
-        told = (one.started_at.replace(minute=0, second=0), one.conditions["boot_id"])
-        if before.get(one.series) != told:
+        key = (one.started_at.replace(minute=0, second=0), one.conditions["boot_id"])
+        if before.get(one.series) != key:
             yield one.id
-        before[one.series] = told
+        before[one.series] = key
 
 
 def fill(directory: Path, made: list[Measurement], bound: int | None) -> None:

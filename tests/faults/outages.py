@@ -37,7 +37,7 @@ from tests.programs_support import kill_hub, stop_agent
 
 ROUNDS, QUICK_ROUNDS = 20, 1
 NOTICED_SECONDS = 10.0
-TOLD_SECONDS = 60.0
+ATTRIBUTED_SECONDS = 60.0
 CALM_SECONDS = 12.0
 OUT = ("unreachable", "link_down", "power_down", "lan_down")
 
@@ -284,7 +284,7 @@ def main() -> int:
                     district.kill_hub()
                     time.sleep(CALM_SECONDS)
             if not options.quick:
-                time.sleep(TOLD_SECONDS - CALM_SECONDS)
+                time.sleep(ATTRIBUTED_SECONDS - CALM_SECONDS)
         store = Store(f"sqlite:///{one.installation.directory}/monitor.db", SystemClock())
         rows = judge(district, store, uplink_wrong, cuts)
         store.close()

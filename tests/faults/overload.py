@@ -1,8 +1,8 @@
-"""More of everything than the hub can bear: memory stays bounded, healthy offices are measured.
+"""More of everything than the hub can handle: memory stays bounded, healthy offices are measured.
 
 A hub with eight offices whose agents hand in. Against it: idle connections by the thousand, slow
 writers and slow readers on every kind of address, a thousand agents that connect at once, and
-programs that take the CPU. Meanwhile the echo requests must go on, the sessions of the healthy
+programs that take the CPU. Meanwhile the echo requests must continue, the sessions of the healthy
 offices must stay, another address must get its pages, and no line may be blamed: a measurement over
 loopback is without loss, or it is `no_data`.
 
@@ -40,7 +40,7 @@ GROWTH_MB = 150.0
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of everything."""
+    """The size of each load."""
 
     idle: int = 10_000
     agents: int = 1000
@@ -53,7 +53,7 @@ QUICK = Scale(1500, 200, 60, 4.0)
 
 @dataclass
 class Watcher:
-    """What a healthy user sees of the hub, and what the hub costs."""
+    """The hub as a healthy user sees it, and the resources that it uses."""
 
     one: Installation
     pause: float = 0.0
@@ -78,7 +78,7 @@ class Watcher:
 
     @asynccontextmanager
     async def during(self, name: str) -> AsyncIterator[None]:
-        """Watch while something goes on, and add what was seen."""
+        """Watch while something runs, and add what was seen."""
         self.pause = self.answer = 0.0
         self.unanswered, before = 0, self.memory()
         self.peak = before
@@ -160,7 +160,7 @@ async def slow_writers(one: Installation, number: int, seconds: float) -> None:
 
 
 async def slow_readers(one: Installation, number: int, seconds: float) -> None:
-    """Clients that ask twenty times and read nothing."""
+    """Clients that send twenty requests and read nothing."""
     writers = []
     for n in range(number):
         request = f"GET {ADDRESSES[n % len(ADDRESSES)]} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
@@ -224,7 +224,7 @@ def blamed(one: Installation) -> tuple[int, int, int]:
 
 
 async def overload_rows(scale: Scale, directory: Path) -> list[Row]:
-    """Everything, one after the other."""
+    """All loads, one after the other."""
     one = Installation(directory / "installation", "sqlite:///monitor.db", 8, logs=directory)
     ledger, watcher = Ledger(), Watcher(one)
     async with AsyncExitStack() as stack:

@@ -1,9 +1,9 @@
 """A disk whose power can be cut: an ext4 file system over a block device that forgets.
 
 The block device is a file of a FUSE file system of ours, below a loop device. What the kernel has
-written since its last flush is lost when the power is cut, but for a random part of it in blocks of
-4 kB, as a disk's own cache may have stored some of it. ext4, its journal and the page cache are the
-real ones; nothing in the program under test is replaced.
+written since its last flush is lost when the power is cut, except for a random part of it in blocks
+of 4 kB, as a disk's own cache may have stored some of it. ext4, its journal and the page cache are
+the real ones; nothing in the program under test is replaced.
 
     python -m tests.faults.power_disk MOUNTPOINT MEGABYTES    (the server, started by `PowerDisk`)
 """
@@ -43,7 +43,7 @@ class Blocks:
         self.lost = 0
 
     def write(self, offset: int, data: bytes) -> None:
-        """Take what the kernel writes; it is not safe yet."""
+        """Accept what the kernel writes; it is not safe yet."""
         self.seen[offset : offset + len(data)] = data
         if self.powered:
             self._unsafe.append((offset, data))
@@ -197,7 +197,7 @@ class PowerDisk:
         _run("mount", "-t", "ext4", self._loop, str(self.place))
 
     def _unmount(self) -> None:
-        """Free mountpoint and loop device, once nobody uses them."""
+        """Free mountpoint and loop device, once they are no longer in use."""
         _patiently("umount", str(self.place))
         assert self._loop is not None
         _run("losetup", "--detach", self._loop)
@@ -217,7 +217,7 @@ class PowerDisk:
         self._mount()
 
     def slow(self, seconds: float) -> None:
-        """Let every flush take so long from now on."""
+        """Let every flush take `seconds` from now on."""
         self._say(f"slow {seconds}")
 
     def figures(self) -> tuple[int, int]:

@@ -1,8 +1,8 @@
-"""Thirty days of eleven offices in minutes: what grows for ever would be seen.
+"""Thirty days of eleven offices in minutes: anything that grows without bound would be seen.
 
 A hub's parts on a clock of the run's own, its database, its queue and its metrics, with an agent of
 each office on a WebSocket. Each hour every agent hands in what it measured and the hub records its
-own, seals, and is scraped; at night it prunes. Faults go on all the time: sessions break, agents
+own, seals, and is scraped; at night it prunes. Faults happen all the time: sessions break, agents
 say goodbye, offices go down, the database is away for hours, some measurements are refused, windows
 are planned. After a warm-up of half of the days nothing may grow: memory, descriptors, tasks,
 database.
@@ -56,7 +56,7 @@ IST = ZoneInfo("Asia/Kolkata")
 
 @dataclass(frozen=True)
 class Figures:
-    """What the process and the database take at the end of a day."""
+    """The memory of the process and the size of the database at the end of a day."""
 
     memory: float
     descriptors: int
@@ -107,7 +107,7 @@ class Soak:
         self.sessions: dict[str, aiohttp.ClientWebSocketResponse] = {}
 
     async def run(self, days: int, hours: int = 24) -> None:
-        """Let the days pass, of each so many hours."""
+        """Let the days pass, each with `hours` hours."""
         app = web.Application()
         app.router.add_get("/agent", self.agents.handle_socket)
         runner = web.AppRunner(app)
@@ -137,12 +137,12 @@ class Soak:
         if away:
             self.faults += 1
             self.writer.add = _away  # type: ignore[method-assign, assignment]
-            self.writer._written = _not_written  # type: ignore[method-assign, assignment]
+            self.writer._try_write = _not_written  # type: ignore[method-assign, assignment]
         for office in OFFICES:
             await self._fault(office)
             await self.recorder.record(self._minute(office, {}, f"h{number}{office}"))
         if away:
-            del self.writer.add, self.writer._written
+            del self.writer.add, self.writer._try_write
             await self.writer.write_later()
         for office in OFFICES:
             await self._hand_in(office, number)
@@ -212,7 +212,7 @@ class Soak:
         await asyncio.to_thread(self.store.retention.prune, before, IST, PRUNABLE)
 
     def rows(self) -> list[Row]:
-        """What the second half of the days added."""
+        """The growth in the second half of the days."""
         half = len(self.days) // 2
         warm, end = self.days[half], self.days[-1]
         span = len(self.days) - 1 - half

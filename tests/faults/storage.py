@@ -1,10 +1,11 @@
-"""The database in trouble, at the start and while the hub runs: it measures on and loses nothing.
+"""The database in trouble, at the start and while the hub runs: it keeps measuring and loses
+nothing.
 
 A disk that is full, read-only or slow (real file systems, small ones), a lock that another program
-holds, PostgreSQL stopped, hung, or not started yet. While it lasts, probes and metrics must go on
-and `/-/ready`, page and metric say what is wrong; afterwards every measurement of that time must be
-there, once. Then a damaged page must be found by `db verify`, and a backup that was made while the
-hub wrote must verify and serve as a hub's database.
+holds, PostgreSQL stopped, hung, or not started yet. While it lasts, probes and metrics must
+continue and `/-/ready`, page and metric say what is wrong; afterwards every measurement of that
+time must be there, once. Then a damaged page must be found by `db verify`, and a backup that was
+made while the hub wrote must verify and serve as a hub's database.
 
     python -m tests.faults.storage [--quick] [--json FILE] [--seconds N] [--only CASE ...]
 
@@ -55,7 +56,7 @@ class Trouble:
 
 @contextmanager
 def full(directory: Path) -> Iterator[Trouble]:
-    """A disk of 16 MB that something else fills."""
+    """A disk of 16 MB that another program fills."""
     place, filler = directory / "small", directory / "small/filler"
     with _tmpfs(place):
 
@@ -114,7 +115,7 @@ def locked(directory: Path) -> Iterator[Trouble]:
         other[0].execute("PRAGMA busy_timeout=10000")
         other[0].execute("BEGIN EXCLUSIVE")
 
-    says = "another program holds its lock"
+    says = "another program has locked it"
     yield Trouble(directory, "sqlite:///monitor.db", lock, lambda: other[0].close(), says)  # noqa: PLW0108
 
 
@@ -127,10 +128,11 @@ def stopped(directory: Path) -> Iterator[Trouble]:
 
 @contextmanager
 def hung(directory: Path) -> Iterator[Trouble]:
-    """PostgreSQL takes connections and says nothing."""
+    """PostgreSQL accepts connections and does not answer."""
     with _cluster(directory) as one:
         yield Trouble(directory, one.url, lambda: one.signal(signal.SIGSTOP),
-                      lambda: one.signal(signal.SIGCONT), "the database takes no rows")  # fmt: skip
+                      lambda: one.signal(signal.SIGCONT),
+                      "the database accepts no rows")  # fmt: skip
 
 
 @contextmanager
@@ -159,7 +161,7 @@ QUICK = ("disk full", "PostgreSQL stopped, at start")
 
 
 async def case_rows(name: str, seconds: float) -> list[Row]:
-    """What became of measurements and of what the hub shows, in one case."""
+    """The outcome of one case: the measurements, and what the hub shows."""
     build, at_start = CASES[name]
     directory = new_directory()
     with ExitStack() as stack:
@@ -191,7 +193,7 @@ async def case_rows(name: str, seconds: float) -> list[Row]:
         twice = await asyncio.to_thread(doubled, one)
     allowed = 0.0 if trouble.says is None else 1.0
     return [
-        within(f"{name}: shown on ready, metric and page", shown.said, allowed, 1.0, "share"),
+        within(f"{name}: shown on ready, metric and page", shown.message, allowed, 1.0, "share"),
         at_most(f"{name}: longest pause of the echo requests", shown.pause, 3.0, "s"),
         at_most(f"{name}: longest gap between stored measurements", gap, 3 * WINDOW_SECONDS, "s"),
         at_most(f"{name}: acknowledged and lost", missing, 0, ""),
@@ -221,7 +223,7 @@ async def serving(one: Installation) -> None:
 class Shown:
     """What the hub showed during the trouble."""
 
-    said: float
+    message: float
     """1 if ready, metric and page said what is wrong at the end of it."""
     pause: float
     """The longest time in which the count of echo requests did not grow."""
@@ -231,14 +233,14 @@ async def watched(one: Installation, seconds: float, says: str | None) -> Shown:
     """Look at the hub twice a second."""
     began = moved = time.monotonic()
     sent, pause = -1.0, 0.0
-    said = 0.0
+    message = 0.0
     async with aiohttp.ClientSession() as http:
 
         async def text(path: str) -> tuple[int, str]:
             async with http.get(f"{one.http}{path}") as answer:
                 return answer.status, await answer.text()
 
-        while time.monotonic() - began < seconds or (says and not said):
+        while time.monotonic() - began < seconds or (says and not message):
             if time.monotonic() - began > seconds + 60:
                 break
             _, metrics = await text("/metrics")
@@ -249,11 +251,11 @@ async def watched(one: Installation, seconds: float, says: str | None) -> Shown:
             (status, ready), (page, html) = await text("/-/ready"), await text("/")
             failing = "jharnet_database_failing 1" in metrics
             if says is not None:
-                said = float(status == 503 and says in ready and failing and page == 200
+                message = float(status == 503 and says in ready and failing and page == 200
                              and 'class="notice bad database"' in html)  # fmt: skip
             await asyncio.sleep(0.5)
     # A window's requests are counted together, at its end.
-    return Shown(said, max(0.0, pause - WINDOW_SECONDS))
+    return Shown(message, max(0.0, pause - WINDOW_SECONDS))
 
 
 def sent_packets(metrics: str) -> float:

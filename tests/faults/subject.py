@@ -27,13 +27,13 @@ SEAL_SECONDS = 0.5
 
 
 class FastWall(SystemClock):
-    """A wall clock whose hours pass in seconds; it goes on over restarts."""
+    """A wall clock whose hours pass in seconds; it continues over restarts."""
 
     def __init__(self, epoch: float, speed: float) -> None:
         self._epoch, self._speed = epoch, speed
 
     def now(self) -> datetime:
-        """The epoch, and the time since it many times over."""
+        """The epoch, plus the time since it multiplied by the speed."""
         elapsed = time.time() - self._epoch
         return datetime.fromtimestamp(self._epoch, UTC) + timedelta(seconds=elapsed * self._speed)
 

@@ -1,4 +1,4 @@
-"""Clocks that are wrong, and calendars that are odd: no stall, no burst, no wrong week.
+"""Wrong clocks and odd calendars: no stall, no burst, no wrong week.
 
 The hub's clock is stepped (NTP, a dead battery: 1970 and 2036, and back) while it pings on a
 simulated network, stores, and seals; every week of 26 years is compared with another calendar, at
@@ -153,7 +153,7 @@ def budgets() -> Iterator[Row]:
 
 
 def agents(seed: int) -> Iterator[Row]:
-    """Agents whose clocks are wrong, or are set in between: what is left of it in the record."""
+    """Agents whose clocks are wrong, or are set in between: the traces in the record."""
     chance = random.Random(seed)
     worst, refused, corrected = 0.0, 0, 0
     for number in range(SIMULATED_AGENTS):
@@ -162,24 +162,24 @@ def agents(seed: int) -> Iterator[Row]:
         now = datetime(2026, 11, 25, 6, tzinfo=UTC)
         error = chance.choice((-56.9 * 3.156e7, 9.4 * 3.156e7, -3600.0, 3600.0, 30.0, 0.5, 0.0))
         for beat in range(chance.randint(1, 20)):
-            heard = now + timedelta(seconds=2 * beat)
+            note_frame = now + timedelta(seconds=2 * beat)
             journey = chance.expovariate(10)
-            uptime = (heard - booted).total_seconds() - journey
-            clock.heard(f"b{number}", round(uptime, 1), heard)
+            uptime = (note_frame - booted).total_seconds() - journey
+            clock.note_frame(f"b{number}", round(uptime, 1), note_frame)
         began = [booted + timedelta(seconds=chance.uniform(10, 3000)) for _ in range(5)]
         items = []
         for index, at in enumerate(began):
             set_right = index >= 3  # NTP set the clock in between
-            told = at + timedelta(seconds=0.0 if set_right else error)
+            displayed = at + timedelta(seconds=0.0 if set_right else error)
             uptime = round((at - booted).total_seconds(), 1)
             items.append({
                 "id": f"a{number}m{index}", "office": "potka", "probe": "latency",
-                "started_at": format_utc(told), "duration_seconds": 60.0, "outcome": "ok",
+                "started_at": format_utc(displayed), "duration_seconds": 60.0, "outcome": "ok",
                 "cause": None, "values": {"sent": 60.0, "received": 60.0},
                 "conditions": {"path": "agent_hub", "boot_id": f"b{number}",
                                "uptime_seconds": uptime},
             })  # fmt: skip
-        batch = read_batch({"items": items}, "potka", heard, clock)
+        batch = read_batch({"items": items}, "potka", note_frame, clock)
         refused += len(batch.refused)
         for one, at in zip(batch.accepted, began, strict=False):
             worst = max(worst, abs((one.started_at - at).total_seconds()))

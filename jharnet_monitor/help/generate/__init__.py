@@ -1,6 +1,6 @@
 """Writes the pages of the help that are made from the code, and only those.
 
-`python -m jharnet_monitor.help.generate` writes them anew. It reads every room of the house, and
+`python -m jharnet_monitor.help.generate` writes them again. It reads every room of the house, and
 no room imports it. A test holds the written pages equal to what the code says now.
 """
 

@@ -27,7 +27,7 @@ The hub reads one YAML file, `config/jharnet.yaml`; an agent may have one of its
   `jharnet.yaml:14: probes.latency.every: must be a duration with its unit, such as 60s`.
 - **Units are written out**: `10 Mbit/s`, `60s`, `2h`, `99.5%`, `200 MB`. Times of day stand in
   quotes: `"11:00"`.
-- **File names** that do not begin with `/` are found beside the file.
+- **File names** that do not begin with `/` are relative to the folder of the file.
 - **Secrets** (tokens, passwords, communities) stand in files of their own, mode 600, never in the
   configuration.
 - **Check** it with `jharnet-monitor check-config FILE`. Let the running hub take it up with

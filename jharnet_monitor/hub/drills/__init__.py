@@ -1,4 +1,4 @@
-"""Drills: conferences with every office at the same time, as the DC's real one."""
+"""Drills: conferences with all offices at once, like the Deputy Commissioner's real one."""
 
 from jharnet_monitor.hub.drills.manager import DrillManager
 

@@ -1,9 +1,9 @@
-"""Holds drills: conferences with every office at the same time, as the DC's real one.
+"""Runs drills: conferences with all offices at once, like the Deputy Commissioner's real one.
 
-First headquarters sends to all and receives from all; then comes the gallery, in which each
-office is sent the small pictures of all others, and sends its own. A drill owns the headquarters
-uplink (rule 1 of honest measurement): it waits until the heavy probes under way are done, and
-none starts beside it. Each office's call draws on that office's byte budget as any other.
+First headquarters sends to all offices and receives from all; then comes the gallery, in which each
+office receives small pictures of all others and sends its own. A drill owns the headquarters
+uplink: it waits until running heavy probes have finished, and none starts during it. Each office's
+call is charged to that office's byte budget like any other.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from jharnet_monitor.hub.drills.results import (
     STAGGER_SECONDS,
     SpeedAlone,
     gallery_result,
-    summed_up,
+    summarise_drill,
     with_conference,
 )
 from jharnet_monitor.hub.runner import Runner
@@ -49,16 +49,16 @@ from jharnet_monitor.rtc.stats.live_stats import LiveSample
 
 log = logging.getLogger(__name__)
 
-KEPT = 50
-"""Drills of this hub's life that are held in memory."""
+MAX_DRILLS = 50
+"""Drills since the start of this hub that are kept in memory."""
 CONFERENCE_ROUTE, GALLERY_ROUTE = Route.DRILL, Route.GALLERY
-"""The routes of a drill's calls: what all offices had at once is no office's own grade."""
+"""The routes of a drill's calls: results of simultaneous calls are not an office's own grade."""
 
 StoreDrill = Callable[[Drill], Awaitable[None]]
 
 
 class DrillManager:
-    """Starts drills, holds one at a time, and knows how they stand.
+    """Starts drills, runs one at a time, and reports their state.
 
     A running drill is a record that each change replaces; the newest is in `get` and `newest`.
     """
@@ -81,16 +81,16 @@ class DrillManager:
         self._task: asyncio.Task[None] | None = None
 
     def get(self, drill_id: str) -> Drill | None:
-        """A drill that this hub has started, as it stands."""
+        """The current state of a drill that this hub has started."""
         return self._drills.get(drill_id)
 
     @property
     def newest(self) -> Drill | None:
-        """The drill that this hub has started last, as it stands."""
+        """The current state of the last drill that this hub has started."""
         return next(reversed(self._drills.values()), None)
 
     def start(self, profile: str, minutes: float, by: StartedBy = StartedBy.HAND) -> Drill:
-        """Start a drill; raises `UserError` when it cannot be held as it is asked for."""
+        """Start a drill; raises `UserError` if it cannot be held as requested."""
         if self._task is not None and not self._task.done():
             raise UserError("a drill is running already; wait for its end")
         try:
@@ -112,7 +112,7 @@ class DrillManager:
             uplink=UplinkLoad(contracted=config.hub.uplink.contracted),
         )
         self._drills[drill.id] = drill
-        for old in list(self._drills)[:-KEPT]:
+        for old in list(self._drills)[:-MAX_DRILLS]:
             del self._drills[old]
         self._task = asyncio.create_task(self._hold(drill.id, minutes * 60), name="drill")
         return drill
@@ -131,13 +131,13 @@ class DrillManager:
             log.warning("the planned drill is not held: %s", error)
 
     async def stop(self) -> None:
-        """End a running drill; what is known of it is kept."""
+        """End a running drill and keep its results so far."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     def _change(self, drill_id: str, **changes: Any) -> Drill:
-        """Replace a drill's record; gives the new one."""
+        """Replace a drill's record and return the new one."""
         self._drills[drill_id] = replace(self._drills[drill_id], **changes)
         return self._drills[drill_id]
 
@@ -160,10 +160,10 @@ class DrillManager:
             await self._end(drill_id, state, peak_rate)
 
     async def _end(self, drill_id: str, state: DrillState, peak_rate: PeakRate) -> None:
-        """Sum it up and store it; whoever follows it sees that it is over even if that fails."""
+        """Summarise and store a drill; it is marked as over even if that fails."""
         drill = self._change(drill_id, state=state, phase=None)
         try:
-            self._drills[drill_id] = summed_up(drill, self._alone, peak_rate.peaks())
+            self._drills[drill_id] = summarise_drill(drill, self._alone, peak_rate.peaks())
             await self._store(self._drills[drill_id])
         except Exception:
             log.exception("drill %s could not be kept", drill_id)
@@ -205,7 +205,7 @@ class DrillManager:
         options: Mapping[str, Any],
         peak_rate: PeakRate | None,
     ) -> None:
-        """Call one office and put what comes of it into the drill's record."""
+        """Call one office and add the result to the drill's record."""
 
         def watch(sample: LiveSample) -> None:
             if peak_rate is not None:
@@ -237,7 +237,7 @@ def _live(sample: LiveSample) -> LiveCall:
 
 
 def _check_budget(config: Config, profile: Profile, minutes: float) -> None:
-    """No office could take part in a drill that costs more than a whole day's budget.
+    """Check that a drill costs no more than a day's budget, so that offices can take part.
 
     Raises `UserError`, which says how long the drill may be.
     """

@@ -1,4 +1,4 @@
-"""The most that all calls of a drill carry within the same second: the rate of the shared line."""
+"""The peak rate of the shared line: the most that all calls of a drill carry within a second."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class PeakRate:
         }
 
     def add(self, office: str, sample: LiveSample, now: float) -> None:
-        """Take a sample of one office's call; `now` is in seconds of any one clock."""
+        """Add a sample of one office's call; `now` is in seconds, always of the same clock."""
         for direction, call in ((Direction.DOWN, sample.down), (Direction.UP, sample.up)):
             if call.bits_per_second is not None:
                 self._seconds[direction][int(now)][office] = call.bits_per_second
@@ -31,8 +31,8 @@ class PeakRate:
 def _peak(seconds: Mapping[int, Mapping[str, float]]) -> float | None:
     """The largest sum of one second; None without any sample.
 
-    Samples come a little less often than once a second: an office that has none in a second
-    counts with the one of the second before.
+    Samples arrive slightly less often than once a second; an office without one in a second counts
+    with that of the second before.
 
     >>> _peak({1: {"a": 2.0}, 2: {"a": 4.0, "b": 2.0}, 3: {"b": 3.0}, 5: {"b": 1.0}})
     7.0

@@ -1,4 +1,4 @@
-"""From the measurements of a drill's calls to the drill's record."""
+"""Turns the measurements of a drill's calls into the drill's record."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from jharnet_monitor.judge.conference.common_cause import fell_together
+from jharnet_monitor.judge.conference.common_cause import stepped_down_together
 from jharnet_monitor.judge.conference.drill import (
     Drill,
     DrillDirection,
@@ -22,9 +22,9 @@ from jharnet_monitor.probes.conference.gallery import TILE_RATE
 from jharnet_monitor.profiles import AUDIO_LINE_RATE
 
 STAGGER_SECONDS = 0.1
-"""Between two calls' beginnings: their handshakes must not be what is measured."""
+"""Interval between the starts of two calls, so that their handshakes do not affect the results."""
 SpeedAlone = Callable[[str], tuple[float | None, float | None]]
-"""What an office's line carried when it was last tested by itself: bit/s towards it, from it."""
+"""What an office's line carried in its last speed test: bit/s towards the office, and from it."""
 
 
 def with_conference(office: DrillOffice, measurement: Measurement) -> DrillOffice:
@@ -33,7 +33,7 @@ def with_conference(office: DrillOffice, measurement: Measurement) -> DrillOffic
 
 
 def gallery_result(measurement: Measurement, pictures: int) -> DrillGallery:
-    """The result of a gallery call with so many small pictures."""
+    """The result of a gallery call with `pictures` small pictures."""
     result = DrillGallery(**_result(measurement))
     return replace(result, pictures=_carried_pictures(result, pictures))
 
@@ -64,7 +64,7 @@ def _direction(measurement: Measurement, direction: Direction) -> DrillDirection
 
 
 def _carried_pictures(call: DrillGallery, pictures: int) -> int | None:
-    """All pictures, unless the call had to step down: then as many as arrived before it did."""
+    """All pictures, or if the call stepped down, as many as arrived before that."""
     if call.outcome is not Outcome.OK:
         return None
     capacity = call.down.capacity_bits_per_second
@@ -74,11 +74,14 @@ def _carried_pictures(call: DrillGallery, pictures: int) -> int | None:
     return min(pictures, max(0, int(arrived / TILE_RATE)))
 
 
-def summed_up(drill: Drill, alone: SpeedAlone, peaks: Mapping[Direction, float | None]) -> Drill:
-    """The drill with who was absent, what headquarters' line carried, and whom it held back.
+def summarise_drill(
+    drill: Drill, alone: SpeedAlone, peaks: Mapping[Direction, float | None]
+) -> Drill:
+    """Complete a drill with the absent offices, what headquarters' line carried, and whom it held
+    back.
 
-    `peaks` is the most that all calls together carried within the same second, by direction.
-    A call that broke off says nothing of headquarters' line.
+    `peaks` is the most that all calls together carried within a second, by direction. A call that
+    broke off is no evidence about headquarters' line.
     """
     speeds = {
         direction: {office.office: alone(office.office)[number] for office in drill.offices}
@@ -94,7 +97,7 @@ def summed_up(drill: Drill, alone: SpeedAlone, peaks: Mapping[Direction, float |
         for direction in Direction
     }
     for direction, offices in together.items():
-        if offices:  # headquarters' line was not tried either
+        if offices:  # headquarters' line was not tested either
             found[direction] = replace(
                 found[direction], full=None, supported_calls=None, held_back=None
             )
@@ -115,25 +118,25 @@ def summed_up(drill: Drill, alone: SpeedAlone, peaks: Mapping[Direction, float |
 
 
 def _held_back_by_us(drill: Drill, direction: Direction, peak: float | None) -> frozenset[str]:
-    """Offices whose calls stepped down in the same moment, though headquarters' line had room."""
+    """Offices whose calls stepped down at the same moment although headquarters' line had room."""
     contracted = drill.uplink.contracted
     if contracted is not None and peak is not None and peak >= FULL_SHARE * contracted:
         return frozenset()
-    held = [
+    completed = [
         (number * STAGGER_SECONDS, office)
         for number, office in enumerate(drill.offices)
         if office.outcome is Outcome.OK
     ]
     moments = {
         office.office: began + at
-        for began, office in held
+        for began, office in completed
         if (at := office.direction(direction).stepped_after_seconds) is not None
     }
-    return fell_together(moments, len(held))
+    return stepped_down_together(moments, len(completed))
 
 
 def _without_verdict(office: DrillOffice) -> DrillOffice:
-    """Its call says nothing of its line: what it met was headquarters' own doing."""
+    """The record without a verdict: headquarters caused the step down, not the office's line."""
     return replace(
         office,
         outcome=Outcome.NO_DATA,
@@ -144,19 +147,19 @@ def _without_verdict(office: DrillOffice) -> DrillOffice:
 
 
 Speeds = Mapping[str, float | None]
-"""bit/s that each office's line carried by itself, in one direction."""
+"""bit/s that each office's line carried in its own speed test, in one direction."""
 
 
 def _uplink_direction(
     drill: Drill, direction: Direction, speeds: Speeds, peak_rate: float | None
 ) -> UplinkDirection:
     """What headquarters' line carried in one direction."""
-    held = [
+    completed = [
         (one.office, one.direction(direction)) for one in drill.offices if one.outcome is Outcome.OK
     ]
     calls = [
         Share(name, call.bits_per_second, call.capacity_bits_per_second, speeds[name])
-        for name, call in held
+        for name, call in completed
         if call.bits_per_second is not None
     ]
     wanted, contracted = drill.profile.rung.line_rate, drill.uplink.contracted
@@ -169,7 +172,7 @@ def _with_limit(
     found: Mapping[Direction, UplinkDirection],
     speeds: Mapping[Direction, Speeds],
 ) -> DrillOffice:
-    """The office's record, whose limit is headquarters' line where that held its call back."""
+    """The office's record; its limit is headquarters' line if that held its call back."""
     direction = office.worse_way
     if office.outcome is not Outcome.OK or direction is None:
         return office
@@ -180,5 +183,9 @@ def _with_limit(
 def _gallery_rate(drill: Drill, direction: Direction) -> float | None:
     """bit/s of all gallery calls together; None where none was held."""
     galleries = [office.gallery.direction(direction) for office in drill.offices if office.gallery]
-    rates = [held.bits_per_second for held in galleries if held.bits_per_second is not None]
+    rates = [
+        completed.bits_per_second
+        for completed in galleries
+        if completed.bits_per_second is not None
+    ]
     return sum(rates) if rates else None

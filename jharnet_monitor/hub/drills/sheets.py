@@ -1,4 +1,4 @@
-"""The sheets of a drill, written into the directory of reports as soon as the drill is over."""
+"""Writes the sheets of a drill into the directory of reports as soon as the drill is over."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ log = logging.getLogger(__name__)
 
 
 def write_sheets(drill: Drill, config: Config, made_at: datetime, *, made_up: bool = False) -> None:
-    """Write a drill's sheets, which the hub's page of reports then lists; blocks.
+    """Write a drill's sheets, which the hub's reports page then lists. Blocks.
 
-    `made_up` marks those of a made-up district. A sheet that cannot be written is logged and does
-    not affect the drill.
+    `made_up` marks sheets with invented data. A sheet that cannot be written is logged and does not
+    affect the drill.
     """
     module = "jharnet_monitor.report.output.drill_sheet"
     try:

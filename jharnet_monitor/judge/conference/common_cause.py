@@ -1,7 +1,6 @@
-"""What falls in the same moment in several offices' calls has one cause: no office's line.
-
-Lines of their own do not fail together. Headquarters' line and headquarters' computer are what the
-calls of a drill share; where that line was not full, nothing can be said of the offices. Pure.
+"""Finds calls of several offices that step down at the same moment, which have a common cause.
+Independent lines do not fail together. The calls of a drill share headquarters' line and computer;
+if that line was not full, such calls are no evidence about the offices. Pure.
 """
 
 from __future__ import annotations
@@ -9,23 +8,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 WINDOW_SECONDS = 2.0
-"""A cause of all calls shows in each within this long: reports come four times a second, and a
-sender pauses for as long as its queue needs to drain."""
+"""A common cause shows in all calls within this time: reports come four times a second, and a
+sender pauses until its queue has drained."""
 SETTLED_SECONDS = 10.0
-"""Before this the calls begin, and every line that is too slow shows so at the same time."""
+"""Before this time the calls start, and all lines that are too slow step down together."""
 FEWEST_CALLS = 3
 SHARE = 0.5
-"""Of all calls that were held, so many at least fell together."""
+"""Least share of all calls that must step down together."""
 
 
-def fell_together(moments: Mapping[str, float], calls: int) -> frozenset[str]:
-    """The offices whose calls stepped down in the same moment; none where it may be chance.
+def stepped_down_together(moments: Mapping[str, float], calls: int) -> frozenset[str]:
+    """The offices whose calls stepped down at the same moment; none if it may be chance.
 
     `moments` are in seconds from the drill's beginning, `calls` is how many calls were held.
 
-    >>> sorted(fell_together({"a": 22.1, "b": 22.9, "c": 23.5, "d": 71.0}, 5))
+    >>> sorted(stepped_down_together({"a": 22.1, "b": 22.9, "c": 23.5, "d": 71.0}, 5))
     ['a', 'b', 'c']
-    >>> fell_together({"a": 3.0, "b": 3.1, "c": 3.2}, 3)
+    >>> stepped_down_together({"a": 3.0, "b": 3.1, "c": 3.2}, 3)
     frozenset()
     """
     late = sorted((at, office) for office, at in moments.items() if at >= SETTLED_SECONDS)

@@ -1,6 +1,7 @@
 """A drill: the record of a conference with every office at the same time, and how it is judged.
 
-Screen, signed sheet, weekly report and dossier all judge a drill by the functions at the end. Pure.
+Pages, signed sheet, weekly report and dossier all judge a drill with the functions at the end.
+Pure.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ class DrillPhase(StrEnum):
     """What a running drill does."""
 
     WAITING = "waiting"
-    """Until the tests under way leave headquarters' line to it."""
+    """Until the running tests have released headquarters' line."""
     CONFERENCE = "conference"
     """Headquarters sends to all offices and receives from all."""
     GALLERY = "gallery"
-    """Each office is sent small pictures of all others, and sends its own."""
+    """Each office receives small pictures of all others, and sends its own."""
 
 
 class StartedBy(StrEnum):
@@ -85,7 +86,7 @@ class DrillDirection:
     @classmethod
     def from_json(cls, data: Mapping[str, Any] | None) -> DrillDirection:
         """Read the contract's form; raises `ValueError` for what is no number."""
-        return cls({name: _known(data or {}, name) for name in data or {}})
+        return cls({name: _required_number(data or {}, name) for name in data or {}})
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ class LiveCall:
     def from_json(cls, data: Mapping[str, Any]) -> LiveCall:
         """Read the contract's form."""
         return cls(
-            seconds=_known(data, "seconds"),
+            seconds=_required_number(data, "seconds"),
             down=LiveCallDirection.from_json(data["down"]),
             up=LiveCallDirection.from_json(data["up"]),
             rtt_seconds=_number(data, "rtt_seconds"),
@@ -138,7 +139,7 @@ class LiveCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrillCall:
-    """What became of one call of a drill; `outcome` is None until it is over."""
+    """The result of one call of a drill; `outcome` is None until it is over."""
 
     outcome: Outcome | None = None
     cause: str | None = None
@@ -180,9 +181,9 @@ class DrillOffice(DrillCall):
 
     office: str
     joined: bool = False
-    """Whether its call came about."""
+    """Whether its call was established."""
     grade: float | None = None
-    """0 to 4, as it was measured."""
+    """0 to 4, as measured."""
     gallery: DrillGallery | None = None
     live: LiveCall | None = None
     """While its call runs."""
@@ -217,7 +218,7 @@ class DrillOffice(DrillCall):
 class UplinkDirection:
     """What headquarters' own line carried of all calls together in one direction; rates in bit/s.
 
-    Where no call was held to its end nothing is known but `peak_rate`: then the rest is None.
+    If no call was held to its end, only `peak_rate` is known and the rest is None.
     """
 
     rate: float | None = None
@@ -227,7 +228,7 @@ class UplinkDirection:
     full: bool | None = None
     """This line was the limit, not the offices' own lines."""
     supported_calls: int | None = None
-    """How many calls of the drill's profile it carries; if it was not full, at least so many."""
+    """How many calls of the drill's profile it carries; if it was not full, at least this many."""
     held_back: tuple[str, ...] | None = None
     """Offices that received less than their own lines carry."""
     gallery_rate: float | None = None
@@ -246,7 +247,7 @@ class UplinkDirection:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], way: Direction) -> UplinkDirection | None:
-        """Read the contract's form; None where nothing is said of this direction."""
+        """Read the contract's form; None if it has nothing about this direction."""
         if not any(name.startswith(f"{way}_") for name in data):
             return None
         full, held_back = data.get(f"{way}_full"), data.get(f"{way}_held_back")
@@ -316,14 +317,14 @@ class Drill:
     offices: tuple[DrillOffice, ...]
     uplink: UplinkLoad = UplinkLoad()
     minutes: float | None = None
-    """Length of the conference; None in records that do not tell it."""
+    """Length of the conference; None in records without it."""
     by: StartedBy | None = None
     phase: DrillPhase | None = None
     """While it runs."""
     pictures: int | None = None
-    """Small pictures that each office is sent in the gallery; None without a gallery."""
+    """Small pictures that each office receives in the gallery; None without a gallery."""
     absent: tuple[str, ...] | None = None
-    """Offices whose calls did not come about; None until the drill is over."""
+    """Offices whose calls were not established; None until the drill is over."""
 
     @property
     def running(self) -> bool:
@@ -410,8 +411,8 @@ def limit_on_shared_line(
 ) -> str | None:
     """What limited a call whose worse direction went over headquarters' line.
 
-    A full line of headquarters is not charged to the office: `uplink` where the office's own line
-    carries more `alone` (bit/s), `unknown` where that was never tested.
+    A full headquarters' line is not charged to the office: the limit is `uplink` if the office's
+    own line carries more `alone` (bit/s), and `unknown` if that was never tested.
     """
     if office.limited_by != "rate" or not uplink.full:
         return office.limited_by
@@ -478,11 +479,11 @@ def _text(data: Mapping[str, Any], key: str) -> str:
 
 
 def _number(data: Mapping[str, Any], key: str) -> float | None:
-    """A number as it was written; None where it is missing."""
-    return None if data.get(key) is None else _known(data, key)
+    """A number as it was written; None if it is missing."""
+    return None if data.get(key) is None else _required_number(data, key)
 
 
-def _known(data: Mapping[str, Any], key: str) -> float:
+def _required_number(data: Mapping[str, Any], key: str) -> float:
     value = data[key]
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise TypeError(f"{key} must be a number")

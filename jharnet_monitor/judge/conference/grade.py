@@ -33,8 +33,8 @@ class Criteria:
 
 @dataclass(frozen=True, slots=True)
 class DirectionQuality:
-    """One direction of a call: what its receiver measured on the rung that was held, and the
-    picture that Chromium would show there (`chromium_model`).
+    """One direction of a call: what its receiver measured on the last rung, and the picture that
+    Chromium would show there (`chromium_model`).
     """
 
     height: int

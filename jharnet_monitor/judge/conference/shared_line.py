@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from jharnet_monitor.judge.conference.drill import UplinkDirection
 
 FULL_SHARE = 0.9
-"""Of its contract, the line counts as full: what it carries beside the calls is not known here."""
+"""Share of its contract at which the line counts as full, since its other traffic is not known
+here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ def shared_line(
     """Judge one direction of the line; `wanted` is the rate of one call; all rates in bit/s.
 
     `peak_rate` is the most that arrived of all calls within the same second (None: not observed).
-    What each call had before it stepped down must not be added up: they did so at different times.
+    The rates of the calls before they stepped down must not be added, because they did so at
+    different times.
 
     A call steps down because of its office's own line or because of the shared one. It was the
     shared one where at least half of all calls (and at least two) received less than their own

@@ -21,7 +21,7 @@ from jharnet_monitor.judge.line.delivered import (
     capacity_by_trains,
     carried_by_day,
     delivered_rate,
-    enough_by_tests,
+    has_enough_tests,
     left_by_day,
 )
 from jharnet_monitor.judge.line.facts import Line, LineDirection
@@ -37,17 +37,17 @@ from jharnet_monitor.model import Direction, Measurement
 
 __all__ = [
     "Assessment", "Basis", "DeliveredRate", "LineDirection", "LineEvidence", "assess",
-    "need_policy", "thresholds_for", "trains_needed",
+    "need_policy", "needs_trains", "thresholds_for",
 ]  # fmt: skip
 
 T = TypeVar("T")
 FEWEST_CALLS = 10
-"""With fewer conference tests it is not said that they sufficed."""
+"""With fewer conference tests it is not claimed that calls suffice."""
 
 
 @dataclass(frozen=True, slots=True)
 class LineEvidence:
-    """What was measured at one office from `start` to `end`, on the days `stretch`."""
+    """The measurements of one office from `start` to `end`, on the days `stretch`."""
 
     start: datetime
     end: datetime
@@ -61,14 +61,14 @@ class LineEvidence:
     packets: PacketCounts = field(default_factory=PacketCounts)
     traffic: TrafficReadings = field(default_factory=TrafficReadings)
     lan: LanReadings = field(default_factory=LanReadings)
-    """What the router says of the office's own network."""
+    """What the router reports about the office's own network."""
     days: int = 0
     """Days with any measurement."""
 
 
 def assess(config: Config, office: Office, evidence: LineEvidence) -> Assessment:
-    """Assess one office's line, with the figures as report and dossier state them: to nine digits,
-    so that they are the same on every machine.
+    """Assess one office's line. Figures are rounded to nine digits, as report and dossier state
+    them, so that they are the same on every machine.
     """
     tests = [test for test in evidence.tests if test.is_conclusive]
     limits = thresholds_for(config, office)
@@ -79,11 +79,11 @@ def assess(config: Config, office: Office, evidence: LineEvidence) -> Assessment
     )))  # fmt: skip
 
 
-def trains_needed(config: Config, office: Office, tests: Sequence[Measurement]) -> bool:
-    """Whether the assessment may need packet trains beside these speed tests."""
+def needs_trains(config: Config, office: Office, tests: Sequence[Measurement]) -> bool:
+    """Whether the assessment may need packet trains in addition to these speed tests."""
     limits = thresholds_for(config, office)
     marks = [limits.mark(rate or 0.0) for rate in contracted_rates(office)]
-    return not enough_by_tests(config, tests, marks)
+    return not has_enough_tests(config, tests, marks)
 
 
 def need_policy(config: Config, office: Office) -> NeedPolicy:
@@ -183,15 +183,15 @@ def _calls_suffice(config: Config, calls: Sequence[Measurement]) -> bool:
 
 
 def _planned(side: LineDirection) -> LineDirection:
-    """The direction, with other traffic only where enough was measured to plan by it."""
+    """The direction; its other traffic is dropped unless enough was measured for planning."""
     return side if is_sufficient(side.other) else replace(side, other=None)
 
 
 def _stated(found: T) -> T:
-    """Every number of nested dataclasses to nine digits."""
+    """Round every number in nested dataclasses to nine digits."""
     if isinstance(found, float):
         return cast(T, to_digits(found))
     if is_dataclass(found) and not isinstance(found, type):
-        told = {one.name: _stated(getattr(found, one.name)) for one in fields(found)}
-        return replace(found, **told)
+        rounded = {one.name: _stated(getattr(found, one.name)) for one in fields(found)}
+        return replace(found, **rounded)
     return found

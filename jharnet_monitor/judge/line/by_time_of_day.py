@@ -1,7 +1,7 @@
 """Delivered rates compared with the contract, by time of day. Pure.
 
-A test in office hours measures what the office's own traffic leaves; only a test outside them
-measures the line itself. The time slots are therefore evaluated separately.
+A test in office hours measures what the office's own traffic leaves; only a test outside office
+hours measures the line itself. The time slots are therefore evaluated separately.
 """
 
 from __future__ import annotations

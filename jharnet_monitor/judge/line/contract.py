@@ -13,7 +13,7 @@ from jharnet_monitor.model import Direction, Measurement
 POLICER = "policer"
 """`limited_by` of a speed test that met a policer."""
 BUCKET = 0.95
-"""A sustained rate below this share of the short test's shows that the short one read a bucket."""
+"""A sustained rate below this share of the short test's shows that the latter measured a bucket."""
 
 
 def contracted_rates(office: Office) -> tuple[float | None, float | None]:
@@ -29,10 +29,9 @@ def promised_availability(config: Config, office: Office) -> float:
 
 
 def lasting_rate(test: Measurement, direction: Direction) -> float | None:
-    """The rate in bit/s that lasts in a direction, to be held against the contract.
-
-    A short test over a policed line reads the token bucket; the sustained rate of a longer one then
-    counts. None if the test has no rate.
+    """The sustained rate in bit/s of a direction, for comparison with the contract. A short test
+    over a policed line measures the token bucket; the sustained rate of a longer one then counts.
+    None if the test has no rate.
     """
     name = direction.transfer
     short = test.values.get(f"{name}_bits_per_second")
@@ -49,9 +48,8 @@ def rate_is_open(test: Measurement, direction: Direction) -> bool:
 
 
 def lasting_tests(tests: Sequence[Measurement], direction: Direction) -> Sequence[Measurement]:
-    """The tests that show what lasts: once a policer was met, those with a sustained rate alone.
-
-    Any other one may have read the token bucket.
+    """The tests that show the sustained rate: if the line is policed, only those that measured it.
+    Any other test may have measured the token bucket.
     """
     sustained = f"{direction.transfer}_sustained_bits_per_second"
     if not is_policed(tests, direction):

@@ -1,7 +1,7 @@
 """What a line delivers, from speed tests, packet trains and the router's counters. Pure.
 
 A test in office hours measures what the office's own traffic leaves. The line itself is measured
-outside them, by packet trains, or by adding what the router counted beside the test.
+outside office hours, by packet trains, or by adding the traffic that the router counted meanwhile.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ CHANGE = 0.1
 """Part of the contracted rate by which all days before a change differ from all days after it."""
 EXCEPT = (0.1, 0.9)
 CHANGE_DAYS = 3
-"""Days that are needed on either side to tell a change from a disturbance."""
+"""Days needed on either side to tell a change from a disturbance."""
 
 
 class Basis(StrEnum):
     """Which tests give the rate of the line itself.
 
-    A test beside the office's own traffic measures only what that leaves.
+    A test during the office's own traffic measures only what that leaves.
     """
 
     OFF_HOURS = "off_hours"
@@ -57,11 +57,11 @@ class DeliveredRate:
     """The rate that 19 of 20 tests reached."""
     basis: Basis | None = None
     since: date | None = None
-    """The day on which the line changed for good; the figures are those from then on."""
+    """The day of a lasting change of the line; the figures are those from then on."""
     short: Interval | None = None
     """Share of the speed tests that fell below the contract's mark."""
     policed: bool = False
-    """Short tests met a policer; the rate is the one that lasts after its bucket is spent."""
+    """Short tests met a policer; the rate is the sustained one, after its bucket is spent."""
     by_loss: bool = False
     """Most tests were held back by lost packets, not by the line's rate."""
 
@@ -125,8 +125,8 @@ def left_by_day(
 def carried_by_day(
     config: Config, tests: Sequence[Measurement], direction: Direction, traffic: TrafficReadings
 ) -> Interval | None:
-    """The median rate that the line carried in office hours: what a test got, and what the router
-    counted beside it in the readings before and after; None without both.
+    """The median rate that the line carried in office hours: the rate of a test plus the traffic
+    that the router counted around it; None without both.
     """
     inside = _inside(config, tests)
     if not traffic.at or not inside:
@@ -134,26 +134,29 @@ def carried_by_day(
     end = np.concatenate(traffic.at)
     rate = np.concatenate(traffic.down if direction is Direction.DOWN else traffic.up)
     seconds = np.concatenate(traffic.seconds)
-    kept = seconds <= MAX_READING_SECONDS
-    order = np.argsort(end[kept], kind="stable")
-    end, rate = end[kept][order], rate[kept][order]
-    beside: dict[str, float] = {}
+    usable = seconds <= MAX_READING_SECONDS
+    order = np.argsort(end[usable], kind="stable")
+    end, rate = end[usable][order], rate[usable][order]
+    counted_traffic: dict[str, float] = {}
     for test in inside:
         at = round(test.started_at.timestamp() * 1000)
         place = int(np.searchsorted(end, at))
         near = [n for n in (place - 1, place, place + 1) if 0 <= n < len(end)]
         near = [n for n in near if abs(int(end[n]) - at) <= 2 * MAX_READING_SECONDS * 1000]
         if near:
-            beside[test.id] = float(np.mean(rate[near]))
-    known = [test for test in inside if test.id in beside]
-    return RateBounds.of_tests(known, direction, config.district, beside).bounded(intervals.median)
+            counted_traffic[test.id] = float(np.mean(rate[near]))
+    known = [test for test in inside if test.id in counted_traffic]
+    return RateBounds.of_tests(known, direction, config.district, counted_traffic).bounded(
+        intervals.median
+    )
 
 
-def enough_by_tests(config: Config, tests: Sequence[Measurement], marks: Sequence[float]) -> bool:
+def has_enough_tests(config: Config, tests: Sequence[Measurement], marks: Sequence[float]) -> bool:
     """Whether the tests outside office hours suffice, so that packet trains are not needed.
 
     Each direction must have them on as many days as a verdict requires, with a median of at least
-    its mark in bit/s: where less arrives, trains tell whether the line or its loss is the reason.
+    its mark in bit/s. If less arrives, trains show whether the line's rate or its loss is the
+    reason.
     """
     district = config.district
     good = [test for test in tests if test.outcome is Outcome.OK and test.is_conclusive]
@@ -169,7 +172,7 @@ def enough_by_tests(config: Config, tests: Sequence[Measurement], marks: Sequenc
 
 @dataclass(frozen=True, slots=True)
 class RateBounds:
-    """Rates by day: as measured (`lower`), and as large as they may be in truth (`upper`).
+    """Rates by day: as measured (`lower`), and the largest possible (`upper`).
 
     A test that was limited by its own pace gives only a lower bound; its upper bound is infinite.
     """
@@ -185,10 +188,10 @@ class RateBounds:
         tests: Sequence[Measurement],
         direction: Direction,
         district: District,
-        beside: dict[str, float] | None = None,
+        counted_traffic: dict[str, float] | None = None,
     ) -> RateBounds:
-        """The rates of speed tests; `beside` is added to each by its id."""
-        more = beside or {}
+        """The rates of speed tests; `counted_traffic` is added to each by its id."""
+        more = counted_traffic or {}
         rates = []
         for test in lasting_tests(tests, direction):
             rate = lasting_rate(test, direction)
@@ -235,10 +238,10 @@ class RateBounds:
         return RateBounds(lower, upper, self.dates[place:])
 
     def share_below(self, mark: float) -> Interval | None:
-        """The share of the tests that were below a mark for certain."""
+        """The share of the tests that were certainly below a mark."""
         days = [number for number, day in enumerate(self.upper.by_day) for _ in day]
-        held = [rate < mark for day in self.upper.by_day for rate in day.tolist()]
-        return intervals.share(days, held)
+        below = [rate < mark for day in self.upper.by_day for rate in day.tolist()]
+        return intervals.share(days, below)
 
     def bounded(self, figure: Callable[[DailySamples], Interval | None]) -> Interval | None:
         """A figure of the lower rates, with the upper end of its interval from the upper rates."""

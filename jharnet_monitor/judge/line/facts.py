@@ -20,9 +20,9 @@ class LineDirection:
     contracted: float | None
     """None where the contract is not known."""
     delivered: DeliveredRate
-    """By the line itself."""
+    """What the line itself delivers."""
     need: Need = _UNKNOWN
-    """By the policy, once `Line.needing` has set it."""
+    """What the policy requires, once `Line.needing` has set it."""
     other: Interval | None = None
     """95th percentile of all other traffic."""
     full: Interval | None = None
@@ -30,7 +30,7 @@ class LineDirection:
     left: Interval | None = None
     """Median rate that speed tests got in office hours."""
     carried: Interval | None = None
-    """That rate together with the traffic that the router counted beside it."""
+    """That rate together with the traffic that the router counted during the test."""
     capacity: Interval | None = None
     """Median capacity by packet trains, where speed tests fall short."""
 
@@ -48,7 +48,7 @@ class Line:
     days: int = 0
     """Days on which anything was measured."""
     lan_faulty: bool = False
-    """By the router's own word the office's network has a fault that slows tests down."""
+    """The router reports a fault of the office's network that slows tests down."""
     calls_suffice: bool = False
     """All conference tests of office hours reached the required grade."""
 

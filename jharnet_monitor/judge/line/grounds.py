@@ -1,4 +1,4 @@
-"""The vocabulary of a judgement: verdicts, their reasons, and what is said beside them. Pure."""
+"""The vocabulary of a judgement: verdicts, their reasons, doubts and notes. Pure."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class VerdictReason(StrEnum):
 
 
 class Condition(StrEnum):
-    """When the trouble is there."""
+    """When the trouble occurs."""
 
     ALWAYS = "always"
     OFFICE_HOURS = "office_hours"
@@ -59,25 +59,25 @@ class Doubt(StrEnum):
     NEED_UNDECIDED = "need_undecided"
     """The interval contains the need."""
     LINE_FULL = "line_full"
-    """The line was full at times; whether that was need or traffic that takes what it gets is not
-    known.
+    """The line was full at times; it is unknown whether by need or by elastic traffic.
     """
     LOSS_UNDECIDED = "loss_undecided"
     PING_ONLY = "ping_only"
-    """Echo requests were lost, calls or packet trains were not: the router may answer lazily."""
+    """Echo requests were lost, but not calls or packet trains: the router may not answer every
+    request."""
     CALLS_ONLY = "calls_only"
-    """Calls lost packets, echo requests of the same hours did not."""
+    """Calls lost packets, but echo requests of the same hours did not."""
     TCP_LOSS = "tcp_loss"
     """Speed tests were held back by lost packets; packet trains carried the contracted rate."""
     OFTEN_SHORT = "often_short"
-    """The median keeps the contract, and many of the tests do not."""
+    """The median keeps the contract, but many of the tests do not."""
     LOAD_UNKNOWN = "load_unknown"
     """Trouble in office hours only, and the office's own traffic was not read."""
     ONE_WAY = "one_way"
     """One way much slower than the other: a duplex fault of the LAN looks the same."""
     LAN_FAULT = "lan_fault"
-    """By the router the office's own network runs half duplex or damages packets; a slow test says
-    nothing of the line then."""
+    """The router reports that the office's own network runs half duplex or damages packets; a slow
+    test is then no evidence about the line."""
     OUTAGES_UNEXPLAINED = "outages_unexplained"
     """It was unreachable for longer than promised, and it is not known whether line or power
     failed.
@@ -87,12 +87,12 @@ class Doubt(StrEnum):
 
 
 class Note(StrEnum):
-    """What is told beside a verdict and asks for nothing."""
+    """Information stated with a verdict that requires no action."""
 
     CHANGED = "changed"
-    """The line's speed changed within the period; what is told is that since."""
+    """The line's speed changed within the period; figures are those since the change."""
     POLICED = "policed"
-    """Short tests get more than lasts; what is told is the rate that lasts."""
+    """Short tests exceed the sustained rate; the sustained rate is stated."""
     HABIT = "habit"
     """The office is switched off at night."""
     SHARED = "shared"
@@ -100,7 +100,7 @@ class Note(StrEnum):
     INCIDENT = "incident"
     """Most of the trouble was one incident."""
     OWN_LOAD = "own_load"
-    """Loss came from the office's own full line."""
+    """The office's own traffic caused the loss by filling the line."""
     POWER_FIRST = "power_first"
     """Without power for much of the office hours: more speed alone does not help."""
     CALLS_SUFFICE = "calls_suffice"
@@ -111,7 +111,7 @@ class Note(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """A verdict with what it rests on and when that is so."""
+    """A verdict with its reason and the hours in which it applies."""
 
     verdict: LineVerdict
     reason: VerdictReason | None = None

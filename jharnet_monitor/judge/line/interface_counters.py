@@ -1,8 +1,8 @@
 """Rates from two readings of a router interface's counters (IF-MIB), or why there are none. Pure.
 
 Counters restart with the router, a 32-bit octet counter also wraps every 34 s on a full 1 Gbit/s
-line (RFC 2863, section 3.1.6), and both can be cleared by hand. A rate is given only if it is
-certain what happened between the readings.
+line (RFC 2863, section 3.1.6), and both can be cleared by hand. A rate is given only if what
+happened between the readings is certain.
 """
 
 from __future__ import annotations

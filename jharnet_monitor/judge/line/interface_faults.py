@@ -1,7 +1,6 @@
-"""What a router's own interfaces say is wrong: with the line, or with the office's network. Pure.
-
-A cable or a switch port at half duplex, or one that damages packets, makes every test slow that a
-PC behind it takes part in. That is no fault of the line.
+"""Faults of the line or the office's network that a router's interface counters show. Pure. A cable
+or switch port that runs at half duplex or damages packets slows down every test with a PC behind
+it. That is not a fault of the line.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ LAN_DUPLEX, LAN_ERRORS = "lan_duplex", "lan_errors"
 MOST_ERRORS = 0.001
 """A sound cable damages far fewer packets (IEEE 802.3 allows one in ten million)."""
 MOST_DISCARDS = 0.01
-"""More than that is lost for want of room in the router's queue."""
+"""A larger share means that the router's queue is often full."""
 SLOWER = 0.95
 """An interface below this share of the contract cannot carry it."""
 FEWEST_READINGS, FAULTY_SHARE = 12, 0.5
@@ -28,7 +27,7 @@ FEWEST_READINGS, FAULTY_SHARE = 12, 0.5
 
 
 class InterfaceFault(StrEnum):
-    """One thing that is wrong."""
+    """A fault shown by a router's interface."""
 
     LAN_DUPLEX = "lan_duplex"
     LAN_ERRORS = "lan_errors"
@@ -43,7 +42,7 @@ class InterfaceFault(StrEnum):
 def interface_faults(
     values: Mapping[str, float], conditions: Mapping[str, Any], contracted: float | None
 ) -> Iterator[InterfaceFault]:
-    """What one reading shows; `contracted` is in bit/s.
+    """The faults that one reading shows; `contracted` is in bit/s.
 
     >>> seen = {"lan_duplex": "half", "interface_bits_per_second": 2e6}
     >>> [fault.value for fault in interface_faults({"upload_error_ratio": 0.02}, seen, 4e6)]
@@ -67,7 +66,7 @@ def interface_faults(
 
 @dataclass(slots=True)
 class LanReadings:
-    """Readings that show the office's own network, and how many of them a fault of it."""
+    """Counts readings of the office's own network, and those that show a fault."""
 
     seen: int = 0
     faulty: int = 0

@@ -26,7 +26,7 @@ from jharnet_monitor.model import Direction, Measurement, OfficeState
 
 BLOCK_MS = 300_000
 IDLE, BUSY = 0.5, 0.8
-"""Below this utilisation a line is idle, above that one busy; what lies between tells nothing."""
+"""Below the first utilisation a line is idle, above the second busy; in between it is neither."""
 
 AUDIO_RATE = 50
 """Audio packets of a call per second."""
@@ -40,7 +40,7 @@ _NO_LINE = DOWN | {OfficeState.UPLINK_DOWN}
 class PacketCounts:
     """Echo requests of minutes or blocks: start (ms since 1970), sent, and received.
 
-    Without minutes that had no reply, and without those beside a test of our own.
+    Minutes without any reply, and those during our own tests, are left out.
     """
 
     at: list[Times] = field(default_factory=list)
@@ -74,9 +74,9 @@ class LossRates:
     busy: Interval | None = None
     """In office hours while the router counted a nearly full line."""
     calls: Interval | None = None
-    """Of the conference tests in office hours, both ways together as of a round trip."""
+    """Of the conference tests in office hours, both directions combined like a round trip."""
     trains: Interval | None = None
-    """Of the packet trains in office hours, both ways together."""
+    """Of the packet trains in office hours, both directions combined."""
     trains_night: Interval | None = None
     worst_day: float = 0.0
     """Of all packets lost, the share of the worst day."""
@@ -91,8 +91,8 @@ def loss_rates(
     calls: Iterable[Measurement] = (),
     tests: Iterable[Measurement] = (),
 ) -> LossRates:
-    """The loss on these days; `used` are ends and shares of utilisation (`utilisation`), `tests`
-    those of which some are packet trains.
+    """The loss on these days. `used` is the result of `utilisation`; `tests` are speed tests, some
+    of which are packet trains.
     """
     others = LossRates(
         calls=_of_runs(_call_packets(calls), district, inside=True),
@@ -103,8 +103,8 @@ def loss_rates(
         return others
     sent, received = (np.concatenate(column) for column in (packets.sent, packets.received))
     block = np.concatenate(packets.at) // BLOCK_MS * BLOCK_MS
-    kept = ~_touched(block, spans) & (sent > 0)
-    block, sent, received = block[kept], sent[kept], received[kept]
+    usable = ~_in_outage(block, spans) & (sent > 0)
+    block, sent, received = block[usable], sent[usable], received[usable]
     day = np.searchsorted(_midnights(district, days), block, side="right") - 1
     windows = office_windows(district, days)
     inside = (window_indices(block, windows) >= 0) & (
@@ -125,8 +125,8 @@ def loss_rates(
 def utilisation(
     traffic: TrafficReadings, rates: tuple[float | None, float | None]
 ) -> tuple[Times, Numbers] | None:
-    """Start (ms) of each reading and its utilisation, the higher of both ways; None without
-    readings or without the `rates` that the line delivers.
+    """Start (ms) of each reading and its utilisation, the higher of both directions; None without
+    readings or without the delivered `rates`.
     """
     down, up = rates
     if not traffic.at or not down or not up:
@@ -134,8 +134,8 @@ def utilisation(
     end, seconds = np.concatenate(traffic.at), np.concatenate(traffic.seconds)
     share = np.maximum(np.concatenate(traffic.down) / down, np.concatenate(traffic.up) / up)
     begin = end - (seconds * 1000).astype(np.int64)
-    kept = seconds <= MAX_READING_SECONDS
-    begin, share = begin[kept], share[kept]
+    usable = seconds <= MAX_READING_SECONDS
+    begin, share = begin[usable], share[usable]
     order = np.lexsort((share, begin))
     return begin[order], share[order]
 
@@ -163,7 +163,7 @@ class _Counts:
         return float(lost.max()) / total if total else 0.0
 
 
-def _touched(block: Times, spans: Iterable[Span]) -> NDArray[np.bool_]:
+def _in_outage(block: Times, spans: Iterable[Span]) -> NDArray[np.bool_]:
     """Which blocks an outage touches."""
     down = [span for span in spans if span.state in _NO_LINE]
     first = np.array([_ms(span.start) // BLOCK_MS * BLOCK_MS for span in down], dtype=np.int64)
@@ -188,7 +188,7 @@ def _utilisation_at(block: Times, begins: Times, share: Numbers) -> Numbers:
 
 
 _Run = tuple[Measurement, float, float]
-"""A test, and how many packets it sent and lost, both ways together as of a round trip."""
+"""A test, and how many packets it sent and lost, both directions combined like a round trip."""
 
 
 def _call_packets(calls: Iterable[Measurement]) -> Iterator[_Run]:
@@ -210,7 +210,7 @@ def _train_packets(tests: Iterable[Measurement]) -> Iterator[_Run]:
 
 
 def _train(test: Measurement, way: Direction) -> tuple[float, float] | None:
-    """How many datagrams a train sent, and the share of them that was lost; None if not told."""
+    """How many datagrams a train sent, and the share that was lost; None if not reported."""
     sent, lost = (test.conditions.get(f"{way.transfer}_train_{kind}") for kind in ("sent", "lost"))
     if not isinstance(sent, int) or not isinstance(lost, int) or not 0 <= lost <= sent > 0:
         return None

@@ -41,8 +41,8 @@ class NeedPolicy:
     def need(self, other: float | None = None) -> float:
         """The rate that the line must have: all traffic, divided by the planned utilisation.
 
-        `other` is the measured other traffic in bit/s, which holds e-Office and other services
-        already; None for the assumption, to which they are added.
+        `other` is the measured other traffic in bit/s, which already includes e-Office and other
+        services. If None, the assumption is used and they are added.
 
         >>> policy = NeedPolicy(1, 1.5e6, 80e3, 0.15, 500e3, 10, 50e3, 100e3, 0.7)
         >>> round(policy.need()), round(policy.need(500e3))
@@ -52,7 +52,7 @@ class NeedPolicy:
 
     @property
     def assumed(self) -> float:
-        """The assumed traffic beside conferences."""
+        """The assumed traffic other than conferences."""
         return self.other + self.seats * self.per_seat + self.services
 
 
@@ -76,9 +76,9 @@ def needs_of(other: IntervalPair, full: IntervalPair, policy: NeedPolicy) -> tup
     """The need towards the office and from it.
 
     It follows from the measured `other` traffic if that is sufficient, else from the policy's
-    assumption. `full` is the share of office hours in which the line was full: traffic that takes
-    what it gets (updates, backups) fills any line, so that those readings are no need, and what
-    people would have used beyond them is not known.
+    assumption. `full` is the share of office hours in which the line was full. Elastic traffic
+    (updates, backups) fills any line, so those readings do not show a need, and what people would
+    have used in addition is unknown.
     """
     down, up = (_need(traffic, share, policy) for traffic, share in zip(other, full, strict=True))
     return down, up
@@ -89,7 +89,7 @@ def _need(other: Interval | None, full: Interval | None, policy: NeedPolicy) -> 
         assumed = policy.need()
         return Need(assumed, assumed, assumed)
     if other.low is None or other.high is None or not is_sufficient(other):
-        # Measured on enough days, which hold together too much for an upper bound.
+        # Measured on enough days, but they are too correlated for an upper bound.
         return Need(
             policy.need(other.value), policy.need(other.low or 0.0), math.inf, measured=True
         )

@@ -1,8 +1,8 @@
 """What a paced stream of datagrams shows of a line. Pure.
 
-A stream has two parts. The *light* part is slower than the line: what it loses, the line loses,
-and its delays are those of an empty queue. The *full* part is faster than the line and keeps it
-busy whatever its loss, round trip and jitter: the rate at which datagrams arrive is what the line
+A stream has two parts. The *light* part is slower than the line: its loss is the line's own, and
+its delays are those of an empty queue. The *full* part is faster than the line and keeps it busy
+whatever its loss, round trip and jitter: the rate at which datagrams arrive is what the line
 carries (RFC 9097 measures a capacity in the same way). A token bucket shows as a bend: until it is
 spent, datagrams arrive at the rate at which they are sent, afterwards at the rate of the bucket.
 """
@@ -17,14 +17,14 @@ from statistics import median, pstdev
 from jharnet_monitor.judge.line.throughput import Sample, fit
 
 MIN_ROWS = 4
-"""Fewest points of a part from which anything is read."""
+"""Fewest points of a part that are evaluated."""
 FULL_SHARE = 0.8
 """Without a queue, only a stream of which less than this arrives (besides the line's own loss) has
 filled the line: a policer drops the rest."""
 GROWTH_SECONDS, GROWTH_PACKETS, GROWTH_JITTER = 0.006, 2.0, 2.2
 """A queue stands if the delay grew by this time, by that many packets' time on the line, and by
-that many standard deviations of the delay: packets that do not overtake each other wait for the
-late ones, and the denser they are, the longer."""
+that many standard deviations of the delay: packets that keep their order wait for late ones, and
+the closer they follow each other, the longer."""
 RULE_OF_THREE = 3.0
 """No loss among n packets: with 95 % confidence the loss is below 3/n."""
 TAIL_SHARE = 0.3
@@ -101,8 +101,8 @@ def paced_rate(
 ) -> PacedRate | None:
     """The rate that a stream shows whose light part took the first `light_seconds` of sending.
 
-    The line loses at most the share `most_loss`, where that is known otherwise. None if too little
-    of the stream arrived.
+    `most_loss` is the largest possible loss of the line as a share, if known. None if too little of
+    the stream arrived.
     """
     light = [row for row in rows if row.sent < light_seconds]
     full = [row for row in rows if row.sent >= light_seconds]
@@ -130,9 +130,8 @@ def paced_rate(
 
 
 def bucket(rows: Sequence[StreamRow], ip_bytes: int, light_seconds: float) -> SpentBucket | None:
-    """The token bucket that a long stream has spent; None if it shows no bend, or no end of it.
-
-    The rate after the bend, extended back to the begin of the full part, leaves the size.
+    """The token bucket that a long stream has spent; None without a bend, or if it has not ended.
+    The size follows from the rate after the bend, extended back to the start of the full part.
     """
     full = [row for row in rows if row.sent >= light_seconds]
     if len(full) < 4 * MIN_ROWS:
@@ -155,7 +154,7 @@ def bucket(rows: Sequence[StreamRow], ip_bytes: int, light_seconds: float) -> Sp
     waits = median(row.delay for row in tail) - calm
     dropped = 1 - (tail[-1].received - tail[0].received) / (tail[-1].highest - tail[0].highest)
     if waits <= SHAPED_SECONDS and dropped < DROPPED * (1 - rate / first):
-        return None  # less was sent
+        return None  # the sender was slower, not the line
     return SpentBucket(rate, error, size, waits > SHAPED_SECONDS)
 
 
@@ -225,6 +224,6 @@ def _loss(light: Sequence[StreamRow]) -> tuple[float, float]:
 
 
 def _loss_runs(light: Sequence[StreamRow]) -> int:
-    """In how many places packets are missing, as far as the rows tell."""
+    """In how many places packets are missing, as far as the rows show."""
     missing = [row.highest + 1 - row.received for row in light]
     return sum(after > before for before, after in zip([0, *missing], missing, strict=False))

@@ -1,8 +1,8 @@
 """One direction of a bandwidth test: the rate, its interval, and what limited it. Pure.
 
-Two witnesses are heard. A TCP stream shows what a newcomer gets of the line, but may be held back
-by loss, by a window or by the length of the line. A paced stream of datagrams (`paced_stream`)
-keeps the line busy whatever TCP would do; it is sent where the TCP stream leaves a doubt.
+Two tests are combined. A TCP stream shows what a new connection gets of the line, but loss, a
+window or a long round trip may limit it. A paced stream of datagrams (`paced_stream`) fills the
+line regardless of TCP; it is sent if the TCP stream leaves a doubt.
 """
 
 from __future__ import annotations
@@ -19,36 +19,38 @@ PACE_REACHED = 0.97
 """A stream at this share of its pace was limited by the pace: the line carries at least that."""
 MAX_WINDOW_SHARE = 0.3
 """A stream that the receiver's window limited for more of its time has not filled the line."""
-TOLD_LOSS = 0.012
-"""Loss from which on a reading is marked: it differs by that from the rate of the line."""
+MARKED_LOSS = 0.012
+"""Loss above which a reading is marked, because it differs from the rate of the line by that
+share."""
 DOUBTED_LOSS = 0.04
-"""Where the loss may be larger than this, what TCP had to send again decides."""
+"""If the loss may be larger than this, the share that TCP had to retransmit decides."""
 POLICED = 1.12
-"""The line itself is faster than what a policer lets through by at least this factor."""
+"""The line itself is faster than a policer's rate by at least this factor."""
 PROMISED = 0.04
-"""A rate that is known less well than this (95 %, a share) is marked."""
+"""A rate with a larger error (95 %, a share) is marked."""
 SURE = 0.015
-"""A TCP stream whose rate is known as well as this leaves no doubt by itself."""
+"""A TCP stream whose rate has at most this error needs no paced stream."""
 LEAST_ERROR, SESSION_RATE = 0.008, 4e3
-"""No rate is known better than by this share, and by the bit/s of the session beside the test."""
+"""Least error of any rate: this share, plus the bit/s of the session during the test."""
 UNEXPLAINED_LOSS, MAX_LOSS = 0.004, 0.04
 """Retransmitted share that leaves a doubt: without a full queue, and in any case."""
 MAX_LOSS_ERROR = 0.02
-"""It cannot be told how much of a loss was the queue's: a quarter is allowed for, at most this."""
+"""The queue's part of a loss is unknown: a quarter is allowed for, at most this."""
 MAX_LOSS_HIGH = 0.9
 MIN_SEGMENTS = 30
-"""Of fewer segments nothing is known of the loss."""
+"""With fewer segments the loss is unknown."""
 LONG_SECONDS, JITTER_SECONDS = 0.3, 0.006
 """On longer lines slow start, and beyond this spread of round trips jitter, can look steady."""
 DISAGREE = 0.03
-"""Two streams that differ by more did not find the same line: a burst was spent, others came."""
+"""Two streams that differ by more met different conditions, such as a spent burst or other
+traffic."""
 SHARED = 0.06
 """A TCP stream that filled the queue and got less than the paced stream by this share left the rest
 to other traffic."""
 
 
 class Limit(StrEnum):
-    """What kept a reading from the rate of the line, or from being known better."""
+    """What limited a reading, or its precision."""
 
     LOSS = "loss"
     HOST = "host"
@@ -91,7 +93,7 @@ class TcpStream:
 
     @property
     def most_loss(self) -> float | None:
-        """The share that the line loses at most: what was sent again, by the line or the queue."""
+        """Upper bound of the line's loss as a share, from the retransmissions."""
         if self.segments < MIN_SEGMENTS:
             return None
         return self.loss + 3 * sqrt(self.loss / self.segments) + 3 / self.segments
@@ -126,12 +128,12 @@ def least_error(rate: float) -> float:
     return LEAST_ERROR + SESSION_RATE / max(rate, SESSION_RATE)
 
 
-def leaves_doubt(tcp: TcpStream | None, idle_rtt: float, jitter: float) -> bool:
-    """Whether a paced stream should be heard, too."""
+def needs_paced_stream(tcp: TcpStream | None, idle_rtt: float, jitter: float) -> bool:
+    """Whether a paced stream is needed as well."""
     if tcp is None:
         return True
     if tcp.reached_pace:
-        return tcp.unexplained_loss > TOLD_LOSS
+        return tcp.unexplained_loss > MARKED_LOSS
     return (
         not tcp.stable
         or tcp.error > SURE
@@ -160,9 +162,8 @@ def by_tcp(tcp: TcpStream) -> RateReading:
 def reading(
     tcp: TcpStream | None, paced: PacedRate | None, capacity: float | None = None
 ) -> RateReading | None:
-    """The reading of both witnesses; None where neither saw anything.
-
-    `capacity` is that of a packet train, if there was one, in bit/s.
+    """The reading of both streams; None if neither has a result. `capacity` is that of a packet
+    train in bit/s, if there was one.
     """
     if paced is None:
         return None if tcp is None else by_tcp(tcp)
@@ -184,7 +185,7 @@ def reading(
 
 
 def _interval(paced: PacedRate) -> tuple[float, float]:
-    """From what arrived to what the line carried, with the packets that it lost."""
+    """The interval from what arrived to what the line carried, including lost packets."""
     error = max(paced.error, least_error(paced.rate))
     low = paced.rate * max(0.0, 1 - error - paced.swing)
     return low, paced.rate * (1 + error) / (1 - min(MAX_LOSS_HIGH, paced.loss_high))
@@ -192,7 +193,7 @@ def _interval(paced: PacedRate) -> tuple[float, float]:
 
 def _limit(tcp: TcpStream | None, paced: PacedRate) -> Limit | None:
     doubted = paced.loss_high > DOUBTED_LOSS and tcp is not None
-    if paced.loss > TOLD_LOSS or (doubted and tcp and tcp.unexplained_loss > TOLD_LOSS):
+    if paced.loss > MARKED_LOSS or (doubted and tcp and tcp.unexplained_loss > MARKED_LOSS):
         return Limit.LOSS
     if paced.error > PROMISED:
         return Limit.JITTER if paced.jitter > JITTER_SECONDS else Limit.TIME
@@ -200,28 +201,28 @@ def _limit(tcp: TcpStream | None, paced: PacedRate) -> Limit | None:
 
 
 def _unfilled(tcp: TcpStream | None, paced: PacedRate) -> RateReading:
-    """Not even the paced stream was as fast as the line."""
+    """The reading if the paced stream did not fill the line either."""
     rate = max(paced.rate, tcp.rate if tcp else 0.0)
     low = min(rate, paced.rate) * max(0.0, 1 - max(paced.error, least_error(paced.rate)))
-    limit = Limit.LOSS if paced.loss > TOLD_LOSS else None
+    limit = Limit.LOSS if paced.loss > MARKED_LOSS else None
     return RateReading(rate, low, None, limit, at_least=True)
 
 
 def _is_shared(tcp: TcpStream, paced: PacedRate, capacity: float | None) -> bool:
-    """Whether TCP filled the queue, and yet got clearly less than the paced stream, or both filled
-    it, disagree, and got clearly less than a packet train.
+    """Whether TCP filled the queue but got clearly less than the paced stream, or both filled it,
+    disagree and got clearly less than a packet train.
     """
-    if not tcp.queue or paced.loss > TOLD_LOSS:
+    if not tcp.queue or paced.loss > MARKED_LOSS:
         return False
     if tcp.stable and tcp.ends[1] < paced.rate * (1 - SHARED):
         return True
-    apart = abs(tcp.rate - paced.rate) > DISAGREE * paced.rate
+    disagrees = abs(tcp.rate - paced.rate) > DISAGREE * paced.rate
     best = max(tcp.rate, paced.rate)
-    return apart and paced.queue_seconds > 0 and (capacity or 0.0) > (1 + SHARED) * best
+    return disagrees and paced.queue_seconds > 0 and (capacity or 0.0) > (1 + SHARED) * best
 
 
 def _shared(tcp: TcpStream, paced: PacedRate, capacity: float | None) -> RateReading:
-    """What was left, with what others may take: from nothing to twice what they took."""
+    """The rate left by other traffic; the interval allows for from none to twice that traffic."""
     line = max(capacity or 0.0, paced.rate, tcp.rate)
     rate = min(tcp.rate, paced.rate)
     low, high = tcp.ends
@@ -234,5 +235,5 @@ def _is_policed(paced: PacedRate, capacity: float | None) -> bool:
         capacity is not None
         and capacity > POLICED * paced.rate
         and not paced.queue_seconds
-        and paced.loss <= TOLD_LOSS
+        and paced.loss <= MARKED_LOSS
     )

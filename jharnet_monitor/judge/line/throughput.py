@@ -1,8 +1,8 @@
 """The rate of a bulk transfer: when it is stable, the estimate, and its uncertainty. Pure.
 
 A transfer is a series of `Sample`s: cumulative IP bytes that arrived at the receiver, by its
-monotonic clock. It begins with TCP slow start, which says nothing about the line. The transfer may
-stop as soon as two consecutive windows agree; their common slope is the estimate.
+monotonic clock. It begins with TCP slow start, which is no evidence about the line. The transfer
+may stop as soon as two consecutive windows agree; their common slope is the estimate.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def slope(samples: Sequence[Sample]) -> float:
 def fit(samples: Sequence[Sample]) -> tuple[float, float]:
     """Slope in bit/s, and its error (95 %) as a share of it.
 
-    The error is that of least squares, enlarged for residuals that hold together (lag-1
-    autocorrelation): packets that arrive evenly give a small one, bursts and bends a large one.
+    The error is that of least squares, enlarged for correlated residuals (lag-1 autocorrelation):
+    packets that arrive evenly give a small one, bursts and bends a large one.
     """
     rate, n = slope(samples), len(samples)
     if rate <= 0 or n < 4:
@@ -203,22 +203,22 @@ def loaded_rtt(
 
     Each RTT sample is weighted by the bytes that arrived around its answer, since those packets
     were in the same queue. The few packets of slow start therefore weigh little, however long it
-    took. `samples` and `rtts` have the same clock. What was still queued when the stream stopped
-    (at `stopped`) arrived at `rate` bit/s.
+    took. `samples` and `rtts` have the same clock. Data still queued when the stream stopped (at
+    `stopped`) arrived at `rate` bit/s.
     """
     answered = sorted((r for r in rtts if r.sent <= stopped), key=lambda r: r.sent + r.seconds)
     if not answered or not samples:
         return None
     moments = [rtt.sent + rtt.seconds for rtt in answered]
     middles = [(a + b) / 2 for a, b in pairwise(moments)]
-    begun, last = samples[0].seconds, samples[-1]
+    first, last = samples[0].seconds, samples[-1]
 
     def arrived(moment: float) -> float:
         if moment > last.seconds:
             return last.ip_bytes + (moment - last.seconds) * rate / 8
         return _bytes_at(samples, moment)
 
-    edges = [arrived(m) for m in (begun, *middles, max(moments[-1], begun))]
+    edges = [arrived(m) for m in (first, *middles, max(moments[-1], first))]
     weights = [max(0.0, b - a) for a, b in pairwise(edges)]
     total = sum(weights)
     if not total:

@@ -96,12 +96,13 @@ def other_traffic(
     all_days, zone = list(days), ZoneInfo(district.timezone)
     windows = office_windows(district, all_days)
     day = window_indices(end, windows)
-    kept = (day >= 0) & (window_indices(begin, windows) >= 0) & (seconds <= MAX_READING_SECONDS)
+    usable = (day >= 0) & (window_indices(begin, windows) >= 0) & (seconds <= MAX_READING_SECONDS)
     for planned in district.conferences:
         times = conference_windows(planned, district.office_hours, zone, all_days)
-        kept &= (window_indices(end, times) < 0) & (window_indices(begin, times) < 0)
+        usable &= (window_indices(end, times) < 0) & (window_indices(begin, times) < 0)
     ways = [
-        _one_way(day[kept], way[kept], rate) for way, rate in zip((down, up), rates, strict=True)
+        _one_way(day[usable], way[usable], rate)
+        for way, rate in zip((down, up), rates, strict=True)
     ]
     return OtherTraffic((ways[0][0], ways[1][0]), (ways[0][1], ways[1][1]))
 

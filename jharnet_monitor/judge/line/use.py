@@ -22,7 +22,7 @@ from jharnet_monitor.model import Direction
 LONGEST_READING = 600.0
 QUANTILE = 0.95
 FEWEST_IN_HOUR = 3
-"""With fewer readings an hour of the day is not called the busiest."""
+"""An hour of the day with fewer readings cannot be the busiest."""
 
 
 class TrafficReading(NamedTuple):
@@ -44,7 +44,7 @@ class LineUse:
     highest: float
     p95: float
     busy_hour: int | None
-    """The hour of the day, in the district's time, that carried most on average."""
+    """The hour of the day, in the district's time, with the highest mean."""
     busy_mean: float | None
 
 
@@ -58,16 +58,16 @@ def line_use(readings: Iterable[TrafficReading], district: District) -> tuple[Li
     (1000000.0, 2000000.0, 3000000.0, 12)
     """
     zone = ZoneInfo(district.timezone)
-    kept = []
+    usable = []
     for one in readings:
         begin = one.end - timedelta(seconds=one.seconds)
         inside = in_office_hours(district, begin) and in_office_hours(district, one.end)
         if one.seconds <= LONGEST_READING and inside:
             middle = begin + timedelta(seconds=one.seconds / 2)
-            kept.append((middle.astimezone(zone).hour, one))
-    if not kept:
+            usable.append((middle.astimezone(zone).hour, one))
+    if not usable:
         return (None, None)
-    return tuple(_use([(hour, getattr(one, way)) for hour, one in kept]) for way in Direction)
+    return tuple(_use([(hour, getattr(one, way)) for hour, one in usable]) for way in Direction)
 
 
 def _use(rates: Sequence[tuple[int, float]]) -> LineUse:

@@ -2,10 +2,11 @@
 delivers. Pure.
 
 The first question is whether the contract is kept: a line below the contract's own mark is a case
-for repair or the service level. A line that keeps it and delivers less than needed is a case for an
-upgrade, if the contract is too small, and else for neither. Packet loss, power failures and faults
-of the office's own network are not cured by speed; loss from the office's own full line is. A
-verdict is given only if the whole 95 % interval supports it; otherwise it is `not_enough_evidence`.
+for repair or the service level. A line that keeps the contract but delivers less than needed is a
+case for an upgrade if the contract is too small, else for neither. More speed does not cure packet
+loss, power failures or faults of the office's own network, except loss caused by the office filling
+its line. A verdict is given only if the whole 95 % interval supports it; otherwise it is
+`not_enough_evidence`.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ __all__ = [
 ]  # fmt: skip
 
 MUCH_SLOWER = 0.25
-"""Below this share of the contract one way, with the other way in order, a duplex fault is likely
-enough to be named."""
+"""If one direction is below this share of the contract and the other is fine, a duplex fault is
+likely enough to be named."""
 MUCH_POWER = 0.1
 """Without power for this share of office hours, power comes before speed."""
 ONE_INCIDENT = 0.5
 OFTEN = 0.2
-"""If certainly more of the tests are below the mark, a median above it does not tell all."""
+"""If certainly more of the tests are below the mark, a median above it is misleading."""
 _QUALITY = LineVerdict.LINE_QUALITY
 
 
@@ -79,14 +80,15 @@ class Assessment:
     doubts: tuple[Doubt, ...] = ()
     """Why the evidence does not suffice, where it does not."""
     notes: tuple[Note, ...] = ()
-    """What is told beside the verdicts and asks for nothing."""
+    """Information stated with the verdicts that requires no action."""
     grounds: tuple[Ground, ...] = ()
-    """What each verdict but `not_enough_evidence` rests on."""
+    """The reason of each verdict except `not_enough_evidence`."""
     slab: float | None = None
     """The speed in bit/s to order in an upgrade; None if the tariff has none that is large enough,
     and for any other verdict."""
     holds: NeedRange | None = None
-    """The needs for which the main verdict stays the same; None if it does not depend on them."""
+    """The range of needs for which the main verdict stays the same; None if it does not depend on
+    them."""
 
     @property
     def verdict(self) -> LineVerdict:
@@ -95,7 +97,7 @@ class Assessment:
 
     @property
     def ground(self) -> Ground:
-        """What the main verdict rests on."""
+        """The reason of the main verdict."""
         return self.grounds[0] if self.grounds else Ground(self.verdict)
 
     @property
@@ -120,7 +122,7 @@ def judge_line(
     faults = [*judge.loss_faults(), *judge.speed_faults()]
     outages = list(judge.outage_grounds())
     blocking = tuple(dict.fromkeys(judge.doubts()))
-    beside = tuple(dict.fromkeys([*judge.loss_doubts(), *judge.outage_doubts()]))
+    other_doubts = tuple(dict.fromkeys([*judge.loss_doubts(), *judge.outage_doubts()]))
     breaks = [*faults, *(one for one in outages if one.verdict is LineVerdict.REPAIR)]
     capacity: list[Ground] = []
     if not breaks and not blocking and judge.too_small:
@@ -128,9 +130,11 @@ def judge_line(
     elif not faults and not blocking and judge.need_not_met:
         capacity = [Ground(LineVerdict.NEED_NOT_MET, VerdictReason.SPEED)]
     upgrade = bool(capacity) and capacity[0].verdict is LineVerdict.UPGRADE
-    held = [*capacity, *outages] if upgrade else _by_weight([*faults, *outages, *capacity])
-    doubts = (*blocking, *beside)
-    verdicts = [one.verdict for one in held]
+    ordered_grounds = (
+        [*capacity, *outages] if upgrade else _by_weight([*faults, *outages, *capacity])
+    )
+    doubts = (*blocking, *other_doubts)
+    verdicts = [one.verdict for one in ordered_grounds]
     if doubts and not upgrade:
         verdicts.append(LineVerdict.NOT_ENOUGH_EVIDENCE)
     verdicts = list(dict.fromkeys(verdicts)) or [LineVerdict.NOTHING]
@@ -139,10 +143,10 @@ def judge_line(
         line=line,
         verdicts=tuple(verdicts),
         doubts=doubts,
-        notes=tuple(judge.notes(held)),
-        grounds=tuple(held),
+        notes=tuple(judge.notes(ordered_grounds)),
+        grounds=tuple(ordered_grounds),
         slab=next_slab(largest, tariff) if upgrade else None,
-        holds=judge.holds(verdicts[0], held, doubts),
+        holds=judge.holds(verdicts[0], ordered_grounds, doubts),
     )
 
 
@@ -158,7 +162,7 @@ def _by_weight(grounds: Sequence[Ground]) -> list[Ground]:
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One direction held against the thresholds."""
+    """One direction compared with the thresholds."""
 
     at: LineDirection
     thresholds: LineThresholds
@@ -187,10 +191,10 @@ class _Side:
     def often_short(self) -> bool:
         """Whether the median keeps the contract and many tests do not."""
         short = self.at.delivered.short
-        return self.kept and short is not None and short.above(OFTEN)
+        return self.keeps_contract and short is not None and short.above(OFTEN)
 
     @property
-    def kept(self) -> bool:
+    def keeps_contract(self) -> bool:
         return self.rate is not None and self.rate.above(self.mark) and bool(self.at.contracted)
 
     @property
@@ -199,17 +203,17 @@ class _Side:
 
     @property
     def ceiling(self) -> float:
-        """The need above which the contract is too small beyond doubt."""
+        """The need above which the contract is certainly too small."""
         return (self.at.contracted or 0.0) * (1 + self.thresholds.margin)
 
     @property
     def too_small(self) -> bool:
         """Whether the contract is kept and certainly smaller than the need."""
-        return self.kept and self.below_need and self.at.need.low > self.ceiling
+        return self.keeps_contract and self.below_need and self.at.need.low > self.ceiling
 
 
 class _Judge:
-    """The single questions that a judgement consists of."""
+    """The individual questions of a judgement."""
 
     def __init__(self, line: Line, policy: NeedPolicy, thresholds: LineThresholds) -> None:
         self._line = line
@@ -217,61 +221,65 @@ class _Judge:
         self._limits = thresholds
         self._sides = [_Side(direction, thresholds) for direction in line.directions]
         self.too_small = any(side.too_small for side in self._sides)
-        self.need_not_met = any(side.kept and side.below_need for side in self._sides)
+        self.need_not_met = any(side.keeps_contract and side.below_need for side in self._sides)
 
     # Loss
 
-    def _lost(self, seen: Interval | None) -> bool:
-        """Whether more was lost than the mark."""
+    def _is_above_limit(self, seen: Interval | None) -> bool:
+        """Whether the loss is certainly above the limit."""
         return seen is not None and seen.above(self._limits.loss)
 
-    def _whole(self, seen: Interval | None) -> bool:
-        """Whether less was lost than the mark."""
+    def _is_below_limit(self, seen: Interval | None) -> bool:
+        """Whether the loss is certainly below the limit."""
         return seen is not None and seen.below(self._limits.loss)
 
     @property
-    def _denied(self) -> bool:
-        """Whether calls or packet trains of office hours lost less than the mark."""
+    def _is_contradicted(self) -> bool:
+        """Whether calls or packet trains of office hours lost less than the limit."""
         loss = self._line.loss
-        return self._whole(loss.calls) or (loss.calls is None and self._whole(loss.trains))
+        return self._is_below_limit(loss.calls) or (
+            loss.calls is None and self._is_below_limit(loss.trains)
+        )
 
     @property
-    def _denied_at_night(self) -> bool:
-        return self._whole(self._line.loss.trains_night)
+    def _is_contradicted_at_night(self) -> bool:
+        return self._is_below_limit(self._line.loss.trains_night)
 
     @property
-    def _own_load(self) -> bool:
+    def _is_own_load(self) -> bool:
         """Whether the loss of office hours comes from the office's own full line."""
-        return self._whole(self._line.loss.idle) and self._lost(self._line.loss.busy)
+        return self._is_below_limit(self._line.loss.idle) and self._is_above_limit(
+            self._line.loss.busy
+        )
 
     def loss_faults(self) -> Iterator[Ground]:
-        """Loss that is the operator's."""
+        """Loss for which the operator is responsible."""
         loss = self._line.loss
-        night = self._lost(loss.night) and self._enough_loss_days
-        office = self._lost(loss.office)
+        night = self._is_above_limit(loss.night) and self._enough_loss_days
+        office = self._is_above_limit(loss.office)
         if night and office:
-            if not self._denied and not self._denied_at_night:
+            if not self._is_contradicted and not self._is_contradicted_at_night:
                 yield Ground(_QUALITY, VerdictReason.LOSS, Condition.ALWAYS)
         elif night:
-            if not self._denied_at_night:
+            if not self._is_contradicted_at_night:
                 yield Ground(_QUALITY, VerdictReason.LOSS, Condition.OFF_HOURS)
-        elif office and not self._denied and not self._own_load:
-            if self._lost(loss.idle):
+        elif office and not self._is_contradicted and not self._is_own_load:
+            if self._is_above_limit(loss.idle):
                 yield Ground(_QUALITY, VerdictReason.CORE, Condition.OFFICE_HOURS)
             elif loss.idle is None and not self.too_small:
                 yield Ground(_QUALITY, VerdictReason.LOSS, Condition.OFFICE_HOURS)
 
     def loss_doubts(self) -> Iterator[Doubt]:
-        """What the loss leaves open without touching the speed."""
+        """Doubts about the loss that do not affect the speed."""
         loss = self._line.loss
-        office, night = self._lost(loss.office), self._lost(loss.night)
-        if (office and self._denied) or (night and self._denied_at_night):
+        office, night = self._is_above_limit(loss.office), self._is_above_limit(loss.night)
+        if (office and self._is_contradicted) or (night and self._is_contradicted_at_night):
             yield Doubt.PING_ONLY
         elif office and not night and loss.idle is None and not self.too_small:
             yield Doubt.LOAD_UNKNOWN
 
     def _loss_open(self) -> Iterator[Doubt]:
-        """What the loss leaves open, so that nothing can be said of the line."""
+        """Doubts about the loss because of which the line cannot be judged."""
         loss, mark = self._line.loss, self._limits.loss
         if loss.night is None or not _decided(loss.night, mark):
             yield Doubt.LOSS_UNDECIDED
@@ -279,13 +287,17 @@ class _Judge:
             yield Doubt.FEW_LOSS_DAYS
         elif loss.office is not None and loss.office.low is not None and self._office_open(mark):
             yield Doubt.LOSS_UNDECIDED
-        if self._lost(loss.calls) and self._whole(loss.office) and not self.too_small:
+        if (
+            self._is_above_limit(loss.calls)
+            and self._is_below_limit(loss.office)
+            and not self.too_small
+        ):
             yield Doubt.CALLS_ONLY
 
     def _office_open(self, mark: float) -> bool:
-        """Whether the loss of office hours is neither decided nor a matter of speed."""
+        """Whether the loss of office hours is undecided and not explained by too little speed."""
         loss = self._line.loss
-        seen = loss.office if loss.idle is None or self._own_load else loss.idle
+        seen = loss.office if loss.idle is None or self._is_own_load else loss.idle
         if _decided(seen, mark):
             return False
         return not self.too_small or (loss.office is not None and loss.office.above(mark))
@@ -298,7 +310,7 @@ class _Judge:
     # Speed
 
     def speed_faults(self) -> Iterator[Ground]:
-        """Speed that the contract promises and nobody delivers."""
+        """Speed that is contracted but not delivered."""
         lossy = any(one.verdict is LineVerdict.LINE_QUALITY for one in self.loss_faults())
         for side in self._sides:
             if side.at.contracted is None:
@@ -307,19 +319,20 @@ class _Judge:
             if side.below_mark and not excused and not self._line.lan_faulty:
                 yield Ground(LineVerdict.REPAIR, VerdictReason.SPEED, Condition.ALWAYS)
                 return
-        if any(self._core(side) for side in self._sides):
+        if any(self._is_core_fault(side) for side in self._sides):
             yield Ground(LineVerdict.REPAIR, VerdictReason.CORE, Condition.OFFICE_HOURS)
 
     @staticmethod
-    def _core(side: _Side) -> bool:
-        """Whether the line carries too little in office hours, own traffic included."""
+    def _is_core_fault(side: _Side) -> bool:
+        """Whether the line carries too little in office hours, including the office's own
+        traffic."""
         carried = side.at.carried
         if carried is None or carried.days < MIN_WORKING_DAYS:
             return False
-        return side.kept and carried.below(side.mark)
+        return side.keeps_contract and carried.below(side.mark)
 
     def doubts(self) -> Iterator[Doubt]:
-        """What must be decided before speed can be judged."""
+        """Doubts that must be resolved before speed can be judged."""
         for side in self._sides:
             if side.at.contracted is None:
                 yield Doubt.NO_CONTRACT
@@ -332,7 +345,7 @@ class _Judge:
             elif side.below_mark:
                 if self._line.lan_faulty:
                     yield Doubt.LAN_FAULT
-                elif self._one_way(side):
+                elif self._is_one_way_slow(side):
                     yield Doubt.ONE_WAY
                 if side.carries and side.at.delivered.by_loss:
                     yield Doubt.TCP_LOSS
@@ -355,7 +368,7 @@ class _Judge:
             yield Doubt.LOAD_UNKNOWN
 
     def _unexplained_by_day(self, side: _Side) -> bool:
-        """Whether tests in office hours get less than twice the assumed traffic leaves of the mark;
+        """Whether tests in office hours fall below the mark by more than twice the assumed traffic;
         the assumption is no more exact than that.
         """
         left = side.at.left
@@ -363,9 +376,9 @@ class _Judge:
             return False
         return left.below(side.mark - 2 * self._policy.assumed)
 
-    def _one_way(self, side: _Side) -> bool:
+    def _is_one_way_slow(self, side: _Side) -> bool:
         down, up = (one.contracted for one in self._line.directions)
-        rate, fine = side.rate, any(one.kept for one in self._sides)
+        rate, fine = side.rate, any(one.keeps_contract for one in self._sides)
         much = rate is not None and rate.below(MUCH_SLOWER * (side.at.contracted or 0.0))
         return down == up and fine and much
 
@@ -373,7 +386,7 @@ class _Judge:
 
     @property
     def _allowed(self) -> tuple[float, float]:
-        """The downtime that the contract, and that the district allows (in office hours)."""
+        """The downtime allowed by the contract, and by the district (in office hours)."""
         limits = self._limits
         required = limits.available if limits.required is None else limits.required
         return 1 - limits.available, 1 - required
@@ -382,40 +395,40 @@ class _Judge:
         """Causes of downtime that exceed what is allowed, or all of them together."""
         total, office = self._line.outages.total, self._line.outages.office
         allowed, required = self._allowed
-        alone = []
+        single = []
         if total.link > allowed:
-            alone.append(Ground(LineVerdict.REPAIR, VerdictReason.DOWN, Condition.ALWAYS))
+            single.append(Ground(LineVerdict.REPAIR, VerdictReason.DOWN, Condition.ALWAYS))
         elif office.link > required:
-            alone.append(
+            single.append(
                 Ground(LineVerdict.NEED_NOT_MET, VerdictReason.DOWN, Condition.OFFICE_HOURS)
             )
         if office.power > required:
-            alone.append(Ground(LineVerdict.POWER, VerdictReason.DOWN, Condition.OFFICE_HOURS))
-        yield from alone
-        if not alone and self._together and not self._unexplained_alone:
+            single.append(Ground(LineVerdict.POWER, VerdictReason.DOWN, Condition.OFFICE_HOURS))
+        yield from single
+        if not single and self._exceeds_together and not self._unexplained_exceeds:
             yield Ground(LineVerdict.OUTAGES, VerdictReason.DOWN)
         if office.lan > required:
             yield Ground(LineVerdict.LAN, VerdictReason.DOWN, Condition.OFFICE_HOURS)
 
     @property
-    def _together(self) -> bool:
+    def _exceeds_together(self) -> bool:
         total, office = self._line.outages.total, self._line.outages.office
         allowed, required = self._allowed
         by_day = office.link + office.power + office.unexplained
         return total.link + total.unexplained > allowed or by_day > required
 
     @property
-    def _unexplained_alone(self) -> bool:
+    def _unexplained_exceeds(self) -> bool:
         total, office = self._line.outages.total, self._line.outages.office
         allowed, required = self._allowed
         return total.unexplained > allowed or office.unexplained > required
 
     def outage_doubts(self) -> Iterator[Doubt]:
-        """What the outages leave open."""
+        """Doubts about the outages."""
         total, office = self._line.outages.total, self._line.outages.office
         allowed, required = self._allowed
-        open_ = self._together and total.unexplained > 0 and total.link <= allowed
-        if self._unexplained_alone or open_:
+        open_ = self._exceeds_together and total.unexplained > 0 and total.link <= allowed
+        if self._unexplained_exceeds or open_:
             yield Doubt.OUTAGES_UNEXPLAINED
         unsure = (
             _unsure(total, allowed, total.link),
@@ -428,7 +441,7 @@ class _Judge:
     # Beside
 
     def notes(self, grounds: Sequence[Ground]) -> Iterator[Note]:
-        """What is told beside the verdicts."""
+        """Notes stated with the verdicts."""
         verdicts = {one.verdict for one in grounds}
         outages, upgrade = self._line.outages, LineVerdict.UPGRADE in verdicts
         if any(side.at.delivered.since is not None for side in self._sides):
@@ -439,9 +452,9 @@ class _Judge:
             yield Note.HABIT
         if outages.shared:
             yield Note.SHARED
-        if self._incident(grounds):
+        if self._is_single_incident(grounds):
             yield Note.INCIDENT
-        if self._own_load and not self._denied:
+        if self._is_own_load and not self._is_contradicted:
             yield Note.OWN_LOAD
         if upgrade and outages.office.power > MUCH_POWER:
             yield Note.POWER_FIRST
@@ -453,7 +466,7 @@ class _Judge:
                 yield Note.OFF_HOURS_ONLY
                 return
 
-    def _incident(self, grounds: Sequence[Ground]) -> bool:
+    def _is_single_incident(self, grounds: Sequence[Ground]) -> bool:
         down = any(
             one.verdict is LineVerdict.REPAIR and one.reason is VerdictReason.DOWN
             for one in grounds
@@ -470,7 +483,7 @@ class _Judge:
     def holds(
         self, main: LineVerdict, grounds: Sequence[Ground], doubts: Sequence[Doubt]
     ) -> NeedRange | None:
-        """The needs for which the main verdict is what it is."""
+        """The range of needs for which the main verdict stays the same."""
         rates = [side.rate for side in self._sides]
         ends = [(one.low, one.high) for one in rates if one is not None]
         lows = [low for low, _ in ends if low is not None]

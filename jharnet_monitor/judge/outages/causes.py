@@ -70,12 +70,12 @@ class AgentRun:
 
 @dataclass(frozen=True, slots=True)
 class OutageContext:
-    """What is known, after an outage, about the time around it."""
+    """What is known after an outage about the time around it."""
 
     boot_before: str | None = None
     """Boot id with which the agent was last heard before the outage, if it ever was."""
     pc_present: bool = False
-    """The PC was present until the outage: its agent was heard, or the PC answered."""
+    """The PC was present until the outage: its agent was connected, or the PC answered."""
     boot_after: Boot | None = None
     """The first boot heard since the outage began."""
     agent_runs: Sequence[AgentRun] = ()
@@ -131,7 +131,7 @@ def _cause_by_router(whole: OutagePart, started: datetime) -> OutagePart:
 def _claims(whole: OutagePart, context: OutageContext) -> Iterator[OutagePart]:
     """The causes that the PC's evidence supports, the stronger ones last."""
     boot_after = context.boot_after
-    if boot_after is not None and _kept_running(boot_after, whole.start, context.boot_before):
+    if boot_after is not None and _ran_throughout(boot_after, whole.start, context.boot_before):
         yield replace(whole, state=OfficeState.LINK_DOWN, reason=Reason.SAME_BOOT)
     elif boot_after is not None and boot_after.at < whole.end + BOOT_GRACE:
         last = _last_run_before(boot_after, context.agent_runs)
@@ -146,7 +146,7 @@ def _claims(whole: OutagePart, context: OutageContext) -> Iterator[OutagePart]:
             yield OutagePart(state, run.start, run.end, Reason.GATEWAY_SILENT)
 
 
-def _kept_running(boot_after: Boot, start: datetime, boot_before: str | None) -> bool:
+def _ran_throughout(boot_after: Boot, start: datetime, boot_before: str | None) -> bool:
     """Whether the PC ran throughout the outage; the boot id is valid even if a clock is wrong."""
     return boot_after.id == boot_before or boot_after.at < start - MIN_PART
 

@@ -34,7 +34,7 @@ class Debouncer:
         self._last_answered = float("-inf")
         """When the newest request that was answered was sent."""
         self._forgotten = float("-inf")
-        """Requests that were sent before say nothing any more."""
+        """Requests sent before this time are ignored."""
         self.last_reply = self._first_reply = now
         self._replies = 0
         self.timeouts = 0
@@ -65,14 +65,13 @@ class Debouncer:
         return self.timeouts >= self._down_after and self._set(False, self.last_reply)
 
     def set_down(self) -> bool:
-        """Count the address as down, as nothing can come back; True if `answers` changed."""
+        """Count the address as down, because no reply is possible; True if `answers` changed."""
         self._replies = 0
         return self._set(False, self.last_reply)
 
     def set_unknown(self, sent_before: float = float("-inf")) -> bool:
-        """Forget the state, as nothing was sent for a while; True if `answers` changed.
-
-        What becomes of requests that were sent before `sent_before` is ignored from now on.
+        """Forget the state, because nothing was sent for a while; True if `answers` changed.
+        Outcomes of requests sent before `sent_before` are ignored from now on.
         """
         self._forgotten = sent_before
         self.timeouts = self._replies = 0

@@ -19,16 +19,16 @@ class Downtime:
     """Shares of the time that can be charged to the line: without planned work, shared faults and
     nights on which the office is switched off.
 
-    They are lower bounds: what is not known counts as up.
+    They are lower bounds: unknown time counts as up.
     """
 
     known: float = 0.0
-    """Of the time, how much is known."""
+    """Share of the time that is known."""
     link: float = 0.0
     power: float = 0.0
     lan: float = 0.0
     unexplained: float = 0.0
-    """Out of reach, and it is not known whether line or power failed."""
+    """Unreachable, and it is unknown whether line or power failed."""
 
     def of_known(self, share: float) -> float:
         """The share of the known time."""

@@ -1,6 +1,5 @@
-"""Since when an office has been in its state, and since when nothing of it has answered. Pure.
-
-A restart of the hub ends neither: what was known before it is read back from the event log.
+"""Since when an office has been in its state, and since when nothing there has answered. Pure. A
+restart of the hub ends neither: earlier states are read back from the event log.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ from datetime import datetime, timedelta
 from jharnet_monitor.model import OfficeState
 
 GAP = timedelta(hours=1)
-"""A state that is the same before and after so short a time without knowledge counts as one."""
+"""A state that is the same before and after an unknown period up to this long counts as one."""
 UPLINK_MARGIN = timedelta(seconds=15)
-"""Headquarters' uplink fails and returns for all offices, but not for all in the same second. An
-outage that touches an outage of the uplink and is shorter than this was the uplink's."""
+"""Headquarters' uplink fails and returns for all offices, but not in the same second. An outage
+next to an outage of the uplink and shorter than this is attributed to the uplink."""
 
 ANSWERING = frozenset({OfficeState.UP, OfficeState.AGENT_OFF, OfficeState.LAN_DOWN})
 """States that prove that something at the office answers."""
@@ -22,7 +21,7 @@ _NOT_KNOWN = frozenset({OfficeState.UNKNOWN, OfficeState.MONITOR_DOWN})
 
 
 @dataclass(frozen=True, slots=True)
-class _Left:
+class _PreviousState:
     """A state that ended at `at`."""
 
     state: OfficeState
@@ -47,31 +46,31 @@ class StateHistory:
 
     state: OfficeState = OfficeState.UNKNOWN
     since: datetime | None = None
-    """When the office came into its state."""
+    """When the current state began."""
     outage_start: datetime | None = None
-    """When the office ceased to answer; None once it answered again. What cannot be known, as while
-    the uplink is down, ends no outage."""
+    """When the office stopped answering; None once it answers again. Unknown states, as while the
+    uplink is down, do not end an outage."""
     outages: int = 0
     """Outages that are over."""
-    _left: _Left | None = None
+    _previous: _PreviousState | None = None
     """The last known state before the present one."""
     _after_uplink: bool = False
     """The uplink came back just before the present outage."""
 
     def add(self, state: OfficeState, at: datetime) -> None:
-        """The office came into a state."""
+        """Add a change of the office's state."""
         if state is self.state:
             return
         if self.since is not None and self.state not in _NOT_KNOWN:
-            self._left = _Left(self.state, self.since, at)
+            self._previous = _PreviousState(self.state, self.since, at)
         self._judge_outage(state, at)
         self.since = self._since(state, at)
         self.state = state
 
     def _since(self, state: OfficeState, at: datetime) -> datetime:
-        left = self._left
-        same = self.state in _NOT_KNOWN and left is not None and left.state is state
-        return left.since if same and left is not None and at - left.at <= GAP else at
+        previous = self._previous
+        same = self.state in _NOT_KNOWN and previous is not None and previous.state is state
+        return previous.since if same and previous is not None and at - previous.at <= GAP else at
 
     def _judge_outage(self, state: OfficeState, at: datetime) -> None:
         start = self.outage_start

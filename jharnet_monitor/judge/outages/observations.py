@@ -9,7 +9,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class ReachabilityChange:
-    """From `at` on an address answered or did not; None if it could not be asked."""
+    """From `at` on an address answered or did not; None if it could not be pinged."""
 
     at: datetime
     role: Literal["router", "pc"]
@@ -25,7 +25,7 @@ class UplinkChange:
 
 
 @dataclass(frozen=True, slots=True)
-class AgentHeard:
+class AgentConnected:
     """The agent connected: the PC's boot id, and its uptime in seconds."""
 
     at: datetime
@@ -35,7 +35,7 @@ class AgentHeard:
 
 @dataclass(frozen=True, slots=True)
 class AgentGone:
-    """The agent was not heard after `at`; `goodbye` if it signed off."""
+    """The agent was silent after `at`; `goodbye` if it signed off."""
 
     at: datetime
     goodbye: bool
@@ -68,7 +68,7 @@ class RouterUptime:
 Observation = (
     ReachabilityChange
     | UplinkChange
-    | AgentHeard
+    | AgentConnected
     | AgentGone
     | HubChange
     | MaintenanceChange

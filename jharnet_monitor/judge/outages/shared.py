@@ -1,8 +1,8 @@
 """Outages that all offices have at once, and nights on which an office is switched off. Pure.
 
-Neither is the office's line: a fault that begins everywhere in the same minute lies at headquarters
-or in the operator's core, and a router that is switched off with the lights shows nothing of its
-line.
+Neither is charged to the office's line: a fault that begins everywhere in the same minute lies at
+headquarters or in the operator's core, and a router that is switched off at night is no evidence
+about its line.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import OfficeState
 
 FEWEST_OFFICES = 3
-"""With fewer offices, all dark at once may be chance."""
+"""With fewer offices a simultaneous outage of all may be chance."""
 TOGETHER = timedelta(seconds=60)
-"""Offices that fall silent within this time do so at once."""
+"""Offices that fall silent within this time count as simultaneous."""
 RETURN = timedelta(seconds=120)
 """How much later than the first office another may return from the same fault."""
 FEWEST_NIGHTS = 5
 HABIT_SHARE = 0.4
-"""Switched off on so many nights (share of the working days) is a habit."""
+"""An office switched off on at least this many nights (share of the working days) does so by
+habit."""
 FEWEST_OF_WEEKDAY = 4
 WEEKDAY_SHARE = 0.75
-"""So is being off after so many working days of one weekday, as from Saturday to Monday."""
+"""So does one that is off after this share of one weekday's working days, as from Saturday to
+Monday."""
 SHORTEST_NIGHT = timedelta(hours=4)
 EARLY = timedelta(hours=1)
 """How long before closing and after opening a night may begin and end."""
@@ -41,7 +43,7 @@ _MAY_BE_OFF = frozenset({OfficeState.UNREACHABLE, OfficeState.POWER_DOWN, Office
 
 @dataclass(frozen=True, slots=True)
 class SharedFault:
-    """All offices that were watched were out of reach from `start` to `end`."""
+    """All monitored offices were unreachable from `start` to `end`."""
 
     start: datetime
     end: datetime
@@ -61,7 +63,7 @@ class JudgedSpans:
     shared: tuple[SharedFault, ...] = ()
 
 
-def judged_spans(offices: Sequence[Sequence[Span]], windows: Windows) -> list[JudgedSpans]:
+def judge_spans(offices: Sequence[Sequence[Span]], windows: Windows) -> list[JudgedSpans]:
     """The states of each office as they are judged; `windows` are the office hours, in order."""
     awake = [_without_habit(spans, windows) for spans in offices]
     faults = shared_faults([one.spans for one in awake])
@@ -69,28 +71,27 @@ def judged_spans(offices: Sequence[Sequence[Span]], windows: Windows) -> list[Ju
 
 
 def shared_faults(offices: Sequence[Sequence[Span]]) -> list[SharedFault]:
-    """The times in which every office that is watched is dark, if most became so at once.
-
-    Where most are known to be without power, each is charged with that.
+    """The times in which every monitored office is unreachable, if most became so at once. If most
+    are known to be without power, each is charged with its power failure.
     """
     edges = sorted({edge for spans in offices for span in spans for edge in (span.start, span.end)})
     places = [0] * len(offices)
     found: list[SharedFault] = []
     for start, end in pairwise(edges):
-        held = list(_at(offices, places, start))
-        watched = [span for span in held if span.state not in _BLIND]
+        current = list(_at(offices, places, start))
+        watched = [span for span in current if span.state not in _BLIND]
         dark = [span for span in watched if span.state in _DARK]
         if len(watched) < FEWEST_OFFICES or len(dark) < len(watched):
             continue
         if found and found[-1].end == start:
             found[-1] = replace(found[-1], end=end)
-        elif _at_once(dark, start):
+        elif _began_together(dark, start):
             found.append(SharedFault(start, end))
     return found
 
 
 def _at(offices: Sequence[Sequence[Span]], places: list[int], moment: datetime) -> Iterator[Span]:
-    """The span of each office at a moment; moments must be asked for in order."""
+    """The span of each office at a moment; call it with moments in ascending order."""
     for number, spans in enumerate(offices):
         while places[number] < len(spans) and spans[places[number]].end <= moment:
             places[number] += 1
@@ -98,7 +99,7 @@ def _at(offices: Sequence[Sequence[Span]], places: list[int], moment: datetime) 
             yield spans[places[number]]
 
 
-def _at_once(dark: Sequence[Span], start: datetime) -> bool:
+def _began_together(dark: Sequence[Span], start: datetime) -> bool:
     together = sum(start - span.start <= TOGETHER for span in dark)
     powerless = sum(span.state is OfficeState.POWER_DOWN for span in dark)
     enough = max(FEWEST_OFFICES, len(dark) / 2)
@@ -144,7 +145,8 @@ def _without_habit(spans: Sequence[Span], windows: Windows) -> JudgedSpans:
 
 
 def _of_habitual_weekdays(nights: Sequence[list[Span]], windows: Windows) -> list[list[Span]]:
-    """The nights after working days of those weekdays on which it is switched off as a rule."""
+    """The nights after working days of those weekdays on which the office is usually switched
+    off."""
     by_weekday: dict[int, list[list[Span]]] = {}
     for run in nights:
         closed = [closes for _, closes in windows if closes - EARLY <= run[0].start]

@@ -1,7 +1,7 @@
 """The states of one office over a period, reconstructed from all observations. Pure.
 
-The live state rests on what is known at the moment. Some seconds later more is known, and still
-more once the agent has delivered what it recorded. Here all observations are ordered by when they
+The live state is based on what is known at the moment. More is known some seconds later, and more
+still once the agent has delivered its records. Here all observations are ordered by when they
 happened, not by when they were noticed.
 """
 
@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 
 from jharnet_monitor.judge.outages.causes import AgentRun, Boot, OutageContext, Reason, attribute
 from jharnet_monitor.judge.outages.observations import (
+    AgentConnected,
     AgentGone,
-    AgentHeard,
     HubChange,
     MaintenanceChange,
     Observation,
@@ -115,7 +115,7 @@ def _apply(evidence: LiveEvidence, observation: Observation) -> LiveEvidence:
             changes[role] = answers
         case UplinkChange(works=works):
             changes["uplink"] = works
-        case AgentHeard():
+        case AgentConnected():
             changes["agent"] = AgentPresence.HEARD
         case AgentGone(goodbye=goodbye):
             changes["agent"] = AgentPresence.GOODBYE if goodbye else AgentPresence.SILENT
@@ -161,7 +161,7 @@ def _joined(spans: Iterable[Span]) -> list[Span]:
 
 
 class _Contexts:
-    """Gives the context of each outage; the outages must be asked for in their order."""
+    """Returns the context of each outage; call it for the outages in their order."""
 
     def __init__(self, ordered: Sequence[Observation], agent_runs: Iterable[AgentRun]) -> None:
         self._ordered = ordered
@@ -169,12 +169,12 @@ class _Contexts:
         self._starts = [run.start for run in self._runs]
         self._ends = [run.end for run in self._runs]
         self._next = 0
-        self._agent: AgentHeard | AgentGone | None = None
+        self._agent: AgentConnected | AgentGone | None = None
         self._boot: str | None = None
         self._pc: ReachabilityChange | None = None
 
     def of(self, outage: Span, blind_since: datetime) -> OutageContext:
-        """The context of an outage; since `blind_since` nothing was heard from the office.
+        """The context of an outage; nothing was received from the office since `blind_since`.
 
         The edges of an outage are imprecise: observations closer to its start count as before it,
         observations closer to its end as after it.
@@ -195,7 +195,7 @@ class _Contexts:
 
     def _apply(self, observation: Observation) -> None:
         match observation:
-            case AgentHeard(boot_id=boot_id):
+            case AgentConnected(boot_id=boot_id):
                 self._agent, self._boot = observation, boot_id
             case AgentGone():
                 self._agent = observation
@@ -206,7 +206,7 @@ class _Contexts:
 
     def _agent_present(self, blind_since: datetime) -> bool:
         match self._agent:
-            case AgentHeard():
+            case AgentConnected():
                 return True
             case AgentGone(goodbye=False) as gone:
                 return gone.at >= blind_since - _PRESENCE_WINDOW
@@ -220,7 +220,7 @@ class _Contexts:
 
     def _boot_after(self, outage: Span) -> Boot | None:
         for observation in self._later(outage):
-            if isinstance(observation, AgentHeard):
+            if isinstance(observation, AgentConnected):
                 started = observation.at - timedelta(seconds=observation.uptime)
                 return Boot(observation.boot_id, started)
         return None

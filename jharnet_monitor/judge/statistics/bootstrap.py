@@ -15,7 +15,8 @@ from jharnet_monitor.judge.statistics.incomplete_beta import student_t_quantile
 
 RESAMPLES = 2000
 _LEAST = 0.25
-"""Few days with a long tail may let the acceleration's denominator come near 0."""
+"""Lower limit of the acceleration's denominator, which few days with a long tail may bring near
+0."""
 
 Vector = NDArray[np.float64]
 _NORMAL = NormalDist()

@@ -1,10 +1,9 @@
 """Whether a figure changed since the period before, among many figures of one report. Pure.
 
-Days of one week share more than those of different weeks, so that tests within two weeks cannot
-tell how far weeks differ by chance. Here they are compared as wholes: a change counts if it is
-large beside what earlier periods differed by (Student's t over their differences), and if it is
-large enough to matter. Over all comparisons of a report the chance of a single false claim is kept
-at `ALPHA` (Holm 1979).
+Days of one week are more alike than those of different weeks, so tests within two weeks cannot show
+how far weeks differ by chance. Weeks are therefore compared as wholes: a change counts if it is
+large compared with the differences of earlier periods (Student's t), and large enough to matter.
+Over all comparisons of a report the chance of a single false claim is kept at `ALPHA` (Holm 1979).
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from jharnet_monitor.judge.statistics.incomplete_beta import two_sided_p
 
 ALPHA = 0.05
 FEWEST_PERIODS = 5
-"""Earlier periods that are needed: their differences are what a change is held against."""
+"""Earlier periods needed; a change is compared with their differences."""
 _OVERLAP = 2 / 3
-"""Neighbouring differences share a period: so much is left of their degrees of freedom."""
+"""Neighbouring differences share a period, which leaves this share of their degrees of freedom."""
 _FLOOR = 1 / 4
-"""Periods that were all alike say little of how far they may differ: at least this share of the
-smallest relevant change is taken."""
+"""Lower limit of the usual difference, as a share of the smallest relevant change: a few equal
+periods do not show how far periods may differ."""
 
 
 class Course(StrEnum):
-    """What became of a figure."""
+    """How a figure changed."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -59,8 +58,8 @@ class Comparison:
 
     @property
     def p(self) -> float | None:
-        """The chance of so large a change between periods like the earlier ones; None if they are
-        too few.
+        """The probability of a change this large between periods like the earlier ones; None if
+        there are too few.
         """
         change = self.change
         known = [one for one in self.earlier if one is not None]
@@ -74,14 +73,14 @@ class Comparison:
 
 
 def courses(comparisons: Sequence[Comparison]) -> list[Course]:
-    """What became of each figure of one report.
+    """How each figure of one report changed.
 
     >>> steady = Comparison([4.0, 4.1, 3.9, 4.0, 4.1, 4.0], 2.0, 0.2)
     >>> [course.value for course in courses([steady, Comparison([4.0], 2.0, 0.2)])]
     ['worse', 'few']
     """
-    told = [(one.p, number) for number, one in enumerate(comparisons)]
-    known = sorted((p, number) for p, number in told if p is not None)
+    ranked = [(one.p, number) for number, one in enumerate(comparisons)]
+    known = sorted((p, number) for p, number in ranked if p is not None)
     found: list[Course] = []
     for one in comparisons:
         change = one.change

@@ -1,9 +1,9 @@
-"""How far days depend on each other, and what that leaves of their number. Pure.
+"""How far days depend on each other, and their effective number. Pure.
 
 Neighbouring days share weather, load and faults, and a whole week may be good or bad. The variance
-of a mean over days is then that of independent days times the length of the blocks in which the
-days hold together. That length is estimated from the data, in two ways, each from the values and
-from their ranks (a few large values hide a correlation), of which the largest counts:
+of a mean over days is then that of independent days times the length of the blocks in which days
+are correlated. That length is estimated from the data, in two ways, each from the values and from
+their ranks (a few large values hide a correlation), of which the largest counts:
 
 - from the correlations r1, r2, r3 of days that are 1, 2, 3 days apart, as of an autoregressive
   series beside noise of each day's own: 1 + 2 r1 / (1 - f), where f is how correlations fall from
@@ -30,24 +30,24 @@ FEWEST_DAYS = 14
 ASSUMED = 0.3
 """Correlation of neighbouring days."""
 FEWEST_OTHER, FEW = 8, 3.0
-"""If nearly all days are alike, fewer days than this that are not do not show how far they hold
-together; blocks of so many days are then taken at least."""
+"""If nearly all days are alike and fewer than the first number differ, their correlation cannot be
+estimated; blocks of at least the second number of days are then assumed."""
 FEWEST_WEEKS = 4
 _LARGEST = 0.9
 _NOISE = 0.5
-"""Of the standard error of a correlation: below it there is none."""
+"""Correlations below this multiple of their standard error count as none."""
 _SLOW = 0.65
 _TINY = 0.05
 _NOTABLE = 1.5
-"""If weeks vary by this much more than the days explain, weeks are what is counted."""
+"""If weeks vary more than the days explain by this factor, weeks are counted instead of days."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dependence:
     """How a figure from `days` days varies, compared with one from independent days.
 
-    `block` is the length in days of the blocks in which the days hold together, `freedom` the
-    degrees of freedom of Student's t, `inflation` the factor on the variance of the figure.
+    `block` is the length in days of the blocks of correlated days, `freedom` the degrees of freedom
+    of Student's t, `inflation` the factor on the variance of the figure.
     """
 
     days: int
@@ -62,7 +62,7 @@ class Dependence:
 
     @property
     def widening(self) -> float:
-        """The factor on the width of an interval that was made for independent days."""
+        """The factor on the width of an interval computed for independent days."""
         independent = student_t_quantile(self.days - 1, (1 + CONFIDENCE) / 2)
         return self.t * sqrt(self.inflation) / independent
 
@@ -93,7 +93,7 @@ def dependence(residuals: Vector) -> Dependence:
 
 
 def ranks(values: Vector) -> Vector:
-    """The ranks of values; equal ones share theirs."""
+    """The ranks of values; equal values share a rank."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return np.asarray((last - (counts - 1) / 2)[place.ravel()], dtype=np.float64)
@@ -113,7 +113,7 @@ def _neighbours(residuals: Vector) -> float:
     first = min(max(first, 0.0), _LARGEST)
     if first < _NOISE / sqrt(days):
         return (1 + first) / (1 - first)
-    # Few days tell little of how correlations fall; that they fall slowly is the safe side.
+    # A few days do not show how correlations fall; a slow fall is the safe assumption.
     falls = (second + third) / max(first + second, _TINY)
     return 1 + 2 * first / (1 - min(max(falls, first, _slow(days)), _LARGEST))
 
@@ -134,5 +134,5 @@ def _week(days: int) -> int:
 
 
 def _slow(days: int) -> float:
-    """How correlations fall from day to day, at least: the fewer days, the less is known of it."""
+    """The slowest assumed fall of correlations from day to day; larger for fewer days."""
     return min(max(0.88 - days / 365, _SLOW), 0.8)

@@ -1,11 +1,11 @@
 """95 % confidence intervals for samples that are clustered by day. Pure and reproducible.
 
 Tests of one day share that day's weather, load and faults, so twelve of them are not twelve
-independent samples, and neighbouring days and whole weeks hold together as well (`dependence`).
+independent samples. Neighbouring days and whole weeks are correlated as well (`dependence`).
 Intervals of means resample whole days (bootstrap, bias-corrected and accelerated: Efron 1987) and
-are widened by the length of the blocks in which the days hold together. Shares are bounded by the
-beta distribution (Clopper and Pearson 1934) and quantiles by order statistics, whose ranks
-follow from the binomial distribution; in both the number of samples is reduced to the effective one
+are widened by the length of the blocks of correlated days. Shares are bounded by the
+beta distribution (Clopper and Pearson 1934) and quantiles by order statistics, whose ranks follow
+from the binomial distribution; in both the number of samples is reduced to the effective one
 (Kish's design effect; Korn and Graubard 1998), again with those blocks. Wilson's interval is used
 only within one drill, where every office is tested once.
 
@@ -102,7 +102,7 @@ def mean(samples: DailySamples, limits: tuple[float, float] | None = None) -> In
     """The mean of all samples with its interval; None without samples.
 
     `limits` are the smallest and largest value that a sample can have, as of a grade. The interval
-    then is that of a share, which has a width also if nearly all samples are alike.
+    is then that of a share, which has a width even if nearly all samples are equal.
 
     >>> mean(DailySamples(())) is None
     True
@@ -118,8 +118,8 @@ def mean(samples: DailySamples, limits: tuple[float, float] | None = None) -> In
     if limits is None:
         return ratio(totals, counts, n=samples.n)
     base, reach = limits[0], limits[1] - limits[0]
-    alone = float(samples.sorted_values.var()) / reach**2 if samples.n else 0.0
-    found = _beta((totals - base * counts) / reach, counts, samples.n, _MEAN, alone)
+    sample_variance = float(samples.sorted_values.var()) / reach**2 if samples.n else 0.0
+    found = _beta((totals - base * counts) / reach, counts, samples.n, _MEAN, sample_variance)
     if found is None:
         return None
     low, high = (None if end is None else base + reach * end for end in (found.low, found.high))
@@ -129,7 +129,7 @@ def mean(samples: DailySamples, limits: tuple[float, float] | None = None) -> In
 def share(days: Sequence[Day], hits: Sequence[bool]) -> Interval | None:
     """The share of samples that are hits, 0 to 1, with its interval.
 
-    If all samples are alike, the bound away from the value is that of half as many independent
+    If all samples are equal, the bound away from the value is that of half as many independent
     days.
 
     >>> share(["mon"] * 3, [True, True, False]).low is None
@@ -160,9 +160,9 @@ def ratio(
     times = resample_weights(days, SEED)
     drawn = (times @ part) / np.maximum(times @ whole, np.finfo(float).tiny)
     left_out = (part.sum() - part) / np.maximum(whole.sum() - whole, np.finfo(float).tiny)
-    held = dependence(part - value * whole)
-    low, high = bca_interval(drawn, value, (left_out,), math.sqrt(held.inflation))
-    wider = held.widening
+    clustering = dependence(part - value * whole)
+    low, high = bca_interval(drawn, value, (left_out,), math.sqrt(clustering.inflation))
+    wider = clustering.widening
     return Interval(value, value - (value - low) * wider, value + (high - value) * wider, n, days)
 
 
@@ -187,14 +187,14 @@ def proportion(
 
 
 def _beta(
-    part: Vector, whole: Vector, n: int, step: float, alone: float | None = None
+    part: Vector, whole: Vector, n: int, step: float, sample_variance: float | None = None
 ) -> Interval | None:
     """Sum of `part` over sum of `whole`, between 0 and 1, with an interval by the beta
     distribution over the effective number of samples.
 
-    `step` is the last hit that the bounds leave open: 1 for counts (Clopper and Pearson), half of
-    one for means of values in between (Jeffreys). `alone` is the variance of single samples,
-    p (1 - p) where they are hits or none: the figure varies at least as if all were independent.
+    `step` is the correction of the bounds: 1 for counts (Clopper and Pearson), 0.5 for means
+    (Jeffreys). `sample_variance` is the variance of a single sample, by default p (1 - p) as for
+    hits: the figure varies at least as much as if all samples were independent.
     """
     days, total = len(whole), float(whole.sum())
     if total <= 0:
@@ -204,15 +204,15 @@ def _beta(
         return Interval(value, None, None, n, days)
     residuals = part - value * whole
     variance = days / (days - 1) * float((residuals**2).sum()) / total**2
-    alpha, held = (1 - CONFIDENCE) / 2, dependence(residuals)
+    alpha, clustering = (1 - CONFIDENCE) / 2, dependence(residuals)
     if not 0 < value < 1:
         edge = _edge(days)
         low, high = max(0.0, value - edge), min(1.0, value + edge)
         return Interval(value, low, high, n, days)
     spread = value * (1 - value)
-    independent = (spread if alone is None else alone) / total
-    effective = spread / max(variance * held.inflation, independent)
-    effective *= (_NORMAL.inv_cdf(1 - alpha) / held.t) ** 2
+    independent = (spread if sample_variance is None else sample_variance) / total
+    effective = spread / max(variance * clustering.inflation, independent)
+    effective *= (_NORMAL.inv_cdf(1 - alpha) / clustering.t) ** 2
     hits, misses = effective * value, effective * (1 - value)
 
     low = beta_quantile(hits + 1 - step, misses + step, alpha)
@@ -221,8 +221,8 @@ def _beta(
 
 
 def _edge(days: int) -> float:
-    """The share that as many days without a hit exclude (95 %, one-sided), if two that follow each
-    other hold together: how far they do such days do not show.
+    """The share that this number of days without a hit excludes (95 %, one-sided), if pairs of days
+    are correlated; equal days do not show their correlation.
     """
     return float(1 - (1 - CONFIDENCE) ** (2 / days))
 

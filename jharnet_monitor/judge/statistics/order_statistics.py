@@ -29,14 +29,14 @@ def quantile_bounds(
     """
     n = len(ordered)
     alpha = (1 - CONFIDENCE) / 2
-    effect, held = _design_effect(by_day, value, by_ranks=q == MEDIAN)
+    effect, clustering = _design_effect(by_day, value, by_ranks=q == MEDIAN)
     effective = n / effect
     if effect > 1:  # the design effect is itself an estimate from few days (Korn and Graubard)
-        effective *= (_NORMAL.inv_cdf(1 - alpha) / held.t) ** 2
+        effective *= (_NORMAL.inv_cdf(1 - alpha) / clustering.t) ** 2
     low = _rank(effective, q, alpha)
     high = _rank(effective, 1 - q, alpha)
     if q == MEDIAN and (low is None or high is None):
-        return _by_slope(ordered, effect, held)
+        return _by_slope(ordered, effect, clustering)
     if low is None or (high is None and q < MEDIAN):
         return None, None
     places = np.arange(n, dtype=np.float64)
@@ -49,7 +49,7 @@ def quantile_bounds(
 
 
 def _by_slope(
-    ordered: Vector, effect: float, held: Dependence
+    ordered: Vector, effect: float, clustering: Dependence
 ) -> tuple[float | None, float | None]:
     """Bounds of the median where too few independent days are left for ranks.
 
@@ -60,7 +60,7 @@ def _by_slope(
     low, middle, high = np.quantile(ordered, (0.1, MEDIAN, 0.9)).tolist()
     if not math.isfinite(high):
         return None, None
-    reach = min(held.t * math.sqrt(effect / len(ordered)) / 2, MEDIAN) / (MEDIAN - 0.1)
+    reach = min(clustering.t * math.sqrt(effect / len(ordered)) / 2, MEDIAN) / (MEDIAN - 0.1)
     first, last = float(ordered[0]), float(ordered[-1])
     return min(first, middle - reach * (middle - low)), max(last, middle + reach * (high - middle))
 
@@ -70,10 +70,10 @@ def _design_effect(
 ) -> tuple[float, Dependence]:
     """By how much days increase the variance of the share of samples up to `at`, at least 1.
 
-    Kish's design effect for clustering within days, times the dependence between days: in the
-    middle as their mean ranks show it, far out as the share itself, since there days hold together
-    less. Samples equal to `at` count by half: many may lie at the line's rate, which
-    nothing exceeds.
+    Kish's design effect for clustering within days, times the dependence between days: for the
+    median from the days' mean ranks, for other quantiles from the share itself, since extreme
+    values are less correlated. Samples equal to `at` count half: many may lie at the line's rate,
+    which nothing exceeds.
     """
     every = np.concatenate(by_day)
     counts = np.array([float(len(day)) for day in by_day])
@@ -83,12 +83,12 @@ def _design_effect(
     residuals = np.add.reduceat(below, begins) - below.mean() * counts
     order = ranks(every)
     sums = np.add.reduceat(order, begins) - order.mean() * counts
-    held = dependence(sums if by_ranks else residuals)
-    alone = float(below.var())
-    if days < 2 or alone <= 0:
-        return 1.0, held
+    clustering = dependence(sums if by_ranks else residuals)
+    sample_variance = float(below.var())
+    if days < 2 or sample_variance <= 0:
+        return 1.0, clustering
     by_days = days / (days - 1) * float((residuals**2).sum()) / n**2
-    return max(1.0, float(by_days / (alone / n)) * held.inflation), held
+    return max(1.0, float(by_days / (sample_variance / n)) * clustering.inflation), clustering
 
 
 def _rank(n: float, q: float, alpha: float) -> float | None:

@@ -1,4 +1,4 @@
-"""How figures are stated: to so many digits that they are the same on every machine. Pure."""
+"""Rounds figures to nine digits, so that they are the same on every machine. Pure."""
 
 from __future__ import annotations
 

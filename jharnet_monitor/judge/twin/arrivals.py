@@ -1,7 +1,6 @@
-"""The line as one end saw it: rate, queue, loss, jitter and gaps from a call's arrivals. Pure.
-
-A call that fills the line shows its rate by what comes through while a queue stands; one that does
-not shows it by how far apart the packets of a frame arrive (packet pairs; Dovrolis et al., 2001).
+"""Observes the line from one end: rate, queue, loss, jitter and gaps from a call's arrivals. Pure.
+A call that fills the line shows its rate by what arrives while there is a queue. Any other call
+shows it by the spacing of the packets of a frame (packet pairs; Dovrolis et al., 2001).
 """
 
 from __future__ import annotations
@@ -11,16 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jharnet_monitor.judge.twin.seen import Seen
+from jharnet_monitor.judge.twin.observed_line import ObservedLine
 
 Column = NDArray[np.float64]
 
 _BIN = 0.1
-"""Seconds over which the shortest transit tells the standing queue."""
+"""Seconds over which the shortest transit shows the standing queue."""
 _STANDING = 0.015
 """Seconds of standing queue from which the line counts as full."""
 _LEAST_BUSY = 0.4
-"""Seconds of a full line that tell its rate."""
+"""Seconds of a full line needed to measure its rate."""
 _GAP = 0.25
 """Seconds without any packet from which the line counts as interrupted."""
 _LEAST_PACKETS = 100
@@ -28,13 +27,13 @@ _LEAST_PAIRS = 40
 _ALIKE, _SHARE_ALIKE = 1.05, 0.35
 """Pairs whose rate is the same up to this factor, and the share of them that shows a bottleneck."""
 _POLICED_BINS, _POLICED_LOSS = 3, 0.2
-"""Bins over which a policer's loss is looked for, and the loss that no line has by itself."""
+"""Bins over which a policer's loss is sought, and a loss that no line has without one."""
 _LEAST_BUCKET = 0.15
 """Seconds: a smaller bucket is spent before the first packets are counted."""
 _OURS = 0.85
-"""Below this share of what the line carries, it is not this call that fills it."""
+"""Below this share of what the line carries, other traffic fills it, not this call."""
 _CONTRADICTED = 0.85
-"""Of what came through in a good second: less is no full line, unless packets were dropped."""
+"""A lower share of the rate of a good second is no full line, unless packets were dropped."""
 _SETTLE = 0.5
 """Seconds at the start in which the other end's first packets may be refused."""
 _QUIET_SPREAD = 0.9
@@ -54,7 +53,8 @@ class PacketColumns:
     size: Column
     frame: Column
     repeated_at: Column
-    """Arrivals of retransmissions, which tell of the rate and not of the loss; and their bytes."""
+    """Arrivals of retransmissions, which count for the rate but not for the loss; and their
+    bytes."""
     repeated_size: Column
 
 
@@ -62,7 +62,7 @@ class _Trace:
     """Both streams together, by the time of sending."""
 
     def __init__(self, audio: PacketColumns, video: PacketColumns) -> None:
-        # Each stream's clock starts where it likes; the fastest packet of either saw no queue.
+        # The streams' clocks have different zeros; the fastest packet of each met no queue.
         offsets = [_fastest(audio), _fastest(video)]
         sent = np.concatenate([audio.sent + offsets[0], video.sent + offsets[1]])
         order = np.argsort(sent, kind="stable")
@@ -73,7 +73,7 @@ class _Trace:
         late = self.sent >= self.sent[0] + _SETTLE
         self.sent, self.at, self.size = self.sent[late], self.at[late], self.size[late]
         self.first = first[late]
-        """Packets that leave when they are stamped: the others of a frame are paced."""
+        """Packets that leave at their time stamp; the others of a frame are paced."""
         self.lost = np.isnan(self.at)
         at = np.concatenate([self.at[~self.lost], audio.repeated_at, video.repeated_at])
         size = np.concatenate([self.size[~self.lost], audio.repeated_size, video.repeated_size])
@@ -112,8 +112,8 @@ def _fastest(stream: PacketColumns) -> float:
     return float(np.nanmin(transit)) if np.isfinite(transit).any() else 0.0
 
 
-def see(audio: PacketColumns, video: PacketColumns) -> Seen | None:
-    """Read the line from both streams; None if too little arrived."""
+def observe(audio: PacketColumns, video: PacketColumns) -> ObservedLine | None:
+    """Observe the line from both streams; None if too little arrived."""
     if np.isfinite(audio.at).sum() < _LEAST_PACKETS:
         return None
     trace = _Trace(audio, video)
@@ -129,7 +129,7 @@ def see(audio: PacketColumns, video: PacketColumns) -> Seen | None:
         and available < _CONTRADICTED * top
         and not trace.lost_in[_near(busy)].any()
     ):
-        available = None  # what came through in other seconds shows that no queue stood
+        available = None  # other seconds carried more, so there was no queue
     pairs = _pair_rate(video, trace, busy)
     near_busy = _near(busy)
     overflow = near_busy & (trace.lost_in > 0)
@@ -146,13 +146,13 @@ def see(audio: PacketColumns, video: PacketColumns) -> Seen | None:
     else:
         rate = pairs
     if packets < 200:
-        # The line was full all the time: what was lost in excess of the fullest queue is not known.
-        lost, packets = _loss_beside_queue(trace, busy)
+        # The line was always full: loss other than that of a full queue is unknown.
+        lost, packets = _loss_without_full_queue(trace, busy)
     depth = _depth(trace, overflow)
     arrived = np.isfinite(trace.at)
     at_least = float(trace.size[arrived].sum() * 8 / max(1.0, trace.seconds))
     on, off = _transfers(trace, busy, available)
-    return Seen(
+    return ObservedLine(
         transfer_on=on, transfer_off=off, rate=rate, at_least=max(at_least, top),
         available=available, spread=spread, queue=depth,
         longest_queue=float(np.nanpercentile(trace.queue[trace.first], 99)),
@@ -212,9 +212,8 @@ def _delivered(trace: _Trace, busy: NDArray[np.bool_]) -> tuple[float, float] | 
 
 
 def _pair_rate(video: PacketColumns, trace: _Trace, busy: NDArray[np.bool_]) -> float | None:
-    """The bottleneck's rate by how far apart packets of a frame arrive; None if it shows none.
-
-    A bottleneck spaces them all alike; a pacer or jitter does not.
+    """The bottleneck's rate by the spacing of the packets of a frame; None if there is none. A
+    bottleneck spaces all packets equally; a pacer or jitter does not.
     """
     if len(video.at) < _LEAST_PAIRS:
         return None
@@ -236,7 +235,7 @@ def _pair_rate(video: PacketColumns, trace: _Trace, busy: NDArray[np.bool_]) -> 
 def _interruptions(
     trace: _Trace, audio: PacketColumns, video: PacketColumns
 ) -> tuple[float, float, NDArray[np.bool_]]:
-    """Mean length, spacing, and the bins that they fill."""
+    """Mean length and spacing of interruptions, and the bins that they cover."""
     dead = (trace.lost_in == trace.sent_in) & (trace.sent_in > 0)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], dead.astype(int), [0]])))
     lengths, found = [], np.zeros(len(dead), bool)
@@ -275,7 +274,7 @@ def _policer(trace: _Trace, quiet: NDArray[np.bool_]) -> tuple[float, float, flo
     light = calm & ~heavy & (sent < 1.1 * rate)
     packets = float(number[light].sum())
     light_lost = float((lost * number)[light].sum())
-    # A policer passes what is below its rate, and hardly more than its rate of what is above.
+    # A policer passes traffic below its rate, and little more than its rate of faster traffic.
     if packets < 100 or light_lost / packets > 0.5 * float(lost[heavy].mean()):
         return None
     if float(np.median(sent[heavy])) < 1.25 * float(np.median(sent[light])):
@@ -288,7 +287,7 @@ def _policer(trace: _Trace, quiet: NDArray[np.bool_]) -> tuple[float, float, flo
 def _transfers(
     trace: _Trace, busy: NDArray[np.bool_], available: float | None
 ) -> tuple[float, float]:
-    """For how long somebody else fills the line, and pauses; 0, 0 if nobody was seen to."""
+    """How long other traffic fills the line, and pauses; 0, 0 if none was observed."""
     if available is None:
         return 0.0, 0.0
     sent = np.bincount(trace.bin, weights=trace.size * 8, minlength=len(busy)) / _BIN
@@ -306,15 +305,15 @@ def _transfers(
     return on, max(0.5, len(rest) * _BIN / len(runs) - on)
 
 
-def _loss_beside_queue(trace: _Trace, busy: NDArray[np.bool_]) -> tuple[float, float]:
-    """Packets lost and sent while the queue was well below its deepest."""
+def _loss_without_full_queue(trace: _Trace, busy: NDArray[np.bool_]) -> tuple[float, float]:
+    """Packets lost and sent while the queue was well below its maximum."""
     deepest = float(np.nanpercentile(trace.queue, 99))
     low = np.nan_to_num(trace.standing, nan=np.inf) < 0.5 * deepest
     return float(trace.lost_in[low].sum()), float(trace.sent_in[low].sum())
 
 
 def _depth(trace: _Trace, overflow: NDArray[np.bool_]) -> float | None:
-    """The queue's length when packets were dropped although the line was full."""
+    """The queue's length in seconds when it dropped packets; None if too few were dropped."""
     if trace.lost_in[overflow].sum() < 3:
         return None
     inside = overflow[trace.bin] & ~trace.lost & trace.first

@@ -20,7 +20,7 @@ from jharnet_monitor.judge.twin.encoder import (
     PACKET_PAYLOAD,
     Encoder,
 )
-from jharnet_monitor.judge.twin.line import UNLIMITED, LineModel, Way
+from jharnet_monitor.judge.twin.line import UNLIMITED, DirectionModel, LineModel
 from jharnet_monitor.judge.twin.path import Counts, Flags, Floats, Path
 from jharnet_monitor.judge.twin.picture import Picture, SentFrame
 from jharnet_monitor.judge.twin.voice import Voice
@@ -43,15 +43,15 @@ _REPORTS_RATE = 2e3
 _REPEATED_FRAMES = 2
 """Frames of which a lane retransmits packets at most at one event."""
 _LIMITER_SECONDS = 0.5
-"""Within so long, no more is retransmitted than the target allows in all (`RateLimiter`)."""
+"""Window within which retransmissions are limited to the target rate (`RateLimiter`)."""
 _REMEMBERED = 64
-"""Reports under way: more than the longest round trip."""
+"""Reports in flight that are kept: more than the longest round trip."""
 _BURST_SECONDS, _PACE = 0.040, 2.5
 """The pacer sends what is due within 40 ms at once (Chromium), at 2.5 times the target."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ReceivedQuality:
     """One direction of one run, by the statistics of its receiver."""
 
     concealed: float
@@ -66,30 +66,31 @@ class Shown:
 class Run:
     """One run: what arrived at the office and from it."""
 
-    down: Shown
-    up: Shown
+    down: ReceivedQuality
+    up: ReceivedQuality
 
 
-def _lanes(line: LineModel, runs: int, dice: np.random.Generator) -> dict[str, Floats]:
-    """The line's figures for every lane, drawn within their doubt."""
-    ways = {}
-    for field in fields(Way):
+def _lanes(line: LineModel, runs: int, rng: np.random.Generator) -> dict[str, Floats]:
+    """The line's figures for every lane, drawn from their uncertainty."""
+    columns = {}
+    for field in fields(DirectionModel):
         pair = [getattr(line.down, field.name), getattr(line.up, field.name)]
-        ways[field.name] = np.tile(np.array(pair, float), runs)
+        columns[field.name] = np.tile(np.array(pair, float), runs)
     for name in ("rate", "queue", "loss"):
-        doubt = ways.pop(f"{name}_doubt")
-        ways[name] = ways[name] * np.exp(doubt * dice.standard_normal(2 * runs))
-    ways["rate"] = np.minimum(ways["rate"], UNLIMITED)
-    ways["loss"] = np.minimum(ways["loss"], 0.9)
-    ways["gone"] = np.full(2 * runs, line.gone)
-    ways["every"] = np.full(2 * runs, line.every)
-    return ways
+        doubt = columns.pop(f"{name}_doubt")
+        columns[name] = columns[name] * np.exp(doubt * rng.standard_normal(2 * runs))
+    columns["rate"] = np.minimum(columns["rate"], UNLIMITED)
+    columns["loss"] = np.minimum(columns["loss"], 0.9)
+    columns["gone"] = np.full(2 * runs, line.gone)
+    columns["every"] = np.full(2 * runs, line.every)
+    return columns
 
 
 def warm_up(line: LineModel) -> float:
-    """Seconds before the window, by which a client has come to its picture."""
+    """Seconds before the window, after which a client has reached its picture size."""
     narrow = any(
-        way.rate - way.others < NARROW or way.transfer_on > 0 for way in (line.down, line.up)
+        direction.rate - direction.others < NARROW or direction.transfer_on > 0
+        for direction in (line.down, line.up)
     )
     return LONG_WARM_UP if narrow else WARM_UP
 
@@ -109,10 +110,10 @@ def simulate_each(
     runs: int = RUNS,
 ) -> list[Sequence[Run]]:
     """Hold `runs` calls over each of the lines, all at once; the window begins after `settle` s."""
-    dice = np.random.default_rng(seed)
-    parts = [_lanes(line, runs, dice) for line in lines]
-    ways = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    call = _Call(ways, client, (settle, settle + WINDOW), dice)
+    rng = np.random.default_rng(seed)
+    parts = [_lanes(line, runs, rng) for line in lines]
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    call = _Call(columns, client, (settle, settle + WINDOW), rng)
     call.run()
     shown = call.shown()
     return [shown[n * runs : (n + 1) * runs] for n in range(len(lines))]
@@ -121,28 +122,28 @@ def simulate_each(
 class _Call:
     def __init__(
         self,
-        ways: dict[str, Floats],
+        columns: dict[str, Floats],
         client: Client,
         window: tuple[float, float],
-        dice: np.random.Generator,
+        rng: np.random.Generator,
     ) -> None:
-        self.lanes = len(ways["rate"])
-        self.window, self.dice, self.client = window, dice, client
+        self.lanes = len(columns["rate"])
+        self.window, self.rng, self.client = window, rng, client
         # Feedback of the other direction takes up to 5 % of the rate (transport-wide feedback).
-        ways = ways | {"cross": ways["others"]}
-        ways["others"] = ways["others"] + np.minimum(
-            _FEEDBACK_RATE, _REPORTS_RATE + 0.05 * ways["rate"]
+        columns = columns | {"cross": columns["others"]}
+        columns["others"] = columns["others"] + np.minimum(
+            _FEEDBACK_RATE, _REPORTS_RATE + 0.05 * columns["rate"]
         )
-        self.path = Path(ways, dice)
+        self.path = Path(columns, rng)
         self.control = Control(self.lanes)
-        self.encoder = Encoder(client, self.lanes, dice)
-        self.picture = Picture(self.lanes, window, dice)
+        self.encoder = Encoder(client, self.lanes, rng)
+        self.picture = Picture(self.lanes, window, rng)
         self.voice = Voice(self.lanes, window)
         self.other = np.arange(self.lanes) ^ 1
-        self.jitter_mean = ways["jitter"]
+        self.jitter_mean = columns["jitter"]
         self._history: list[Report] = []
         self._clear()
-        self.phase = dice.random(self.lanes) * 0.004
+        self.phase = rng.random(self.lanes) * 0.004
         self.paced = np.zeros(self.lanes)
         self.repeated = np.zeros(self.lanes)
         self.recently = np.zeros(self.lanes)
@@ -155,7 +156,7 @@ class _Call:
         self.bits, self.acked = np.zeros(self.lanes), np.zeros(self.lanes)
 
     def _delays(self) -> tuple[Floats, Floats]:
-        """How long the way back takes now, and the round trip."""
+        """The current delay of the opposite direction, and the round trip."""
         ahead = self.path.delay + self.path.backlog
         back = ahead[self.other]
         return back, ahead + back
@@ -183,16 +184,17 @@ class _Call:
             self.recently *= 1 - FEEDBACK_SECONDS / _LIMITER_SECONDS
         self.picture.close(OPEN_GAP)
 
-    def _probe(self, there: Flags) -> None:
-        """The probes of the start: short, so that a queue or a bucket holds them."""
+    def _probe(self, active: Flags) -> None:
+        """Apply the probes at the start of a call, which are short enough to fit a queue or
+        bucket."""
         free = np.maximum(self.path.rate * (1 - self.path.others_share), 50e3)
         measured = np.minimum(free * 0.95, 3 * self.client.max_video)
-        noise = np.exp(0.15 * self.dice.standard_normal(self.lanes))
+        noise = np.exp(0.15 * self.rng.standard_normal(self.lanes))
         blurred = measured / (1 + 2 * self.jitter_mean / 0.015)
-        self.control.probe(np.maximum(blurred * noise, 60e3), there)
+        self.control.probe(np.maximum(blurred * noise, 60e3), active)
 
     def _repeat(self, now: Floats, trip: Floats) -> bool:
-        """Retransmit of one frame what is due; whether anything was."""
+        """Retransmit the due packets of one frame; returns whether there were any."""
         allowed = self.recently < self.control.target * _LIMITER_SECONDS
         sending = (self.path, self._pace(), allowed)
         count, lost, bits = self.picture.retransmit(now, trip, *sending)
@@ -207,9 +209,9 @@ class _Call:
         return np.asarray(_PACE * np.maximum(self.control.target, 60e3))
 
     def _frame(self, now: Floats, back: Floats, trip: Floats) -> None:
-        self.encoder.request_key(self.picture.key_wanted_at <= now)
-        self.picture.key_wanted_at = np.where(
-            self.picture.key_wanted_at <= now, np.inf, self.picture.key_wanted_at
+        self.encoder.request_key(self.picture.keyframe_requested_at <= now)
+        self.picture.keyframe_requested_at = np.where(
+            self.picture.keyframe_requested_at <= now, np.inf, self.picture.keyframe_requested_at
         )
         size, key = self.encoder.frame()
         count = np.ceil(size / PACKET_PAYLOAD).astype(np.int64)
@@ -226,20 +228,20 @@ class _Call:
         self.picture.sent_frame(SentFrame(now, key, sent, packet, self.encoder.height, back))
         share = sent.arrived / count
         self.picture.arrived(float(now.mean()), size * 8 * share)
-        there = sent.arrived > 0
-        self.control.slope.add(leaves + span, sent.last_arrival, there)
-        self.arrived_last = np.where(there, sent.last_arrival, self.arrived_last)
+        active = sent.arrived > 0
+        self.control.slope.add(leaves + span, sent.last_arrival, active)
+        self.arrived_last = np.where(active, sent.last_arrival, self.arrived_last)
         self._count(count, sent.lost, bits, bits * share)
 
     def _audio(self, now: Floats) -> None:
         one = np.ones(self.lanes, np.int64)
         sent = self.path.send(now, one, np.full(self.lanes, AUDIO_PACKET))
-        there = sent.arrived > 0
-        self.voice.sent(now, sent.last_arrival, there)
-        self.control.slope.add(now, sent.last_arrival, there)
-        self.arrived_last = np.where(there, sent.last_arrival, self.arrived_last)
+        active = sent.arrived > 0
+        self.voice.sent(now, sent.last_arrival, active)
+        self.control.slope.add(now, sent.last_arrival, active)
+        self.arrived_last = np.where(active, sent.last_arrival, self.arrived_last)
         bits = np.full(self.lanes, AUDIO_PACKET * 8)
-        self._count(one, sent.lost, bits, bits * there)
+        self._count(one, sent.lost, bits, bits * active)
 
     def _count(self, packets: Counts, lost: Counts, bits: Floats, acked: Floats) -> None:
         self.packets += packets
@@ -248,7 +250,7 @@ class _Call:
         self.acked += acked
 
     def _feedback(self, now: float, trip: Floats) -> None:
-        """The report of this cycle leaves the receiver; the sender gets one of the past."""
+        """Send this cycle's report, and deliver an earlier one to the sender."""
         slope = self.control.slope
         took = np.maximum(self.arrived_last - self.arrived_before, 0.02)
         rate = np.where(self.acked > 0, self.acked / took, 0.0)
@@ -263,19 +265,19 @@ class _Call:
         age = np.minimum(age, len(self._history) - 1)
         few = self._history[-1 - int(age.max()) :]
         got = Report.of(few, len(few) - 1 - age)
-        # A report that is lost says nothing, and neither does one during an interruption.
+        # Lost reports, and those during an interruption, do not arrive.
         lost = np.minimum(0.9, self.path.loss[self.other])
-        there = self.dice.random(self.lanes) >= lost
-        there &= ~self.path.cut(np.full(self.lanes, now))
-        self.control.feedback(now, got, trip, there)
+        active = self.rng.random(self.lanes) >= lost
+        active &= ~self.path.cut(np.full(self.lanes, now))
+        self.control.feedback(now, got, trip, active)
         self.encoder.set_target(self.control.target, self.repeated, FEEDBACK_SECONDS)
         self.repeated = np.zeros(self.lanes)
 
     def shown(self) -> list[Run]:
-        """The runs by what their receivers counted."""
+        """The results of the runs, as counted by their receivers."""
         picture, seconds = self.picture, self.window[1] - self.window[0]
-        ways = [
-            Shown(
+        columns = [
+            ReceivedQuality(
                 concealed=float(self.voice.concealed[lane] / self.voice.total),
                 frozen=float(min(1.0, picture.frozen[lane] / seconds)),
                 frames=float(picture.frames[lane] / seconds),
@@ -284,4 +286,4 @@ class _Call:
             )
             for lane in range(self.lanes)
         ]
-        return [Run(ways[n], ways[n + 1]) for n in range(0, self.lanes, 2)]
+        return [Run(columns[n], columns[n + 1]) for n in range(0, self.lanes, 2)]

@@ -11,9 +11,9 @@ class Client:
 
     name: str = "one-to-one"
     max_video: float = 1.7e6
-    """The most bit/s of coded video; 0 for sound alone."""
+    """The most bit/s of coded video; 0 for audio only."""
     max_height: int = 720
-    """Lines of its largest picture; 0 for sound alone."""
+    """Lines of its largest picture; 0 for audio only."""
 
 
 REFERENCE = Client()
@@ -24,4 +24,4 @@ BUILT_IN = (
     Client("room", max_video=4.0e6, max_height=1080),
     Client("audio", max_video=0.0, max_height=0),
 )
-"""Clients that need no configuration: a call of two, a group, a room system, sound alone."""
+"""Clients available without configuration: a call of two, a group, a room system, audio only."""

@@ -21,7 +21,7 @@ MIN_RATE, MAX_RATE = 30e3, 5e6
 FEEDBACK_SECONDS = 0.1
 """From one transport-wide feedback to the next: libwebrtc sends it every 50 to 250 ms."""
 _ACKED_SECONDS = 0.4
-"""Over which the rate of what arrives is averaged (libwebrtc: windows of 150 to 500 ms)."""
+"""Window over which the arriving rate is averaged (libwebrtc: windows of 150 to 500 ms)."""
 
 _WINDOW, _SMOOTHING, _GAIN = 20, 0.9, 4.0
 _OVERUSE_SECONDS = 0.010
@@ -51,15 +51,15 @@ class DelaySlope:
         self.overused = np.zeros(lanes, bool)
         self.underused = np.zeros(lanes, bool)
 
-    def add(self, sent: Floats, arrived: Floats, there: Flags) -> None:
-        """A burst of packets that left and arrived in the lanes `there`.
+    def add(self, sent: Floats, arrived: Floats, active: Flags) -> None:
+        """Add a burst of packets, sent and received in the lanes `active`.
 
         Bursts that arrive together although they left apart are one group (`BelongsToBurst`).
         """
         since = arrived - self._group_arrived
-        merges = there & (since <= _TOGETHER) & (since - (sent - self._group_sent) < 0)
+        merges = active & (since <= _TOGETHER) & (since - (sent - self._group_sent) < 0)
         merges &= arrived - self._group_began <= _LONGEST_GROUP
-        begins = there & ~merges
+        begins = active & ~merges
         use = begins & ~np.isnan(self._last_sent)
         since_last = self._group_arrived - self._last_arrived
         between = np.where(use, self._group_sent - self._last_sent, 0.0)
@@ -68,8 +68,8 @@ class DelaySlope:
         self._last_sent = np.where(known, self._group_sent, self._last_sent)
         self._last_arrived = np.where(known, self._group_arrived, self._last_arrived)
         self._group_began = np.where(begins, arrived, self._group_began)
-        self._group_sent = np.where(there, sent, self._group_sent)
-        self._group_arrived = np.where(there, arrived, self._group_arrived)
+        self._group_sent = np.where(active, sent, self._group_sent)
+        self._group_arrived = np.where(active, arrived, self._group_arrived)
         self._sum += delta
         smoothed = _SMOOTHING * self._smoothed + (1 - _SMOOTHING) * self._sum
         self._smoothed = np.where(use, smoothed, self._smoothed)
@@ -94,7 +94,7 @@ class DelaySlope:
         self._over_for = np.where(over, 0.0, self._over_for)
         self._over_count = np.where(over, 0, self._over_count)
         below = use & (trend < -self._threshold)
-        # Above the threshold for too short a time, the verdict stays what it was.
+        # Above the threshold for too short a time, the verdict stays the same.
         self.overused = np.where(use & ~above, False, self.overused | over)
         self.underused = np.where(use & ~above, below, self.underused & ~over)
         size = np.abs(trend)
@@ -126,9 +126,9 @@ class DelayRate:
         self._variance = np.full(lanes, 0.4)
         self._reduced_at = np.full(lanes, -10.0)
 
-    def set(self, rate: Floats, there: Flags) -> None:
-        """What a probe measured."""
-        self.rate = np.where(there, rate, self.rate)
+    def set(self, rate: Floats, active: Flags) -> None:
+        """Set the rate that a probe measured."""
+        self.rate = np.where(active, rate, self.rate)
 
     def update(
         self, now: float, over: Flags, under: Flags, acked: Floats, trip: Floats, seconds: float
@@ -142,7 +142,7 @@ class DelayRate:
         )
         normal = ~over & ~under
         increase = normal & ~self._hold
-        # Far above the capacity believed in, it is forgotten; likewise far below at a decrease.
+        # The capacity is forgotten if the rate is far above it, or far below at a decrease.
         forget = increase & known & (kilo > self._capacity + deviation)
         forget |= reduce & known & (kilo < self._capacity - deviation)
         self._capacity = np.where(forget, np.nan, self._capacity)
@@ -162,15 +162,15 @@ class DelayRate:
         self._hold = np.where(normal, False, self._hold | over | under)
         self.rate = np.clip(self.rate, MIN_RATE, MAX_RATE)
 
-    def _learn(self, kilo: Floats, there: Flags) -> None:
-        """The capacity is what got through while the line was overused."""
+    def _learn(self, kilo: Floats, active: Flags) -> None:
+        """Update the capacity with the rate that arrived while the line was overused."""
         old = np.where(np.isnan(self._capacity), kilo, self._capacity)
         a = _CAPACITY_SMOOTHING
         new = (1 - a) * old + a * kilo
         error = old - kilo
         variance = (1 - a) * self._variance + a * error * error / np.maximum(old, 1.0)
-        self._capacity = np.where(there, new, self._capacity)
-        self._variance = np.where(there, np.clip(variance, 0.4, 2.5), self._variance)
+        self._capacity = np.where(active, new, self._capacity)
+        self._variance = np.where(active, np.clip(variance, 0.4, 2.5), self._variance)
 
 
 _OBSERVATIONS, _OBSERVATION_SECONDS = 20, 0.25
@@ -260,7 +260,7 @@ class LossRate:
         return np.minimum(np.maximum(inherent, _LEAST_INHERENT), most)
 
     def _loss_at(self, inherent: Floats, rates: Floats) -> Floats:
-        """Loss of each observation, were `rates` what the line carries and `inherent` its loss."""
+        """Loss of each observation if the line carried `rates` and had the loss `inherent`."""
         sent = np.maximum(self._rates[None], 1.0)
         excess = np.maximum(0.0, sent - rates[:, None]) / sent
         loss = inherent[:, None] + (1 - inherent[:, None]) * excess
@@ -286,7 +286,7 @@ class LossRate:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a receiver tells of one interval."""
+    """A receiver's report on one interval."""
 
     overused: Flags
     underused: Flags
@@ -319,23 +319,23 @@ class Control:
         self.target = np.full(lanes, START_RATE)
         self._acked = np.full(lanes, START_RATE)
 
-    def probe(self, measured: Floats, there: Flags) -> None:
+    def probe(self, measured: Floats, active: Flags) -> None:
         """Take the result of the probes with which a call begins."""
-        self._by_delay.set(measured, there)
-        self._acked = np.where(there, np.minimum(self._acked, measured), self._acked)
+        self._by_delay.set(measured, active)
+        self._acked = np.where(active, np.minimum(self._acked, measured), self._acked)
 
-    def feedback(self, now: float, report: Report, trip: Floats, there: Flags) -> None:
-        """A report came in, in the lanes `there`; `trip` is the round trip."""
+    def feedback(self, now: float, report: Report, trip: Floats, active: Flags) -> None:
+        """Process a report that arrived in the lanes `active`; `trip` is the round trip."""
         share = 1 - np.exp(-FEEDBACK_SECONDS / _ACKED_SECONDS)
         self._acked = np.where(
-            there, self._acked + share * (report.rate - self._acked), self._acked
+            active, self._acked + share * (report.rate - self._acked), self._acked
         )
         self._by_delay.update(
-            now, report.overused & there, report.underused | ~there, self._acked, trip,
+            now, report.overused & active, report.underused | ~active, self._acked, trip,
             FEEDBACK_SECONDS,
         )  # fmt: skip
         self._by_loss.update(
-            now, report.packets * there, report.lost * there, report.bits * there,
+            now, report.packets * active, report.lost * active, report.bits * active,
             self._by_delay.rate, self._acked,
         )  # fmt: skip
         self.target = np.clip(self._by_loss.rate, MIN_RATE, MAX_RATE)

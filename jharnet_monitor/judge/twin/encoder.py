@@ -12,11 +12,11 @@ from jharnet_monitor.judge.twin.path import Flags, Floats
 
 FRAMES_PER_SECOND = 30
 LEAST_VIDEO = 37e3
-"""bit/s that a client sends at least, however little it believes the line to carry: its target is
-30 kbit/s then (libwebrtc), which VP8 exceeds at 180 lines (measured)."""
+"""Least bit/s that a client sends, however low its estimate of the line: its target is then 30
+kbit/s (libwebrtc), which VP8 exceeds at 180 lines (measured)."""
 PACKET_OVERHEAD = 72
-"""Bytes beside the coded picture: IPv4, UDP, RTP with extensions, descriptor, SRTP tag (measured:
-28 bytes of RTP)."""
+"""Bytes in addition to the coded picture: IPv4, UDP, RTP with extensions, descriptor, SRTP tag
+(measured: 28 bytes of RTP)."""
 PACKET_PAYLOAD = 1140
 AUDIO_PACKET = 88.0
 """Bytes of an IP packet with 20 ms of speech as the reference client sends it: 66 of headers."""
@@ -34,12 +34,12 @@ _TOO_FEW_BITS = 0.0122
 """Bits a pixel at which VP8's quantiser reaches the quality scaler's upper limit, 95 of 127, with
 the reference picture. Fitted."""
 _PLENTY_OF_BITS = np.array([0.034, 0.0278, 0.0285, 0.0236, 0.0236, np.inf])
-"""Likewise its lower limit, 29 of 127, at each height. Fitted."""
+"""The same for its lower limit, 29 of 127, at each height. Fitted."""
 _DOWN_SECONDS, _UP_SECONDS = 3.5, 9.0
-"""How long it must be beyond a limit. Fitted."""
+"""How long the quantiser must be beyond a limit. Fitted."""
 _UNDERSHOOT = 0.94
-"""The encoder's rate over its target, below its limit: the client makes allowance for frames that
-are larger than asked for. Fitted."""
+"""The encoder's rate relative to its target: the client allows for frames that are larger than
+requested. Fitted."""
 _PROTECTION_SECONDS, _MOST_PROTECTION = 1.0, 0.5
 """Over which the rate of retransmissions is averaged, and the largest share of the video's rate
 that is set aside for them (libwebrtc, `FecControllerDefault`)."""
@@ -53,9 +53,9 @@ pixel that it takes at least."""
 class Encoder:
     """The video encoders of all lanes: they follow the target in rate and picture height."""
 
-    def __init__(self, client: Client, lanes: int, dice: np.random.Generator) -> None:
+    def __init__(self, client: Client, lanes: int, rng: np.random.Generator) -> None:
         self._client = client
-        self._dice = dice
+        self._rng = rng
         fitting = [i for i, height in enumerate(HEIGHTS) if height <= client.max_height]
         self._most = max(fitting, default=0)
         self.step = np.full(lanes, min(_FIRST_HEIGHT, self._most))
@@ -72,14 +72,13 @@ class Encoder:
         """Lines of the picture."""
         return np.asarray(np.array(HEIGHTS, float)[self.step])
 
-    def request_key(self, there: Flags) -> None:
+    def request_key(self, active: Flags) -> None:
         """Send a key frame next."""
-        self._key_next |= there
+        self._key_next |= active
 
     def set_target(self, target: Floats, repeated: Floats, seconds: float) -> None:
-        """A new target of the congestion control, `seconds` after the last.
-
-        `repeated` bits were retransmitted meanwhile: what they take is taken from the picture.
+        """Set a new target of the congestion control, `seconds` after the last one. `repeated` bits
+        were retransmitted meanwhile; their rate is subtracted from that of the video.
         """
         share = 1 - np.exp(-seconds / _PROTECTION_SECONDS)
         self._repeated += share * (repeated / seconds - self._repeated)
@@ -110,10 +109,10 @@ class Encoder:
         mean = self.rate / 8 / FRAMES_PER_SECOND
         key = self._key_next.copy()
         self._key_next[:] = False
-        spread = np.exp(_SIZE_SPREAD * self._dice.standard_normal(len(mean)) - _SIZE_SPREAD**2 / 2)
+        spread = np.exp(_SIZE_SPREAD * self._rng.standard_normal(len(mean)) - _SIZE_SPREAD**2 / 2)
         key_size = np.maximum(_KEY_FACTOR * mean, _KEY_BITS / 8 * _PIXELS[self.step])
         size = np.where(key, key_size, mean * spread)
-        # A rate controller takes back over the next frames what one was too large.
+        # A rate controller compensates an oversized frame over the next frames.
         paid = np.clip(self._debt * 0.1, -0.3 * mean, 0.6 * mean)
         size = np.maximum(np.where(key, size, size - paid), 60.0)
         self._debt = np.clip(self._debt + size - mean, -5 * mean, 15 * mean)

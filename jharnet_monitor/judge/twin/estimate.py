@@ -1,33 +1,33 @@
-"""From what a call's arrivals tell to a line that the twin can drive over, with its doubt. Pure."""
+"""Turns observations of a call into a line model with its uncertainty. Pure."""
 
 from __future__ import annotations
 
-from jharnet_monitor.judge.twin.line import LineModel, Way
-from jharnet_monitor.judge.twin.seen import Seen
+from jharnet_monitor.judge.twin.line import DirectionModel, LineModel
+from jharnet_monitor.judge.twin.observed_line import ObservedLine
 
 CLEAR_RATE = 4e6
-"""bit/s assumed where no bottleneck was met: more than the reference client ever sends."""
+"""bit/s assumed without a bottleneck: more than the reference client ever sends."""
 _NOISE = 0.005
-"""Seconds of jitter that a host makes by itself."""
+"""Seconds of jitter that a host causes itself."""
 _PACKET_BITS = 700 * 8
-"""Bits of a packet in front of others, for whose time on the line their jitter is not its own."""
+"""Bits of a packet ahead of others: the jitter of its transmission time is not the line's."""
 _DEFAULT_QUEUE = 0.2
 """Seconds of queue where none overflowed."""
 _RATE_DOUBT, _MOST_DOUBT, _QUEUE_DOUBT = 0.03, 0.3, 0.25
 _FEW_LOST = 3
-"""So few lost packets in a call may be chance; they are a rate of loss all the same."""
+"""Fewer lost packets in a call may be chance and count as no loss."""
 _REPORTS = 6e3
-"""bit/s of RTCP that a call has beside its media and that does not count as arrived."""
+"""bit/s of a call's RTCP, which is not included in the arrived rate."""
 
 
 _ADAPTED_BEST, _ADAPTED_SHARE, _ADAPTED_DOUBT = 1.35e6, 0.85, 0.1
-"""bit/s at which an adapting sender has no need of more; below it, its share of the line's rate,
-and the doubt of that."""
+"""bit/s at which an adapting sender needs no more; below it, the share of the line's rate that it
+uses, and the uncertainty of that."""
 
 
-def line_of(down: Seen, up: Seen, round_trip: float) -> LineModel:
+def line_of(down: ObservedLine, up: ObservedLine, round_trip: float) -> LineModel:
     """The line of a call whose median round trip was `round_trip` seconds, queues included."""
-    own = sum(seen.longest_queue for seen in (down, up) if seen.available is not None)
+    own = sum(observed.longest_queue for observed in (down, up) if observed.available is not None)
     round_trip = max(0.5 * round_trip, round_trip - 0.5 * own)
     gone = max(down.gone, up.gone)
     every = down.every if down.gone >= up.gone else up.every
@@ -35,21 +35,21 @@ def line_of(down: Seen, up: Seen, round_trip: float) -> LineModel:
     return LineModel(_way(down, round_trip), _way(up, round_trip), gone, every if gone else 0.0)
 
 
-def seen_by_counts(
+def observed_by_counts(
     capacity: float | None, arrived: float, adapts: bool, lost: int, packets: int, burst: float,
-    jitter: float, line: Seen | None,
-) -> Seen:  # fmt: skip
-    """What the counts of an end tell that reports no arrivals, or whose sender adapts.
+    jitter: float, line: ObservedLine | None,
+) -> ObservedLine:  # fmt: skip
+    """The observation for an end that reports no arrivals, or whose sender adapts.
 
-    `capacity` and `arrived` are in bit/s. A browser that adapts fills the line only as far as its
-    congestion control dares: where that is less than it would send at best, it met the line's rate.
+    `capacity` and `arrived` are in bit/s. A browser fills the line only as far as its congestion
+    control allows; if that is less than its maximum, the line is assumed to limit it.
     """
     rate = capacity
     if rate is None and line is not None:
         rate = line.rate
     if rate is None and adapts and arrived < _ADAPTED_BEST:
         rate = arrived / _ADAPTED_SHARE
-    return Seen(
+    return ObservedLine(
         rate=rate, at_least=arrived, available=rate, spread=_ADAPTED_DOUBT if adapts else 0.0,
         queue=None if line is None else line.queue,
         longest_queue=0.0 if line is None else line.longest_queue,
@@ -60,30 +60,34 @@ def seen_by_counts(
     )  # fmt: skip
 
 
-def _way(seen: Seen, round_trip: float) -> Way:
-    rate = CLEAR_RATE if seen.rate is None else seen.rate + _REPORTS
-    if seen.transfer_on:
-        rate = max(rate, seen.at_least)  # what came through beside others is not the line's rate
-    queue, depth_known = _DEFAULT_QUEUE, seen.queue is not None
-    if seen.queue is not None:
-        queue = min(seen.queue, max(seen.longest_queue, 0.02))
-    elif seen.rate is not None:
-        queue = max(_DEFAULT_QUEUE, seen.longest_queue)
+def _way(observed: ObservedLine, round_trip: float) -> DirectionModel:
+    rate = CLEAR_RATE if observed.rate is None else observed.rate + _REPORTS
+    if observed.transfer_on:
+        rate = max(
+            rate, observed.at_least
+        )  # what came through beside others is not the line's rate
+    queue, depth_known = _DEFAULT_QUEUE, observed.queue is not None
+    if observed.queue is not None:
+        queue = min(observed.queue, max(observed.longest_queue, 0.02))
+    elif observed.rate is not None:
+        queue = max(_DEFAULT_QUEUE, observed.longest_queue)
     serial = 0.5 * _PACKET_BITS / rate
-    jitter = max(0.0, seen.jitter - _NOISE - serial)
+    jitter = max(0.0, observed.jitter - _NOISE - serial)
     delay = round_trip / 2
-    lost = seen.lost if seen.lost >= _FEW_LOST else 0
-    return Way(
+    lost = observed.lost if observed.lost >= _FEW_LOST else 0
+    return DirectionModel(
         rate=rate,
         queue=max(0.02, queue),
-        bucket=(seen.bucket or 0.05) if seen.policed else 0.0,
+        bucket=(observed.bucket or 0.05) if observed.policed else 0.0,
         delay=delay,
         jitter=min(jitter, delay),
-        loss=seen.loss if lost else 0.0,
-        burst=max(1.0, seen.burst) if lost else 1.0,
-        transfer_on=seen.transfer_on,
-        transfer_off=seen.transfer_off,
-        rate_doubt=0.0 if seen.rate is None else min(_MOST_DOUBT, max(_RATE_DOUBT, seen.spread)),
+        loss=observed.loss if lost else 0.0,
+        burst=max(1.0, observed.burst) if lost else 1.0,
+        transfer_on=observed.transfer_on,
+        transfer_off=observed.transfer_off,
+        rate_doubt=0.0
+        if observed.rate is None
+        else min(_MOST_DOUBT, max(_RATE_DOUBT, observed.spread)),
         queue_doubt=_QUEUE_DOUBT if depth_known else 0.5,
-        loss_doubt=min(0.5, (max(1.0, seen.burst) / lost) ** 0.5) if lost else 0.0,
+        loss_doubt=min(0.5, (max(1.0, observed.burst) / lost) ** 0.5) if lost else 0.0,
     )

@@ -1,4 +1,4 @@
-"""The line between two ends of a call, as numbers: what the twin drives its packets over. Pure."""
+"""The line between two ends of a call as a model for the twin. Pure."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 UNLIMITED = 20e6
-"""bit/s of a direction in which no bottleneck was met: more than any client of a call sends."""
+"""bit/s of a direction without a bottleneck: more than any client sends."""
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class DirectionModel:
     """One direction of a line; rates in bit/s of IP packets, times in seconds, shares from 0 to 1.
 
     Packets meet, in this order: a queue of `queue` seconds before a bottleneck of `rate`, or with
-    `bucket` a policer that holds so many seconds of the rate; loss; a delay that is drawn uniformly
-    from `delay` ± `jitter`. They do not overtake each other.
+    `bucket` a policer whose bucket holds that many seconds of the rate; loss; a delay that is drawn
+    uniformly from `delay` ± `jitter`. They do not overtake each other.
     """
 
     rate: float = UNLIMITED
@@ -29,23 +29,23 @@ class Way:
     burst: float = 1.0
     """Mean number of packets lost in a row."""
     others: float = 0.0
-    """bit/s of steady traffic of others."""
+    """bit/s of steady other traffic."""
     transfer_on: float = 0.0
-    """Seconds for which somebody's TCP transfer runs each time; 0 without one."""
+    """Seconds for which another TCP transfer runs each time; 0 without one."""
     transfer_off: float = 0.0
     """Seconds for which it pauses."""
     rate_doubt: float = 0.0
-    """Standard deviation of the natural logarithm of `rate`; likewise the next two."""
+    """Standard deviation of the natural logarithm of `rate`; the next two likewise."""
     queue_doubt: float = 0.0
     loss_doubt: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class LineModel:
-    """Both directions, and interruptions that meet both."""
+    """Both directions, and interruptions that affect both."""
 
-    down: Way = field(default_factory=Way)
-    up: Way = field(default_factory=Way)
+    down: DirectionModel = field(default_factory=DirectionModel)
+    up: DirectionModel = field(default_factory=DirectionModel)
     gone: float = 0.0
     """Seconds of each interruption; 0 without any."""
     every: float = 0.0
@@ -66,7 +66,10 @@ class LineModel:
         9.0
         """
         return cls(
-            Way(**data["down"]), Way(**data["up"]), data.get("gone", 0.0), data.get("every", 0.0)
+            DirectionModel(**data["down"]),
+            DirectionModel(**data["up"]),
+            data.get("gone", 0.0),
+            data.get("every", 0.0),
         )
 
     def changed(
@@ -78,29 +81,34 @@ class LineModel:
     ) -> LineModel:
         """The line with another rate each way, loss or round trip, or shared by `clients` calls.
 
-        Of several equal calls at once each gets its share: a share of the rate of the bottleneck,
-        behind the same queue.
+        Each of several simultaneous calls gets an equal share of the bottleneck's rate, behind the
+        same queue.
 
-        >>> LineModel(Way(rate=2e6), Way(rate=1e6)).changed(rate=4e6, clients=2).up.rate
+        >>> line = LineModel(DirectionModel(rate=2e6), DirectionModel(rate=1e6))
+        >>> line.changed(rate=4e6, clients=2).up.rate
         2000000.0
         """
-        ways = []
-        for way in (self.down, self.up):
-            new = way
+        directions = []
+        for direction in (self.down, self.up):
+            new = direction
             if rate is not None:
                 new = replace(new, rate=rate, rate_doubt=0.0)
             if loss is not None:
-                new = replace(new, loss=loss, burst=way.burst if loss else 1.0, loss_doubt=0.0)
+                new = replace(
+                    new, loss=loss, burst=direction.burst if loss else 1.0, loss_doubt=0.0
+                )
             if round_trip is not None:
                 half = round_trip / 2
                 new = replace(new, delay=half, jitter=min(new.jitter, half))
-            ways.append(replace(new, rate=new.rate / clients))
-        return replace(self, down=ways[0], up=ways[1])
+            directions.append(replace(new, rate=new.rate / clients))
+        return replace(self, down=directions[0], up=directions[1])
 
 
-def _short(way: Way) -> dict[str, float]:
-    default = asdict(Way())
-    return {key: _rounded(value) for key, value in asdict(way).items() if value != default[key]}
+def _short(direction: DirectionModel) -> dict[str, float]:
+    default = asdict(DirectionModel())
+    return {
+        key: _rounded(value) for key, value in asdict(direction).items() if value != default[key]
+    }
 
 
 def _rounded(value: float) -> float:

@@ -1,4 +1,5 @@
-"""Packets on a line: a queue or a policer, others' traffic, loss, delay. Many lines at once. Pure.
+"""Packets on a line: queue or policer, other traffic, loss, delay. Simulates many lines at once.
+Pure.
 
 Every array holds one value a lane: a lane is one direction of one simulated call.
 """
@@ -17,7 +18,7 @@ Flags = NDArray[np.bool_]
 _SEGMENT = 1500 * 8.0
 """Bits of a TCP segment."""
 _OTHERS_PACKET = 1000 * 8.0
-"""Bits of a packet of others."""
+"""Bits of a packet of other traffic."""
 _CUBIC_FACTOR, _CUBIC_SCALE = 0.7, 0.4
 """Multiplicative decrease and growth constant of CUBIC (RFC 9438, 4.1 and 4.6)."""
 _SLOW_START_EXIT = 0.03
@@ -26,45 +27,45 @@ _SLOW_START_EXIT = 0.03
 
 @dataclass(slots=True)
 class Sent:
-    """What became of the packets that each lane sent at once."""
+    """The outcome of the packets that each lane sent at once."""
 
     lost: Counts
     """Dropped or lost."""
     arrived: Counts
     last_arrival: Floats
-    """When the last packet that arrived did so; meaningless if none did."""
+    """When the last packet arrived; meaningless if none did."""
 
 
 class Path:
     """The bottlenecks of all lanes."""
 
-    def __init__(self, ways: dict[str, Floats], dice: np.random.Generator) -> None:
-        """`ways` holds the fields of `line.Way` for each lane, with `gone` and `every`."""
-        self.ways = ways
-        self._dice = dice
-        lanes = len(ways["rate"])
-        self.rate, self.queue, self.bucket = ways["rate"], ways["queue"], ways["bucket"]
+    def __init__(self, columns: dict[str, Floats], rng: np.random.Generator) -> None:
+        """`columns` holds the fields of `DirectionModel` for each lane, with `gone` and `every`."""
+        self.columns = columns
+        self._rng = rng
+        lanes = len(columns["rate"])
+        self.rate, self.queue, self.bucket = columns["rate"], columns["queue"], columns["bucket"]
         self._policed = self.bucket > 0
         self._any_policed = bool(self._policed.any())
-        self.delay, self.jitter, self.loss = ways["delay"], ways["jitter"], ways["loss"]
-        self._bursty = bool(((ways["burst"] > 1) & (self.loss > 0)).any())
-        self._leave = 1 / np.maximum(1.0, ways["burst"])
+        self.delay, self.jitter, self.loss = columns["delay"], columns["jitter"], columns["loss"]
+        self._bursty = bool(((columns["burst"] > 1) & (self.loss > 0)).any())
+        self._leave = 1 / np.maximum(1.0, columns["burst"])
         self._enter = self._leave * self.loss / np.maximum(1e-9, 1 - self.loss)
-        self._random_loss = np.where(ways["burst"] > 1, 0.0, self.loss)
+        self._random_loss = np.where(columns["burst"] > 1, 0.0, self.loss)
         self._bad = np.zeros(lanes, bool)
         self.backlog = np.zeros(lanes)
-        """Seconds until the bottleneck has sent what waits before it."""
+        """Seconds until the bottleneck has sent the packets in its queue."""
         self._tokens = self.bucket.copy()
         self._last = np.zeros(lanes)
         self._last_due = np.zeros(lanes)
-        self._gone, self._every = ways["gone"], ways["every"]
-        pairs = np.repeat(dice.random(lanes // 2), 2)
+        self._gone, self._every = columns["gone"], columns["every"]
+        pairs = np.repeat(rng.random(lanes // 2), 2)
         self._phase = pairs * self._every
         self._any_gone = bool((self._gone > 0).any())
-        self.others_share = ways["others"] / self.rate
-        with_others = (ways["cross"] > 0) | (ways["transfer_on"] > 0)
+        self.others_share = columns["others"] / self.rate
+        with_others = (columns["cross"] > 0) | (columns["transfer_on"] > 0)
         self._grains = _OTHERS_PACKET / self.rate * with_others if with_others.any() else None
-        self._transfer = _Transfers(ways, dice) if (ways["transfer_on"] > 0).any() else None
+        self._transfer = _Transfers(columns, rng) if (columns["transfer_on"] > 0).any() else None
 
     def cut(self, now: Floats) -> Flags:
         """Whether the line of each lane is interrupted."""
@@ -74,7 +75,7 @@ class Path:
         return (self._gone > 0) & (np.mod(now + self._phase, cycle) < self._gone)
 
     def _advance(self, now: Floats) -> None:
-        """Serve the queue, and let others' packets in, until `now`."""
+        """Serve the queue and add other traffic until `now`."""
         passed = np.maximum(0.0, now - self._last)
         self._last = np.maximum(self._last, now)
         load = self.others_share
@@ -105,8 +106,8 @@ class Path:
             allowed = np.floor(self._tokens / np.maximum(each - gap, 1e-9) + 1e-9)
             room = np.where(self._policed, allowed, room)
         if self._grains is not None:
-            # Others' traffic comes in packets: one may stand in the queue or not.
-            grain = self._grains * self._dice.random(len(now))
+            # Other traffic consists of packets: one may be in the queue or not.
+            grain = self._grains * self._rng.random(len(now))
             seen = np.floor((self.queue - self.backlog - grain) / growth) + 1
             room = np.where(self._policed, room, seen)
         accepted = np.clip(room, 0, count).astype(np.int64)
@@ -124,10 +125,10 @@ class Path:
         leaves = now + wait + np.where(self._policed, span, duration)
         due = leaves + self.delay
         if self.jitter.any():
-            draw = self._dice.random(len(now)) ** (1 / np.maximum(arrived, 1))
+            draw = self._rng.random(len(now)) ** (1 / np.maximum(arrived, 1))
             due = due + self.jitter * (2 * draw - 1)
         due = np.maximum(due, self._last_due)
-        # Until the last of them has left, the bottleneck has been served already.
+        # The bottleneck has already been served until the last of them has left.
         self._last = np.where(accepted > 0, np.maximum(self._last, now + span), self._last)
         self._last_due = np.where(arrived > 0, due, self._last_due)
         return Sent(count - arrived, arrived, due)
@@ -136,35 +137,35 @@ class Path:
         """How many of the packets the line loses."""
         lost = np.zeros(len(accepted), np.int64)
         if self._random_loss.any():
-            lost = self._dice.binomial(accepted, self._random_loss)
+            lost = self._rng.binomial(accepted, self._random_loss)
         if self._bursty:
-            chained = self.ways["burst"] > 1
+            chained = self.columns["burst"] > 1
             for number in range(int(accepted[chained].max(initial=0))):
-                draw = self._dice.random(len(accepted))
-                there = chained & (accepted > number)
+                draw = self._rng.random(len(accepted))
+                active = chained & (accepted > number)
                 bad = np.where(self._bad, draw >= self._leave, draw < self._enter)
-                self._bad = np.where(there, bad, self._bad)
-                lost += there & self._bad
+                self._bad = np.where(active, bad, self._bad)
+                lost += active & self._bad
         return lost
 
 
 class _Transfers:
-    """TCP transfers of others, as fluids whose windows grow and shrink like CUBIC's."""
+    """Other TCP transfers, as fluids whose windows grow and shrink like CUBIC's."""
 
-    def __init__(self, ways: dict[str, Floats], dice: np.random.Generator) -> None:
-        self._on, self._off = ways["transfer_on"], ways["transfer_off"]
+    def __init__(self, columns: dict[str, Floats], rng: np.random.Generator) -> None:
+        self._on, self._off = columns["transfer_on"], columns["transfer_off"]
         lanes = len(self._on)
         self._cycle = np.where(self._on > 0, self._on + self._off, 1.0)
-        self._phase = dice.random(lanes) * self._cycle
-        self._trip = 2 * ways["delay"]
+        self._phase = rng.random(lanes) * self._cycle
+        self._trip = 2 * columns["delay"]
         self._window = np.full(lanes, 10 * _SEGMENT)
         self._most = np.full(lanes, np.inf)
         self._since = np.zeros(lanes)
         self._running = np.zeros(lanes, bool)
-        self._loss_draw = dice
+        self._loss_draw = rng
 
     def load(self, now: Floats, passed: Floats, backlog: Floats, rate: Floats) -> Floats:
-        """What they send, as a share of the bottleneck's rate."""
+        """Their traffic as a share of the bottleneck's rate."""
         running = (self._on > 0) & (np.mod(now + self._phase, self._cycle) < self._on)
         begins = running & ~self._running
         self._window = np.where(begins, 10 * _SEGMENT, self._window)
@@ -190,12 +191,12 @@ class _Transfers:
     def meet(
         self, overflow: Flags, now: Floats, loss: Floats, rate: Floats, backlog: Floats
     ) -> None:
-        """Halve the windows of those that lost a segment, at most once a round trip."""
+        """Shrink the windows of transfers that lost a segment, at most once a round trip."""
         hit = overflow
         if loss.any():
             hit = hit | (self._loss_draw.random(len(now)) < -np.expm1(-loss * self._sent))
         hit = hit & self._running & (now - self._since > self._trip + 0.05)
-        # What was sent beyond the line's rate is lost as well.
+        # Traffic beyond the line's rate is lost as well.
         got = np.minimum(self._window, rate * (self._trip + backlog))
         self._most = np.where(hit, np.maximum(2.0, got / _SEGMENT), self._most)
         self._since = np.where(hit, now, self._since)

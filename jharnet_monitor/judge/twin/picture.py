@@ -1,4 +1,4 @@
-"""What the receiver of a video stream shows: retransmission, jitter buffer, freezes. Pure.
+"""The receiver of a video stream: retransmission, jitter buffer, freezes. Pure.
 
 Generic NACK (RFC 4585) and retransmission (RFC 4588) as libwebrtc does them, and freezes by
 webrtc-stats. Arrays hold one value a lane; the frames of a lane are in a ring.
@@ -15,26 +15,27 @@ from jharnet_monitor.judge.twin.path import Counts, Flags, Floats, Path, Sent
 RING = 128
 """Frames that are remembered: more than a client waits for."""
 _NACK_SECONDS = 0.020
-"""The receiver asks again for missing packets so often; the first time at once."""
+"""Interval at which the receiver requests missing packets again; the first request is immediate."""
 _NACK_TRIES = 10
 _REFUSED = 0.5
-"""How often a repeated request comes too early: the sender repeats a packet at most once in a round
-trip (`RtpPacketHistory`), and the receiver asks once in a round trip. Fitted."""
+"""How often a repeated request is too early: the sender repeats a packet at most once a round trip
+(`RtpPacketHistory`), and the receiver requests it once a round trip. Fitted."""
 _GIVE_UP_SECONDS = 3.0
-"""Without a decodable frame for so long, the receiver asks for a key frame."""
+"""After this long without a decodable frame the receiver requests a keyframe."""
 _WINDOW = 30
 """Intervals between frames over which webrtc-stats takes the mean."""
 _FREEZE_FACTOR, _FREEZE_INCREASE = 3.0, 0.150
 _ADVANCES = 3
-"""Frames a lane shows at most at one event."""
+"""Most frames that a lane shows at one event."""
 _TRIP_FACTOR, _TRIP_CAP = 0.9, 0.2
-"""What the jitter buffer adds of the round trip once retransmissions are needed, and its cap."""
+"""Share of the round trip that the jitter buffer adds once retransmissions are needed, and its
+limit."""
 _NOISE_FACTOR, _BASE_DELAY = 2.33, 0.012
 
 
 @dataclass(frozen=True, slots=True)
 class SentFrame:
-    """A frame of every lane, with what became of its packets."""
+    """A frame of every lane, with the outcome of its packets."""
 
     captured: Floats
     key: Flags
@@ -43,15 +44,15 @@ class SentFrame:
     """Bytes of each packet."""
     height: Floats
     back: Floats
-    """Seconds that the other direction takes now."""
+    """Current delay of the opposite direction in seconds."""
 
 
 class Picture:
     """The receivers of all lanes."""
 
-    def __init__(self, lanes: int, window: tuple[float, float], dice: np.random.Generator) -> None:
+    def __init__(self, lanes: int, window: tuple[float, float], rng: np.random.Generator) -> None:
         self._window = window
-        self._dice = dice
+        self._rng = rng
         self._lanes = np.arange(lanes)
         shape = (lanes, RING)
         self._captured, self._complete = np.zeros(shape), np.zeros(shape)
@@ -67,25 +68,25 @@ class Picture:
         self._gaps = np.full((lanes, _WINDOW), 1 / 30)
         self._gap = 0
         self._last_key = np.full(lanes, -1)
-        self._asked_at = np.full(lanes, -10.0)
+        self._requested_at = np.full(lanes, -10.0)
         self._broken = np.zeros(lanes, bool)
         self._base, self._noise = np.full(lanes, np.inf), np.zeros(lanes)
         self._nacks = np.zeros(lanes)
-        self.key_wanted_at = np.full(lanes, np.inf)
+        self.keyframe_requested_at = np.full(lanes, np.inf)
         self.frozen, self.frames, self.bits = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes)
         """In the window: seconds frozen, frames shown, bits that arrived."""
         self.lines = np.zeros(lanes)
         """Height of the last picture that was shown."""
 
     def sent_frame(self, frame: SentFrame) -> None:
-        """A frame left."""
+        """Add a frame that was sent."""
         lost, arrived, back = frame.sent.lost, frame.sent.arrived, frame.back
         captured, last_arrival = frame.captured, frame.sent.last_arrival
         at = (self._lanes, self._sent % RING)
         self._captured[at], self._key[at], self._size[at] = captured, frame.key, frame.packet
         self._missing[at], self._tries[at], self._height[at] = lost, 0, frame.height
         self._complete[at] = np.where(arrived > 0, last_arrival, captured)
-        # Missing packets show when a later one arrives: mostly in this frame, else in the next.
+        # A missing packet is noticed when a later one arrives, in this frame or the next.
         seen = np.where(arrived > 0, last_arrival, captured + back + 1 / 30)
         self._due[at] = np.where(lost > 0, seen + back, np.inf)
         self._last_key = np.where(frame.key, self._sent, self._last_key)
@@ -98,9 +99,8 @@ class Picture:
     def retransmit(
         self, now: Floats, trip: Floats, path: Path, pace: Floats, allowed: Flags
     ) -> tuple[Counts, Counts, Floats]:
-        """Send again what is due, at `pace` bit/s; returns packets, lost ones, and bits a lane.
-
-        Where it is not `allowed`, the receiver has to ask again.
+        """Retransmit due packets at `pace` bit/s; returns packets, lost ones, and bits per lane. In
+        lanes that are not `allowed`, the receiver has to request them again.
         """
         slot = self._due.argmin(axis=1)
         at = (self._lanes, slot)
@@ -117,22 +117,22 @@ class Picture:
         self._missing[at] = np.where(due, left, self._missing[at])
         self._tries[at] += due & allowed
         again = due & (left > 0) & (self._tries[at] < _NACK_TRIES)
-        wait = self._dice.random(len(now)) * _NACK_SECONDS
-        refused = self._dice.random(len(now)) < _REFUSED
+        wait = self._rng.random(len(now)) * _NACK_SECONDS
+        refused = self._rng.random(len(now)) < _REFUSED
         later = now + np.maximum(trip, 0.005) * (1 + refused) + wait
         self._due[at] = np.where(due, np.where(again, later, np.inf), self._due[at])
         return count, np.where(due & allowed, sent.lost, 0), count * self._size[at] * 8
 
     def show(self, now: Floats, trip: Floats, back: Floats) -> None:
-        """Show what is complete by `now`."""
+        """Show the frames that are complete by `now`."""
         for _ in range(_ADVANCES):
             if not self._show_next(now, trip):
                 break
-        waits = (now - np.maximum(self._shown_at, self._asked_at) > _GIVE_UP_SECONDS) & (
+        waits = (now - np.maximum(self._shown_at, self._requested_at) > _GIVE_UP_SECONDS) & (
             self._head < self._sent
         )
-        self._asked_at = np.where(waits, now, self._asked_at)
-        self.key_wanted_at = np.where(waits, now + back, self.key_wanted_at)
+        self._requested_at = np.where(waits, now, self._requested_at)
+        self.keyframe_requested_at = np.where(waits, now + back, self.keyframe_requested_at)
         self._broken |= waits
         jump = self._broken & (self._last_key > self._head)
         self._head = np.where(jump, self._last_key, self._head)
@@ -169,11 +169,11 @@ class Picture:
         return True
 
     def arrived(self, now: float, bits: Floats) -> None:
-        """Count what arrived."""
+        """Count bits that arrived."""
         if self._window[0] <= now < self._window[1]:
             self.bits += bits
 
     def close(self, open_gap: float) -> None:
-        """Count the gap that is open at the end, as those who read the statistics do."""
+        """Count the gap that is still open at the end, as readers of the statistics do."""
         still = self._window[1] - np.maximum(self._shown_at, self._window[0])
         self.frozen += np.where(still >= open_gap, still, 0.0)

@@ -1,8 +1,8 @@
-"""What the listener hears: playout delay, forward error correction, concealment. Pure.
+"""The listener's audio: playout delay, forward error correction, concealment. Pure.
 
-NetEq as libwebrtc ships it and Opus's in-band forward error correction (RFC 6716, 2.1.7): a lost
-packet is made good by the next one, if that arrives before its turn. A packet that is late is made
-up for as long as it is late, and the delay grows with it; the delay shrinks by acceleration.
+NetEq as libwebrtc ships it and Opus's in-band forward error correction (RFC 6716, 2.1.7): the next
+packet replaces a lost one if it arrives before the lost one's turn. A late packet is concealed for
+as long as it is late, and the delay grows accordingly; the delay shrinks by acceleration.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from jharnet_monitor.judge.twin.path import Flags, Floats
 FRAME = 0.020
 _LEAST_DELAY, _MOST_DELAY = 0.040, 2.0
 _QUANTILE, _FORGET = 0.95, 0.983
-"""Of the relative delays, by which NetEq chooses its target; and its forget factor a packet."""
+"""Quantile of the relative delays that NetEq takes as its target, and its forget factor per
+packet."""
 _BINS = 100
 _STRETCHED = 0.28
-"""Of the first packet of a gap, the share for which what was heard before is stretched. Fitted."""
+"""Share of a gap's first packet that is covered by stretching earlier audio. Fitted."""
 _ACCELERATION, _DECELERATION = 0.12, 0.06
-"""Share by which the playout is faster or slower, at most, to come to the target. Fitted."""
+"""Largest share by which the playout is sped up or slowed down to reach the target. Fitted."""
 
 
 class Voice:
@@ -37,28 +38,28 @@ class Voice:
         self.concealed, self.total = np.zeros(lanes), 0.0
         """Seconds in the window."""
 
-    def sent(self, left: Floats, arrival: Floats, there: Flags) -> None:
-        """A packet left at `left`; those in the lanes `there` arrive at `arrival`."""
+    def sent(self, left: Floats, arrival: Floats, active: Flags) -> None:
+        """Add a packet sent at `left`; in the lanes `active` it arrives at `arrival`."""
         transit = arrival - left
-        self._base = np.where(there, np.minimum(self._base + 0.0001, transit), self._base)
-        late = np.where(there, transit - self._base, 0.0)
+        self._base = np.where(active, np.minimum(self._base + 0.0001, transit), self._base)
+        late = np.where(active, transit - self._base, 0.0)
         bins = np.clip((late / FRAME).astype(np.int64), 0, _BINS - 1)
-        self._histogram *= np.where(there, _FORGET, 1.0)[:, None]
-        self._histogram[self._lanes, bins] += there * (1 - _FORGET)
+        self._histogram *= np.where(active, _FORGET, 1.0)[:, None]
+        self._histogram[self._lanes, bins] += active * (1 - _FORGET)
         if self._last is not None:
-            self._play(*self._last, arrival, there)
-        self._last = (left, arrival, there)
+            self._play(*self._last, arrival, active)
+        self._last = (left, arrival, active)
 
     def _play(
-        self, left: Floats, arrival: Floats, there: Flags, next_arrival: Floats, next_there: Flags
+        self, left: Floats, arrival: Floats, active: Flags, next_arrival: Floats, next_there: Flags
     ) -> None:
         """Play the packet before the one that was just sent."""
         base = np.where(np.isinf(self._base), 0.0, self._base)
         turn = left + base + self._delay
-        lateness = np.where(there, np.maximum(0.0, arrival - turn), 0.0)
+        lateness = np.where(active, np.maximum(0.0, arrival - turn), 0.0)
         first = np.where(self._gap, 1.0, 1 - _STRETCHED)
-        self._gap = ~there
-        made_up = np.where(there, lateness, first * FRAME)
+        self._gap = ~active
+        concealed_time = np.where(active, lateness, first * FRAME)
         self._delay = np.minimum(self._delay + lateness, _MOST_DELAY)
         share = self._histogram.cumsum(axis=1)
         target = (share < _QUANTILE * share[:, -1:]).sum(axis=1) * FRAME + FRAME
@@ -71,5 +72,5 @@ class Voice:
         start, end = self._window
         now = float(np.mean(turn))
         if start <= now < end:
-            self.concealed += made_up
+            self.concealed += concealed_time
             self.total += FRAME

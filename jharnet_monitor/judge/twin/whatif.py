@@ -24,12 +24,12 @@ PARAMETERS = ("rate", "loss", "rtt", "clients", "client")
 
 
 class BadChange(ValueError):
-    """A change that cannot be asked for; the text says what would be right."""
+    """An invalid change; the text says what would be right."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is different; None is as it is. SI units."""
+    """The changes to a line; None keeps a value. SI units."""
 
     rate: float | None = None
     loss: float | None = None

@@ -21,7 +21,7 @@ MAX_UNCERTAINTY = 0.2
 
 
 class BandwidthTest(ABC):
-    """A test with one agent. Its values and conditions so far go with an error, too."""
+    """A test with one agent. An error carries the values and conditions measured so far."""
 
     def __init__(self, context: ProbeContext, channel: Channel) -> None:
         self._context = context
@@ -61,7 +61,8 @@ class BandwidthTest(ABC):
         self._values["bytes_spent"] = float(self._transfer_bytes + udp + self._channel.bytes)
 
     async def _measure_idle_rtt_by_session(self) -> None:
-        """Set the idle RTT from a few small messages, spaced so that none waits for another."""
+        """Set the idle RTT from a few small messages, spaced so that they do not delay each
+        other."""
         clock = self._context.clock
         sent: dict[int, float] = {}
         rtts: list[float] = []
@@ -99,7 +100,8 @@ class BandwidthTest(ABC):
     def _note_train(self, direction: Direction, counts: tuple[int, int] | None) -> None:
         """Note how many datagrams of a train were sent and lost, if its report arrived.
 
-        They tell whether a line loses more than the echo requests that a router may answer lazily.
+        They show whether the line itself loses packets: a router may leave echo requests
+        unanswered.
         """
         if counts is not None:
             name, (sent, arrived) = direction.transfer, counts

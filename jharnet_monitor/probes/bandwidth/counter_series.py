@@ -104,11 +104,13 @@ class CounterSeries:
         """Milliseconds since the first point, segments and payload bytes of each point."""
         start = self.points[0].seconds if self.points else 0.0
         step = max(1, len(self.points) // REPORT_POINTS)
-        kept = [*self.points[:-1:step], *self.points[-1:]]
+        chosen = [*self.points[:-1:step], *self.points[-1:]]
         return {
             "mss": self.mss,
             "header": self.header,
-            "points": [[round((p.seconds - start) * 1000, 2), p.segments, p.payload] for p in kept],
+            "points": [
+                [round((p.seconds - start) * 1000, 2), p.segments, p.payload] for p in chosen
+            ],
         }
 
     @classmethod

@@ -174,7 +174,7 @@ class HubTransfer(ABC):
             result.ended = EndReason.BYTES
         elif changed and is_stable(result.series.samples(), limits.window):
             result.ended = EndReason.STABLE
-        elif now - result.started >= limits.seconds - 2 * POLL_SECONDS:  # the next poll is too late
+        elif now - result.started >= limits.seconds - 2 * POLL_SECONDS:  # next poll is too late
             result.ended = EndReason.TIME
         elif now - (points[-1].seconds if points else result.started) >= limits.silence:
             result.ended = EndReason.SILENCE

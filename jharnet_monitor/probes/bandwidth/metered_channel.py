@@ -16,8 +16,8 @@ other direction, and a share for retransmissions when a queue is full; measured 
 class MeteredChannel:
     """Forwards to another channel; `bytes` counts the IP bytes of both directions.
 
-    Each request has a number, `re`, which the agent repeats in its answer, so that an answer that
-    comes after it was given up is not taken for the next one.
+    Each request has a number, `re`, which the agent repeats in its answer, so that an answer to an
+    abandoned request is not taken for the next one.
     """
 
     def __init__(self, channel: Channel) -> None:
@@ -33,7 +33,7 @@ class MeteredChannel:
         await self._channel.send(message)
 
     async def receive(self) -> dict[str, Any]:
-        """The next answer that was not given up; raises `ChannelClosed`."""
+        """The next answer to a request that was not abandoned; raises `ChannelClosed`."""
         while True:
             message = await self._channel.receive()
             self.bytes += _ip_bytes(message)
@@ -42,7 +42,7 @@ class MeteredChannel:
                 return message
 
     def give_up(self) -> None:
-        """Wait no more for the answers to what was sent until now."""
+        """Ignore answers to all requests sent so far."""
         self._given_up = self._number
 
     async def close(self) -> None:

@@ -47,8 +47,8 @@ FAMILIES = (
         for end, word in (("low", "Lower"), ("high", "Upper"))
     ),
     by_direction("bandwidth", "sustained_bits_per_second",
-                 "IP rate that the line carries in the long run, once a burst is spent; only while "
-                 "the newest test was a long one", ()),
+                 "IP rate that the line sustains once a burst is spent; only while the newest "
+                 "test was a long one", ()),
     *(
         by_direction("bandwidth", f"sustained_bits_per_second_{end}",
                      f"{word} end of the 95 % interval of the sustained rate", ())

@@ -11,7 +11,7 @@ from jharnet_monitor.probes.bandwidth.udp_stream import StreamPhase, StreamPlan,
 from jharnet_monitor.probes.base import NoData
 
 PATIENCE_SECONDS, PATIENCE_ROUND_TRIPS = 12.0, 10.0
-"""For what is queued on the line, and for a report that may have to be sent again."""
+"""Extra time for data queued on the line, and for a report that may have to be sent again."""
 LIGHT, FULL = 0.7, 1.4
 """Rates of the two phases, as multiples of the rate that is expected."""
 STEP, MAX_ROUNDS = 4.0, 4
@@ -38,9 +38,8 @@ class PacedTest:
         tcp: TcpStream | None,
         capacity: float | None,
     ) -> PacedRate | None:
-        """What the stream shows; None if it shows nothing. `capacity` is that of a train.
-
-        Raises `NoData` where a host did not keep up.
+        """The rate that the stream shows; None if it shows none. `capacity` is that of a train.
+        Raises `NoData` if a host did not keep up.
         """
         known = [rate for rate in (tcp and tcp.rate, capacity) if rate]
         expected = max(known, default=limits.rate / FULL)

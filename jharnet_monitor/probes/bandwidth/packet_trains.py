@@ -1,8 +1,8 @@
 """The cheap bandwidth test: packet trains alone.
 
 A packet train shows the capacity of the line. It shows neither how much of that is free nor whether
-a TCP stream would get it: it does not see loss, a policer or a slow computer. So capacities are
-quantities of their own and marked as an estimate.
+a TCP stream would get it, since loss, policers and slow computers do not affect it. Capacities are
+therefore quantities of their own, marked as estimates.
 """
 
 from __future__ import annotations

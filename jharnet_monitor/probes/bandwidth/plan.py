@@ -25,7 +25,7 @@ EXTRA_SECONDS, EXTRA_ROUND_TRIPS = 1.5, 2.5
 PACED_SECONDS = 3.5
 """The paced streams of a direction cost at most this time of the pace."""
 SUSTAINED_SECONDS = 10.5
-"""Duration of the long test of a direction, without its light begin."""
+"""Duration of the long test of a direction, without its light start."""
 SUSTAINING = "sustaining"
 """Key of a probe's memory while a long test runs: its bytes are charged if the run ends badly."""
 ROUND_TRIPS = 8

@@ -1,7 +1,6 @@
-"""The long test: what the line carries in the long run, and the bucket that a short test reads.
-
+"""The long test: the sustained rate of the line, and the token bucket that misleads a short test.
 Operators sell a rate by policing or shaping a faster line with a token bucket. A test that ends
-before the bucket is spent reads the faster line. This one goes on for long enough to spend a bucket
+before the bucket is spent measures the faster line. This test lasts long enough to spend a bucket
 of two seconds of the contracted rate.
 """
 
@@ -26,15 +25,15 @@ from jharnet_monitor.probes.bandwidth.udp_stream import StreamPhase, StreamPlan,
 from jharnet_monitor.probes.base import ProbeContext
 
 LIGHT_SECONDS, LIGHT_SHARE = 0.5, 0.5
-"""The begin of the stream, which leaves bucket and queue as they are."""
+"""The start of the stream, which does not affect bucket or queue."""
 MAX_LATE_SHARE = 0.3
-"""A sender that did not keep up for more of the time has spent no bucket."""
+"""A sender that did not keep up for a larger share of the time may not have spent the bucket."""
 ABOVE = 1.35
 """A line whose rate is known is filled at this multiple of it."""
 FASTER = 1.03
-"""More than the contract by this factor may be a burst."""
+"""A rate above the contract by this factor may be a burst."""
 BUCKET_SECONDS = 2.0
-"""The largest bucket, in seconds of its rate, that the test is to see."""
+"""The largest bucket, in seconds of its rate, that the test must detect."""
 WEEK_SECONDS, DAY_SECONDS = 7 * 86400.0, 86400.0
 MEMORY = "sustained"
 
@@ -56,7 +55,7 @@ class SustainedTest:
         self._memory = context.memory.setdefault(MEMORY, {})
 
     async def run(self, plan: Plan) -> None:
-        """Measure each direction that is due, as far as the bytes of the day allow it."""
+        """Measure each direction that is due, if the day's remaining bytes allow it."""
         for direction in Direction:
             limits = plan.limits(direction)
             if self._is_due(direction, limits):
@@ -72,7 +71,7 @@ class SustainedTest:
                 self._remember_limit(direction)
 
     def _is_due(self, direction: Direction, limits: Limits) -> bool:
-        """Whether it is asked for, a week has passed, or the short test saw too little."""
+        """Whether it was requested, a week has passed, or the short test was inconclusive."""
         wanted = self._context.options.get("sustained")
         last, _ = self._memory.get(direction, (-inf, None))
         age = self._context.clock.monotonic() - last
@@ -100,7 +99,7 @@ class SustainedTest:
         self._conditions["limited_by"] = self._conditions[name] = limit
 
     async def _measure(self, direction: Direction, limits: Limits) -> None:
-        """Set what a long stream shows; nothing where it cannot be sent or told."""
+        """Set the results of a long stream; none if it cannot be sent or reported."""
         rate = self._values[f"{direction.transfer}_bits_per_second"]
         at_least = self._conditions.get(f"{direction.transfer}_at_least")
         full = limits.rate if at_least else min(limits.rate, ABOVE * rate)
@@ -119,7 +118,7 @@ class SustainedTest:
         self._set_values(direction, plan, streamed)
 
     def _interval(self, direction: Direction, rate: float, error: float) -> tuple[float, float]:
-        """By the error of the rate, and by the short test's doubt about the line's loss."""
+        """The interval of the sustained rate, from its error and the short test's interval."""
         name = f"{direction.transfer}_bits_per_second"
         short = self._values[name]
         low = min(1 - error, self._values[f"{name}_low"] / short)
@@ -134,7 +133,7 @@ class SustainedTest:
         if rate <= 0:
             self._conditions[f"{name}_sustained_skipped"] = "no_answer"
             return
-        error = max(error, least_error(rate)) + streamed.late  # what was not sent was not carried
+        error = max(error, least_error(rate)) + streamed.late  # unsent data were not carried either
         low, high = self._interval(direction, rate, error)
         settled = tail_is_settled([r for r in rows if r.sent >= LIGHT_SECONDS], plan.ip_bytes)
         self._values |= {quantity: rate, f"{quantity}_low": low}
@@ -144,7 +143,7 @@ class SustainedTest:
             self._conditions[f"{name}_sustained_at_least"] = True
         else:
             self._values[f"{quantity}_high"] = high
-        short = f"{name}_bits_per_second_low"  # what a burst gave is not there in the long run
+        short = f"{name}_bits_per_second_low"  # a burst's rate does not last
         self._values[short] = min(self._values[short], self._values[f"{quantity}_low"])
         limit = None
         if found is not None:

@@ -20,8 +20,8 @@ BLOCK_BYTES = 1 << 16
 MAX_SEGMENT_BYTES = 1460
 """TCP payload of an Ethernet packet; on loopback and with jumbo frames segments would be larger."""
 CONGESTION_CONTROL = b"bbr"
-"""It keeps its rate on a line that loses packets, and does not fill long queues; where the system
-has it and allows it."""
+"""Keeps its rate on a lossy line and does not fill long queues; used if the system has it and
+allows it."""
 MAX_UNSENT_BYTES = 1 << 17
 """Unsent bytes that the kernel may queue: few, as they are discarded when the test stops."""
 
@@ -38,7 +38,7 @@ def limit_segment_size(sock: socket.socket) -> None:
 def retry_steadily(sock: Any) -> None:
     """Send small messages again at a steady pace instead of ever more rarely (thin streams).
 
-    A session beside a test must not fall silent on a line that loses packets.
+    A session must not fall silent during a test on a lossy line.
     """
     with contextlib.suppress(OSError, AttributeError):
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_THIN_LINEAR_TIMEOUTS, 1)

@@ -1,7 +1,6 @@
-"""The full bandwidth test: RTT, download, upload, each by a TCP stream and what clears its doubts.
-
+"""The full bandwidth test: RTT, download and upload, by a TCP stream and further tests if in doubt.
 Download is towards the office. Rates are IP rates, comparable with the contract: TCP goodput with
-the headers of its segments, whose size the kernel tells. The stream is paced a little above the
+the headers of its segments, whose size the kernel reports. The stream is paced slightly above the
 contracted rate, which fills the line, does not flood the office, and keeps the test within its
 reservation of the headquarters uplink.
 """
@@ -19,7 +18,7 @@ from jharnet_monitor.judge.line.reading import (
     Limit,
     RateReading,
     TcpStream,
-    leaves_doubt,
+    needs_paced_stream,
     reading,
 )
 from jharnet_monitor.judge.line.throughput import (
@@ -31,7 +30,7 @@ from jharnet_monitor.judge.line.throughput import (
     loaded_rtt,
 )
 from jharnet_monitor.model import Cause, Direction, Route
-from jharnet_monitor.probes.bandwidth.bandwidth_test import MIN_RTTS, BandwidthTest
+from jharnet_monitor.probes.bandwidth.bandwidth_test import MIN_RTTS, PINGS, BandwidthTest
 from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries, CounterSeriesError
 from jharnet_monitor.probes.bandwidth.http_hub import (
     EndReason,
@@ -43,7 +42,7 @@ from jharnet_monitor.probes.bandwidth.http_hub import (
 from jharnet_monitor.probes.bandwidth.paced_test import PacedTest
 from jharnet_monitor.probes.bandwidth.plan import Plan
 from jharnet_monitor.probes.bandwidth.sustained_test import SustainedTest
-from jharnet_monitor.probes.bandwidth.udp_hub import ping_spacing
+from jharnet_monitor.probes.bandwidth.udp_hub import UdpChannel, ping_spacing
 from jharnet_monitor.probes.bandwidth.udp_socket import SMALL_IP_BYTES
 from jharnet_monitor.probes.base import (
     AgentLink,
@@ -55,9 +54,11 @@ from jharnet_monitor.probes.base import (
 )
 
 REPORT_SECONDS, REPORT_ROUND_TRIPS = 15.0, 10.0
-"""Time limit of the agent's report, which may have to be sent again and again."""
+"""Time limit of the agent's report, which may have to be sent several times."""
 SILENCE_REPORT_SECONDS, SILENCE_ROUND_TRIPS = 2.5, 6.0
-"""The shorter one after silence, to tell line from agent."""
+"""The shorter limit after silence, to tell a dead line from a stalled agent."""
+SILENT_PING_SPACING_SECONDS = 0.2
+"""Between the pings that tell a dead line from one on which TCP has stalled."""
 MAX_LATE_SHARE = 0.1
 """If a host did not keep up for more of the test than this, it may have limited the rate."""
 REPORT_TOLERANCE, MAX_UNCERTAINTY = 0.05, 0.2
@@ -67,7 +68,7 @@ COUNT_TOLERANCE, COUNT_SEGMENTS = 0.1, 64
 """No honest agent counts more segments than were sent, within this share and number: a busy hub
 reads its own counters some milliseconds before it resets the connection."""
 LEAST_COUNTED = 0.6
-"""Nor less than this share of the bytes that its own kernel acknowledged."""
+"""No honest agent counts less than this share of the bytes that its kernel acknowledged."""
 MIN_LOSS = 0.002
 """Retransmitted share from which on loss may limit TCP."""
 QUEUE_FACTOR, QUEUE_SECONDS = 1.25, 0.005
@@ -76,7 +77,7 @@ QUEUE_FACTOR, QUEUE_SECONDS = 1.25, 0.005
 
 @dataclass(frozen=True, slots=True)
 class TcpTransfer:
-    """What one direction's TCP stream left behind: the hub's result, the agent's report, pings."""
+    """The results of one direction's TCP stream: the hub's result, the agent's report, pings."""
 
     result: TransferResult
     report: Mapping[str, Any]
@@ -84,7 +85,7 @@ class TcpTransfer:
 
 
 class ThroughputTest(BandwidthTest):
-    """Measures each direction in turn over HTTP, and where that leaves a doubt, over UDP."""
+    """Measures each direction in turn over HTTP and, if that leaves a doubt, over UDP."""
 
     def __init__(self, context: ProbeContext, agent: AgentLink, channel: Channel) -> None:
         super().__init__(context, channel)
@@ -111,9 +112,11 @@ class ThroughputTest(BandwidthTest):
         except ProbeError as error:
             if self._udp is None or error.cause not in (Cause.AGENT_LOST, Cause.INTERRUPTED):
                 raise
+            if error.cause is Cause.INTERRUPTED and not await self._is_answered(self._udp):
+                raise  # further tests over a dead line would take half a minute
             problem = error
         paced = capacity = None
-        if self._udp is not None and leaves_doubt(tcp, idle_rtt, self._jitter):
+        if self._udp is not None and needs_paced_stream(tcp, idle_rtt, self._jitter):
             capacity = await self._measure_capacity(direction, tcp.rate if tcp else limits.rate)
             test = PacedTest(self._udp, idle_rtt, self._jitter)
             paced = await test.run(direction, limits, tcp, capacity)
@@ -125,6 +128,10 @@ class ThroughputTest(BandwidthTest):
         if tcp is not None and paced is not None:
             self._conditions[f"{direction.transfer}_tcp_bits_per_second"] = round(tcp.rate)
         self._set_reading(direction, found)
+
+    async def _is_answered(self, udp: UdpChannel) -> bool:
+        """Whether the line still carries anything, once a TCP stream has gone silent on it."""
+        return bool(await udp.measure_rtts(PINGS, SILENT_PING_SPACING_SECONDS))
 
     def _set_reading(self, direction: Direction, found: RateReading) -> None:
         name = f"{direction.transfer}_bits_per_second"
@@ -235,9 +242,9 @@ class ThroughputTest(BandwidthTest):
     ) -> Estimate:
         """The rate at the receiver; raises `NoData` where there is none.
 
-        For a download the agent's count is taken where it agrees with the hub's own counters, else
-        theirs, with an uncertainty that covers both. It is refused (`bad_report`) only if no honest
-        agent can have counted that.
+        For a download the agent's count is used if it agrees with the hub's own counters; else the
+        hub's, with an uncertainty that covers both. A count is refused (`bad_report`) only if no
+        honest agent can have made it.
         """
         name = direction.transfer
         counted = result.series.samples()
@@ -253,7 +260,7 @@ class ThroughputTest(BandwidthTest):
 
 
 def _agent_series(report: Mapping[str, Any]) -> CounterSeries:
-    """The counts of an agent; raises `NoData` (`bad_report`) if they are no counts."""
+    """The counts of an agent; raises `NoData` (`bad_report`) if they are invalid."""
     try:
         return CounterSeries.from_json(report.get("series"))
     except CounterSeriesError as error:
@@ -263,8 +270,9 @@ def _agent_series(report: Mapping[str, Any]) -> CounterSeries:
 def _refuse_impossible(series: CounterSeries, result: TransferResult) -> None:
     """Raise `NoData` (`bad_report`) for counts that no honest agent can have.
 
-    More segments than the hub sent, or far fewer bytes than the agent's kernel acknowledged. What
-    lies between is the line's doing: acknowledgements are lost, late, and arrive in bunches.
+    That is more segments than the hub sent, or far fewer bytes than the agent's kernel
+    acknowledged. Smaller differences are normal: acknowledgements are lost, late, and arrive in
+    bunches.
     """
     if not result.infos:
         return
@@ -294,7 +302,7 @@ def _of_both(reported: Estimate | None, at_hub: Estimate) -> Estimate:
 
 
 def _check_end(direction: Direction, result: TransferResult, report: Mapping[str, Any]) -> None:
-    """Raise `NoData` for a transfer that shows nothing of the line."""
+    """Raise `NoData` for a transfer that is no evidence about the line."""
     name = direction.transfer
     late = report.get("late")
     if result.late > MAX_LATE_SHARE:

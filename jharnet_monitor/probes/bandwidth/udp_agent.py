@@ -24,7 +24,7 @@ from jharnet_monitor.probes.bandwidth.udp_stream import (
 PUNCHES, PUNCH_SPACING_SECONDS = 20, 0.1
 MAX_TRAIN_PACKETS = 100
 MAX_DATAGRAMS = 5000
-"""Answered in one test, so that nobody can use the agent to fill its own line."""
+"""Datagrams answered in one test, so that nobody can use the agent to fill its own line."""
 
 
 class AgentUdpChannel:
@@ -65,7 +65,7 @@ class AgentUdpChannel:
 
     def _take(self, datagram: Datagram) -> None:
         self._connected = True
-        if datagram.kind is DatagramKind.STREAM:  # it is not answered
+        if datagram.kind is DatagramKind.STREAM:  # not answered
             self._stream.add(datagram)
             return
         self._answered += 1
@@ -107,7 +107,7 @@ class AgentUdpChannel:
         return {"ready": True}
 
     def stream_received(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """What has arrived of the stream, in about as many rows as asked for."""
+        """The received part of the stream, in about as many rows as requested."""
         wanted = message.get("rows")
         rows = self._stream.to_json()
         step = max(1, len(rows) // wanted) if type(wanted) is int and 0 < wanted <= MAX_ROWS else 1

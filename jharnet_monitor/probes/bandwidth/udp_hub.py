@@ -37,7 +37,7 @@ REPLY_SECONDS, MIN_REPLY_SECONDS = 1.0, 0.3
 """How long to wait for outstanding datagrams when the RTT is not known, and at least."""
 MIN_PING_SPACING_SECONDS = 0.03
 MAX_DELAY_SECONDS = 0.02
-"""No agent may claim that it delayed a pong for longer: the rest counts as round-trip time."""
+"""The longest delay of a pong that an agent may claim; the rest counts as round-trip time."""
 PING_SHARE = 0.01
 """Share of the line's rate for the pings that measure the round-trip time under load."""
 TRAIN_ANSWER_SECONDS = 12.0
@@ -49,7 +49,7 @@ TRAIN_SECONDS = 0.15
 REPORT_ROWS = 250
 """Rows of an agent's report of a stream: 6 kB, which a slow line carries in time."""
 UNDISPERSED = 0.7
-"""A train that arrives at more than this share of its sending rate passed no slower line."""
+"""A train that arrives at more than this share of its sending rate met no slower line."""
 
 
 def ping_spacing(rate: float) -> float:
@@ -59,9 +59,8 @@ def ping_spacing(rate: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """The capacity that a train shows; with `at_least` it is a lower bound.
-
-    It is one where the line did not disperse the train.
+    """The capacity that a train shows; `at_least` if it is a lower bound, because the line did not
+    disperse the train.
     """
 
     capacity: TrainCapacity
@@ -77,7 +76,7 @@ class Streamed:
 
 
 class UdpChannel:
-    """Exchanges datagrams with an agent whose punch has arrived; made by `opened`.
+    """Exchanges datagrams with an agent whose punch has arrived; created by `opened`.
 
     `bytes_down` and `bytes_up` count the IP bytes of its datagrams.
     """
@@ -198,8 +197,8 @@ class UdpChannel:
     async def train(self, direction: Direction, rate: float, jitter: float) -> TrainResult | None:
         """Measure the capacity in one direction of a line expected to carry about `rate` bit/s.
 
-        None where too little of the train arrived, or where it was not dispersed but jitter (in
-        seconds) may have compressed it, so that nothing near `rate` is proven.
+        None if too little of the train arrived, or if it was not dispersed but jitter (in seconds)
+        may have compressed it, so that a capacity near `rate` is not proven.
         """
         packets = int(rate * TRAIN_SECONDS / 8 / FULL_IP_BYTES)
         packets = max(MIN_TRAIN_PACKETS, min(TRAIN_PACKETS, packets))
@@ -246,11 +245,10 @@ class UdpChannel:
     async def stream(
         self, direction: Direction, plan: StreamPlan, patience: float
     ) -> Streamed | None:
-        """Send a stream in one direction; returns what the receiver has of it.
-
-        None where the agent knows no streams. `patience` is the time in seconds for what is queued,
-        and for the report. Raises `TimeoutError` where the agent does not answer in that time,
-        `ValueError` for a report that no receiver can have.
+        """Send a stream in one direction; returns what arrived at the receiver. None if the agent
+        does not support streams. `patience` is the extra time in seconds for queued data and the
+        report. Raises `TimeoutError` if the agent does not answer in that time, `ValueError` for an
+        impossible report.
         """
         run = self._stream_up if direction is Direction.UP else self._stream_down
         try:
@@ -262,7 +260,7 @@ class UdpChannel:
 
     async def _stream_up(self, plan: StreamPlan) -> Streamed | None:
         self._stream = StreamCount(plan.spacing)
-        self.bytes_up += plan.bytes  # until the agent has told what it sent
+        self.bytes_up += plan.bytes  # until the agent has reported what it sent
         await self._channel.send({"do": "stream", **plan.to_json()})
         report = await self._channel.receive()
         if "error" in report:
@@ -286,7 +284,7 @@ class UdpChannel:
 
 
 def lower_bound(arrivals: list[PacketArrival], jitter: float) -> float:
-    """The rate in bit/s that the line carried at least if jitter compressed the train."""
+    """The lowest rate in bit/s that the line can have carried if jitter compressed the train."""
     moments = [arrival.seconds for arrival in arrivals]
     span = max(moments) - min(moments) + jitter
     return 8 * FULL_IP_BYTES * (len(arrivals) - 1) / max(span, 1e-6)

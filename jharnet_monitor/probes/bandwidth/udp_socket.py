@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-import random
 import socket
 import struct
 import time
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from jharnet_monitor.probes.bandwidth.tcp_connection import random_block
+from jharnet_monitor.probes.udp_port import bind_free_port
 
 _SO_TIMESTAMPNS = 35
 _HEADER = struct.Struct("!4sBII8s")
@@ -94,7 +94,7 @@ class DatagramSocket:
         return time.perf_counter() - started
 
     def send_pong(self, ping: Datagram) -> None:
-        """Answer a ping, with the time for which it waited for this program."""
+        """Answer a ping, with the time that it waited to be read."""
         delay = round((time.monotonic() - ping.received) * 1e6)
         self.send(DatagramKind.PONG, ping.number, max(0, min(delay, 0xFFFFFFFF)))
 
@@ -106,7 +106,7 @@ class DatagramSocket:
     def receive(self) -> Iterator[Datagram]:
         """The datagrams that have arrived; an authenticated punch sets the peer.
 
-        A flood must not stop the event loop: what is left is read in its next turn.
+        The number per call is limited, so that a flood does not block the event loop.
         """
         for _ in range(_MAX_PER_TURN):
             try:
@@ -160,18 +160,8 @@ def _clock_offset() -> float:
 
 def bind_socket(host: str, ports: tuple[int, int], key: bytes) -> DatagramSocket | None:
     """A socket on a free port of the range, both ends included; None if none is free."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    choices = list(range(ports[0], ports[1] + 1))
-    random.shuffle(choices)
-    for port in choices[:50]:
-        sock = socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            sock.bind((host, port))
-        except OSError:
-            sock.close()
-        else:
-            return DatagramSocket(sock, key)
-    return None
+    sock = bind_free_port(host, ports)
+    return DatagramSocket(sock, key) if sock is not None else None
 
 
 def connect_socket(host: str, port: int, key: bytes) -> DatagramSocket:

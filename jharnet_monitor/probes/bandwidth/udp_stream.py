@@ -27,14 +27,15 @@ MAX_ROWS = 600
 TURN_SECONDS = 0.002
 """Interval in which the datagrams that are due are sent."""
 LATE_SECONDS = 0.05
-"""A sender that wakes up later than this did not keep up in the meantime; what was due then is
-skipped, so that it does not leave in one burst."""
+"""A sender that wakes up later than this did not keep up; datagrams due meanwhile are skipped, so
+that they do not leave in one burst."""
 MAX_STREAM_SECONDS, MAX_STREAM_BYTES = 20.0, 400_000_000
-"""What an agent sends at most, whatever the hub asks for."""
+"""The most that an agent sends, whatever the hub requests."""
 
 
 MIN_IP_BYTES, PACKETS_A_SECOND = 256, 60
-"""On a slow line datagrams are smaller: there are enough of them, and a short queue takes them."""
+"""On a slow line datagrams are smaller, so that there are enough of them and they fit a short
+queue."""
 
 
 def datagram_bytes(rate: float) -> int:
@@ -64,11 +65,11 @@ class StreamPlan:
 
     @property
     def bytes(self) -> int:
-        """IP bytes that it sends at most."""
+        """The most IP bytes that it sends."""
         return int(sum(phase.rate * phase.seconds for phase in self.phases) / 8) + self.ip_bytes
 
     def within(self, max_bytes: int) -> StreamPlan:
-        """The same with shorter phases where it would send more than that."""
+        """The same plan, with shorter phases if it would send more than `max_bytes`."""
         share = min(1.0, max(0.05, max_bytes / self.bytes))
         phases = tuple(StreamPhase(phase.rate, phase.seconds * share) for phase in self.phases)
         return StreamPlan(phases, self.ip_bytes)
@@ -79,13 +80,13 @@ class StreamPlan:
         return max(0.004, 1.5 * self.seconds / MAX_ROWS)
 
     def to_json(self) -> dict[str, Any]:
-        """The form in which the hub asks an agent for a stream."""
+        """The form in which the hub requests a stream from an agent."""
         phases = [[phase.rate, phase.seconds] for phase in self.phases]
         return {"phases": phases, "bytes": self.ip_bytes, "spacing": self.spacing}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StreamPlan:
-        """Parse what a hub asks for; raises `ValueError` for more than an agent sends."""
+        """Parse a hub's request; raises `ValueError` if it exceeds what an agent sends."""
         rows, size = data.get("phases"), data.get("bytes")
         if not isinstance(rows, list) or not 0 < len(rows) <= 4 or type(size) is not int:
             raise ValueError("a stream needs phases and the bytes of a datagram")
@@ -116,14 +117,14 @@ class SentStream:
 
 async def send_stream(sock: DatagramSocket, plan: StreamPlan) -> SentStream:
     """Send a stream, phase by phase."""
-    begun = time.monotonic()
-    number, late, due = 0, 0.0, begun
+    started = time.monotonic()
+    number, late, due = 0, 0.0, started
     for phase in plan.phases:
         spacing, end = plan.ip_bytes * 8 / phase.rate, due + phase.seconds
         while due < end:
             now = time.monotonic()
             while due <= now and due < end:
-                sent = round((time.monotonic() - begun) * 1e6)
+                sent = round((time.monotonic() - started) * 1e6)
                 sock.send(DatagramKind.STREAM, number, sent, plan.ip_bytes)
                 number, due = number + 1, due + spacing
             await asyncio.sleep(max(TURN_SECONDS, due - time.monotonic()))
@@ -136,7 +137,7 @@ async def send_stream(sock: DatagramSocket, plan: StreamPlan) -> SentStream:
 
 @dataclass(slots=True)
 class StreamCount:
-    """What a receiver has of a stream."""
+    """Counts the datagrams of a stream at its receiver."""
 
     spacing: float = 0.004
     rows: list[StreamRow] = field(default_factory=list)

@@ -37,7 +37,7 @@ async def agent_task(channel: Channel, params: Mapping[str, Any], context: Agent
             try:
                 await _hold_call(dialogue, call, seconds, _dscp(params))
             except CallFailed as error:
-                raise call.judged(error) from error
+                raise call.attribute(error) from error
     except CallFailed as error:
         if error.cause is not Cause.AGENT_LOST:
             await _report_failure(dialogue, error)
@@ -67,9 +67,9 @@ def _parse_params(params: Mapping[str, Any]) -> tuple[Rung, float, Codec]:
 
 
 def _dscp(params: Mapping[str, Any]) -> int:
-    """The mark that the hub asks for; an older hub asks for none."""
-    told = params.get("dscp", 0)
-    return told if type(told) is int and 0 <= told < 64 else 0
+    """The mark that the hub requests; an older hub requests none."""
+    mark = params.get("dscp", 0)
+    return mark if type(mark) is int and 0 <= mark < 64 else 0
 
 
 async def _hold_call(dialogue: Dialogue, call: Call, seconds: float, dscp: int) -> None:

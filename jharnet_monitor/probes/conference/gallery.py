@@ -1,4 +1,4 @@
-"""The gallery of a drill: each office is sent small pictures of all others, and sends its own.
+"""The gallery of a drill: each office receives small pictures of all others, and sends its own.
 
 Pure: the options of its calls and its length.
 """
@@ -13,15 +13,14 @@ TILE_RATE = 130_000
 """bit/s of one small picture (180 lines) with its headers. Chromium shows 180p from about 85 kbit/s
 of video on; the WebRTC library aims at 150 where nothing limits it."""
 OWN_TILE = Profile.P360.value
-"""What an office sends in the gallery: enough to be shown larger when it is its turn to speak."""
+"""What an office sends in the gallery: large enough to be enlarged when the office speaks."""
 _FULL = (Profile.P360.value, Profile.P540, Profile.P720)
 
 
 def gallery_options(joined: int) -> dict[str, str] | None:
-    """The options of a gallery call when so many offices take part; None for fewer than two.
-
-    An office is sent the tiles of headquarters and of all other offices, as one stream of the
-    same rate: the least demanding rung that carries them, 720p at most.
+    """The options of a gallery call with `joined` offices; None for fewer than two. An office
+    receives the tiles of headquarters and of all other offices as one stream of the same rate: the
+    least demanding rung that carries them, 720p at most.
 
     >>> gallery_options(11), gallery_options(4), gallery_options(1)
     ({'profile': '720p', 'up': '360p'}, {'profile': '540p', 'up': '360p'}, None)
@@ -35,6 +34,6 @@ def gallery_options(joined: int) -> dict[str, str] | None:
 
 
 def gallery_seconds(seconds: float) -> float:
-    """Length of the gallery after a conference of so many seconds."""
+    """Length of the gallery after a conference of `seconds`."""
     shortest, longest = GALLERY_SECONDS
     return min(longest, max(shortest, GALLERY_SHARE * seconds))

@@ -55,7 +55,7 @@ FAMILIES = (
                  "1 when a conference of the profile could be held both ways, else 0",
                  _ready, ("profile",)),
     OfficeFamily("conference_grade_probability", "gauge",
-                 "How probable each grade is, by simulated calls over the line that was met",
+                 "How probable each grade is, by simulated calls over the measured line",
                  _probabilities, ("grade",)),
     _by_direction_and_media(
         "mos", "Mean opinion score: voice by ITU-T G.107, picture by G.1070 where it holds"),

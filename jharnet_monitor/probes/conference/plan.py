@@ -1,4 +1,4 @@
-"""What a conference call takes of the line, before it starts: rungs, rates, bytes, time."""
+"""What a conference call will take of the line: rungs, rates, bytes, time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OVERHEAD_SECONDS = 73.0
 
 
 def profile(context: ProbeContext) -> Rung:
-    """The highest rung that the call may try; raises `NoData` where there is none of the name."""
+    """The highest rung that the call may try; raises `NoData` for an unknown profile."""
     name = context.options.get("profile", context.config.probes.conference.profile)
     try:
         return Profile.named(name).rung
@@ -36,7 +36,7 @@ def seconds(context: ProbeContext) -> float:
 
 
 def upward(context: ProbeContext, top: Rung) -> Rung:
-    """The rung that the office sends: the one that it receives, or the lower one of the options."""
+    """The rung that the office sends: the one that it receives, or a lower one from the options."""
     own = rung(str(context.options.get("up", top.name)))
     return min(own, top, key=lambda step: step.line_rate)
 
@@ -58,7 +58,7 @@ def time_limit(context: ProbeContext) -> float:
 
 
 def drill_bytes(profile: Profile, seconds: float, offices: int) -> int:
-    """What a drill in which so many offices take part costs each one's budget.
+    """What a drill with this number of offices costs the budget of each.
 
     `seconds` is the length of the conference; the gallery after it is counted as well.
 

@@ -1,14 +1,14 @@
 """The conference probe: a real two-way WebRTC call between headquarters and the office's agent.
 
 Opus and VP8 (or H.264) both ways, judged on what arrived. The call starts at the configured
-profile; a rung that overloads the link is aborted at once, and the judged window is the rung that
-was held.
+profile; a rung that overloads the link is aborted at once, and the judged window is that of the
+last rung.
 
 Values are of that window. `…_loss_ratio` is the first-pass loss: the share of media packets whose
 first transmission never arrived. In the conditions, `…_residual_loss_ratio` is what was still
 missing after retransmissions, and `…_wire_sent`, `…_wire_received`, `…_wire_loss_ratio` count all
-datagrams of the whole call with its retransmissions and reports, from set-up to the last: what a
-counter on the way sees of the UDP flow between `hub_port` and `agent_port`.
+datagrams of the whole call, including set-up, retransmissions and reports: what a counter on the
+path sees of the UDP flow between `hub_port` and `agent_port`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TWICE_A_DAY_SECONDS = 26 * 3600.0
 
 
 class ConferenceOptions(ProbeOptions):
-    """How good a picture at most, for how long, and by which codec."""
+    """The profile, the length and the codec of a call."""
 
     profile: Annotated[Profile, Field(strict=False)] | None = None
     seconds: Annotated[float, Field(ge=3, le=600)] | None = None
@@ -72,7 +72,7 @@ CONFERENCE = Probe(
     exclusive=True,
     cost=plan.cost,
     reserve=plan.reserve,
-    kept=True,
+    never_pruned=True,
     metrics=FAMILIES,
     district_metrics=DISTRICT_FAMILIES,
     headline=("grade",),

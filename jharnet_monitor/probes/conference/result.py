@@ -35,7 +35,7 @@ from jharnet_monitor.rtc.stats.call_stats import INTERRUPTION, ReceiveStats, Sen
 MAX_STALLED_SHARE = 0.03
 """A host whose event loop stalled for more than this share of the call was overloaded."""
 MIN_SENT_SHARE = 0.9
-"""Share of its packets or frames that a host must have sent; it skips what is too late."""
+"""Share of its packets or frames that a host must have sent; late ones are skipped."""
 MAX_SOCKET_DROPS = 0.001
 """Share of its datagrams that a host may drop at the socket."""
 VIDEO_HEADER_BYTES = 70
@@ -47,9 +47,9 @@ SRTP tag."""
 class CallSides:
     """The statistics of both ends of a call."""
 
-    ours: SendStats
+    hub_sent: SendStats
     """Sent by headquarters."""
-    theirs: SendStats
+    office_sent: SendStats
     """Sent by the office."""
     down: ReceiveStats
     """Received by the office."""
@@ -69,14 +69,14 @@ def reading(
     `client` holds further conditions, such as those of a browser. Raises `NoData` if nothing was
     sent for long enough, or if a host was the limit rather than the network.
     """
-    ours, theirs, down, up = sides.ours, sides.theirs, sides.down, sides.up
-    if min(ours.seconds, theirs.seconds) <= 0:
+    hub_sent, office_sent, down, up = sides.hub_sent, sides.office_sent, sides.down, sides.up
+    if min(hub_sent.seconds, office_sent.seconds) <= 0:
         raise NoData(Cause.BAD_REPORT, "no end sent for long enough to be judged")
-    measured = ours.round_trip_p50 or theirs.round_trip_p50
+    measured = hub_sent.round_trip_p50 or office_sent.round_trip_p50
     trip = measured or 0.0
     qualities = {
-        Direction.DOWN: _quality(ours, down, top, trip),
-        Direction.UP: _quality(theirs, up, top, trip),
+        Direction.DOWN: _quality(hub_sent, down, top, trip),
+        Direction.UP: _quality(office_sent, up, top, trip),
     }
     result = grade_call(qualities[Direction.DOWN], qualities[Direction.UP], criteria)
     conditions: dict[str, Any] = {
@@ -85,11 +85,11 @@ def reading(
         "limited_by": result.limited_by.value,
         "worse_way": result.worse.value,
         "rtt_p50_seconds": _rounded(measured),
-        "hub_port": ours.local_port,
-        "agent_port": ours.remote_port,
+        "hub_port": hub_sent.local_port,
+        "agent_port": hub_sent.remote_port,
         **client,
     }
-    for name, load in (("hub", ours), ("agent", theirs)):
+    for name, load in (("hub", hub_sent), ("agent", office_sent)):
         conditions |= {
             f"{name}_loop_lag_seconds": _rounded(load.loop_lag_seconds),
             f"{name}_socket_drops": load.socket_drops,
@@ -97,20 +97,22 @@ def reading(
             f"{name}_disturbed_seconds": load.disturbed_seconds,
         }
     values: dict[str, float] = {"grade": float(result.grade)}
-    _put(values, "setup_seconds", theirs.setup_seconds)
-    _put(values, "rtt_p95_seconds", ours.round_trip_p95)
+    _put(values, "setup_seconds", office_sent.setup_seconds)
+    _put(values, "rtt_p95_seconds", hub_sent.round_trip_p95)
     for direction, sent, received, other in (
-        (Direction.DOWN, ours, down, up),
-        (Direction.UP, theirs, up, down),
+        (Direction.DOWN, hub_sent, down, up),
+        (Direction.UP, office_sent, up, down),
     ):
         conditions |= _conditions_of(direction, sent, received)
         conditions |= _wire_conditions(direction, other.datagrams_sent, received.datagrams_received)
         values |= _values_of(direction, sent, received, qualities[direction])
         _put(values, f"{direction}_video_mos", _video_mos(codec, sent, received))
-    overloaded = _overloaded(ours, up) or _overloaded(theirs, down)
-    spoiled = ours.stepped_down or theirs.stepped_down or result.grade < best_grade(top.height)
+    overloaded = _overloaded(hub_sent, up) or _overloaded(office_sent, down)
+    spoiled = (
+        hub_sent.stepped_down or office_sent.stepped_down or result.grade < best_grade(top.height)
+    )
     if spoiled and not overloaded:
-        overloaded = _disturbed("the hub", ours) or _disturbed("the agent", theirs)
+        overloaded = _disturbed("the hub", hub_sent) or _disturbed("the agent", office_sent)
     if overloaded:
         conditions["limited_by"] = GradeLimit.HOST.value
         del values["grade"]
@@ -155,9 +157,9 @@ def _values_of(
     if audio_loss is not None and round_trip > 0 and received.audio_play_out is not None:
         delay = mouth_to_ear_delay(round_trip, received.audio_play_out)
         burst = 1.0 if received.audio_burst_ratio is None else received.audio_burst_ratio
-        # What arrives too late to be played is as good as lost (Ppl of ITU-T G.107, clause 7.5).
-        heard = max(audio_loss, shown.concealed_ratio)
-        _put(values, f"{direction}_audio_mos", mos(r_factor(delay, heard, burst)))
+        # Packets too late to be played count as lost (Ppl of ITU-T G.107, clause 7.5).
+        effective_loss = max(audio_loss, shown.concealed_ratio)
+        _put(values, f"{direction}_audio_mos", mos(r_factor(delay, effective_loss, burst)))
     if received.video_sent:
         _put(
             values,
@@ -237,9 +239,8 @@ def _overloaded(host: SendStats, received: ReceiveStats) -> str | None:
 
 
 def _disturbed(name: str, host: SendStats) -> str | None:
-    """Why a call that was not at its best cannot be held against the line; None if it can.
-
-    A call that was at its best all the same proves the line, whatever the hosts did.
+    """Why an imperfect call is no evidence against the line; None if it is. (A perfect call proves
+    the line even if a host was disturbed.)
     """
     if not host.disturbed_seconds:
         return None

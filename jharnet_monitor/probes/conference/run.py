@@ -27,7 +27,7 @@ from jharnet_monitor.probes.conference.signalling import (
     parse_receive_stats,
     parse_send_stats,
 )
-from jharnet_monitor.probes.conference.twin import answer, met_line, put
+from jharnet_monitor.probes.conference.twin import answer, line_of_call, put
 from jharnet_monitor.profiles import HD_HEIGHT, Rung
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged
 from jharnet_monitor.rtc.browser import BROWSER, BrowserReceiverReport, BrowserSendStats
@@ -79,8 +79,8 @@ async def run(context: ProbeContext) -> Reading:
         raise meter.charge(error) from error
     finally:
         await dialogue.end()
-    asked = context.options.get("twin", "watch" not in context.options)
-    if line is not None and top.height >= HD_HEIGHT and asked:
+    use_twin = context.options.get("twin", "watch" not in context.options)
+    if line is not None and top.height >= HD_HEIGHT and use_twin:
         result = await _with_twin(context, result, line)
     return Reading(result.values, {**result.conditions, "bytes_spent": meter.bytes})
 
@@ -99,15 +99,16 @@ class CallMeter:
 
 
 def _task_parameters(context: ProbeContext, top: Rung, seconds: float) -> Mapping[str, Any]:
-    """The parameters of the agent's task: also the rung's figures, as a browser has no table."""
+    """The parameters of the agent's task, with the rung's figures, since a browser has no table of
+    rungs."""
     figures = {"width": top.width, "height": top.height, "video": top.video}
     call = {"codec": _codec(context), "dscp": context.config.probes.conference.dscp}
     return {"profile": top.name, "seconds": seconds, **call, **figures}
 
 
 async def _as_probe_error(error: CallFailed, agent: AgentLink) -> ProbeError:
-    if error.cause is Cause.INTERRUPTED and await agent.stands_still():
-        return NoData(Cause.HOST_OVERLOADED, "the office's computer stood still during the call")
+    if error.cause is Cause.INTERRUPTED and await agent.is_stalled():
+        return NoData(Cause.HOST_OVERLOADED, "the office's computer stalled during the call")
     if error.by_network:
         return Failed(error.cause, error.detail, values=NO_CONFERENCE)
     return NoData(error.cause, error.detail)
@@ -138,25 +139,27 @@ async def _hold(
         peer_stats.add_done_callback(lambda _: call.peer_finished())
         try:
             await dialogue.race(call.exchange_media(seconds))
-            ours = call.send_stats()
-            await dialogue.send("sent", **ours.to_json())
+            hub_sent = call.send_stats()
+            await dialogue.send("sent", **hub_sent.to_json())
             message = await peer_stats
             sent = BrowserSendStats.from_json(message) if browser else parse_send_stats(message)
         finally:
             peer_stats.cancel()
             sampling.cancel()
             await asyncio.wait({peer_stats, sampling})
-        theirs = sent if isinstance(sent, SendStats) else await call.browser_send_stats(sent)
-        up = await call.receive_stats(theirs)
+        office_sent = sent if isinstance(sent, SendStats) else await call.browser_send_stats(sent)
+        up = await call.receive_stats(office_sent)
         down = parse_receive_stats(await dialogue.expect("seen", REPORT_SECONDS))
-        up = replace(up, datagrams_received=call.datagrams[1])  # the last ones arrived meanwhile
+        up = replace(up, datagrams_received=call.datagrams[1])  # including the last ones
     client = {} if isinstance(sent, SendStats) else sent.conditions()
     if dscp := context.config.probes.conference.dscp:
         client["dscp"] = dscp
     if (upward := plan.upward(context, top)) != top:
         client["up_profile"] = upward.name
-    found = reading(top, CallSides(ours, theirs, down, up), _criteria(context), client, codec)
-    return found, met_line(ours, theirs, down, up)
+    found = reading(
+        top, CallSides(hub_sent, office_sent, down, up), _criteria(context), client, codec
+    )
+    return found, line_of_call(hub_sent, office_sent, down, up)
 
 
 def _criteria(context: ProbeContext) -> Criteria:
@@ -164,9 +167,10 @@ def _criteria(context: ProbeContext) -> Criteria:
 
 
 async def _with_twin(context: ProbeContext, found: Reading, line: LineModel) -> Reading:
-    """The reading with the twin's probabilities: not in a drill, whose calls share one line."""
-    told = await answer(line, _criteria(context))
-    return found if told is None else put(found, line, told)
+    """The reading with the twin's probabilities; not used in a drill, whose calls share one
+    line."""
+    grades = await answer(line, _criteria(context))
+    return found if grades is None else put(found, line, grades)
 
 
 async def _sample(call: Call, watch: Callable[[LiveSample], None] | None) -> None:
@@ -179,21 +183,20 @@ async def _sample(call: Call, watch: Callable[[LiveSample], None] | None) -> Non
 
 @asynccontextmanager
 async def metered(call: Call, meter: CallMeter) -> AsyncIterator[None]:
-    """Count the bytes of the call when it ends, also by an error, which the host may be to blame
-    for."""
+    """Count the bytes of the call when it ends, also with an error; attributes the error."""
     try:
         yield
     except CallFailed as error:
-        raise call.judged(error) from error
+        raise call.attribute(error) from error
     finally:
         meter.bytes = call.line_bytes
 
 
 async def _own_address(context: ProbeContext, offer: object) -> str:
-    """The local address of the route to the agent, by its offer, else by where it dialled from.
-
-    A browser hides its addresses behind mDNS names unless it uses its camera, and may name
-    addresses that lead nowhere from here; its own connectivity checks reach the hub all the same.
+    """The local address of the route to the agent, by its offer or else by the source of its
+    session. A browser hides its addresses behind mDNS names unless it uses its camera, and may
+    offer addresses that are unreachable from here; its own connectivity checks reach the hub
+    nevertheless.
     """
     targets = candidate_addresses(offer) if isinstance(offer, str) else []
     if context.agent is not None and context.agent.address is not None:

@@ -1,11 +1,10 @@
-"""The grade of a call by its twin: the line that the call met, and how probable each grade is.
+"""The grade of a call by its twin: a model of the line, and how probable each grade is on it.
 
 The simulation takes seconds of CPU, so it runs in a process of its own at low priority.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
@@ -14,34 +13,41 @@ from dataclasses import asdict
 from typing import Any
 
 from jharnet_monitor.judge.conference.grade import Criteria
-from jharnet_monitor.judge.twin.answer import CERTAIN, GRADES, Certainty, GradeAnswer, seed_of
 from jharnet_monitor.judge.twin.clients import REFERENCE, Client
-from jharnet_monitor.judge.twin.estimate import line_of, seen_by_counts
+from jharnet_monitor.judge.twin.estimate import line_of, observed_by_counts
 from jharnet_monitor.judge.twin.line import LineModel
+from jharnet_monitor.judge.twin.prediction import (
+    CERTAIN,
+    GRADES,
+    Certainty,
+    GradePrediction,
+    seed_of,
+)
 from jharnet_monitor.probes.base import Reading
 from jharnet_monitor.rtc.stats.call_stats import ReceiveStats, SendStats
+from jharnet_monitor.worker_process import ask_process
 
 TIME_LIMIT = 120.0
 """Seconds of real time; on an idle computer it takes three."""
 _NICE = 10
 TWIN_DECIDES = False
-"""Whether the grade is the twin's most probable one; else it is that of the rung that was held."""
+"""Whether the grade is the twin's most probable one; else it is that of the call's last rung."""
 
 
-def met_line(
-    ours: SendStats, theirs: SendStats, down: ReceiveStats, up: ReceiveStats
+def line_of_call(
+    hub_sent: SendStats, office_sent: SendStats, down: ReceiveStats, up: ReceiveStats
 ) -> LineModel | None:
-    """The line of a call by what both ends report; None if they saw too little."""
-    trip = ours.round_trip_p50 or theirs.round_trip_p50
+    """The line of a call by the reports of both ends; None if they have too little evidence."""
+    trip = hub_sent.round_trip_p50 or office_sent.round_trip_p50
     if trip is None or not (down.audio_sent and up.audio_sent):
         return None
-    return line_of(_seen(ours, down), _seen(theirs, up), trip)
+    return line_of(_observed(hub_sent, down), _observed(office_sent, up), trip)
 
 
-def _seen(sent: SendStats, received: ReceiveStats) -> Any:
+def _observed(sent: SendStats, received: ReceiveStats) -> Any:
     if received.line is not None and not sent.adapts:
         return received.line
-    return seen_by_counts(
+    return observed_by_counts(
         capacity=sent.capacity,
         arrived=received.bits_per_second,
         adapts=sent.adapts,
@@ -55,30 +61,18 @@ def _seen(sent: SendStats, received: ReceiveStats) -> Any:
 
 async def answer(
     line: LineModel, criteria: Criteria, client: Client = REFERENCE
-) -> GradeAnswer | None:
+) -> GradePrediction | None:
     """Ask the twin in another process; None if it did not answer in time."""
     question = {"line": line.to_json(), "criteria": asdict(criteria), "client": asdict(client)}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", __name__, stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-    )  # fmt: skip
     try:
-        async with asyncio.timeout(TIME_LIMIT):
-            told, _ = await process.communicate(json.dumps(question).encode())
-    except TimeoutError:
+        found = await ask_process(__name__, question, TIME_LIMIT)
+    except (TimeoutError, ValueError):
         return None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        return None
-    return GradeAnswer(tuple(json.loads(told)["probabilities"]))
+    return GradePrediction(tuple(found["probabilities"]))
 
 
-def put(reading: Reading, line: LineModel, found: GradeAnswer) -> Reading:
-    """The reading with the twin's probabilities beside its grade, and how sure the grade is."""
+def put(reading: Reading, line: LineModel, found: GradePrediction) -> Reading:
+    """The reading with the twin's probabilities and the certainty of its grade."""
     values, conditions = dict(reading.values), dict(reading.conditions)
     conditions["ladder_grade"] = values["grade"]
     if TWIN_DECIDES:
@@ -97,11 +91,11 @@ def put(reading: Reading, line: LineModel, found: GradeAnswer) -> Reading:
 
 def main() -> None:
     """Answer one question, from standard input to standard output."""
-    from jharnet_monitor.judge.twin.ask import ask  # noqa: PLC0415 - numpy is for this process only
+    from jharnet_monitor.judge.twin.predict import predict  # noqa: PLC0415 - numpy is for this process only
 
     os.nice(_NICE)
     question: Mapping[str, Any] = json.load(sys.stdin)
-    found = ask(
+    found = predict(
         LineModel.from_json(question["line"]),
         Client(**question["client"]),
         Criteria(**question["criteria"]),

@@ -1,4 +1,4 @@
-"""Speed tests against servers that are no Ookla servers: a file over HTTP, and LibreSpeed.
+"""Speed tests without an Ookla server: a file over HTTP, and LibreSpeed.
 
 Like speedtest-cli, a client only moves data; rates come from the kernel's counters of its sockets.
 """
@@ -47,7 +47,7 @@ class HttpFileClient:
         return self._server
 
     def choose_server(self) -> str:
-        """Ask for the first byte; returns the address. Raises `SpeedtestFailed`."""
+        """Request the first byte; returns the address. Raises `SpeedtestFailed`."""
         request = Request(self._download_url, headers={"Range": "bytes=0-0"})  # noqa: S310 - ours
         try:
             with urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - configured
@@ -60,18 +60,18 @@ class HttpFileClient:
         return self._server
 
     def download(self, threads: int) -> None:
-        """Download over so many connections until the test is over."""
+        """Download over `threads` connections until the test is over."""
         self._run(threads, self._download_once)
 
     def upload(self, threads: int, pre_allocate: bool = False) -> None:
-        """Upload over so many connections until the test is over."""
+        """Upload over `threads` connections until the test is over."""
         self._run(threads, self._upload_once)
 
-    def _run(self, threads: int, once: object) -> None:
+    def _run(self, threads: int, transfer_once: object) -> None:
         def work() -> None:
             while not self._stop.is_set():
                 try:
-                    once()  # type: ignore[operator]
+                    transfer_once()  # type: ignore[operator]
                 except (OSError, HTTPException) as error:
                     if not self._stop.is_set():
                         self._counters.errors.append(error)

@@ -1,8 +1,8 @@
 """A speed test against an iperf3 server, by the program `iperf3` of this machine.
 
-Its intervals give the rate: those of the receiver, without the first ones, in which TCP starts. An
-upload's receiver is the server; where that does not tell its intervals, its mean over the whole
-test is a lower bound.
+The rate is taken from the receiver's intervals, without the first ones, in which TCP starts. An
+upload's receiver is the server; if that does not report its intervals, its mean over the whole test
+is a lower bound.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from jharnet_monitor.probes.internet.speedtest_client import SpeedtestFailed
 
 PORT = 5201
 INTERVAL_SECONDS, START_SHARE, T95 = 0.25, 0.3, 2.2
-"""Length of iperf3's intervals, the share of them left out at the begin, and Student's t."""
+"""Length of iperf3's intervals, the share of them left out at the start, and Student's t."""
 EXTRA_SECONDS = 15.0
 LEAST_ERROR = 0.01
 TO_IP = MTU / MSS
@@ -41,7 +41,7 @@ def address(server: str) -> tuple[str, int]:
 def run(server: str, direction: Direction, rate: float, seconds: float) -> dict[str, Any]:
     """One direction, at most `rate` bit/s for `seconds`; raises `SpeedtestFailed`.
 
-    Returns what the worker tells of a direction, and `min_rtt` in seconds, `sent` in bytes.
+    Returns the worker's result for a direction, with `min_rtt` in seconds and `sent` in bytes.
     """
     program = shutil.which("iperf3")
     if program is None:
@@ -76,10 +76,10 @@ def _found(report: Mapping[str, Any], direction: Direction) -> dict[str, Any]:
     at_receiver = report if direction is Direction.DOWN else report.get("server_output_json") or {}
     rates = [float(each["sum"]["bits_per_second"]) for each in at_receiver.get("intervals", [])]
     goodput, error = _steady(rates)
-    whole = float(end["sum_received"]["bits_per_second"])
+    overall = float(end["sum_received"]["bits_per_second"])
     sender = (end.get("streams") or [{}])[0].get("sender", {})
     found: dict[str, Any] = {
-        "rate": (goodput or whole) * TO_IP,
+        "rate": (goodput or overall) * TO_IP,
         "uncertainty": max(error, LEAST_ERROR) if goodput else None,
         "ended": "time",
         "payload": int(end["sum_received"]["bytes"]),
@@ -92,7 +92,7 @@ def _found(report: Mapping[str, Any], direction: Direction) -> dict[str, Any]:
 
 def _steady(rates: Sequence[float]) -> tuple[float, float]:
     """The mean rate after the start, and its error (95 %, a share); 0 for too few intervals."""
-    kept = list(rates[max(1, round(START_SHARE * len(rates))) : -1])
-    if len(kept) < 3 or fmean(kept) <= 0:
+    steady = list(rates[max(1, round(START_SHARE * len(rates))) : -1])
+    if len(steady) < 3 or fmean(steady) <= 0:
         return 0.0, 0.0
-    return fmean(kept), T95 * stdev(kept) / sqrt(len(kept)) / fmean(kept)
+    return fmean(steady), T95 * stdev(steady) / sqrt(len(steady)) / fmean(steady)

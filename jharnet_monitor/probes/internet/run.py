@@ -1,7 +1,7 @@
 """One run of the Internet test at the agent, or at headquarters for its uplink.
 
-`probes.bandwidth.internet_method` says how: by speedtest-cli (Ookla), a file over HTTP, LibreSpeed
-or iperf3. A server that is not ours is never held against an agent.
+`probes.bandwidth.internet_method` selects the method: speedtest-cli (Ookla), a file over HTTP,
+LibreSpeed or iperf3. Counts of a foreign server are never used against an agent.
 
 It uses a public server, or the one that `probes.bandwidth.internet_server` names. Where that server
 counts the bytes of each run (`lab.speedtest_server` does), the hub rejects a result that reports
@@ -10,11 +10,7 @@ more bytes than the server counted.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
 import secrets
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +19,9 @@ from jharnet_monitor.probes.bandwidth.plan import HEADROOM
 from jharnet_monitor.probes.base import AgentContext, Channel, NoData, ProbeContext, Reading
 from jharnet_monitor.probes.internet.plan import DIRECTION_SECONDS, max_bytes, rates
 from jharnet_monitor.probes.internet.result import reading
+from jharnet_monitor.worker_process import ask_process
 
+WORKER = "jharnet_monitor.probes.internet.worker"
 WORKER_SECONDS = 70.0
 """Time limit of the worker process."""
 ONE_THREAD_RATE, MORE_THREADS = 20e6, 4
@@ -76,26 +74,10 @@ async def agent_task(channel: Channel, params: Mapping[str, Any], context: Agent
 
 async def run_worker(request: Mapping[str, Any]) -> dict[str, Any]:
     """Run the request in a process of its own, which is killed after `WORKER_SECONDS`."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",
-        "-m",
-        "jharnet_monitor.probes.internet.worker",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
     try:
-        async with asyncio.timeout(WORKER_SECONDS):
-            output, _ = await process.communicate(json.dumps(dict(request)).encode())
-        result = json.loads(output)
+        result = await ask_process(WORKER, dict(request), WORKER_SECONDS)
     except TimeoutError:
         return {"error": {"cause": Cause.TIMEOUT.value, "detail": "the speed test did not end"}}
     except ValueError:
         return {"error": {"cause": Cause.INTERNAL_ERROR.value, "detail": "no result"}}
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
     return result if isinstance(result, dict) else {}

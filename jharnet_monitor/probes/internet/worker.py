@@ -5,8 +5,8 @@
 speedtest-cli blocks, starts threads that cannot be stopped, and would share the interpreter with an
 agent that has packets to time; so it runs in a separate process. The request has `method` (`ookla`,
 `http`, `librespeed` or `iperf3`), `server` (address or null), `run` (an identifier of this run for
-a server of ours), `threads`, the limits `rate` in bit/s and `bytes` by direction, and `seconds` for
-each direction.
+one of our servers), `threads`, the limits `rate` in bit/s and `bytes` by direction, and `seconds`
+for each direction.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class InternetTest:
         return SpeedtestClient(*shared, server, str(self._request.get("run", "")))
 
     def _run_iperf3(self, server: str) -> None:
-        """Both directions by the program iperf3, which counts by itself."""
+        """Measure both directions with the program iperf3, which has its own counters."""
         self.result["server"] = server
         for direction in Direction:
             name = direction.transfer

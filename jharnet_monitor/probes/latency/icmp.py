@@ -1,9 +1,9 @@
 """One ICMP socket for echo requests to any number of targets (RFC 792, RFC 4443).
 
-The socket is made by icmplib's classes. Their `send` and `receive` are not used, as they resolve a
-name, set two socket options and compute a checksum in Python for every packet, and timestamp the
-reply in user space. This module uses kernel receive timestamps instead, and a raw socket has a
-kernel filter, without which it would receive every reply to every other program that pings.
+The socket is made by icmplib's classes. Their `send` and `receive` are not used, because they
+resolve a name, set two socket options and compute a checksum in Python for every packet, and
+timestamp the reply in user space. This module uses kernel receive timestamps instead. A raw socket
+gets a kernel filter, without which it would receive the replies to all other programs that ping.
 """
 
 from __future__ import annotations

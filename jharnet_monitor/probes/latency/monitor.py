@@ -36,8 +36,8 @@ NAME_RETRY_SECONDS = 15.0
 _NAME_THREADS = 64
 _MIN_SLEEP_SECONDS = 0.032
 _MAX_PER_WAKE_UP = 8
-"""With some hundred targets up to eight are pinged per wake-up, as waking up costs more than
-sending. With few targets each has a moment of its own."""
+"""With hundreds of targets up to eight are pinged per wake-up, because waking up costs more than
+sending. With few targets each has its own wake-up."""
 _YIELD_LAG_SECONDS = 0.05
 
 
@@ -86,8 +86,8 @@ class LatencyMonitor:
     def uplink_is_up(self) -> bool | None:
         """Whether headquarters' own line works; None where that is not known.
 
-        An office that still answered well after the gateway's last reply proves that the line
-        works; an office whose silence is not yet decided proves nothing.
+        An office that answered clearly later than the gateway's last reply proves that the line
+        works; an office whose state is still undecided proves nothing.
         """
         gateway = next((w for w in self._watches if w.target.role == "gateway"), None)
         since = -math.inf
@@ -111,7 +111,7 @@ class LatencyMonitor:
             tasks.create_task(self._resolve_loop())
 
     def _open(self, watch: Watch) -> None:
-        """Be ready to send; an address of a family that this host lacks hurts no other."""
+        """Prepare to send; an address of a family that this host lacks does not affect others."""
         try:
             self._sender.open(family_of(watch.address or ("", 0)))
         except PingNotAllowed:
@@ -155,9 +155,10 @@ class LatencyMonitor:
                     await asyncio.sleep(0)  # let other tasks run while catching up
 
     def _forget_after(self, pause: float) -> None:
-        """Nothing was sent for so long that an outage would have been noticed: nobody knows."""
+        """Set all targets to unknown if nothing was sent for longer than it takes to notice an
+        outage."""
         if pause > self._notice_seconds:
-            log.warning("nothing was sent for %.0f s: until they reply, no address is known to",
+            log.warning("nothing was sent for %.0f s: all addresses are unknown until they reply",
                         pause)  # fmt: skip
             for watch in self._watches:
                 watch.forget()
@@ -183,7 +184,8 @@ class LatencyMonitor:
             self._on_echo(target.office, bool(echo.received), echo.rtt)
 
     def _report(self, change: Reachability) -> None:
-        """Report a change later, so that its listener cannot disturb the reading of replies."""
+        """Report a change in the next turn of the event loop, so that the listener does not delay
+        the reading of replies."""
         asyncio.get_running_loop().call_soon(self._on_reachability, change)
 
     def _probe_faster(self, watch: Watch) -> None:

@@ -40,20 +40,20 @@ class UnexpectedReply(StrEnum):
     """Why a reply does not count as the answer to its request."""
 
     LATE = "late"
-    """It came after the time-out: the request counts as lost (RFC 7680)."""
+    """It arrived after the time-out: the request counts as lost (RFC 7680)."""
     DUPLICATE = "duplicate"
     CORRUPTED = "corrupted"
     """Source, identifier and sequence number are right, but the payload is not what was sent."""
 
 
 class EchoListener(Protocol):
-    """The sender of requests, which is told the outcome of each."""
+    """The sender of requests, which receives the outcome of each."""
 
     def settled(self, echo: Echo) -> None:
-        """The request was answered in time, or timed out; called once for each request."""
+        """Handle a request that was answered in time or timed out; called once for each request."""
 
     def unexpected(self, echo: Echo, kind: UnexpectedReply) -> None:
-        """A reply to the request came that does not count."""
+        """Handle a reply to the request that does not count."""
 
 
 class Echo:
@@ -255,7 +255,8 @@ class Pinger:
         self._timer = loop.call_later(_POLL_SECONDS, self._poll) if busy else None
 
     def _mark_waiting_uncertain(self) -> None:
-        """A reply that was dropped or not read may belong to any waiting request."""
+        """Mark all waiting requests: a reply that was dropped or not read may belong to any of
+        them."""
         for echo in self._waiting:
             echo.reply_may_be_dropped = True
 

@@ -41,7 +41,7 @@ LATENCY = Probe(
     name="latency",
     how="an echo request a second to every office, always",
     safeguards=(
-        "kernel receive stamps; unaffected by clock changes; a busy host says `no_data`, not loss"
+        "kernel receive stamps; unaffected by clock changes; a busy host gives `no_data`, not loss"
     ),
     run=Deferred("jharnet_monitor.probes.latency.run:run"),
     time_limit=_time_limit,

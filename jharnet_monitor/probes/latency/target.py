@@ -160,9 +160,8 @@ class Watch:
         self.window.checks += 1
 
     def forget(self) -> None:
-        """What was known is of a time before this program was stopped: it is unknown now.
-
-        Replies that waited meanwhile are of that time, too.
+        """Set the state to unknown after this program was stopped. Replies that waited meanwhile
+        are ignored.
         """
         if self._debouncer.set_unknown(sent_before=self._clock.monotonic() * 1e9):
             self._report()
@@ -186,7 +185,7 @@ class Watch:
     def reply_received(self, echo: Echo) -> None:
         """Record the reply to a scheduled or additional request.
 
-        One that waited while this program was stopped came within the time-out.
+        A reply that waited while this program was stopped counts as within the time-out.
         """
         latest = echo.sent_ns / 1e9 + (self._timeout if echo.rtt is None else echo.rtt)
         if self._debouncer.record_reply(echo.sent_ns, min(self._clock.monotonic(), latest)):
@@ -199,9 +198,8 @@ class Watch:
             self._on_suspect(self)
 
     def _send_failed(self) -> None:
-        """After some failed sends in a row the target's state is unknown: the fault is this host's.
-
-        For the gateway this is the answer: headquarters is cut off at its own end.
+        """After several failed sends in a row the target's state is unknown: this host has the
+        fault. For the gateway they prove that headquarters is cut off at its own end.
         """
         self._failed_sends += 1
         if self._failed_sends >= self._down_after:

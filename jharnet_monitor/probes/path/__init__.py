@@ -1,1 +1,1 @@
-"""The path probe: which routers lead to an office and back, and where the way loses packets."""
+"""The path probe: the routers on the path to an office and back, and where packets are lost."""

@@ -1,4 +1,4 @@
-"""The agent's half of the path probe: the way back to the hub, and marked packets both ways."""
+"""The agent's half of the path probe: the path back to the hub, and marked packets both ways."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jharnet_monitor.probes.path.trace import trace
 
 
 async def agent_task(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-    """Trace the way to the hub that this agent serves, and to no other address."""
+    """Trace the path to this agent's own hub, and to no other address."""
     order = TraceOrder.from_params(params)
     message: dict[str, Any]
     try:

@@ -1,8 +1,7 @@
-"""Marked UDP packets between hub and agent: with which mark they arrive, and how late.
-
-The agent opens the way, as in a speed test: it sends to a port of the hub's UDP range, and the
-hub's packets return through the mapping that this made (RFC 4787). Each packet carries an HMAC with
-a key that was exchanged over the session; all others are dropped.
+"""Marked UDP packets between hub and agent: the marks with which they arrive, and their delays. The
+agent opens the path, as in a speed test: it sends to a port of the hub's UDP range, and the hub's
+packets return through the NAT mapping that this made (RFC 4787). Each packet carries an HMAC with a
+key that was exchanged over the session; all others are dropped.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-import random
 import secrets
 import socket
 import struct
@@ -29,7 +27,7 @@ IP_BYTES = 200
 """About a voice packet."""
 PUNCHES, PUNCH_SECONDS = 20, 0.1
 LAST_SECONDS = 1.0
-"""For what is still under way at the end."""
+"""For packets still in flight at the end."""
 _HEADER = struct.Struct("!4sBBIQ")
 _MAGIC = b"JHM1"
 _MAC_BYTES = 8
@@ -49,7 +47,7 @@ class MarkCount:
 
 
 class MarkedSocket:
-    """A UDP socket that sends packets with marks and counts with which they arrive."""
+    """A UDP socket that sends marked packets and counts the marks of those that arrive."""
 
     def __init__(self, sock: socket.socket, key: bytes, marks: Iterable[int]) -> None:
         sock.setblocking(False)
@@ -58,7 +56,7 @@ class MarkedSocket:
         self._key = key
         self.peer: tuple[str, int] | None = None
         self.opened = asyncio.Event()
-        """Something of the other end has arrived."""
+        """A packet of the other end has arrived."""
         self.counts = {mark: MarkCount() for mark in (0, *marks)}
 
     @property
@@ -67,7 +65,7 @@ class MarkedSocket:
         return int(self._socket.getsockname()[1])
 
     def _send(self, kind: int, mark: int, number: int) -> None:
-        """Send to the other end; what the kernel refuses counts as lost."""
+        """Send to the other end; a packet that the kernel refuses counts as lost."""
         if self.peer is None:
             return
         head = _HEADER.pack(_MAGIC, kind, mark, number, time.monotonic_ns() // 1000)
@@ -78,7 +76,7 @@ class MarkedSocket:
             self._socket.sendmsg([body + padding], tos, 0, self.peer)
 
     async def punch(self) -> None:
-        """Send until the other end is heard."""
+        """Send until a packet of the other end arrives."""
         for number in range(PUNCHES):
             if self.opened.is_set():
                 return
@@ -131,7 +129,7 @@ class MarkedSocket:
             loop.remove_reader(self._socket)
 
     def arrivals(self) -> dict[int, MarkArrivals]:
-        """What has arrived, by mark; nothing where the other end was never heard."""
+        """What has arrived, by mark; empty if nothing of the other end arrived."""
         if not any(count.numbers for count in self.counts.values()):
             return {}
         return {
@@ -145,7 +143,7 @@ class MarkedSocket:
 
 
 class HubExchange:
-    """The hub's end: bound to a free port, with a key that the agent is told."""
+    """The hub's end: bound to a free port, with a key that is sent to the agent."""
 
     def __init__(self, sock: socket.socket, marks: Iterable[int]) -> None:
         self._key = secrets.token_bytes(16)
@@ -157,7 +155,7 @@ class HubExchange:
         return {"port": self._marked.port, "key": self._key.hex()}
 
     async def run(self) -> dict[int, MarkArrivals]:
-        """Send once the agent is heard, and count what it sends."""
+        """Send once a packet of the agent has arrived, and count the packets that it sends."""
         seconds = PACKETS * len(self._marked.counts) * SPACING_SECONDS
         with self._marked.listening():
             with contextlib.suppress(TimeoutError):
@@ -175,23 +173,8 @@ class HubExchange:
         self._marked.close()
 
 
-def bind(host: str, ports: tuple[int, int]) -> socket.socket | None:
-    """A socket on a free port of the range, both ends included; None if none is free."""
-    choices = list(range(ports[0], ports[1] + 1))
-    random.shuffle(choices)
-    for port in choices[:50]:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            sock.bind((host, port))
-        except OSError:
-            sock.close()
-        else:
-            return sock
-    return None
-
-
 async def take_part(invitation: object, hub: str, marks: Iterable[int]) -> dict[int, MarkArrivals]:
-    """The agent's end: `hub` is the hub's IPv4 address; nothing where UDP does not pass."""
+    """The agent's end; `hub` is the hub's IPv4 address. Empty if UDP does not pass."""
     if not isinstance(invitation, Mapping):
         return {}
     port, key = invitation.get("port"), invitation.get("key")
@@ -213,7 +196,7 @@ async def take_part(invitation: object, hub: str, marks: Iterable[int]) -> dict[
 
 
 def to_message(arrivals: Mapping[int, MarkArrivals]) -> list[list[Any]]:
-    """As an agent sends them to the hub, with the least delay as zero."""
+    """The arrivals as an agent sends them to the hub, with the smallest delay as zero."""
     known = [delay for one in arrivals.values() for delay in one.delays]
     least = min(known, default=0.0)
     return [
@@ -223,7 +206,7 @@ def to_message(arrivals: Mapping[int, MarkArrivals]) -> list[list[Any]]:
 
 
 def from_message(message: object, marks: Iterable[int]) -> dict[int, MarkArrivals]:
-    """What an agent says has arrived; nothing where that cannot be."""
+    """The arrivals that an agent reports; empty if the report is impossible."""
     rows = message if isinstance(message, list) else []
     try:
         found = dict(_row(row) for row in rows)
@@ -233,7 +216,7 @@ def from_message(message: object, marks: Iterable[int]) -> dict[int, MarkArrival
 
 
 def _row(message: Any) -> tuple[int, MarkArrivals]:
-    """One mark's arrivals; raises `TypeError` or `ValueError` for what cannot be."""
+    """One mark's arrivals; raises `TypeError` or `ValueError` for an impossible row."""
     mark, received, marked, delays = message
     if not all(type(one) is int for one in (mark, received, marked)):
         raise TypeError("packets are counted")

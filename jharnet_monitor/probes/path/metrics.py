@@ -20,7 +20,7 @@ def _traces(view: OfficeView) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _faults(view: OfficeView) -> Iterator[Point]:
-    """The hop behind which something is wrong, with its owner."""
+    """The last hop before each fault, with its owner."""
     names = HopNames(view.config.probes.path.hops)
     for direction, trace in _traces(view):
         hole = trace.get("mtu_black_hole")
@@ -54,6 +54,6 @@ FAMILIES = (
                  "`up` is the agent's way to the hub", _faults,
                  ("direction", "fault", "hop", "owner")),
     OfficeFamily("path_marking", "gauge",
-                 "1 for what becomes of marked packets in a direction: `keeps`, `clears` or "
+                 "1 for what happens to marked packets in a direction: `keeps`, `clears` or "
                  "`favours`", _marking, ("direction", "mark", "verdict")),
 )  # fmt: skip

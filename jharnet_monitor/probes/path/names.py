@@ -1,4 +1,4 @@
-"""Names and owners of routers, by the configuration."""
+"""Names and owners of routers, from the configuration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jharnet_monitor.config.schema import HopName
 
 
 class NamedHop(NamedTuple):
-    """A router as people call it; its address where it has no name, "" where it never answered."""
+    """A router's name and owner; its address if it has no name, "" if it never answered."""
 
     name: str
     owner: str | None = None
@@ -20,7 +20,7 @@ class NamedHop(NamedTuple):
 
 
 class HopNames:
-    """Looks hops up; the first entry that fits holds."""
+    """Looks up hops; the first matching entry is used."""
 
     def __init__(self, entries: Sequence[HopName]) -> None:
         self._entries = [(ip_network(one.address), one) for one in entries]

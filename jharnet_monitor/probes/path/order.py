@@ -1,4 +1,4 @@
-"""What is asked of a trace, within limits of its own whoever asks."""
+"""The order for a trace, limited by the agent whoever sends it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from jharnet_monitor.config.schema import PathProbe
 
 MOST_HOPS = 24
 EXTENDED = 3
-"""Where packets are lost, a trace goes on for so many times as long: few packets tell no place."""
-SECONDS_BESIDE = 40.0
-"""For finding the way, for sizes and marks, whatever the rounds take."""
+"""If packets are lost, a trace is extended to this multiple: few packets do not locate the loss."""
+EXTRA_SECONDS = 40.0
+"""Extra time for finding the path, and for sizes and marks."""
 _MOST_ROUNDS, _LEAST_SPACING = 600, 0.02
 _MOST_MARKS = 4
 
@@ -21,8 +21,8 @@ _MOST_MARKS = 4
 class TraceOrder:
     """A trace of `rounds` packets to every hop, `spacing` seconds apart.
 
-    A packet that is not answered within `timeout` seconds is lost. `marks` are the code points of
-    which it is asked where they arrive. From `loss` on the trace is extended.
+    A packet that is not answered within `timeout` seconds is lost. `marks` are the code points to
+    test. At a loss ratio above `loss` the trace is extended.
     """
 
     rounds: int
@@ -40,7 +40,7 @@ class TraceOrder:
     def seconds(self) -> float:
         """How long the trace may take."""
         rounds = self.rounds * self.spacing * EXTENDED
-        return rounds + EXTENDED * self.timeout + SECONDS_BESIDE
+        return rounds + EXTENDED * self.timeout + EXTRA_SECONDS
 
     def to_params(self) -> dict[str, Any]:
         """As the hub sends it to an agent."""
@@ -48,7 +48,7 @@ class TraceOrder:
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> TraceOrder:
-        """As an agent reads it; raises `ValueError`. The target is the agent's own hub, always."""
+        """Parse it at the agent; raises `ValueError`. The target is always the agent's own hub."""
         rounds, marks = params.get("rounds"), params.get("marks")
         times = [params.get(name) for name in ("spacing", "timeout", "loss")]
         if type(rounds) is not int or not all(type(one) in (int, float) for one in times):

@@ -1,4 +1,4 @@
-"""When ways are traced, how long a trace speaks for now, and what it costs."""
+"""When paths are traced, how long a trace stays current, and what it costs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jharnet_monitor.probes.probe import DisturbedBy, Job, Series
 
 FRESH_INTERVALS = 2.5
 BY_HAND_SECONDS = 3600.0
-"""For so long a trace speaks for now where none is planned."""
+"""How long a trace stays current if none is planned."""
 TYPICAL_HOPS = 8
 PACKET_BYTES = 2 * 64
 SIZES_BYTES, EXCHANGE_BYTES = 60_000, 30_000
@@ -29,7 +29,7 @@ SERIES = Series(fresh_for=_fresh_for, disturbed_by=DisturbedBy.HEAVY)
 
 
 def order_of(context: ProbeContext) -> TraceOrder:
-    """What is asked of both ends."""
+    """The order for both ends."""
     return TraceOrder.of(context.config.probes.path, context.config.thresholds.loss)
 
 
@@ -51,8 +51,8 @@ def cost(context: ProbeContext) -> int:
 
 
 def flow_of(office: str) -> int:
-    """The identifier and port of an office's traces: always the same, so that a way that changes
-    has changed.
+    """The identifier and port of an office's traces: always the same, so that load balancing does
+    not look like a change of the path.
 
     >>> flow_of("potka") == flow_of("potka"), 33_000 < flow_of("potka") < 53_500
     (True, True)

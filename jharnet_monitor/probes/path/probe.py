@@ -1,11 +1,11 @@
-"""The path probe: the routers on the way to an office and back, and where it loses packets.
+"""The path probe: the routers on the path to an office and back, and where packets are lost.
 
 In the conditions: `hops` (routers in their order, then the target, each with `address`, `sent`,
-`received` and `rtt_p50_seconds`), `protocol`, `loss_between` (behind which hop and before which the
-loss begins), `mtu_black_hole` likewise, `mtu_told_by`, `marks` (with which mark each hop saw a
-marked packet) and `mark_cleared_between`, `marking` (what becomes of each mark in each direction),
-`full` (directions whose queue was filled), `route_before` where the way has changed, and `back`:
-the same of the agent's trace to the hub.
+`received` and `rtt_p50_seconds`), `protocol`, `loss_between` (the hops between which the loss
+begins), `mtu_black_hole` likewise, `mtu_told_by` (the router that reported the packet size),
+`marks` (the mark with which a packet reached each hop) and `mark_cleared_between`, `marking` (what
+happens to each mark in each direction), `full` (directions whose queue was filled), `route_before`
+if the path has changed, and `back`: the same for the agent's trace to the hub.
 """
 
 from __future__ import annotations

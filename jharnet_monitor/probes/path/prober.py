@@ -17,7 +17,7 @@ _NUMBERS = 1 << 16
 class SentPacket:
     """A packet and its answer, if there is one yet. `rtt` is in seconds.
 
-    `rtt` is None, too, where the computer's clock was set while the packet was under way.
+    It is also None if the computer's clock was set while the packet was in flight.
     """
 
     ttl: int
@@ -52,11 +52,11 @@ class Prober:
 
     @property
     def number(self) -> int:
-        """Of the packet that was sent last."""
+        """The number of the last packet sent."""
         return self._number
 
     def read(self) -> None:
-        """Match the answers that have arrived; a second or a late one counts for nothing."""
+        """Match the answers that have arrived; a second or late answer is ignored."""
         offset = self._time.offset_ns()
         for answer in self.socket.receive():
             packet = self._sent.pop(answer.number, None)

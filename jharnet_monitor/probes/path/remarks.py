@@ -1,4 +1,4 @@
-"""What the office's page says of a trace: what is wrong and where, and the hops one by one."""
+"""Remarks on a trace for the office's page: faults with their place, and each hop."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _faults(
 
 
 def _behind(names: HopNames, trace: Mapping[str, Any], stretch: Stretch) -> Remark:
-    """ "Behind hop 3 (name, owner)", or between two where that is all that can be told."""
+    """ "Behind hop 3 (name, owner)", or between two hops if that is all that is known."""
     if stretch.before - stretch.after > 1:
         return Remark("path.between", {
             "after": stretch.after, "before": stretch.before,

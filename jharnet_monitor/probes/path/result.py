@@ -1,4 +1,4 @@
-"""What a trace found, checked, as the conditions of a measurement, whoever made the trace."""
+"""Turns the result of a trace, checked, into the conditions of a measurement."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from jharnet_monitor.probes.path.sockets import Protocol
 
 
 class BadTrace(ValueError):
-    """An agent's report that cannot be so."""
+    """An agent's report that is impossible."""
 
 
-def checked(reported: object, order: TraceOrder) -> dict[str, Any]:
+def parse_trace(reported: object, order: TraceOrder) -> dict[str, Any]:
     """The conditions of one trace; raises `BadTrace`.
 
     `hops` are the routers in their order and the target, each with `address`, `sent`, `received`
-    and `rtt_p50_seconds`; `protocol` is what asked them, `reached` whether the target answered.
+    and `rtt_p50_seconds`; `protocol` is that of the packets, `reached` whether the target answered.
     """
     if not isinstance(reported, Mapping):
         raise BadTrace("no trace")
@@ -121,10 +121,11 @@ def figures(conditions: Mapping[str, Any]) -> list[HopFigures]:
 
 
 def values(conditions: Mapping[str, Any], back: Mapping[str, Any] | None) -> dict[str, float]:
-    """The quantities of a trace that reached its target; the packet size holds for both ways."""
+    """The quantities of a trace that reached its target; the packet size is that of both
+    directions."""
     end = figures(conditions)[-1]
     found = {"hops": float(len(conditions["hops"]))}
-    if end.sent and _tells_loss(conditions):
+    if end.sent and _shows_loss(conditions):
         found["loss_ratio"] = 1 - end.received / end.sent
     if end.rtt is not None:
         found["rtt_p50_seconds"] = end.rtt
@@ -134,15 +135,16 @@ def values(conditions: Mapping[str, Any], back: Mapping[str, Any] | None) -> dic
     return found
 
 
-def _tells_loss(conditions: Mapping[str, Any]) -> bool:
-    """Whether the target answers all that it gets: echo requests, not packets to a closed port."""
+def _shows_loss(conditions: Mapping[str, Any]) -> bool:
+    """Whether the trace shows the loss: a target answers all echo requests, but not all packets to
+    a closed port."""
     return bool(conditions.get("protocol") == Protocol.ICMP and conditions.get("reached"))
 
 
-def judged(conditions: Mapping[str, Any], loss: float) -> dict[str, Any]:
-    """Where the loss begins, and where marks are lost, as `[after, before]` by hop."""
+def locate_faults(conditions: Mapping[str, Any], loss: float) -> dict[str, Any]:
+    """Where the loss begins, and where marks are cleared, as `[after, before]` by hop."""
     found: dict[str, Any] = {}
-    if _tells_loss(conditions) and (stretch := loss_stretch(figures(conditions), loss)):
+    if _shows_loss(conditions) and (stretch := loss_stretch(figures(conditions), loss)):
         found["loss_between"] = list(stretch)
     cleared = {}
     for name, seen in conditions.get("marks", {}).items():
@@ -153,7 +155,8 @@ def judged(conditions: Mapping[str, Any], loss: float) -> dict[str, Any]:
 
 
 def markings(arrivals: Mapping[Direction, Mapping[int, MarkArrivals]]) -> dict[str, Any]:
-    """What becomes of each mark in each direction, and in which the line was full."""
+    """What happens to each mark in each direction, and the directions in which the line was
+    full."""
     found: dict[str, dict[str, str]] = {}
     full = []
     for direction, by_mark in arrivals.items():
@@ -170,11 +173,11 @@ def markings(arrivals: Mapping[Direction, Mapping[int, MarkArrivals]]) -> dict[s
 
 
 def addresses(conditions: Mapping[str, Any]) -> Sequence[str | None]:
-    """Who answered, hop by hop."""
+    """The address that answered at each hop."""
     return [hop["address"] for hop in conditions.get("hops", ())]
 
 
 def stretch_of(reported: Sequence[int]) -> Stretch:
-    """As conditions hold it."""
+    """A stretch from its form in conditions."""
     after, before = reported
     return Stretch(after, before)

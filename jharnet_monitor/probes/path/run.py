@@ -1,4 +1,4 @@
-"""A run of the path probe: the way to the office, and from its agent back."""
+"""A run of the path probe: the path to the office, and from its agent back."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from jharnet_monitor.model import Cause, Direction
 from jharnet_monitor.probes.base import ChannelClosed, Failed, NoData, ProbeContext, Reading
 from jharnet_monitor.probes.dns import resolve
 from jharnet_monitor.probes.latency.run import measured_address
-from jharnet_monitor.probes.path.exchange import HubExchange, bind, from_message
+from jharnet_monitor.probes.path.exchange import HubExchange, from_message
 from jharnet_monitor.probes.path.order import TraceOrder
 from jharnet_monitor.probes.path.plan import flow_of, is_ipv4, order_of
 from jharnet_monitor.probes.path.result import (
     BadTrace,
     addresses,
-    checked,
-    judged,
+    locate_faults,
     markings,
+    parse_trace,
     values,
 )
 from jharnet_monitor.probes.path.trace import trace
+from jharnet_monitor.probes.udp_port import bind_free_port
 
 
 async def run(context: ProbeContext) -> Reading:
@@ -40,11 +41,11 @@ async def run(context: ProbeContext) -> Reading:
         trace(target, order, flow_of(context.office.id), context.clock), _back(context, order)
     )
     loss = context.config.thresholds.loss
-    conditions = {"target": role, "address": target, **checked(traced.to_message(), order)}
-    conditions |= judged(conditions, loss) | markings(arrivals)
+    conditions = {"target": role, "address": target, **parse_trace(traced.to_message(), order)}
+    conditions |= locate_faults(conditions, loss) | markings(arrivals)
     conditions["bytes_spent"] = traced.bytes
     if back:
-        conditions["back"] = back | judged(back, loss)
+        conditions["back"] = back | locate_faults(back, loss)
     if not traced.reached:
         raise Failed(Cause.NO_REPLY, conditions=conditions)
     conditions |= _change(context, conditions)
@@ -52,7 +53,7 @@ async def run(context: ProbeContext) -> Reading:
 
 
 def _change(context: ProbeContext, conditions: Mapping[str, Any]) -> dict[str, Any]:
-    """`route_before`, where the way is another than in the run before."""
+    """`route_before`, if the path differs from that of the previous run."""
     now, before = addresses(conditions), context.memory.get("addresses")
     context.memory["addresses"] = now
     if before is None or not has_changed(before, now):
@@ -64,13 +65,15 @@ Back = tuple[dict[str, Any] | None, dict[Direction, dict[int, MarkArrivals]]]
 
 
 async def _back(context: ProbeContext, order: TraceOrder) -> Back:
-    """The agent's trace and what arrived of marked packets; nothing without an agent that can."""
+    """The agent's trace and the arrivals of marked packets; empty without a capable agent."""
     if context.agent is None or "path" not in context.agent.features:
         return None, {}
     hub = context.config.hub
     with ExitStack() as stack:
         params, exchange = order.to_params(), None
-        sock = bind(hub.host, hub.udp_range) if is_ipv4(hub.host) and order.marks else None
+        sock = None
+        if is_ipv4(hub.host) and order.marks:
+            sock = bind_free_port(hub.host, hub.udp_range)
         if sock is not None:
             exchange = HubExchange(sock, order.marks)
             stack.callback(exchange.close)
@@ -81,17 +84,17 @@ async def _back(context: ProbeContext, order: TraceOrder) -> Back:
             return None, {}
         sending = asyncio.create_task(exchange.run()) if exchange else None
         try:
-            told = await channel.receive()
+            reply = await channel.receive()
             up = await sending if sending else {}
-        except ChannelClosed:  # the way to the office is known all the same
+        except ChannelClosed:  # the path to the office is known nevertheless
             return None, {}
         finally:
             if sending is not None:
                 sending.cancel()
             await channel.close()
-    down = from_message(told.get("arrivals"), order.marks)
+    down = from_message(reply.get("arrivals"), order.marks)
     arrivals = {Direction.DOWN: down, Direction.UP: up}
     try:
-        return checked(told.get("trace"), order), arrivals
+        return parse_trace(reply.get("trace"), order), arrivals
     except BadTrace:
         return None, arrivals

@@ -1,25 +1,24 @@
-"""How large a packet may be on the whole way, and where larger ones vanish without a word.
-
-A router that cannot forward a packet must say so and name the size that fits (RFC 1191). Where that
-answer is missing, large packets vanish: pages stop halfway and calls start without a picture, while
-every ping answers. Small packets beside the large ones tell such a black hole from loss (RFC 8899).
+"""The largest packet size on the whole path, and where larger packets vanish silently. A router
+that cannot forward a packet must report the size that fits (RFC 1191). If it does not, large
+packets vanish: pages stop halfway and calls start without a picture, while every ping is answered.
+Small packets sent together with large ones tell such a black hole from loss (RFC 8899).
 """
 
 from __future__ import annotations
 
 import errno
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from jharnet_monitor.probes.path.prober import Prober, SentPacket
 from jharnet_monitor.probes.path.sockets import AnswerKind
 
 SMALLEST = 576
-"""Every IPv4 host takes so much (RFC 791)."""
+"""Every IPv4 host accepts this size (RFC 791)."""
 LARGEST = 1500
 _TRIES = 4
 _MORE_TRIES = 8
-"""For a size that did not pass: so many packets are not lost one after the other."""
+"""For a size that did not pass: this many packets are hardly ever lost in a row."""
 _STEPS = 8
 _GAP_SECONDS = 0.02
 
@@ -28,41 +27,44 @@ _GAP_SECONDS = 0.02
 class PathMtu:
     """The largest packet that reached the target, in IP bytes.
 
-    `told_by` is the router that named it. `lost_after` is the last hop that a larger packet
-    reached, and `lost_before` the next that only a smaller one did, where nobody said why.
+    `reported_by` is the router that reported it. If larger packets vanish silently, `lost_after` is
+    the last hop that they reach, and `lost_before` the next hop that only smaller ones reach.
     """
 
     bytes: int
-    told_by: str | None = None
+    reported_by: str | None = None
     lost_after: int | None = None
     lost_before: int | None = None
 
     def to_message(self) -> dict[str, Any]:
         """As JSON."""
-        return asdict(self)
+        return {
+            "bytes": self.bytes, "told_by": self.reported_by,
+            "lost_after": self.lost_after, "lost_before": self.lost_before,
+        }  # fmt: skip
 
 
 async def path_mtu(prober: Prober, end: int) -> PathMtu | None:
-    """Find it; `end` is the target's hop. None where not even small packets are answered."""
-    limit, told_by = LARGEST, None
+    """Find the path MTU; `end` is the target's hop. None if not even small packets are answered."""
+    limit, reported_by = LARGEST, None
     for _ in range(_STEPS):
         passed, mtu, router = await _try(prober, end, limit, _TRIES)
         if not passed and mtu is None:
             passed, mtu, router = await _try(prober, end, limit, _MORE_TRIES)
         if passed:
-            return PathMtu(limit, told_by)
+            return PathMtu(limit, reported_by)
         if mtu is None or not SMALLEST <= mtu < limit:
             break
-        limit, told_by = mtu & ~1, router
+        limit, reported_by = mtu & ~1, router
     found = await _search(prober, end, limit)
     if found is None:
         return None
     after, before = await _vanishing(prober, end, found, limit)
-    return PathMtu(found, told_by, after, before)
+    return PathMtu(found, reported_by, after, before)
 
 
 async def _search(prober: Prober, end: int, too_large: int) -> int | None:
-    """The largest even size below `too_large` that passes: a ladder of sizes, then finer ones."""
+    """The largest even size below `too_large` that passes, by trying ever finer steps."""
     low, high = SMALLEST, too_large
     if not (await _try(prober, end, low, _TRIES))[0]:
         return None
@@ -77,7 +79,7 @@ async def _search(prober: Prober, end: int, too_large: int) -> int | None:
 
 
 async def _vanishing(prober: Prober, end: int, fits: int, vanishes: int) -> tuple[int, int]:
-    """The last hop that a too large packet reaches, and the next one that a fitting one does."""
+    """The last hop that a too large packet reaches, and the next hop that a fitting one reaches."""
     reached = {True: {0}, False: {0, end}}
     for _ in range(_TRIES):
         sent: list[tuple[bool, SentPacket]] = []
@@ -96,9 +98,8 @@ async def _vanishing(prober: Prober, end: int, fits: int, vanishes: int) -> tupl
 async def _try(
     prober: Prober, end: int, size: int, tries: int
 ) -> tuple[bool, int | None, str | None]:
-    """Whether a size passes; else the size that would, as a router said, and which router.
-
-    Where this host's own link takes no more, no router is named.
+    """Whether a size passes, else the size that would, and the router that reported it. No router
+    if this host's own link is the limit.
     """
     sent = []
     for _ in range(tries):
@@ -121,7 +122,7 @@ async def _try(
 
 
 async def _pass(prober: Prober, end: int, sizes: list[int]) -> set[int]:
-    """Those of the sizes of which at least one packet came through."""
+    """The sizes of which at least one packet arrived."""
     sent = []
     for _ in range(_TRIES):
         for size in sizes:

@@ -1,10 +1,10 @@
 """Sockets for traceroute without privileges: the kernel hands over the ICMP errors of our packets.
 
 Every packet of a socket belongs to one flow, as in Paris traceroute (Augustin et al. 2006): ports,
-identifier and checksum stay the same, so that a router that spreads flows over several ways sends
-all of them the same way. With `IP_RECVERR` the errors arrive in the socket's error queue, with the
-address of the router and the kernel's time stamp (ip(7)). icmplib's traceroute needs raw sockets
-and varies the flow.
+identifier and checksum stay the same, so that a router that spreads flows over several paths sends
+all of them over the same one. With `IP_RECVERR` the errors arrive in the socket's error queue, with
+the address of the router and the kernel's time stamp (ip(7)). icmplib's traceroute needs raw
+sockets and varies the flow.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import NamedTuple
 HEADER_BYTES = 28
 """IPv4 and ICMP, or UDP."""
 UDP_PORT = 33434
-"""Where nothing listens: the target answers that the port is unreachable."""
+"""A port on which nothing listens: the target answers that it is unreachable."""
 
 _SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@ll")
@@ -34,7 +34,7 @@ _MOST_READ = 2000
 
 
 class Protocol(StrEnum):
-    """What a trace is made with."""
+    """The protocol of a trace's packets."""
 
     ICMP = "icmp"
     UDP = "udp"
@@ -44,7 +44,7 @@ class AnswerKind(Enum):
     """Who answered a packet, and with what."""
 
     HOP = "hop"
-    """A router: the packet's time to live had ended, or it goes no further."""
+    """A router: the packet's time to live expired, or it cannot be forwarded."""
     END = "end"
     """The target itself."""
     TOO_BIG = "too big"
@@ -65,15 +65,15 @@ class Answer(NamedTuple):
 class TraceSocket:
     """A socket of one flow to one IPv4 address.
 
-    `flow` selects the identifier or source port: the same flow takes the same way each time. Raises
-    `PermissionError` where this process may not open it, `OSError` without a route.
+    `flow` selects the identifier or source port: the same flow takes the same path each time.
+    Raises `PermissionError` where this process may not open it, `OSError` without a route.
     """
 
     def __init__(self, protocol: Protocol, target: str, flow: int) -> None:
         self.protocol = protocol
         self.target = target
         self.link_mtu: int | None = None
-        """What this host's own link takes, once a larger packet was refused."""
+        """The MTU of this host's own link, once a larger packet was refused."""
         number = socket.IPPROTO_ICMP if protocol is Protocol.ICMP else 0
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, number)
         self._socket = sock
@@ -93,7 +93,8 @@ class TraceSocket:
     def send(self, number: int, ttl: int, size: int, dscp: int = 0) -> None:
         """Send a packet of `size` IP bytes, an even number.
 
-        Raises `OSError`; with `EMSGSIZE` the packet is larger than this host's own link takes.
+        Raises `OSError`; `EMSGSIZE` means that the packet is larger than the MTU of this host's
+        link.
         """
         ancillary = [
             (socket.IPPROTO_IP, socket.IP_TTL, struct.pack("@i", ttl)),
@@ -104,7 +105,7 @@ class TraceSocket:
             try:
                 self._socket.sendmsg([packet], ancillary, 0, (self.target, UDP_PORT))
                 return
-            except OSError as error:  # an ICMP error of an earlier packet is told by the next call
+            except OSError as error:  # the next call reports the ICMP error of an earlier packet
                 if last or error.errno in (errno.EMSGSIZE, errno.EACCES, errno.EPERM):
                     raise
 
@@ -138,7 +139,8 @@ class TraceSocket:
                 yield Answer(number, source[0], AnswerKind.END, _timestamp(ancillary))
 
     def _error(self, data: bytes, ancillary: list[tuple[int, int, bytes]]) -> Answer | None:
-        """What a router, or the target, says of a packet whose begin it quotes."""
+        """The answer in an ICMP error of a router or the target, which quotes the start of our
+        packet."""
         message = next((d for _, kind, d in ancillary if kind == _IP_RECVERR), b"")
         at = 6 if self.protocol is Protocol.ICMP else 0
         if len(message) < _EXTENDED_ERROR.size + 8:
@@ -170,7 +172,8 @@ def _timestamp(ancillary: list[tuple[int, int, bytes]]) -> int | None:
 
 
 class QuoteListener:
-    """Sees with which mark a UDP packet arrived where its time to live ended (RFC 2474).
+    """Shows with which mark a UDP packet arrived at the hop where its time to live expired (RFC
+    2474).
 
     Routers quote the packet's header as they received it (tracebox, Detal et al. 2013). Only a raw
     socket shows it: raises `PermissionError` without CAP_NET_RAW.

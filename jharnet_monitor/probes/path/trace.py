@@ -1,4 +1,5 @@
-"""One trace: the hops of the way by ICMP and UDP, what they answer, sizes and marks that pass."""
+"""One trace: the hops of the path by ICMP and UDP, their answers, and the sizes and marks that
+pass."""
 
 from __future__ import annotations
 
@@ -26,17 +27,17 @@ from jharnet_monitor.probes.path.sockets import (
 )
 
 SIZE = 64
-"""Bytes of a packet that asks a hop."""
+"""Bytes of a packet to a hop."""
 _GAP_SECONDS = 0.01
 _FIND_TRIES, _SPARE_HOPS = 3, 2
-"""Packets to each hop until the way is known, and hops tried behind the last that answered."""
+"""Packets to each hop until the path is known, and hops tried behind the last that answered."""
 _MARK_TRIES = 3
 _LAST_SECONDS = 0.5
 
 
 @dataclass(slots=True)
 class HopTally:
-    """What became of the packets that should have ended at one hop."""
+    """The outcomes of the packets whose time to live ended at one hop."""
 
     ttl: int
     sent: int = 0
@@ -44,7 +45,7 @@ class HopTally:
     received: int = 0
     sources: Counter[str] = field(default_factory=Counter)
     found: str | None = None
-    """Who answered when the way was looked for."""
+    """The address that answered during the search for the path."""
     is_end: bool = False
 
     def count(self, packet: SentPacket) -> None:
@@ -60,7 +61,7 @@ class HopTally:
 
     @property
     def address(self) -> str | None:
-        """Who answered most often; None if nobody ever did."""
+        """The address that answered most often; None if none did."""
         return self.sources.most_common(1)[0][0] if self.sources else self.found
 
 
@@ -73,10 +74,11 @@ class TraceResult:
     reached: bool = False
     hops: list[HopTally] = field(default_factory=list)
     other: list[str | None] = field(default_factory=list)
-    """The way that the other protocol took, by hop."""
+    """The path of the other protocol, by hop."""
     mtu: PathMtu | None = None
     marks: dict[int, list[int | None]] = field(default_factory=dict)
-    """By code point that was sent: with which each hop saw it; empty without CAP_NET_RAW."""
+    """By sent code point: the code point with which each hop received it; empty without
+    CAP_NET_RAW."""
     bytes: int = 0
 
     def to_message(self) -> dict[str, Any]:
@@ -97,26 +99,26 @@ class TraceResult:
 
 
 async def trace(target: str, order: TraceOrder, flow: int, clock: Clock) -> TraceResult:
-    """Trace the way to an IPv4 address; raises `NoData` where nothing could be sent."""
+    """Trace the path to an IPv4 address; raises `NoData` if nothing could be sent."""
     with _probers(target, order, flow, clock) as probers:
-        ways = await asyncio.gather(*map(_find, probers))
-        found = list(zip(ways, probers, strict=True))
+        routes = await asyncio.gather(*map(_find, probers))
+        found = list(zip(routes, probers, strict=True))
         best, prober = max(found, key=lambda one: (one[0].reached, one[0].last))
         result = TraceResult(target, prober.socket.protocol)
         result.other = [
-            way.addresses.get(ttl)
-            for way, other in found
+            route.addresses.get(ttl)
+            for route, other in found
             if other is not prober
-            for ttl in range(1, way.last + 1)
+            for ttl in range(1, route.last + 1)
         ]
-        await _ask_hops(result, prober, best, order)
+        await _probe_hops(result, prober, best, order)
         if result.reached and result.protocol is Protocol.ICMP:
             # a target that answers UDP limits its errors: most sizes would seem to vanish
             with contextlib.suppress(OSError):
                 result.mtu = await path_mtu(prober, len(result.hops))
         udp = next((p for p in probers if p.socket.protocol is Protocol.UDP), None)
         if udp is not None:
-            result.marks = await _ask_marks(udp, len(result.hops), order.marks)
+            result.marks = await _probe_marks(udp, len(result.hops), order.marks)
         result.bytes = sum(one.bytes for one in probers)
         return result
 
@@ -140,8 +142,8 @@ def _probers(target: str, order: TraceOrder, flow: int, clock: Clock) -> Iterato
 
 
 @dataclass(slots=True)
-class _Way:
-    """The way as far as it is known: who answers at which hop."""
+class _FoundRoute:
+    """The path as far as it is known: the address that answers at each hop."""
 
     addresses: dict[int, str] = field(default_factory=dict)
     end: int | None = None
@@ -153,18 +155,18 @@ class _Way:
 
     @property
     def last(self) -> int:
-        """The last hop worth asking."""
+        """The last hop worth probing."""
         if self.end is not None:
             return self.end
         return min(MOST_HOPS, max(self.addresses, default=0) + _SPARE_HOPS)
 
 
-async def _find(prober: Prober) -> _Way:
-    """Who answers, up to the target."""
-    way = _Way()
+async def _find(prober: Prober) -> _FoundRoute:
+    """Find the addresses that answer, up to the target."""
+    route = _FoundRoute()
     for _ in range(_FIND_TRIES):
         sent = []
-        for ttl in range(1, (way.last if way.addresses or way.end else MOST_HOPS) + 1):
+        for ttl in range(1, (route.last if route.addresses or route.end else MOST_HOPS) + 1):
             sent.append(_send(prober, ttl, SIZE))
             await prober.pause(_GAP_SECONDS)
         await prober.settle(sent)
@@ -173,18 +175,22 @@ async def _find(prober: Prober) -> _Way:
             if answer is None:
                 continue
             if answer.kind is AnswerKind.END:
-                way.end = min(way.end or MOST_HOPS, packet.ttl)
+                route.end = min(route.end or MOST_HOPS, packet.ttl)
             else:
-                way.addresses[packet.ttl] = answer.source
-    if way.end is not None:
-        way.addresses = {t: a for t, a in way.addresses.items() if t < way.end}
-        way.addresses[way.end] = prober.socket.target
-    return way
+                route.addresses[packet.ttl] = answer.source
+    if route.end is not None:
+        route.addresses = {t: a for t, a in route.addresses.items() if t < route.end}
+        route.addresses[route.end] = prober.socket.target
+    return route
 
 
-async def _ask_hops(result: TraceResult, prober: Prober, way: _Way, order: TraceOrder) -> None:
-    """A packet to every hop in each round; more rounds where the end loses some."""
-    tallies = {ttl: HopTally(ttl, found=way.addresses.get(ttl)) for ttl in range(1, way.last + 1)}
+async def _probe_hops(
+    result: TraceResult, prober: Prober, route: _FoundRoute, order: TraceOrder
+) -> None:
+    """Send a packet to every hop in each round; more rounds if the target misses some."""
+    tallies = {
+        ttl: HopTally(ttl, found=route.addresses.get(ttl)) for ttl in range(1, route.last + 1)
+    }
     for extension in range(EXTENDED):
         sent: list[SentPacket] = []
         for _ in range(order.rounds):
@@ -196,40 +202,40 @@ async def _ask_hops(result: TraceResult, prober: Prober, way: _Way, order: Trace
         await prober.settle(sent)
         for packet in sent:
             tallies[packet.ttl].count(packet)
-        if not extension and not _loses(tallies, order):
+        if not extension and not _has_loss(tallies, order):
             break
     end = min((ttl for ttl, tally in tallies.items() if tally.is_end), default=None)
     result.reached = end is not None
     result.hops = [tally for ttl, tally in tallies.items() if end is None or ttl <= end]
 
 
-def _loses(tallies: dict[int, HopTally], order: TraceOrder) -> bool:
-    """Whether the end answers, and so much is lost that its place matters."""
+def _has_loss(tallies: dict[int, HopTally], order: TraceOrder) -> bool:
+    """Whether the target answers, and enough is lost to look for the place."""
     end = next((tally for tally in tallies.values() if tally.is_end), None)
     return end is not None and end.sent - end.received > order.loss * end.sent / 2
 
 
-async def _ask_marks(
+async def _probe_marks(
     prober: Prober, hops: int, marks: Sequence[int]
 ) -> dict[int, list[int | None]]:
-    """With which mark each hop saw a marked packet; nothing without the right to read quotes."""
+    """The mark with which a packet reached each hop; empty without the right to read quotes."""
     if not marks or not hops:
         return {}
     try:
         listener = QuoteListener(prober.socket.target, prober.socket.identifier)
     except OSError:
         return {}
-    asked: dict[int, tuple[int, int]] = {}
+    sent_marks: dict[int, tuple[int, int]] = {}
     seen: dict[tuple[int, int], Counter[int]] = {}
     try:
         for mark, ttl in _MARK_TRIES * [(m, t) for m in marks for t in range(1, hops + 1)]:
             _send(prober, ttl, SIZE, mark)
-            asked[prober.number] = (mark, ttl)
+            sent_marks[prober.number] = (mark, ttl)
             await prober.pause(_GAP_SECONDS)
         await prober.pause(_LAST_SECONDS)
         for number, arrived in listener.receive():
-            if number in asked:
-                seen.setdefault(asked[number], Counter())[arrived] += 1
+            if number in sent_marks:
+                seen.setdefault(sent_marks[number], Counter())[arrived] += 1
     finally:
         listener.close()
     return {
@@ -242,7 +248,7 @@ async def _ask_marks(
 
 
 def _send(prober: Prober, ttl: int, size: int, dscp: int = 0) -> SentPacket:
-    """Send a packet; raises `NoData` where this host does not."""
+    """Send a packet; raises `NoData` if this host cannot."""
     try:
         return prober.send(ttl, size, dscp)
     except OSError as error:

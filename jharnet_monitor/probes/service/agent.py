@@ -1,4 +1,5 @@
-"""The agent's half of the service probe: one visit, by the hub's order and its own limits."""
+"""The agent's half of the service probe: one visit, as the hub orders it, within the agent's
+limits."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from jharnet_monitor.probes.service.visit import visit
 
 
 async def agent_task(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-    """Make the visit and report it; an order that cannot be read ends the channel."""
+    """Make the visit and report it; an invalid order ends the channel."""
     result = await visit(VisitOrder.from_params(params), context.clock.monotonic)
     await channel.send(result.to_message())
     await channel.receive()  # until the hub has closed it

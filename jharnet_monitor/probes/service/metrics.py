@@ -14,7 +14,7 @@ _LABELS = ("office", "service", "end")
 
 
 def _visits(view: DistrictView) -> Iterator[tuple[tuple[str, ...], Measurement]]:
-    """The newest visit of each configured service from everywhere, while it speaks for now."""
+    """The newest visit of each configured service from each place, as long as it is fresh."""
     places: dict[str, OfficeLive] = {HEADQUARTERS: view.live.headquarters, **view.live.offices}
     for place, known in places.items():
         for service in view.config.probes.service.services:

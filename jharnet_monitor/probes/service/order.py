@@ -1,4 +1,4 @@
-"""What is asked of a visit: the page, its limits, and where it may be sent on to."""
+"""The order for a visit: the page, its limits, and where it may be redirected to."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ MOST_REDIRECTS = 5
 LONGEST_SECONDS = 120.0
 LARGEST_BYTES = 5_000_000
 LONGEST_AUTHORITY = 100_000
-"""An agent takes no longer and no more, whatever the hub asks for."""
+"""An agent's own limits, whatever the hub requests."""
 SCHEMES = ("http", "https")
 
 
 @dataclass(frozen=True, slots=True)
 class VisitOrder:
-    """One visit: `seconds` and `most` body bytes at most, `hosts` to which it may be sent on beside
-    its own. `ca` holds certificates (PEM) that are trusted beside the system's."""
+    """One visit: it takes at most `seconds` and reads at most `most` bytes of a body. `hosts` are
+    other hosts to which it may be redirected; `ca` holds certificates (PEM) that are trusted in
+    addition to the system's."""
 
     url: str
     hosts: tuple[str, ...]
@@ -41,18 +42,18 @@ class VisitOrder:
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> VisitOrder:
-        """As an agent reads it, within the agent's own limits; raises `ValueError`."""
+        """Parse it at the agent, within the agent's own limits; raises `ValueError`."""
         url, hosts, expect = params.get("url"), params.get("hosts"), params.get("expect")
         seconds, most = params.get("seconds"), params.get("most")
         if not isinstance(url, str) or URL(url).scheme not in SCHEMES or not URL(url).host:
             raise ValueError("a visit needs an http or https address")
         if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
-            raise ValueError("a visit needs the hosts that it may be sent on to")
+            raise ValueError("a visit needs the hosts that it may be redirected to")
         if not isinstance(seconds, int | float) or not isinstance(most, int):
             raise ValueError("a visit needs its limits")
         ca = params.get("ca")
         if not all(one is None or isinstance(one, str) for one in (expect, ca)):
-            raise ValueError("what is expected, and whom to trust, must be text")
+            raise ValueError("the expected text and the certificates must be text")
         if ca is not None and len(ca) > LONGEST_AUTHORITY:
             raise ValueError("the certificates of an authority must be shorter")
         return cls(
@@ -65,9 +66,8 @@ class VisitOrder:
         )
 
     def next_page(self, here: URL, location: str | None) -> URL | None:
-        """Where a redirect leads, without credentials; None where it must not be followed.
-
-        It may lead to the page's own host and to those listed, never from https to http.
+        """The target of a redirect, without credentials; None if it must not be followed. Only the
+        page's own host and the listed ones are allowed, and never http after https.
         """
         try:
             there = here.join(URL(location or ""))

@@ -1,4 +1,4 @@
-"""When services are visited, and how long a visit speaks for now."""
+"""When services are visited, and how long a visit stays current."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from jharnet_monitor.probes.base import ProbeContext
 from jharnet_monitor.probes.probe import DisturbedBy, Job, Series
 
 OFFICE = "office"
-"""The end of a visit that an agent makes; the hub's is `HEADQUARTERS`."""
+"""The `end` of a visit by an agent; that of the hub's own visits is `HEADQUARTERS`."""
 FRESH_INTERVALS = 2.5
 SPARE_SECONDS = 10.0
-"""For the agent to hear of the visit, and for a certificate that is looked at once more."""
+"""Extra time to reach the agent, and to read a refused certificate again."""
 OVERHEAD_BYTES = 60_000
-"""Handshakes and headers of a page and of all that send on to it."""
+"""Handshakes and headers of a page and of all redirects to it."""
 
 SERIES = Series(
     fresh_for=lambda config, office: FRESH_INTERVALS * config.probes.service.every,
     exported=False,
     disturbed_by=DisturbedBy.HEAVY,
 )
-"""One for each service; the metrics of all probes know no services."""
+"""One series for each service; the metrics common to all probes do not show services."""
 
 
 def jobs(config: Config, office: Office) -> Iterator[Job]:
@@ -31,8 +31,8 @@ def jobs(config: Config, office: Office) -> Iterator[Job]:
     if office.agent is None and office.id != HEADQUARTERS:
         return
     for number, service in enumerate(settings.services):
-        apart = number / len(settings.services)
-        yield Job(options={"service": service.name}, every=settings.every, offset=apart)
+        offset = number / len(settings.services)
+        yield Job(options={"service": service.name}, every=settings.every, offset=offset)
 
 
 def time_limit(context: ProbeContext) -> float:

@@ -1,13 +1,13 @@
 """The service probe: web services such as e-Office, as the offices and headquarters see them.
 
-Each visit is one page without what it loads in turn, over a new connection. It is light: it takes
-no turn and no share of the uplink, since a page of at most `probes.service.most` bytes is what any
-desk loads at any time, and a service must be seen just when the line is busy. Its bytes count in
-the budget all the same, and what `check-config` says of the budget holds its visits.
+Each visit fetches one page, without the resources that the page loads, over a new connection. The
+probe is light: it does not wait for a turn or a share of the uplink, because any desk loads pages
+of at most `probes.service.most` bytes at any time, and a service must be observed while the line is
+busy. Its bytes nevertheless count in the budget, also in `check-config`.
 
 In the conditions: `service`, `end` (`office` or `headquarters`), `requests` (pages with redirects),
-`phase` in which a failed visit broke off, `proxied`, and `truncated` where the page is larger than
-was read: then it has no `total_seconds`.
+`phase` in which a failed visit broke off, `proxied`, and `truncated` if the page is larger than was
+read; there is then no `total_seconds`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the office's page says of a visit: where its fault lies."""
+"""Remarks on a visit for the office's page: where its fault lies."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _FAILURES: Mapping[str, VisitFailure] = {
     Cause.CERTIFICATE_INVALID: VisitFailure.CERTIFICATE,
     Cause.PROXY_FAILED: VisitFailure.PROXY,
 }
-"""Every other cause is of the network."""
+"""All other causes are failures of the network."""
 NEAR_SECONDS = 90.0
-"""So far from a visit echo requests still tell of its time."""
+"""Echo requests within this time of a visit are evidence for it."""
 CLEARLY_GOOD = 0.5
-"""Up to such a share of a threshold a line is good; from there on it is not known."""
+"""Up to this share of a threshold a line is good; between this and the threshold it is unknown."""
 
 
 def remarks(
     config: Config, run: Measurement, office: CurrentRuns, headquarters: CurrentRuns
 ) -> Iterator[Remark]:
-    """The phrase on a visit; none where there is no fault to place."""
+    """The phrase on a visit; none without a fault."""
     if run.outcome is Outcome.NO_DATA:
         return
     place = fault_place(config, run, office, headquarters)
@@ -45,8 +45,8 @@ def remarks(
 
 
 def is_in_time(run: Measurement, slow: float) -> bool:
-    """Whether a visit brought its page within the time that counts as slow; a page of which only a
-    part was read counts by the phases before its transfer."""
+    """Whether a visit got its page within `slow` seconds; a page that was only partly read counts
+    by the phases before its transfer."""
     names = ("dns_seconds", "connect_seconds", "tls_seconds", "first_byte_seconds")
     known = sum(run.values.get(name, 0.0) for name in names)
     return run.outcome is Outcome.OK and run.values.get("total_seconds", known) <= slow
@@ -55,7 +55,7 @@ def is_in_time(run: Measurement, slow: float) -> bool:
 def fault_place(
     config: Config, run: Measurement, office: CurrentRuns, headquarters: CurrentRuns
 ) -> FaultPlace:
-    """Where the fault of an office's visit lies, by the runs that speak for now."""
+    """Where the fault of an office's visit lies, by the current runs."""
     return fault_of(
         _visit(run),
         _visit(headquarters.get(run.series)),
@@ -106,7 +106,7 @@ def _around(
 
 
 def _of_lan(reading: Measurement | None, pings: Evidence) -> Evidence:
-    """The router's own word on the office's network comes before echo requests."""
+    """The evidence on the office's network: a fault that the router reports, else echo requests."""
     if reading is not None:
         lan = LanReadings()
         lan.add(reading.conditions)
@@ -116,9 +116,9 @@ def _of_lan(reading: Measurement | None, pings: Evidence) -> Evidence:
 
 
 def _evidence(config: Config, run: Measurement, latency: Measurement | None) -> Evidence:
-    """What echo requests say of a part of the way; beside a test of our own, or at another time
-    than the visit's, nothing."""
-    if latency is None or latency.conditions.get("under_load") or _is_apart(run, latency):
+    """What echo requests show about a part of the path; unknown during our own tests, and if they
+    are too far from the visit."""
+    if latency is None or latency.conditions.get("under_load") or _is_too_far(run, latency):
         return Evidence.UNKNOWN
     limits = config.thresholds
     shares = [
@@ -131,14 +131,14 @@ def _evidence(config: Config, run: Measurement, latency: Measurement | None) -> 
     return Evidence.BAD if max(shares) > 1 else Evidence.GOOD
 
 
-def _is_apart(run: Measurement, latency: Measurement) -> bool:
+def _is_too_far(run: Measurement, latency: Measurement) -> bool:
     before = (latency.started_at - run.started_at).total_seconds() - run.duration
     after = (run.started_at - latency.started_at).total_seconds() - latency.duration
     return max(before, after) > NEAR_SECONDS
 
 
 def _others(runs: CurrentRuns, run: Measurement) -> Others:
-    """How many other services gave their page where these runs were made, and how many did not."""
+    """How many other services delivered their page at this place, and how many did not."""
     outcomes = [one.outcome for one in _of_services(runs) if one.subject != run.subject]
     return outcomes.count(Outcome.OK), outcomes.count(Outcome.FAILED)
 

@@ -1,4 +1,4 @@
-"""What a visit found, and what of it becomes a reading: checked, whoever made the visit."""
+"""The result of a visit, and the checked reading made of it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ FAILURES = frozenset({
     Cause.NAME_NOT_RESOLVED, Cause.PROXY_FAILED, Cause.REDIRECTED, Cause.TIMEOUT, Cause.TLS_ERROR,
     Cause.WRONG_PAGE,
 })  # fmt: skip
-"""What the network, or the service, does to a visit."""
+"""Causes for which a visit fails because of the network or the service."""
 SPARE_SECONDS, SPARE_BYTES = 1.0, 65_536
-"""What a visit may take beyond its limits until they have stopped it."""
+"""What a visit may take beyond its limits before it stops."""
 MOST_OVERHEAD_BYTES = 100_000
 CENTURY_SECONDS = 100 * 366 * 86400.0
 _TIMED = {
@@ -49,11 +49,11 @@ class VisitResult:
     proxied: bool = False
     cause: Cause | None = None
     phase: Phase | None = None
-    """The one in which it broke off."""
+    """The phase in which it broke off."""
     detail: str = ""
 
     def take(self, watch: Stopwatch) -> None:
-        """Take what a stopped watch shows; the phase that broke off is not complete."""
+        """Copy the times of a stopped watch, without the incomplete phase."""
         self.seconds = {
             phase.value: took for phase, took in watch.seconds.items() if phase is not self.phase
         }
@@ -68,10 +68,9 @@ class VisitResult:
 def reading_of(
     report: Mapping[str, Any], order: VisitOrder, end: str, now: float, elapsed: float
 ) -> Reading:
-    """The reading of a result; raises `Failed`, or `NoData` for what cannot be so.
-
-    `now` is in seconds since 1970, `elapsed` the seconds in which the hub had the result. The
-    office's clock is not asked: a certificate's time is compared with the hub's.
+    """The reading of a result; raises `Failed`, or `NoData` for an impossible result. `now` is in
+    seconds since 1970, `elapsed` the seconds after which the hub had the result. The expiry of a
+    certificate is compared with the hub's clock, not the office's.
     """
     longest = min(order.seconds, elapsed) + SPARE_SECONDS
     total = _number(report, "total", longest)
@@ -97,7 +96,7 @@ def reading_of(
         if not {Phase.FIRST_BYTE, Phase.TRANSFER} <= set(phases):
             raise NoData(Cause.BAD_REPORT, "neither a page nor an error")
         values["bytes"] = size
-        if "truncated" not in conditions:  # how long all of it takes is not known then
+        if "truncated" not in conditions:  # else the time of the whole page is unknown
             values["total_seconds"] = total
         return Reading(values, conditions)
     if report.get("phase") in set(Phase):
@@ -109,7 +108,7 @@ def reading_of(
 
 
 def _cause(report: Mapping[str, Any]) -> Cause | None:
-    """Why the visit failed; raises `NoData` for what is no failure of a visit."""
+    """Why the visit failed; raises `NoData` for an unknown cause."""
     cause = report.get("cause")
     if cause is None:
         return None

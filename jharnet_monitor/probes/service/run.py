@@ -27,12 +27,12 @@ async def run(context: ProbeContext) -> Reading:
     order = VisitOrder.of(settings, service, ca)
     began = context.clock.monotonic()
     if context.at_headquarters:
-        told: Mapping[str, Any] = (await visit(order, context.clock.monotonic)).to_message()
+        report: Mapping[str, Any] = (await visit(order, context.clock.monotonic)).to_message()
     else:
-        told = await _visit_by_agent(context, order)
+        report = await _visit_by_agent(context, order)
     end = HEADQUARTERS if context.at_headquarters else OFFICE
     elapsed = context.clock.monotonic() - began
-    return reading_of(told, order, end, context.clock.now().timestamp(), elapsed)
+    return reading_of(report, order, end, context.clock.now().timestamp(), elapsed)
 
 
 def _service(settings: ServiceProbe, name: object) -> Service:

@@ -17,7 +17,7 @@ class Phase(StrEnum):
     CONNECT = "connect"
     TLS = "tls"
     FIRST_BYTE = "first_byte"
-    """From the connection until the answer's headers have arrived."""
+    """From the connection to the arrival of the response headers."""
     TRANSFER = "transfer"
 
 
@@ -30,13 +30,13 @@ class Stopwatch:
         self.total = 0.0
         """From `start` to the last `stop`."""
         self.phase: Phase | None = None
-        """The one under way."""
+        """The current phase."""
         self.seconds: dict[Phase, float] = {}
         self.certificate_expires: float | None = None
         """When the certificate of the last server expires, in seconds since 1970."""
 
     def enter(self, phase: Phase | None) -> None:
-        """End the phase under way and begin another, or none."""
+        """End the current phase and begin another, or none."""
         moment = self._now()
         if self.phase is not None:
             spent = self.seconds.get(self.phase, 0.0)
@@ -49,12 +49,12 @@ class Stopwatch:
         self._began = self._since
 
     def stop(self) -> None:
-        """A page is read, or the visit broke off: end the phase under way."""
+        """End the current phase, because the page was read or the visit broke off."""
         self.enter(None)
         self.total = self._since - self._began
 
     def trace(self) -> TraceConfig:
-        """What makes an aiohttp session tell when a phase begins."""
+        """The trace configuration with which an aiohttp session reports the start of each phase."""
 
         def begins(phase: Phase) -> Any:
             async def enter(*_: object) -> None:
@@ -81,15 +81,15 @@ class Stopwatch:
         return trace
 
     def watch(self, context: ssl.SSLContext) -> None:
-        """Let the handshakes of this context tell when they begin and end: aiohttp tells no such
-        moment, as connecting and handshake are one to it."""
+        """Make the handshakes of this context report their start and end, which aiohttp does not:
+        it treats connecting and handshake as one."""
         stopwatch = self
 
         class TimedHandshake(ssl.SSLObject):
             def do_handshake(self) -> None:
                 if stopwatch.phase is not Phase.TLS:
                     stopwatch.enter(Phase.TLS)
-                super().do_handshake()  # raises until the other side has said all
+                super().do_handshake()  # raises until the other side has finished
                 stopwatch.enter(Phase.FIRST_BYTE)
                 until = (self.getpeercert() or {}).get("notAfter")
                 if isinstance(until, str):

@@ -1,7 +1,6 @@
-"""One visit to a web page as a browser makes it, without what the page loads in turn.
-
-Proxies are those of the environment (`https_proxy`, `no_proxy`, …), as with aiohttp's `trust_env`;
-`~/.netrc`, which that would read too, is not: a measurement signs in nowhere.
+"""One visit to a web page like a browser's, without the resources that the page loads. Proxies are
+taken from the environment (`https_proxy`, `no_proxy`, …), as with aiohttp's `trust_env`. Unlike
+with that, `~/.netrc` is not read: a measurement never signs in.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ from jharnet_monitor.probes.service.stopwatch import Phase, Stopwatch
 HEADERS = {"User-Agent": "jharnet-monitor", "Accept": "text/html,*/*", "Accept-Encoding": "gzip"}
 CHUNK_BYTES = 16_384
 MOST_TEXT = 4
-"""A compressed page is searched up to so many times the bytes that may be fetched."""
+"""A compressed page is searched up to this multiple of the bytes that may be fetched."""
 LATE_SECONDS, LATE_SHARE = 0.1, 0.1
-"""Waking up later than this is time in which the computer did not keep up; with more of a visit
-than that share it was itself what the visit waited for."""
+"""If the program wakes up later than this, the computer did not keep up; if that is more than this
+share of a visit, the computer limited the visit."""
 CERTIFICATE_SECONDS = 5.0
 PER_CONNECTION_BYTES, PER_PAGE_BYTES, PER_BODY_BYTE = 7_000, 2_500, 1.06
-"""What a visit puts on the line: handshakes with their certificates, headers of a page, framing."""
+"""Bytes that a visit puts on the line: handshakes with certificates, headers of a page, framing."""
 
 
 class VisitFailed(Exception):
@@ -50,8 +49,8 @@ async def visit(
 ) -> VisitResult:
     """Fetch the page; never raises for what the network or the service does.
 
-    `resolver` stands in for the system's. The result of a visit that broke off holds the phases
-    that had ended, and the one that had not.
+    `resolver` replaces the system's resolver. The result of a visit that broke off has the
+    completed phases, and the phase in which it broke off.
     """
     context = await asyncio.to_thread(_tls_context, order.ca)
     one = _Visit(order, Stopwatch(now), resolver)
@@ -94,7 +93,7 @@ class _Visit:
 
     @asynccontextmanager
     async def session(self, context: ssl.SSLContext) -> AsyncIterator[aiohttp.ClientSession]:
-        """A connection for each page: nothing is known from an earlier one."""
+        """A session with a new connection for each page, so that nothing is reused."""
         connector = aiohttp.TCPConnector(
             ssl=context,
             use_dns_cache=False,
@@ -123,10 +122,10 @@ class _Visit:
                 return
             self.page = there
             self.watch.enter(Phase.CONNECT)
-        raise VisitFailed(Cause.REDIRECTED, f"sent on more than {MOST_REDIRECTS} times")
+        raise VisitFailed(Cause.REDIRECTED, f"redirected more than {MOST_REDIRECTS} times")
 
     async def _fetch(self, http: aiohttp.ClientSession) -> URL | None:
-        """Read a page; gives where it sends on to."""
+        """Read a page; returns the target of its redirect, if any."""
         proxy, result = _proxy(self.page), self.result
         result.proxied, result.requests = proxy is not None, result.requests + 1
         result.spent += PER_PAGE_BYTES
@@ -147,15 +146,16 @@ class _Visit:
         return None
 
     def _onward(self, location: str) -> str:
-        """Which host the page sends on to: neither path nor query, which may hold secrets."""
+        """The detail for a refused redirect: its host, without path and query, which may hold
+        secrets."""
         with contextlib.suppress(ValueError):
             there = self.page.join(URL(location))
             if there.host and there.scheme in SCHEMES:
-                return f"sent on to {there.scheme}://{there.host}, which `hosts` does not list"
-        return "sent on to where it must not lead"
+                return f"redirected to {there.scheme}://{there.host}, which `hosts` does not list"
+        return "redirected to a forbidden address"
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        """The body as text, up to the bound; what is on the line is counted as it came."""
+        """The decompressed body, up to the limit; bytes are counted as they arrive on the line."""
         result, most = self.result, self._order.most
         packed = response.headers.get("Content-Encoding", "") in ("gzip", "x-gzip")
         unpacker = zlib.decompressobj(wbits=31) if packed else None
@@ -179,7 +179,7 @@ class _Visit:
 
 @asynccontextmanager
 async def _lateness(now: Callable[[], float]) -> AsyncIterator[list[float]]:
-    """How long this computer kept its timers waiting, in total: `[seconds]`."""
+    """Measure how late this computer's timers are, in total: `[seconds]`."""
     late = [0.0]
 
     async def watch() -> None:
@@ -196,7 +196,7 @@ async def _lateness(now: Callable[[], float]) -> AsyncIterator[list[float]]:
 
 
 def _tls_context(ca: str | None) -> ssl.SSLContext:
-    """Trusts what the system trusts, and the certificates of `ca`; speaks HTTP/1.1."""
+    """A context for HTTP/1.1 that trusts the system's authorities and the certificates in `ca`."""
     context = ssl.create_default_context()
     if ca is not None:
         with contextlib.suppress(ssl.SSLError):  # then the service's certificate is not valid
@@ -228,9 +228,9 @@ _CAUSES: tuple[tuple[type[Exception], Cause], ...] = (
     (aiohttp.ClientSSLError, Cause.TLS_ERROR),
     (ssl.SSLError, Cause.TLS_ERROR),
     (aiohttp.ClientConnectorError, Cause.CONNECTION_FAILED),
-    (aiohttp.ClientResponseError, Cause.HTTP_ERROR),  # what came is no HTTP
+    (aiohttp.ClientResponseError, Cause.HTTP_ERROR),  # the answer is not HTTP
 )
-"""The first that fits holds."""
+"""The first match is used."""
 
 
 def _cause_of(error: Exception) -> tuple[Cause, str]:
@@ -249,8 +249,8 @@ _load_certificate = Deferred("cryptography.x509:load_der_x509_certificate")
 
 
 async def _expiry(page: URL) -> float | None:
-    """When a certificate that was refused expires, in seconds since 1970: it is read unverified,
-    and nothing is sent or asked over that connection."""
+    """When a refused certificate expires, in seconds since 1970. It is read over an unverified
+    connection, over which nothing is sent or requested."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with contextlib.suppress(OSError, TimeoutError, ValueError):

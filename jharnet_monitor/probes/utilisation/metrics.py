@@ -22,7 +22,7 @@ _UPTIME = quantity("utilisation", "router_uptime_seconds")
 
 
 def _rates(reading: Measurement | None) -> Iterator[Point]:
-    """Bytes per second in each direction; nothing where two readings gave no rate."""
+    """Bytes per second in each direction; nothing if two readings gave no rate."""
     return values_by_direction(reading, "utilisation", "bits_per_second")
 
 

@@ -3,9 +3,9 @@
 Of Ethernet frames, 18 bytes of framing are subtracted per packet (a router that does not count the
 frame check sequence, such as Linux, reads 4 bytes too low); VLAN and PPPoE headers are included.
 Conditions: `interface`, `interface_bits_per_second` (ifSpeed), `duplex`, `counter_bits`, `counts`
-(`ip`, or `frames` where no packets are counted, so that framing cannot be subtracted), `no_rate`
-where two readings give no rate; of the interface to the office's network `lan_duplex` and
-`lan_errors`, whether it damages packets.
+(`ip`, or `frames` where no packets are counted, so that framing cannot be subtracted), `no_rate` if
+two readings give no rate; for the interface to the office's network also `lan_duplex` and
+`lan_errors` (whether it damages packets).
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ def _add_lan(
     context: ProbeContext, lan: InterfaceReading | None, values: dict[str, float],
     conditions: dict[str, Any],
 ) -> None:  # fmt: skip
-    """What the router says of the office's own network: duplex, share of damaged packets."""
+    """Add what the router reports about the office's own network: duplex, share of damaged
+    packets."""
     if lan is None:
         return
     if lan.duplex is not None:

@@ -82,7 +82,7 @@ class RouterReading:
 
 @dataclass(frozen=True, slots=True)
 class InterfaceReading:
-    """One reading of an interface; `duplex` is `half`, `full`, or None if not told."""
+    """One reading of an interface; `duplex` is `half`, `full`, or None if not reported."""
 
     counters: InterfaceCounters
     duplex: str | None
@@ -168,8 +168,8 @@ async def _with_retries(request: Callable[[], Awaitable[T]]) -> T:
         except BaseException as error:
             if type(error).__name__ != "PanicException":
                 raise
-            # The library panics over some answers; in Python that is no `Exception`, and it would
-            # end the part that asks. The session is not used again.
+            # The library panics on some answers. In Python that is not an `Exception`, so it would
+            # end the calling part. The session is not used again.
             raise NoData(Cause.BAD_REPORT, f"the router's answer: {error}") from error
     raise AssertionError("the last try returns or raises")
 
@@ -209,7 +209,7 @@ def _number(answer: Mapping[str, Any], oid: str) -> int | None:
 
 
 def _uptime(answer: Mapping[str, Any], ticks: int) -> float:
-    """For how long the router has been running, at least."""
+    """The seconds for which the router has been running, at least."""
     host = (_number(answer, _HOST_UPTIME) or 0) / TICKS_PER_SECOND
     return max(ticks / TICKS_PER_SECOND, host, _number(answer, _ENGINE_SECONDS) or 0)
 

@@ -76,12 +76,12 @@ def speed(
     >>> found.median, found.tests, found.below, found.low, found.high
     (3000000.0, 3, 2, 2000000.0, 4000000.0)
     """
-    held = tuple(tuple(day) for day in days if day)
-    rates = [rate for day in held for rate in day]
+    daily = tuple(tuple(day) for day in days if day)
+    rates = [rate for day in daily for rate in day]
     if not rates:
         return Speed(contracted=contracted)
     below = 0 if contracted is None else sum(rate < share * contracted for rate in rates)
-    return Speed(median(rates), len(rates), contracted, below, min(rates), max(rates), held, quiet)
+    return Speed(median(rates), len(rates), contracted, below, min(rates), max(rates), daily, quiet)
 
 
 def of_the_line(tests: Sequence[SpeedTest], district: District) -> tuple[Sequence[SpeedTest], bool]:

@@ -64,13 +64,15 @@ def _row(office: OfficeSummary, found: OfficeChanges, words: Words) -> list[str]
     return [
         formats.office_name(office.office, words),
         _from_to([_mean_grade(one) for one in grades], formats.mean_grade, words),
-        said(found.grade, found.grade_by, formats.grade_changes, words),
+        describe_change(found.grade, found.grade_by, formats.grade_changes, words),
         _from_to([_mean_speed(one) for one in speeds], formats.rate, words),
-        said(found.speed, found.speed_by, formats.rate_changes, words),
+        describe_change(found.speed, found.speed_by, formats.rate_changes, words),
     ]
 
 
-def said(course: Course, change: float | None, form: formats.ChangeFormat, words: Words) -> str:
+def describe_change(
+    course: Course, change: float | None, form: formats.ChangeFormat, words: Words
+) -> str:
     """A change in words, with its size where one is claimed: `better: +0.5`."""
     word = words(f"report.changes.{course}")
     if change is None or course not in (Course.BETTER, Course.WORSE):
@@ -87,7 +89,7 @@ def _grades(office: OfficeSummary, smallest: float) -> Comparison:
 def _speeds(office: OfficeSummary, smallest: float) -> Comparison:
     """Speeds towards the office; only those of the same kind as now are comparable.
 
-    A rate of the line cannot be compared with one beside the office's traffic.
+    A rate of the line cannot be compared with one during the office's traffic.
     """
     earlier = [
         _mean_speed(point.down) if point.down.quiet is office.down.quiet else None

@@ -103,7 +103,7 @@ class Collector:
         self.last: datetime | None = None
         self._zone = ZoneInfo(config.district.timezone)
         self._latency: dict[date, LatencyTally] = {}
-        self._kept: dict[date, Mapping[str, Mapping[str, float]]] = {}
+        self._pruned_days: dict[date, Mapping[str, Mapping[str, float]]] = {}
         self._days: set[date] = set()
         self._calls: list[Measurement] = []
         self._packets = PacketCounts()
@@ -193,10 +193,10 @@ class Collector:
                 timedelta(seconds=settings.every),
             )  # fmt: skip
 
-    def add_kept(self, kept: PrunedDay) -> None:
+    def add_pruned_day(self, day: PrunedDay) -> None:
         """Add a day whose minutes were pruned: only its distribution is kept."""
-        if kept.path == Route.JHARNET:
-            self._kept[kept.day] = kept.values
+        if day.path == Route.JHARNET:
+            self._pruned_days[day.day] = day.values
 
     def summary(
         self,
@@ -211,20 +211,20 @@ class Collector:
         down, up = contracted_rates(self.office)
         tests = self._speed_tests()
         line, quiet = of_the_line(tests, self.config.district)
-        held = clipped(states.spans, self.period.start, self.until)
+        clipped_spans = clipped(states.spans, self.period.start, self.until)
         calls = [call for call in self._calls if call.started_at >= self.period.start]
         return OfficeSummary(
             office=self.office,
             conference=conference(calls, self.config.district),
-            state_times=state_times(held, self.period.start, self.until),
-            outages=tuple(outages(self.office.id, held, self.until)),
+            state_times=state_times(clipped_spans, self.period.start, self.until),
+            outages=tuple(outages(self.office.id, clipped_spans, self.until)),
             down=speed(self._by_day(line, Direction.DOWN), down, share, quiet=quiet),
             up=speed(self._by_day(line, Direction.UP), up, share, quiet=quiet),
             internet_down=speed(self._by_day(self._internet, Direction.DOWN), None, share),
             internet_up=speed(self._by_day(self._internet, Direction.UP), None, share),
             latency=self._whole_latency(),
             days=tuple(sorted(self._daily().items())),
-            spans=tuple(held),
+            spans=tuple(clipped_spans),
             speed_tests=tuple(tests),
             sustained_down=self._sustained(Direction.DOWN),
             sustained_up=self._sustained(Direction.UP),
@@ -282,7 +282,7 @@ class Collector:
         """
         days = [tally for _, tally in self._inside()]
         found = _joined(days)
-        if self._kept.keys() - self._latency.keys():
+        if self._pruned_days.keys() - self._latency.keys():
             return _of_days(found, list(self._daily().values()))
         if found.p50 is None or found.p50 <= self.config.thresholds.rtt:
             return found
@@ -294,7 +294,7 @@ class Collector:
 
     def _daily(self) -> dict[date, Latency]:
         """The latency of each day of the period."""
-        pruned = {day: _spread(values) for day, values in self._kept.items()}
+        pruned = {day: _spread(values) for day, values in self._pruned_days.items()}
         return pruned | {day: tally.result() for day, tally in self._inside()}
 
     def _inside(self) -> list[tuple[date, LatencyTally]]:

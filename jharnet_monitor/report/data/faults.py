@@ -1,4 +1,4 @@
-"""The fault ledger of a period, read from the store, beside the measured outages."""
+"""The fault ledger of a period, read from the store, with the measured outages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jharnet_monitor.judge.faults import (
     Fault,
     JudgedFault,
     Unbooked,
-    judged_faults,
+    judge_faults,
     ledger,
     unbooked,
 )
@@ -50,13 +50,13 @@ def within(
 ) -> tuple[tuple[JudgedFault, ...], tuple[Unbooked, ...]]:
     """The same of a ledger that was read."""
     start, until = bounds
-    held = {office: _until(spans, until) for office, spans in states.items()}
+    spans_by_office = {office: _until(spans, until) for office, spans in states.items()}
     known = [one for one in faults if one.reported_at < until]
-    judged = judged_faults(config, known, held, until)
+    judged = judge_faults(config, known, spans_by_office, until)
     shown = (
         one for one in judged if one.fault.restored_at is None or one.fault.restored_at >= start
     )
-    missing = (one for one in unbooked(config, known, held) if one.outage.end > start)
+    missing = (one for one in unbooked(config, known, spans_by_office) if one.outage.end > start)
     return tuple(shown), tuple(missing)
 
 

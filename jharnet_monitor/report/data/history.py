@@ -58,14 +58,14 @@ def history(
     starts = [call.started_at for call in calls]
     rates = _DownloadRates.read(store, office, config, (earlier[0].start, earlier[-1].end))
     contracted = office.link.rate(Direction.DOWN) if office.link else None
-    for period, held in zip(earlier, states, strict=True):
+    for period, period_states in zip(earlier, states, strict=True):
         first, after = bisect_left(starts, period.start), bisect_left(starts, period.end)
         days, quiet = rates.of(period)
         yield TrendPoint(
             name=period.name,
             start=period.start,
             conference=conference(calls[first:after], config.district),
-            state_times=state_times(held, period.start, period.end),
+            state_times=state_times(period_states, period.start, period.end),
             down=speed(days, contracted, config.thresholds.delivered, quiet=quiet),
         )
 

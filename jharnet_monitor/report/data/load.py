@@ -12,8 +12,8 @@ from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.applications import Visit
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.calendar.windows import office_windows
-from jharnet_monitor.judge.line.assess import trains_needed
-from jharnet_monitor.judge.outages.shared import JudgedSpans, SharedFault, judged_spans
+from jharnet_monitor.judge.line.assess import needs_trains
+from jharnet_monitor.judge.outages.shared import JudgedSpans, SharedFault, judge_spans
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import HEADQUARTERS, Measurement, Route, parse_utc
 from jharnet_monitor.probes import PROBES
@@ -53,21 +53,29 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
     visits = _visits(store, config, period)
     before = [_judged_in(collectors, states, one) for one in earlier]
     offices: list[OfficeSummary] = []
-    with ThreadPoolExecutor(1) as aside:  # the database adds up packets meanwhile
-        packets = aside.submit(list, store.bulk_reader.packets(midnights))
+    with ThreadPoolExecutor(1) as pool:  # the database adds up packets meanwhile
+        packets = pool.submit(list, store.bulk_reader.packets(midnights))
         _read_minutes(store, _by_office(collectors), period)
         while collectors:
             some, collectors[:AT_ONCE] = collectors[:AT_ONCE], []
             rest = [
                 (
                     judged[one.office.id],
-                    _read_office(store, one, earlier, [held[one.office.id] for held in before]),
+                    _read_office(
+                        store,
+                        one,
+                        earlier,
+                        [states[one.office.id] for states in before],
+                    ),
                 )
                 for one in some
             ]
             if not offices:
                 _add_packets(_by_office([*some, *collectors]), midnights, packets.result())
-            offices += [one.summary(*held, visits) for one, held in zip(some, rest, strict=True)]
+            offices += [
+                one.summary(*office_spans, visits)
+                for one, office_spans in zip(some, rest, strict=True)
+            ]
     links = store.chain.links(period.start, period.end)
     faults, missing = faults_in(store, config, states, (period.start, until))
     return Summary(
@@ -122,9 +130,9 @@ def _read_minutes(store: Store, collectors: Mapping[str, Collector], period: Per
         for block in store.bulk_reader.blocks(None, MINUTES, begin, end):
             if block.office in collectors:
                 collectors[block.office].add_minutes(day, block)
-    for kept in store.retention.days(period.days[0], period.days[-1] + DAY, probe=MINUTES):
-        if kept.office in collectors:
-            collectors[kept.office].add_kept(kept)
+    for pruned in store.retention.days(period.days[0], period.days[-1] + DAY, probe=MINUTES):
+        if pruned.office in collectors:
+            collectors[pruned.office].add_pruned_day(pruned)
 
 
 def _read_tests(store: Store, collector: Collector, since: datetime) -> None:
@@ -180,8 +188,8 @@ def _judged(
         return {}
     first = collectors[0]
     windows = office_windows(first.config.district, first.stretch)
-    held = [clipped(states[one.office.id], one.judged_since, until) for one in collectors]
-    found = judged_spans(held, windows)
+    office_spans = [clipped(states[one.office.id], one.judged_since, until) for one in collectors]
+    found = judge_spans(office_spans, windows)
     return {one.office.id: judged for one, judged in zip(collectors, found, strict=True)}
 
 
@@ -195,8 +203,8 @@ def _judged_in(
     first = judged_over(period, config)
     begin = datetime.combine(first, time(), period.start.tzinfo)
     days = [first + timedelta(days=n) for n in range((period.days[-1] - first).days + 1)]
-    held = [clipped(states[one.office.id], begin, period.end) for one in collectors]
-    found = judged_spans(held, office_windows(config.district, days))
+    office_spans = [clipped(states[one.office.id], begin, period.end) for one in collectors]
+    found = judge_spans(office_spans, office_windows(config.district, days))
     return {
         one.office.id: clipped(judged.spans, period.start, period.end)
         for one, judged in zip(collectors, found, strict=True)
@@ -241,7 +249,7 @@ def _tests(store: Store, collector: Collector, since: datetime) -> Iterator[Meas
     tests = of(Route.JHARNET, since)
     yield from tests
     yield from of(Route.INTERNET, period.start)
-    if trains_needed(collector.config, collector.office, tests):
+    if needs_trains(collector.config, collector.office, tests):
         yield from of(Route.TRAINS, since)
 
 

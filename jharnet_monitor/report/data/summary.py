@@ -69,7 +69,7 @@ class Outage:
 class Speed:
     """The speed tests of one direction of the JharNet line; rates in bit/s.
 
-    A test beside the office's own traffic measures only what that leaves. Therefore only tests
+    A test during the office's own traffic measures only what that leaves. Therefore only tests
     outside office hours are used if there are any (`quiet`); otherwise all tests are.
     """
 

@@ -60,8 +60,8 @@ def make(drafts: Iterable[Draft], formats: Sequence[str]) -> Iterator[OutputFile
             if ending != "pdf":
                 yield OutputFile(name, draft.language, ending, FORMATS[ending](draft))
                 continue
-            with ThreadPoolExecutor(1) as beside:
-                annex = beside.submit(_annex, draft)
+            with ThreadPoolExecutor(1) as pool:
+                annex = pool.submit(_annex, draft)
                 yield OutputFile(name, draft.language, ending, _pdf(draft))
                 name = annex_name(draft.stem, draft.language)
                 yield OutputFile(name, draft.language, ending, annex.result())

@@ -48,14 +48,17 @@ def drafts(summary: Summary, languages: Sequence[str]) -> list[Draft]:
     ]
 
 
-def _annexes(summary: Summary, said: Words) -> tuple[Annex, ...]:
-    mark = (said("made_up.column"),) if summary.made_up else ()
-    yes = (said("made_up.yes"),) if summary.made_up else ()
+def _annexes(summary: Summary, words: Words) -> tuple[Annex, ...]:
+    mark = (words("made_up.column"),) if summary.made_up else ()
+    yes = (words("made_up.yes"),) if summary.made_up else ()
     return tuple(
         Annex(
             name=table.name,
-            title=said(f"annex.sheet.{table.name}"),
-            headings=(*(said(f"annex.column.{column}") for column in table.columns), *mark),
+            title=words(f"annex.sheet.{table.name}"),
+            headings=(
+                *(words(f"annex.column.{column}") for column in table.columns),
+                *mark,
+            ),
             rows=tuple((*row, *yes) for row in table.rows),
         )
         for table in tables(summary)

@@ -60,7 +60,7 @@ def make_drill_sheets(
 def write_drill_sheets(
     drill: Mapping[str, Any], config: Config, made_at: datetime, made_up: bool
 ) -> list[Path]:
-    """Write a drill's sheets beside the reports, from the drill's JSON; gives their paths.
+    """Write a drill's sheets next to the reports, from the drill's JSON; gives their paths.
 
     Raises `TypesettingError`, `UserError`.
     """

@@ -33,8 +33,8 @@ def drills(summary: Summary, words: Words) -> dict[str, Any]:
         rows = sorted(
             found[-1]["rows"], key=lambda row: 5 if row["grade"] is None else row["grade"]
         )
-        kept = found[-1]["rows"] if len(rows) <= MOST_ROWS else rows[:MOST_ROWS]
-        last = found[-1] | {"rows": kept}
+        shown_rows = found[-1]["rows"] if len(rows) <= MOST_ROWS else rows[:MOST_ROWS]
+        last = found[-1] | {"rows": shown_rows}
     return {
         "title": words("report.drill.title"),
         "none": words("report.drill.none"),

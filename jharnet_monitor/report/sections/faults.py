@@ -25,7 +25,7 @@ def faults(summary: Summary, words: Words) -> dict[str, Any] | None:
     if not summary.faults and not summary.unbooked:
         return None
     return fault_table(summary.config, (summary.faults, summary.unbooked), summary.zone, words) | {
-        "summary": told(summary.faults, words)
+        "summary": sentences(summary.faults, words)
     }
 
 
@@ -59,7 +59,7 @@ def proposal(one: Unbooked, names: Mapping[str, str], zone: ZoneInfo, words: Wor
     )
 
 
-def told(judged: Sequence[JudgedFault], words: Words) -> list[str]:
+def sentences(judged: Sequence[JudgedFault], words: Words) -> list[str]:
     """Open faults, the mean time to restore against the limit, and repeats, a sentence each."""
     still = [one for one in judged if one.is_open]
     over = [one for one in judged if not one.is_open]

@@ -110,7 +110,7 @@ def row(
     finding_rows = [
         finding_texts(finding, office, summary.config, words) for finding in judged.shown
     ]
-    apart = judged.doubtful and finding_rows[0]["cause"] in common
+    separate = judged.doubtful and finding_rows[0]["cause"] in common
     return {
         "office": formats.office_name(office.office, words),
         "grade": office.conference.grade,
@@ -121,9 +121,9 @@ def row(
         **availability_texts(office, words),
         **speed_texts(office.down, office.up, words),
         **_change(office, changed, words),
-        "findings": [] if apart else finding_rows,
+        "findings": [] if separate else finding_rows,
         "nothing": formats.UNKNOWN
-        if apart
+        if separate
         else words("act.nothing" if summary.measurements else "report.row_empty"),
     }
 

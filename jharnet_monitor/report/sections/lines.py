@@ -22,7 +22,7 @@ from jharnet_monitor.report.sections.phrases import (
 
 MOST_ROWS = 13
 """Rows of the table in the report itself; the annex has all."""
-MOST_SAID_TWICE = 2
+MAX_REPEATED = 2
 """Lines for which the same reason stands in each row; for more it is stated once below."""
 FEW = "*"
 """Beside a figure without an interval: a footnote says why, once."""
@@ -64,15 +64,15 @@ def lines(summary: Summary, words: Words) -> dict[str, Any]:
 def _common_reasons(rows: Sequence[dict[str, Any]], words: Words) -> list[str]:
     """The reasons that several lines share, each once with their names; they leave the rows."""
     counts = Counter(row["reason"] for row in rows)
-    told = []
+    sentences = []
     for reason_, count in counts.items():
-        if count > MOST_SAID_TWICE:
+        if count > MAX_REPEATED:
             sharing = [row for row in rows if row["reason"] == reason_]
             names = formats.list_of([row["office"] for row in sharing], words)
-            told.append(f"{names}: {reason_}")
+            sentences.append(f"{names}: {reason_}")
             for row in sharing:
                 row["reason"] = ""
-    return told
+    return sentences
 
 
 def _shared(summary: Summary, words: Words) -> str | None:

@@ -26,7 +26,7 @@ from jharnet_monitor.judge.statistics.intervals import Interval
 def interval(
     found: Interval | Need | None, form: formats.FigureFormat, words: Words, few: str | None = None
 ) -> str:
-    """Value and interval, such as `3.9 (3.85 to 3.94) Mbps`. `few` stands beside a value without
+    """Value and interval, such as `3.9 (3.85 to 3.94) Mbps`. `few` is shown with a value without
     an interval, instead of the words for that.
     """
     if found is None:
@@ -119,7 +119,7 @@ def need_text(config: Config, offices: Mapping[str, Assessment], words: Words) -
 
 
 def reason(found: Assessment, config: Config, office: Office, words: Words) -> str:
-    """The reason for the verdict, for which needs it holds, and what is said beside it."""
+    """The reason for the verdict, for which needs it holds, and what is shown with it."""
     sentences = [
         _main_reason(found, config, office, words),
         holds(found.holds, found.verdict, words),
@@ -192,7 +192,7 @@ def holds(found: NeedRange | None, verdict: LineVerdict, words: Words) -> str:
 
 
 def notes(found: Assessment, words: Words) -> list[str]:
-    """What is told beside the verdicts, one sentence each."""
+    """What is reported with the verdicts, one sentence each."""
     outages = found.line.outages
     each = outages.off_seconds / outages.nights if outages.nights else 0.0
     since = (side.delivered.since for side in found.directions)

@@ -10,7 +10,7 @@ from jharnet_monitor.judge.statistics.changes import Course
 from jharnet_monitor.report.data.changes import OfficeChanges
 from jharnet_monitor.report.data.findings import FindingKind
 from jharnet_monitor.report.data.summary import Summary
-from jharnet_monitor.report.sections.faults import told as fault_sentences
+from jharnet_monitor.report.sections.faults import sentences as fault_sentences
 from jharnet_monitor.report.sections.rating import RatedOffice, by_kind, names_of
 
 ACTORS = {
@@ -50,13 +50,13 @@ def sentences(
     words: Words,
 ) -> list[str]:
     """The sentences, in the order in which they are read."""
-    told = [_answer(summary, judged, words), *_why_and_ask(summary, judged, words)]
+    sentence = [_answer(summary, judged, words), *_reasons_and_action(summary, judged, words)]
     if summary.measurements:
-        told.append(_changes(summary, judged, changed, words))
+        sentence.append(_changes(summary, judged, changed, words))
     if summary.faults or summary.unbooked:
         parts = " ".join(fault_sentences(summary.faults, words))
-        told.append(words("faults.sentence", parts=parts))
-    return told
+        sentence.append(words("faults.sentence", parts=parts))
+    return sentence
 
 
 def _answer(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> str:
@@ -71,14 +71,16 @@ def _answer(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> st
     if len(names["untested"]) == total:
         return words("report.answer.untested")
     if able == total:
-        told = words("report.answer.all", total=total) if total > 1 else words("report.answer.only")
-        parts = [told]
+        sentence = (
+            words("report.answer.all", total=total) if total > 1 else words("report.answer.only")
+        )
+        parts = [sentence]
     else:
         parts = [words(f"report.answer.{'some' if able else 'none'}", able=able, total=total)]
     for group, key in (("partly", "partly"), ("unable", "unable"), ("untested", "untested_too")):
         if names[group]:
-            told = names_of(names[group], total, "report.all_blocks", words)
-            parts.append(words(f"report.answer.{key}", names=told))
+            sentence = names_of(names[group], total, "report.all_blocks", words)
+            parts.append(words(f"report.answer.{key}", names=sentence))
     return "; ".join(parts) + words("full_stop") + " " + _basis(summary, judged, words)
 
 
@@ -95,7 +97,9 @@ def _basis(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> str
     )
 
 
-def _why_and_ask(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> tuple[str, str]:
+def _reasons_and_action(
+    summary: Summary, judged: Sequence[RatedOffice], words: Words
+) -> tuple[str, str]:
     """Why offices fall short, from the main finding of each, and who should act.
 
     What is found at an office whose conferences succeeded, or that too little was measured, is no
@@ -108,14 +112,16 @@ def _why_and_ask(summary: Summary, judged: Sequence[RatedOffice], words: Words) 
     total = len(judged)
     causes = [one for one in judged if one.found and one.group != "able" and not one.doubtful]
     notes = [one for one in judged if one.found and one not in causes]
-    why, beside = (_reasons(some, total, words) for some in (causes, notes))
-    if why and beside:
-        told = words("report.note_beside", why=words("report.why", reasons=why), reasons=beside)
+    why, note_reasons = (_reasons(some, total, words) for some in (causes, notes))
+    if why and note_reasons:
+        sentence = words(
+            "report.note_beside", why=words("report.why", reasons=why), reasons=note_reasons
+        )
     else:
-        told = words("report.why" if why else "report.note", reasons=why or beside)
+        sentence = words("report.why" if why else "report.note", reasons=why or note_reasons)
     shown = by_kind(((one, one.shown) for one in judged), words)
     asks = "; ".join(_asks(shown, total, words))
-    return told, words("report.asked", asks=asks)
+    return sentence, words("report.asked", asks=asks)
 
 
 def _reasons(offices: Sequence[RatedOffice], total: int, words: Words) -> str:
@@ -129,13 +135,13 @@ def _reasons(offices: Sequence[RatedOffice], total: int, words: Words) -> str:
 def _asks(found: Mapping[FindingKind, list[str]], total: int, words: Words) -> Iterator[str]:
     """The request to each actor, with the offices concerned."""
     for who, kinds in ACTORS.items():
-        asked = [
+        requests = [
             words(f"ask.{kind}", names=names_of(found[kind], total, "report.all_of_them", words))
             for kind in kinds
             if kind in found
         ]
-        if asked:
-            yield words(f"actor.{who}", acts=formats.list_of(asked, words))
+        if requests:
+            yield words(f"actor.{who}", acts=formats.list_of(requests, words))
 
 
 def _changes(

@@ -74,7 +74,7 @@ class Arrivals:
         self.at.append(at)
         self.size.append(min(size + LINE_OVERHEAD, 65535))
         self.flags.append(flags | (RETRANSMITTED if original is not None else 0))
-        # The last one: whoever reads the log in a thread looks for rows in this column.
+        # Appended last: readers in other threads take the number of rows from this column.
         self.sequence.append(sequence)
         if original is None:
             self.first_transmissions += 1

@@ -141,7 +141,7 @@ class Ladder:
         return lossy and not self.loss_stays
 
     def _has_standing_queue(self, queued: bool) -> bool:
-        """Whether a queue has stood for long and overflowed, as it does beside other traffic."""
+        """Whether a queue has stood for long and overflowed, as it does with other traffic."""
         newest = self._recent[-1]
         if not queued or self.loss_stays:
             self._queue_since = None

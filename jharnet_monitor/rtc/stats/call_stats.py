@@ -18,7 +18,7 @@ from jharnet_monitor.judge.conference.video import (
     render_times,
 )
 from jharnet_monitor.judge.conference.voice import burst_ratio
-from jharnet_monitor.judge.twin.seen import Seen
+from jharnet_monitor.judge.twin.observed_line import ObservedLine
 from jharnet_monitor.profiles import RUNGS
 from jharnet_monitor.rtc.receive.arrivals import (
     FRAME_END,
@@ -72,8 +72,8 @@ class StatsMessage:
                     raise BadReport(f"{field.name} is not the name of a rung")
             elif value is None and "None" in str(field.type):
                 pass
-            elif field.type == "Seen | None":
-                value = _read_seen(value)
+            elif field.type == "ObservedLine | None":
+                value = _read_observed(value)
             elif isinstance(value, bool) != (field.type == "bool"):
                 raise BadReport(f"{field.name} has the wrong type")
             elif not isinstance(value, int | float) or not 0 <= value <= _MAX_NUMBER:
@@ -84,10 +84,10 @@ class StatsMessage:
         return cls(**values)
 
 
-def _read_seen(value: Any) -> Seen:
-    """What the other end saw of the line; raises `BadReport`."""
+def _read_observed(value: Any) -> ObservedLine:
+    """The line as observed by the other end; raises `BadReport`."""
     try:
-        return Seen.from_json(value)
+        return ObservedLine.from_json(value)
     except (TypeError, ValueError) as error:
         raise BadReport(f"line {error}") from None
 
@@ -192,8 +192,8 @@ class ReceiveStats(StatsMessage):
     video_bits_per_second: float
     bits_per_second: float
     """Audio and video as IP rate."""
-    line: Seen | None = None
-    """What the arrivals of the whole call tell of the line; None from ends that do not look."""
+    line: ObservedLine | None = None
+    """The line as observed from all arrivals of the call (`line_process`); None if not known."""
 
 
 def receive_stats(
@@ -216,12 +216,7 @@ def receive_stats(
         "jitter_seconds": quality.jitter,
         "pdv_seconds": quality.pdv,
     }
-    from jharnet_monitor.rtc.stats.line_seen import line_seen  # noqa: PLC0415 - it needs numpy
-
-    line = line_seen(
-        (audio, sent.audio_first, sent.audio_packets), (video, sent.video_first, sent.video_packets)
-    )
-    return ReceiveStats(**audio_stats, **_video_stats(video, sent, quality, path), line=line)
+    return ReceiveStats(**audio_stats, **_video_stats(video, sent, quality, path))
 
 
 def _video_stats(

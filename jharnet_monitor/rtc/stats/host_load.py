@@ -1,8 +1,7 @@
 """Whether this host kept up during a call: an overloaded host measures itself, not the network.
-
-Three things show it. The event loop wakes late. The kernel lets this program wait for a CPU while
-others compute (`/proc/self/schedstat`). The hypervisor gives the CPU to another machine (steal, in
-`/proc/stat`). The last two delay packets without any lag that the loop could see as a stall.
+Overload shows in three ways: the event loop wakes late; the kernel lets this program wait for a CPU
+while others compute (`/proc/self/schedstat`); the hypervisor gives the CPU to another machine
+(steal, in `/proc/stat`). The last two can delay packets without a visible lag of the event loop.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ _SAMPLE_INTERVAL = 0.05
 _STALL = 0.1
 """Seconds of event-loop lag from which a user may notice it."""
 _WAITED_SHARE = 0.5
-"""Share of a second waiting for a CPU: with a third of it calls were still judged rightly, with six
-tenths packets came late."""
+"""Share of a second spent waiting for a CPU: with a third of it calls were still judged correctly,
+with six tenths packets were late."""
 _STOLEN_SHARE = 0.1
 _STALLED_SHARE = 0.25
 _SCHEDSTAT, _STAT = Path("/proc/self/schedstat"), Path("/proc/stat")
@@ -53,14 +52,14 @@ class HostLoadMonitor:
     async def run(self) -> None:
         """Sample until cancelled."""
         while True:
-            began, waited, stolen = time.monotonic(), _waited(), _stolen()
+            began, waited, stolen = time.monotonic(), _wait_seconds(), _steal_seconds()
             stalled = self._stalled_seconds
             while time.monotonic() - began < 1.0:
                 await self._sample()
             seconds = time.monotonic() - began
             if (
-                _waited() - waited > _WAITED_SHARE * seconds
-                or _stolen() - stolen > _STOLEN_SHARE * seconds
+                _wait_seconds() - waited > _WAITED_SHARE * seconds
+                or _steal_seconds() - stolen > _STOLEN_SHARE * seconds
                 or self._stalled_seconds - stalled > _STALLED_SHARE
             ):
                 self._disturbed += max(1, round(seconds))
@@ -75,7 +74,7 @@ class HostLoadMonitor:
             self._stalled_seconds += lag
 
     def disturbed_within(self, seconds: float) -> bool:
-        """Whether this program got too little of the CPU within the last so many seconds."""
+        """Whether this program got too little of the CPU within the last `seconds`."""
         return time.monotonic() - self._disturbed_at < seconds
 
     def load(self) -> HostLoad:
@@ -86,7 +85,7 @@ class HostLoadMonitor:
         return HostLoad(self._max_lag, stalled, max(0.0, cpu), self._disturbed)
 
 
-def _waited() -> float:
+def _wait_seconds() -> float:
     """Seconds that this program's main thread was ready to run and had no CPU; 0 if not known."""
     try:
         return int(_SCHEDSTAT.read_text("ascii").split()[1]) / 1e9
@@ -94,7 +93,7 @@ def _waited() -> float:
         return 0.0
 
 
-def _stolen() -> float:
+def _steal_seconds() -> float:
     """Seconds that the hypervisor took from each CPU, on average; 0 if not known."""
     try:
         first = _STAT.read_text("ascii").partition("\n")[0].split()

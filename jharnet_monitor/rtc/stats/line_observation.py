@@ -1,11 +1,21 @@
-"""A stream's arrivals as columns in sending order, from which `judge.twin.seen` reads the line."""
+"""Observes the line from a call's arrivals, in a process of its own.
+
+It needs NumPy, which a hub would otherwise keep in memory as long as it runs.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
+from array import array
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
 import numpy as np
 
-from jharnet_monitor.judge.twin.arrivals import PacketColumns, see
-from jharnet_monitor.judge.twin.seen import Seen
+from jharnet_monitor.judge.twin.arrivals import PacketColumns, observe
+from jharnet_monitor.judge.twin.observed_line import ObservedLine
 from jharnet_monitor.rtc.receive.arrivals import RETRANSMITTED, Arrivals
 from jharnet_monitor.rtc.rtp import unwrap
 
@@ -13,9 +23,9 @@ Sent = tuple[Arrivals, int, int]
 """A stream's arrivals, its first sequence number, and how many packets were sent."""
 
 
-def line_seen(audio: Sent, video: Sent) -> Seen | None:
-    """What the arrivals of both streams tell of the line; None if there are too few."""
-    return see(stream_of(*audio), stream_of(*video))
+def observed_line(audio: Sent, video: Sent) -> ObservedLine | None:
+    """The line as observed from the arrivals of both streams; None if there are too few."""
+    return observe(stream_of(*audio), stream_of(*video))
 
 
 def stream_of(log: Arrivals, first: int, packets: int) -> PacketColumns:
@@ -42,3 +52,25 @@ def stream_of(log: Arrivals, first: int, packets: int) -> PacketColumns:
     every = np.arange(packets)
     sent = np.where(known, sent, np.interp(every, every[known], sent[known]))
     return PacketColumns(sent, arrived, sizes, sent, at[repeated], size[repeated])
+
+
+def main() -> None:
+    """Answer one question of `line_process`, from standard input to standard output."""
+    question = json.load(sys.stdin)
+    found = observed_line(_sent(question["audio"]), _sent(question["video"]))
+    json.dump(asdict(found) if found is not None else None, sys.stdout)
+
+
+def _sent(stream: Mapping[str, Any]) -> Sent:
+    log = Arrivals(stream["clock_rate"])
+    log.first = stream["first_arrived"]
+    log.sequence = array("q", stream["sequence"])
+    log.timestamp = array("q", stream["timestamp"])
+    log.at = array("d", stream["at"])
+    log.size = array("H", stream["size"])
+    log.flags = array("B", stream["flags"])
+    return log, stream["first_sent"], stream["packets"]
+
+
+if __name__ == "__main__":
+    main()

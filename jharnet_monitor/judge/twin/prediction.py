@@ -1,4 +1,4 @@
-"""The twin's answer: how probable each grade is on a line, and how sure that is. Pure."""
+"""The twin's prediction: how probable each grade is on a line. Pure."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ CERTAIN = 0.8
 
 
 class Certainty(StrEnum):
-    """How sure a grade is. The texts for people are `call.certainty.CERTAINTY`."""
+    """How certain a grade is. The texts for people are `call.certainty.CERTAINTY`."""
 
     CERTAIN = "certain"
     BORDERLINE = "borderline"
 
 
 @dataclass(frozen=True, slots=True)
-class GradeAnswer:
+class GradePrediction:
     """Probabilities of the grades 0 to 4."""
 
     probabilities: tuple[float, ...]
 
     @property
     def grade(self) -> int:
-        """The most probable grade; of equals the lower one.
+        """The most probable grade; of equally probable ones the lower.
 
-        >>> GradeAnswer((0.0, 0.1, 0.0, 0.6, 0.3)).grade
+        >>> GradePrediction((0.0, 0.1, 0.0, 0.6, 0.3)).grade
         3
         """
         return max(range(GRADES), key=lambda grade: (self.probabilities[grade], -grade))
 
     @property
     def second(self) -> int:
-        """The next probable grade."""
+        """The second most probable grade."""
         others = [grade for grade in range(GRADES) if grade != self.grade]
         return max(others, key=lambda grade: (self.probabilities[grade], -grade))
 
@@ -51,12 +51,12 @@ class GradeAnswer:
     def at_least(self, grade: int) -> float:
         """How probable it is that a call reaches the grade.
 
-        >>> GradeAnswer((0.0, 0.1, 0.0, 0.6, 0.3)).at_least(3)
+        >>> GradePrediction((0.0, 0.1, 0.0, 0.6, 0.3)).at_least(3)
         0.9
         """
         return round(sum(self.probabilities[grade:]), 6)
 
 
 def seed_of(line: LineModel) -> int:
-    """The seed that belongs to a line: whoever has the line gets the same answer."""
+    """The seed for a line, so that the same line always gives the same prediction."""
     return zlib.crc32(json.dumps(line.to_json(), sort_keys=True).encode())

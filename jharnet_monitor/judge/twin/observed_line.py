@@ -1,4 +1,4 @@
-"""What one end saw of the line in a call: a message, and what the line model is made of. Pure."""
+"""The line as observed by one end of a call: a message, and the input of the line model. Pure."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ _MOST = 1e10
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What the arrivals tell of one direction; None is what they do not tell. SI units."""
+class ObservedLine:
+    """What the arrivals show of one direction; None for what they do not show. SI units."""
 
     rate: float | None
     """The bottleneck's rate; None if none was met."""
     at_least: float
     """What the line carries at least."""
     available: float | None
-    """What came through while a queue stood; less than `rate` if others send as well."""
+    """The rate that arrived while there was a queue; less than `rate` if there is other traffic."""
     spread: float
     """Standard deviation of the logarithm of `available` from one time to another."""
     queue: float | None
-    """The longest queue before packets were dropped; None if none was dropped for that."""
+    """The longest queue before it dropped packets; None if it dropped none."""
     longest_queue: float
     policed: bool
-    """Packets were dropped for their rate although none waited."""
+    """Packets were dropped because of their rate although there was no queue."""
     bucket: float | None
     """Seconds of the rate that the policer let through at once."""
     jitter: float
     """Half the width of the distribution of the delay in quiet times."""
     loss: float
-    """Of packets that no queue explains."""
+    """Share of packets lost without a queue as the cause."""
     burst: float
     lost: int
-    """Packets that `loss` counts: its own uncertainty."""
+    """Lost packets counted in `loss`; they determine its uncertainty."""
     packets: int
     gone: float
     """Mean seconds of an interruption; 0 without one."""
     transfer_on: float
-    """Seconds for which others filled the line each time; 0 if they were not seen to."""
+    """Seconds for which other traffic filled the line each time; 0 if it was not observed."""
     transfer_off: float
     every: float
-    """Seconds from one to the next; of a single one, the length of the call."""
+    """Seconds from one interruption to the next; for a single one, the length of the call."""
 
     @classmethod
     def from_json(cls, data: Any) -> Self:

@@ -1,34 +1,34 @@
-"""Asks the twin: simulates calls over a line and counts their grades. Pure and seeded."""
+"""Predicts grades: simulates calls over a line and counts their grades. Pure and seeded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from jharnet_monitor.judge.conference.grade import Criteria
-from jharnet_monitor.judge.twin.answer import GRADES, GradeAnswer, seed_of
-from jharnet_monitor.judge.twin.call import RUNS, Run, Shown, simulate
+from jharnet_monitor.judge.twin.call import RUNS, ReceivedQuality, Run, simulate
 from jharnet_monitor.judge.twin.clients import REFERENCE, Client
 from jharnet_monitor.judge.twin.line import LineModel
+from jharnet_monitor.judge.twin.prediction import GRADES, GradePrediction, seed_of
 from jharnet_monitor.profiles import HD_HEIGHT, LOW_HEIGHT, SD_HEIGHT
 
 
-def ask(
+def predict(
     line: LineModel,
     client: Client = REFERENCE,
     criteria: Criteria | None = None,
     runs: int = RUNS,
     seed: int | None = None,
-) -> GradeAnswer:
+) -> GradePrediction:
     """Simulate calls over the line and count their grades; the seed is that of the line."""
     line = LineModel.from_json(line.to_json())  # as it is stored, so that it can be repeated
     found = simulate(line, seed_of(line) if seed is None else seed, client, runs)
     return count(found, client, criteria or Criteria())
 
 
-def count(runs: Sequence[Run], client: Client, criteria: Criteria) -> GradeAnswer:
-    """How often each grade comes up."""
+def count(runs: Sequence[Run], client: Client, criteria: Criteria) -> GradePrediction:
+    """How often each grade occurs."""
     grades = [grade_of(run, client, criteria) for run in runs]
-    return GradeAnswer(tuple(grades.count(grade) / len(grades) for grade in range(GRADES)))
+    return GradePrediction(tuple(grades.count(grade) / len(grades) for grade in range(GRADES)))
 
 
 def grade_of(run: Run, client: Client, criteria: Criteria) -> int:
@@ -36,7 +36,7 @@ def grade_of(run: Run, client: Client, criteria: Criteria) -> int:
     return min(_grade(shown, client, criteria) for shown in (run.down, run.up))
 
 
-def _grade(shown: Shown, client: Client, criteria: Criteria) -> int:
+def _grade(shown: ReceivedQuality, client: Client, criteria: Criteria) -> int:
     if shown.concealed > criteria.concealed:
         return 0
     if not client.max_height:

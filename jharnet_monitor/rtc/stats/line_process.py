@@ -1,0 +1,48 @@
+"""Observes the line of a call in another process (`line_observation`)."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from jharnet_monitor.judge.twin.observed_line import ObservedLine
+from jharnet_monitor.rtc.receive.arrivals import Arrivals
+from jharnet_monitor.rtc.stats.call_stats import SendStats
+from jharnet_monitor.worker_process import ask_process
+
+log = logging.getLogger(__name__)
+
+PROGRAM = "jharnet_monitor.rtc.stats.line_observation"
+TIME_LIMIT = 10.0
+"""Seconds of real time; on an idle computer it takes half a second."""
+
+
+async def observe_line(audio: Arrivals, video: Arrivals, sent: SendStats) -> ObservedLine | None:
+    """The line as observed from the arrivals of both streams; None if there are too few.
+
+    Also None if the process does not answer: the grade of the call does not need it.
+    """
+    question = {
+        "audio": _stream(audio, sent.audio_first, sent.audio_packets),
+        "video": _stream(video, sent.video_first, sent.video_packets),
+    }
+    try:
+        found = await ask_process(PROGRAM, question, TIME_LIMIT)
+        return ObservedLine.from_json(found) if found is not None else None
+    except (TimeoutError, ValueError) as error:
+        log.warning("the line of the call could not be observed: %s", error or "no answer")
+        return None
+
+
+def _stream(arrivals: Arrivals, first: int, packets: int) -> dict[str, Any]:
+    return {
+        "clock_rate": arrivals.clock_rate,
+        "first_arrived": arrivals.first,
+        "first_sent": first,
+        "packets": packets,
+        "sequence": arrivals.sequence.tolist(),
+        "timestamp": arrivals.timestamp.tolist(),
+        "at": arrivals.at.tolist(),
+        "size": arrivals.size.tolist(),
+        "flags": arrivals.flags.tolist(),
+    }
