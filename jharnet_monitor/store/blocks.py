@@ -121,8 +121,8 @@ def _add_group(
         whole = len(indices) == group.count
         columns.starts.extend(group.starts if whole else [group.starts[i] for i in indices])
         for name, column in group.values.items():
-            held = columns.values.setdefault(name, array("d"))
-            held.extend(column if whole else [column[i] for i in indices])
+            figures = columns.values.setdefault(name, array("d"))
+            figures.extend(column if whole else [column[i] for i in indices])
 
 
 class PacketSums:
@@ -144,9 +144,9 @@ class PacketSums:
         self._conditions[text] = conditions
         sums = self._sums.setdefault((office, path, text), {})
         for block, sent, received in blocks:
-            held = sums.setdefault(block, [0.0, 0.0])
-            held[0] += sent
-            held[1] += received
+            total = sums.setdefault(block, [0.0, 0.0])
+            total[0] += sent
+            total[1] += received
 
     def add_group(self, series: PackedSeries, group: Group, wanted: Wanted) -> None:
         """Add the packed measurements that are wanted; those without a reply count as nothing."""

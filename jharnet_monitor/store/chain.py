@@ -215,8 +215,8 @@ class Chain:
                     yield f"`{table.name}` has {count} rows before the first that was sealed"
             links = set(connection.execute(select(t.chunks.c.number)).scalars())
             for table in (t.packed_series, t.packed_round_trips):
-                held = connection.execute(select(table.c.link).distinct()).scalars()
-                if stray := sorted(set(held) - links):
+                packed = connection.execute(select(table.c.link).distinct()).scalars()
+                if stray := sorted(set(packed) - links):
                     yield f"`{table.name}` has records of {len(stray)} hours that are not sealed"
             roots = set(connection.execute(select(t.chunks.c.root)).scalars())
             mailed = select(t.mails.c.name, t.mails.c.root).distinct()

@@ -69,16 +69,16 @@ def unpack_integers(data: bytes, count: int) -> Sequence[int]:
         return ()
     (head, low, first), at = _read_varints(data, 0, 3)
     width, by_steps = head >> 1, bool(head & 1)
-    low, first, held = _unfolded(low), _unfolded(first), count - by_steps
-    if width > 8 or len(data) - at != width * held:
+    low, first, stored = _unfolded(low), _unfolded(first), count - by_steps
+    if width > 8 or len(data) - at != width * stored:
         raise ValueError("a column has another length than its rows")
     if width == 0:
         return range(first, first + low * count, low) if by_steps and low else (
             [first if by_steps else low] * count)  # fmt: skip
     padded, code = _WIDTHS[width]
-    flat = bytearray(padded * held)
+    flat = bytearray(padded * stored)
     for plane in range(width):
-        flat[plane::padded] = data[at + plane * held : at + (plane + 1) * held]
+        flat[plane::padded] = data[at + plane * stored : at + (plane + 1) * stored]
     rest = array(code, bytes(flat))
     if by_steps:
         return list(accumulate((low + value for value in rest), initial=first))

@@ -62,8 +62,8 @@ class InternedJson:
 
     def clear(self) -> None:
         """Empty the cache, before texts are deleted."""
-        for held in (self._numbers, self._bodies, self._parsed):
-            held.clear()
+        for cache in (self._numbers, self._bodies, self._parsed):
+            cache.clear()
 
     def _make_room(self) -> None:
         if len(self._bodies) >= _MAX_CACHED:

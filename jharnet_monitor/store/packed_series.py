@@ -185,12 +185,12 @@ def packed(rows: Iterable[StoredRow]) -> tuple[list[Shape], bytes]:
         shared, own = divided(json.loads(row.conditions))
         shape = Shape(row.outcome, row.cause, shared, sorted(own), json.loads(row.names))
         groups.setdefault(shape.text(), (shape, []))[1].append((row, own))
-    blocks = [_packed_group(shape, held) for shape, held in groups.values()]
+    blocks = [_packed_group(shape, members) for shape, members in groups.values()]
     return [shape for shape, _ in groups.values()], zlib.compress(join(blocks), _LEVEL)
 
 
-def _packed_group(shape: Shape, held: Sequence[tuple[StoredRow, Mapping[str, Number]]]) -> bytes:
-    rows = [row for row, _ in held]
+def _packed_group(shape: Shape, members: Sequence[tuple[StoredRow, Mapping[str, Number]]]) -> bytes:
+    rows = [row for row, _ in members]
     lists = [json.loads(row.values) for row in rows]
     values = {name: [one[at] for one in lists] for at, name in enumerate(shape.names)}
     columns = [
@@ -199,7 +199,7 @@ def _packed_group(shape: Shape, held: Sequence[tuple[StoredRow, Mapping[str, Num
         pack_integers([row.started_at for row in rows]),
         pack_integers([row.recorded_at - row.started_at for row in rows]),
         pack_numbers([row.duration for row in rows]),
-        *(pack_numbers([own[name] for _, own in held]) for name in shape.counts),
+        *(pack_numbers([own[name] for _, own in members]) for name in shape.counts),
         *(_packed_values(name, values) for name in shape.names),
     ]
     return join([pack_integers([len(rows)]), *columns])

@@ -41,7 +41,7 @@ def pack_round_trips(records: Iterable[RoundTrips]) -> bytes:
     for one in records:
         series.setdefault(one[1:4], []).append(one)
     names = json.dumps(list(series), ensure_ascii=False, separators=(",", ":")).encode()
-    return join([names, *(zlib.compress(_block(held), _LEVEL) for held in series.values())])
+    return join([names, *(zlib.compress(_block(some), _LEVEL) for some in series.values())])
 
 
 def unpack_round_trips(
@@ -81,14 +81,14 @@ def _block(records: Sequence[RoundTrips]) -> bytes:
 
 def _records(series: Sequence[str], block: bytes) -> Iterator[RoundTrips]:
     sizes, *columns = split(block)
-    count, packets = unpack_integers(sizes, 2)
+    count, total = unpack_integers(sizes, 2)
     *heads, slower = columns
     numbers, starts, lengths, fastest = (unpack_integers(head, count) for head in heads)
-    rest = unpack_integers(slower, packets)
+    rest = unpack_integers(slower, total)
     ends = accumulate(lengths, initial=0)
     office, probe, path = series
     for number, start, low, (begin, end) in zip(
         numbers, starts, fastest, pairwise(ends), strict=True
     ):
-        held = tuple(low + one - 1 if one else None for one in rest[begin:end])
-        yield RoundTrips(number, office, probe, path, start, held)
+        packets = tuple(low + one - 1 if one else None for one in rest[begin:end])
+        yield RoundTrips(number, office, probe, path, start, packets)

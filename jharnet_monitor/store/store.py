@@ -100,14 +100,14 @@ class Store:
 
         Nearly everything is newer than all that is packed, so that no packed hour is read.
         """
-        held: set[str] = set()
+        found: set[str] = set()
         series: dict[tuple[str, str, str], list[int]] = {}
         for m in new:
             series.setdefault((m.office, m.probe, path_of(m)), []).append(t.to_ms(m.started_at))
         for key, starts in series.items():
             wanted = Wanted(*key, min(starts), max(starts) + 1)
-            held.update(self._packed.ids(connection, wanted))
-        return held
+            found.update(self._packed.ids(connection, wanted))
+        return found
 
     def _insert(self, connection: Connection, new: Sequence[Measurement]) -> None:
         rows = to_rows(connection, self._interned, new, self._clock.now())
