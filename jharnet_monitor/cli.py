@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from typing import ClassVar
@@ -60,6 +61,8 @@ def main() -> None:
 
     Exit code 2: wrong usage or configuration. 1: something that the command needs is unavailable.
     """
+    # No plugin of pydantic is used; to look for one reads the metadata of every installed package.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         code = app(standalone_mode=False)
     except TemporaryError as error:

@@ -77,7 +77,7 @@ def filed(
     other_store = Store(f"sqlite:///{database}", ManualClock(MADE_AT))
     other_store.add(more)
     other_store.close()
-    _in_order(database)
+    in_order(database)
     drill = made_up_drill(made_up.config(11))
     then = Store(f"sqlite:///{database}", ManualClock(drill.started_at + timedelta(minutes=6)))
     then.event_log.add_drill(drill)
@@ -110,7 +110,7 @@ def _mail(store: Store, at: datetime) -> None:
     clock.step((MADE_AT - clock.now()).total_seconds())
 
 
-def _in_order(database: Path) -> None:
+def in_order(database: Path) -> None:
     """Number the records in the order in which a hub would have recorded them."""
     with sqlite3.connect(database) as connection:
         connection.execute("pragma synchronous=off")
@@ -122,7 +122,8 @@ def _in_order(database: Path) -> None:
             f"insert into measurements (recorded_at, {others})"  # noqa: S608 - our own names
             f" select started_at + 60000, {others} from held order by started_at"
         )
-        connection.execute("update transitions set recorded_at = at")
+        for table in ("transitions", "events"):
+            connection.execute(f"update {table} set recorded_at = at")  # noqa: S608 - our own names
 
 
 @dataclass(slots=True)

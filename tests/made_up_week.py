@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -63,35 +63,43 @@ class MadeWeek:
         ]
 
 
-def config(database: str, **report: Any) -> Config:
-    """The eleven offices with their contracts."""
-    base = made_up.config(database=database)
+def config(database: str, troubles: Sequence[str] = TROUBLES, **report: Any) -> Config:
+    """An office for each trouble, with its contract."""
+    base = made_up.config(len(troubles), database=database)
     settings = {"directive": "Test all blocks.", "directive_hi": "सभी प्रखण्डों की जाँच करें।"}
     offices = tuple(  # 4 Mbit/s as delivered is too little for 40 seats, and enough for 5
         office.model_copy(update={"seats": 40 if trouble == "narrow" else 5})
-        for office, trouble in zip(base.offices, TROUBLES, strict=True)
+        for office, trouble in zip(base.offices, troubles, strict=True)
     )
     report_settings = base.report.model_copy(update=settings | report)
     return base.model_copy(update={"report": report_settings, "offices": offices})
 
 
-def make(directory: Path, *, weeks: int = 4, every_minutes: int = 60) -> MadeWeek:
+def make(
+    directory: Path,
+    *,
+    weeks: int = 4,
+    every_minutes: int = 60,
+    troubles: Sequence[str] = TROUBLES,
+    drilled: bool = True,
+) -> MadeWeek:
     """Fill a database in `directory` with the week and those before it."""
     database = f"sqlite:///{directory / 'week.db'}"
-    made = MadeWeek(Store(database, ManualClock(MADE_AT)), config(database), database)
+    made = MadeWeek(Store(database, ManualClock(MADE_AT)), config(database, troubles), database)
     made.store.migrate()
     period, periods = WEEK, []
     for _ in range(weeks):
         periods.append(period)
         period = period.before()
     for seed, one in enumerate(reversed(periods)):
-        for office, trouble in zip(made.config.offices, TROUBLES, strict=True):
+        for office, trouble in zip(made.config.offices, troubles, strict=True):
             if trouble:
                 measured = list(_measured(office.id, trouble, one, every_minutes, seed))
                 made.measurements += measured
                 made.store.add(measured)
                 _states(made.store, office.id, trouble, one)
-    made.store.event_log.add_drill(drill(made.config))
+    if drilled:
+        made.store.event_log.add_drill(drill(made.config, troubles))
     return made
 
 
@@ -156,8 +164,8 @@ def _states(store: Store, office: str, trouble: str, period: Period) -> None:
         note(office, really, begin, {}, until=end, supersedes=number)
 
 
-def drill(config: Config) -> Drill:
-    """A drill of the week; two offices did not take part."""
+def drill(config: Config, troubles: Sequence[str] = TROUBLES) -> Drill:
+    """A drill of the week, without the offices that are absent."""
     side = DrillDirection({"bits_per_second": 1.61e6, "video_loss_ratio": 0.0123})
     offices = [
         DrillOffice(office.id, outcome=Outcome.NO_DATA, cause="no_agent")
@@ -166,7 +174,7 @@ def drill(config: Config) -> Drill:
             office.id, joined=True, outcome=Outcome.OK, grade=_GRADES.get(trouble, 4),
             limited_by=_LIMITS.get(trouble, "none"), up=side, down=side,
         )
-        for office, trouble in zip(config.offices, TROUBLES, strict=True)
+        for office, trouble in zip(config.offices, troubles, strict=True)
     ]  # fmt: skip
     return Drill(
         "20261118-053000-a1b2", DrillState.DONE, Profile.P720,

@@ -114,25 +114,19 @@ def answers(store: Store) -> dict[str, Any]:
         "some": {"limit": 7, "office": "boram"}, "one": {"limit": 1},
         "page": {"limit": 50, "probe": "latency", "since": START + hour},
     }  # fmt: skip
-    for name, asked in queries.items():
-        found[name] = store.measurements(**asked)
-        found[f"{name}, newest first"] = store.measurements(**asked, newest_first=True)
+    for name, filters in queries.items():
+        found[name] = store.measurements(**filters)
+        found[f"{name}, newest first"] = store.measurements(**filters, newest_first=True)
     found["latest"], found["totals"] = store.latest(), store.tallies.all()
     found["spent"] = store.spent("potka", *PERIOD)
     bounds = [START + n * hour for n in range(-12, 6)]
     reader = store.bulk_reader
-    found["packets"] = [
-        sorted((p.office, p.path, repr(dict(p.conditions)), at, sent, received)
-               for p in part if "checks" not in p.conditions
-               for at, sent, received in zip(p.at, p.sent, p.received, strict=True))
-        for part in reader.packets(bounds)
-    ]  # fmt: skip
     found["extents"] = [list(reader.extents("potka", probe, bounds))
                         for probe in ("latency", "utilisation")]  # fmt: skip
     found["blocks"] = sorted(
-        (b.office, b.path, b.outcome, bool(b.conditions.get("under_load")), b.piece, at,
+        (b.office, b.path, b.outcome, bool(b.conditions.get("under_load")), at,
          *(float(b.values[name][n]) for name in sorted(b.values)))
-        for b in reader.blocks(None, "latency", *PERIOD, every=hour, starts=True)
+        for b in reader.blocks(None, "latency", *PERIOD, starts=True)
         for n, at in enumerate(b.starts)
     )  # fmt: skip
     links = store.chain.links()

@@ -22,7 +22,6 @@ from jharnet_monitor.judge.conference.drill import Drill, DrillOffice, DrillStat
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
 from jharnet_monitor.profiles import Profile
 from jharnet_monitor.store import Store, StoreError, Window, engine
-from jharnet_monitor.store.bulk_reader import BLOCK_MS
 from jharnet_monitor.store.tables import metadata
 from tests.store_support import BOTH, START, Bench, Postgres, bench_of, one
 
@@ -134,29 +133,28 @@ def test_blocks_hold_what_measurements_hold(bench: Bench) -> None:
     assert (plain.first, plain.last) == (START + timedelta(minutes=1), START + timedelta(minutes=8))
 
 
-def test_packets_are_added_up_in_blocks_whatever_else_was_measured(bench: Bench) -> None:
-    """Only minutes with a reply count, and the place of a figure may differ from run to run."""
+def test_blocks_part_by_path_and_hold_the_starts(bench: Bench) -> None:
+    """Measurements over another path are apart, also where their figures have the same names."""
     plain = {"sent": 60.0, "received": 57.0}
     bench.store.add([
         one("a", 1, values=plain),
         one("b", 2, values=plain | {"jitter_seconds": 0.001, "rtt_p50_seconds": 0.04}),
-        one("c", 3, values={"sent": 60.0, "received": 0.0}),
         one("d", 4, values=plain, conditions={"path": "agent_gateway"}),
         one("e", 90, values=plain),
+        one("f", 1, office="boram", values=plain),
     ])  # fmt: skip
     bounds = [START + timedelta(hours=hour) for hour in range(4)]
-    bench.store.add([one("f", 1, office="boram", values=plain)])
-    every = list(bench.store.bulk_reader.packets(bounds))
-    assert [(p.office, list(p.sent)) for p in every[0] if p.office != "potka"] == [
-        ("boram", [60.0])
+    blocks = bench.store.bulk_reader.blocks(None, "latency", *bounds[:2], starts=True)
+    found = sorted((b.office, b.path, list(b.starts), b.values["received"]) for b in blocks)
+    minutes = {n: round((START + timedelta(minutes=n)).timestamp() * 1000) for n in (1, 2, 4)}
+    assert found == [
+        ("boram", "jharnet", [minutes[1]], [57.0]),
+        ("potka", "agent_gateway", [minutes[4]], [57.0]),
+        ("potka", "jharnet", [minutes[1]], [57.0]),
+        ("potka", "jharnet", [minutes[2]], [57.0]),
     ]
-    first, second, third = ([p for p in found if p.office == "potka"] for found in every)
-    found = {part.path: (sum(part.sent), sum(part.received)) for part in first}
-    assert found == {"jharnet": (120.0, 114.0), "agent_gateway": (60.0, 57.0)}
-    assert all(at % BLOCK_MS == 0 for part in first for at in part.at)
-    assert [list(part.sent) for part in second] == [[60.0]] and third == []
     extents = list(bench.store.bulk_reader.extents("potka", "latency", bounds))
-    assert extents[0] is not None and extents[0].count == 4 and extents[2] is None
+    assert extents[0] is not None and extents[0].count == 3 and extents[2] is None
 
 
 def test_the_event_log_keeps_states_and_what_was_learnt_later(bench: Bench) -> None:

@@ -216,8 +216,8 @@ class Chain:
             links = set(connection.execute(select(t.chunks.c.number)).scalars())
             for table in (t.packed_series, t.packed_round_trips):
                 packed = connection.execute(select(table.c.link).distinct()).scalars()
-                if stray := sorted(set(packed) - links):
-                    yield f"`{table.name}` has records of {len(stray)} hours that are not sealed"
+                if unknown := sorted(set(packed) - links):
+                    yield f"`{table.name}` has records of {len(unknown)} hours that are not sealed"
             roots = set(connection.execute(select(t.chunks.c.root)).scalars())
             mailed = select(t.mails.c.name, t.mails.c.root).distinct()
             for name, root in connection.execute(mailed.where(t.mails.c.root.is_not(None))):

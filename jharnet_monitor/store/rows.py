@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from pydantic_core import from_json
 from sqlalchemy import Connection, Row
 
 from jharnet_monitor.model import Measurement, Outcome
@@ -116,6 +117,6 @@ def from_rows(
             outcome=Outcome(data["outcome"]),
             cause=data["cause"],
             conditions=conditions if own is None else {**conditions, **json.loads(own)},
-            values=dict(zip(names, json.loads(data["values"]), strict=True)),
+            values=dict(zip(names, from_json(data["values"]), strict=True)),
             id=data["id"],
         )

@@ -157,7 +157,9 @@ print(json.dumps([time.perf_counter() - started, (after - before) / 1024, rows])
 """
 
 
-def read_apart(url: str, until: datetime, days: int, office: str = "") -> tuple[float, float, int]:
+def read_in_new_process(
+    url: str, until: datetime, days: int, office: str = ""
+) -> tuple[float, float, int]:
     """Read in a process of its own: seconds, megabytes of memory that it took, rows."""
     command = [sys.executable, "-c", READER, url, until.isoformat(), str(days), office]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -201,10 +203,10 @@ def measure(directory: Path, days: int, seed: int) -> list[Row]:
 
 def _reading(store: Store, url: str, days: int, until: datetime) -> Iterator[Row]:
     week = min(days, 7)
-    taken, memory, _ = read_apart(url, until, week)
+    taken, memory, _ = read_in_new_process(url, until, week)
     yield at_most("what a weekly report reads", taken * 7 / week, 6, "s")
     yield at_most("memory of that", memory, 150, "MB")
-    taken, memory, _ = read_apart(url, until, days, "potka")
+    taken, memory, _ = read_in_new_process(url, until, days, "potka")
     yield at_most("a year of one office, from that of all days", taken * 365 / days, 30, "s")
     yield note("memory of that, for the days read", memory, "MB")
     fresh = Store(url, ManualClock(until))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config.calendars import is_holiday
@@ -28,8 +29,14 @@ def in_office_hours(district: District, moment: datetime) -> bool:
     """Whether `moment`, a datetime with a time zone, lies in the district's office hours."""
     local = moment.astimezone(ZoneInfo(district.timezone))
     hours = district.office_hours
-    inside = time.fromisoformat(hours.from_) <= local.time() < time.fromisoformat(hours.to)
-    return inside and is_working_day(hours, local.date())
+    opens, closes = _opening(hours.from_, hours.to)
+    return opens <= local.time() < closes and is_working_day(hours, local.date())
+
+
+@lru_cache(maxsize=16)
+def _opening(opens: str, closes: str) -> tuple[time, time]:
+    """Both times, read once: a report asks for each of thousands of tests."""
+    return time.fromisoformat(opens), time.fromisoformat(closes)
 
 
 def in_busy_hour(district: District, moment: datetime) -> bool:

@@ -64,10 +64,11 @@ def is_policed(tests: Sequence[Measurement], direction: Direction) -> bool:
 
 def _met_policer(test: Measurement, direction: Direction) -> bool:
     name = direction.transfer
-    short, lasting = (
-        test.values.get(f"{name}_{kind}bits_per_second") for kind in ("", "sustained_")
-    )
-    if short is None or lasting is None or lasting > BUCKET * short:
+    lasting = test.values.get(f"{name}_sustained_bits_per_second")
+    if lasting is None:
+        return False
+    short = test.values.get(f"{name}_bits_per_second")
+    if short is None or lasting > BUCKET * short:
         return False
     return POLICER in (test.conditions.get(f"{name}_limited_by"), test.conditions.get("limited_by"))
 

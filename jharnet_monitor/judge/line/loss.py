@@ -58,6 +58,27 @@ class PacketCounts:
         self.sent.append(np.asarray(sent, dtype=np.float64))
         self.received.append(np.asarray(received, dtype=np.float64))
 
+    def add_minutes(
+        self, at: Sequence[int], sent: Sequence[float], received: Sequence[float]
+    ) -> None:
+        """Add minutes of a day or so as sums of blocks, without those that had no reply.
+
+        >>> counts = PacketCounts()
+        >>> counts.add_minutes([0, 60_000, 300_000, 360_000], [60, 60, 60, 60], [60, 57, 60, 0])
+        >>> [column[0].tolist() for column in (counts.at, counts.sent, counts.received)]
+        [[0, 300000], [120.0, 60.0], [117.0, 60.0]]
+        """
+        arrived = np.asarray(received, dtype=np.float64)
+        answered = arrived > 0
+        if not answered.any():
+            return
+        block = np.asarray(at, dtype=np.int64)[answered] // BLOCK_MS
+        place = block - (first := block.min())
+        gone = np.bincount(place, np.asarray(sent, dtype=np.float64)[answered])
+        back = np.bincount(place, arrived[answered])
+        [known] = np.nonzero(np.bincount(place))
+        self.add((first + known) * BLOCK_MS, gone[known].tolist(), back[known].tolist())
+
 
 @dataclass(frozen=True, slots=True)
 class LossRates:

@@ -7,6 +7,7 @@ about its line.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -107,9 +108,16 @@ def _began_together(dark: Sequence[Span], start: datetime) -> bool:
 
 
 def _without_shared(one: JudgedSpans, faults: Sequence[SharedFault]) -> JudgedSpans:
-    spans = list(one.spans)
-    for fault in faults:
-        spans = [piece for span in spans for piece in _charged(span, fault)]
+    begins = [fault.start for fault in faults]
+    spans: list[Span] = []
+    for span in one.spans:
+        pieces = [span]
+        near = slice(
+            bisect_left(begins, span.start - TOGETHER), bisect_right(begins, span.end + TOGETHER)
+        )
+        for fault in faults[near] if span.state in DOWN else ():
+            pieces = [part for piece in pieces for part in _charged(piece, fault)]
+        spans += pieces
     return replace(one, spans=tuple(spans), shared=tuple(faults))
 
 

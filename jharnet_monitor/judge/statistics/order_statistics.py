@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -91,6 +92,7 @@ def _design_effect(
     return max(1.0, float(by_days / (sample_variance / n)) * clustering.inflation), clustering
 
 
+@lru_cache(maxsize=256)  # many offices have the same number of tests
 def _rank(n: float, q: float, alpha: float) -> float | None:
     """The k with P(Binomial(n, q) <= k) = alpha, for real n and k; None if k would be negative.
 

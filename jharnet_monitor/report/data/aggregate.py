@@ -102,7 +102,9 @@ def by_day(tests: Iterable[tuple[datetime, float | None]], zone: tzinfo) -> list
 def clipped(spans: Iterable[Span], start: datetime, until: datetime) -> list[Span]:
     """The parts of the spans that lie within [start, until)."""
     return [
-        replace(span, start=max(span.start, start), end=min(span.end, until))
+        span
+        if start <= span.start and span.end <= until
+        else replace(span, start=max(span.start, start), end=min(span.end, until))
         for span in spans
         if span.end > start and span.start < until
     ]

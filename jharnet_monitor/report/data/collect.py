@@ -34,7 +34,7 @@ from jharnet_monitor.report.data.aggregate import (
     speed,
 )
 from jharnet_monitor.report.data.summary import Latency, OfficeSummary, SpeedTest, TrendPoint
-from jharnet_monitor.store.bulk_reader import Block, Extent, Packets
+from jharnet_monitor.store.bulk_reader import Block, Extent
 from jharnet_monitor.store.retention import PrunedDay
 from jharnet_monitor.store.tables import from_ms
 
@@ -55,11 +55,12 @@ class LatencyTally:
 
     def add(self, columns: Mapping[str, Sequence[float]]) -> None:
         """Add minutes, one column per quantity; minutes without a reply count as downtime only."""
-        received = columns.get("received", ())
-        self.received += int(sum(received))
-        self.answered += sum(replies > 0 for replies in received)
-        sent = zip(columns.get("sent", ()), received, strict=bool(received))
-        self.sent += int(sum(packets for packets, replies in sent if replies))
+        received = np.asarray(columns.get("received", ()), dtype=np.float64)
+        answered = received > 0
+        self.received += int(received.sum())
+        self.answered += int(answered.sum())
+        if len(received):
+            self.sent += int(np.asarray(columns["sent"], dtype=np.float64)[answered].sum())
         self.p50.extend(columns.get("rtt_p50_seconds", ()))
         self.jitter.extend(columns.get("jitter_seconds", ()))
 
@@ -155,19 +156,18 @@ class Collector:
             self._internet.append(SpeedTest(measurement.started_at, down, up))
 
     def add_minutes(self, day: date, block: Block) -> None:
-        """Add latency minutes of one day."""
+        """Add latency minutes of one day: of the assessment their packets, of the period all."""
         self._days.add(day)
         if block.path != Route.JHARNET:  # an agent's measurement of its own gateway
             return
+        idle = not block.conditions.get("under_load")
+        if idle and "received" in block.values and "sent" in block.values:
+            self._packets.add_minutes(block.starts, block.values["sent"], block.values["received"])
+        if day < self.period.days[0]:
+            return
         self.count(Extent(block.count, block.first, block.last))
-        if not block.conditions.get("under_load"):
+        if idle:
             self._latency.setdefault(day, LatencyTally()).add(block.values)
-
-    def add_packets(self, day: date, packets: Packets) -> None:
-        """Add the packets of a day, for the line's loss."""
-        self._days.add(day)
-        if packets.path == Route.JHARNET and not packets.conditions.get("under_load"):
-            self._packets.add(packets.at, packets.sent, packets.received)
 
     def add_traffic(self, block: Block) -> None:
         """Add readings of the router's interface, except those during our own tests."""

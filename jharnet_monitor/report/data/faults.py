@@ -62,4 +62,8 @@ def within(
 
 def _until(spans: Sequence[Span], until: datetime) -> list[Span]:
     """The spans as far as they were known then."""
-    return [replace(span, end=min(span.end, until)) for span in spans if span.start < until]
+    return [
+        span if span.end <= until else replace(span, end=until)
+        for span in spans
+        if span.start < until
+    ]

@@ -25,12 +25,11 @@ from jharnet_monitor.report.data.in_force import in_force
 from jharnet_monitor.report.data.state_spans import spans
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary, TrendPoint
 from jharnet_monitor.store import Store
-from jharnet_monitor.store.bulk_reader import Packets
 
 DAY = timedelta(days=1)
 MINUTES = "latency"
 """The probe that measures all the time: read by the day, for all offices at once."""
-AT_ONCE = 16
+BATCH = 16
 """Number of offices whose tests are held in memory at a time."""
 
 
@@ -47,34 +46,23 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
     collectors = [
         Collector(config, office, period, judged_from, until) for office in config.offices
     ]
-    midnights = _midnights(judged_from, period)
-    states = _every_state(store, collectors, earlier, known_until)
-    judged = _judged(collectors, states, until)
-    visits = _visits(store, config, period)
-    before = [_judged_in(collectors, states, one) for one in earlier]
     offices: list[OfficeSummary] = []
-    with ThreadPoolExecutor(1) as pool:  # the database adds up packets meanwhile
-        packets = pool.submit(list, store.bulk_reader.packets(midnights))
-        _read_minutes(store, _by_office(collectors), period)
+    with ThreadPoolExecutor(1) as pool:
+        minutes = pool.submit(_read_minutes, store, _by_office(collectors), period)
+        states = _every_state(store, collectors, earlier, known_until)
+        judged = _judged(collectors, states, until)
+        visits = _visits(store, config, period)
+        before = [_judged_in(collectors, states, one) for one in earlier]
         while collectors:
-            some, collectors[:AT_ONCE] = collectors[:AT_ONCE], []
-            rest = [
-                (
-                    judged[one.office.id],
-                    _read_office(
-                        store,
-                        one,
-                        earlier,
-                        [states[one.office.id] for states in before],
-                    ),
-                )
-                for one in some
+            batch, collectors[:BATCH] = collectors[:BATCH], []
+            trends = [
+                _read_office(store, one, earlier, [spans[one.office.id] for spans in before])
+                for one in batch
             ]
-            if not offices:
-                _add_packets(_by_office([*some, *collectors]), midnights, packets.result())
+            minutes.result()
             offices += [
-                one.summary(*office_spans, visits)
-                for one, office_spans in zip(some, rest, strict=True)
+                one.summary(judged[one.office.id], trend, visits)
+                for one, trend in zip(batch, trends, strict=True)
             ]
     links = store.chain.links(period.start, period.end)
     faults, missing = faults_in(store, config, states, (period.start, until))
@@ -108,26 +96,14 @@ def _by_office(collectors: Iterable[Collector]) -> dict[str, Collector]:
     return {collector.office.id: collector for collector in collectors}
 
 
-def _add_packets(
-    collectors: Mapping[str, Collector],
-    midnights: Sequence[datetime],
-    found: Sequence[Sequence[Packets]],
-) -> None:
-    """Add the packets of each day of the assessment."""
-    for midnight, every in zip(midnights, found, strict=False):
-        for packets in every:
-            if packets.office in collectors:
-                collectors[packets.office].add_packets(midnight.date(), packets)
-
-
 def _read_minutes(store: Store, collectors: Mapping[str, Collector], period: Period) -> None:
-    """Read the latency minutes of all offices in the period, day by day, as they are stored on
-    disk.
+    """Read the latency minutes of all offices since the start of the assessment, day by day, as
+    they are stored on disk.
     """
     zone = period.start.tzinfo
-    for day in period.days:
+    for day in next(iter(collectors.values())).stretch if collectors else ():
         begin, end = (datetime.combine(d, time(), zone) for d in (day, day + DAY))
-        for block in store.bulk_reader.blocks(None, MINUTES, begin, end):
+        for block in store.bulk_reader.blocks(None, MINUTES, begin, end, starts=True):
             if block.office in collectors:
                 collectors[block.office].add_minutes(day, block)
     for pruned in store.retention.days(period.days[0], period.days[-1] + DAY, probe=MINUTES):
@@ -225,13 +201,6 @@ def _read_office(
     """Read one office into its collector; returns its earlier periods."""
     _read_tests(store, collector, collector.judged_since)
     return list(history(store, collector.config, collector.office, earlier, states))
-
-
-def _midnights(first: date, period: Period) -> list[datetime]:
-    """The midnights from the first day of the assessment to the end of the period."""
-    zone = period.start.tzinfo
-    days = (period.days[-1] - first).days + 1
-    return [datetime.combine(first + timedelta(days=n), time(), zone) for n in range(days + 1)]
 
 
 def _tests(store: Store, collector: Collector, since: datetime) -> Iterator[Measurement]:

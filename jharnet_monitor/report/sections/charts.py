@@ -26,9 +26,10 @@ MARK = {
     OfficeState.POWER_DOWN: "power",
     OfficeState.UNREACHABLE: "out",
     OfficeState.PLANNED: "planned",
+    OfficeState.UPLINK_DOWN: "shared",
 }
 """How a state is drawn; other states are blank."""
-_WORST = ("line", "power", "out", "lan", "planned", "none", "up")
+_WORST = ("line", "power", "out", "lan", "planned", "shared", "none", "up")
 FULL_SPEED = 1.2
 """Share of the contract at the right edge of the speed chart; faster bars end there."""
 

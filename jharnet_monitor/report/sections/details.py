@@ -15,7 +15,18 @@ from jharnet_monitor.report.sections import charts
 
 NAMED_DAYS = 8
 MOST_ROWS = 24
-"""Rows of a chart or table in the report itself; the annex has all."""
+"""The largest number of offices that the report's own pages list; the annex has all."""
+ROWS_OF_MANY = 12
+"""Rows in the report where there are more offices: its sentences are longer then."""
+
+
+def rows_shown(total: int) -> int:
+    """How many of so many rows the report itself shows.
+
+    >>> rows_shown(11), rows_shown(264)
+    (11, 12)
+    """
+    return total if total <= MOST_ROWS else ROWS_OF_MANY
 
 
 def measured(summary: Summary, words: Words) -> dict[str, Any]:
@@ -114,14 +125,21 @@ def states(summary: Summary, words: Words) -> dict[str, Any]:
         "ticks": ticks(summary.period, words),
         "legend": legend(words),
         **_rows(rows),
-        "more": words("report.more_rows", n=len(rows) - MOST_ROWS) if len(rows) > MOST_ROWS else "",
+        "more": more_rows(len(rows), words),
         "table": _outage_table(summary, words),
     }
 
 
 def _rows(rows: list[Any]) -> dict[str, list[Any]]:
     """The rows for the report; all of them for the annex, if those are not all."""
-    return {"rows": rows[:MOST_ROWS], "every_row": rows if len(rows) > MOST_ROWS else []}
+    shown = rows_shown(len(rows))
+    return {"rows": rows[:shown], "every_row": rows if len(rows) > shown else []}
+
+
+def more_rows(total: int, words: Words) -> str:
+    """How many rows stand in the annex alone; empty if none do."""
+    missing = total - rows_shown(total)
+    return words("report.more_rows", n=missing) if missing else ""
 
 
 def _longest_out_first(summary: Summary) -> Sequence[OfficeSummary]:
@@ -133,7 +151,7 @@ def _longest_out_first(summary: Summary) -> Sequence[OfficeSummary]:
 
 def legend(words: Words) -> list[dict[str, str]]:
     """The legend of the timelines."""
-    marks = ("up", "line", "power", "out", "lan", "planned", "none")
+    marks = ("up", "line", "power", "out", "lan", "planned", "shared", "none")
     return [{"mark": mark, "text": words(f"report.mark.{mark}")} for mark in marks]
 
 

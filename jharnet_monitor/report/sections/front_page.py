@@ -14,6 +14,7 @@ from jharnet_monitor.judge.statistics.changes import Course
 from jharnet_monitor.report.data.changes import OfficeChanges, office_changes
 from jharnet_monitor.report.data.findings import Finding, FindingKind
 from jharnet_monitor.report.data.summary import Conference, OfficeSummary, Speed, Summary
+from jharnet_monitor.report.sections.details import more_rows, rows_shown
 from jharnet_monitor.report.sections.district_map import district_map
 from jharnet_monitor.report.sections.phrases import doubt_days
 from jharnet_monitor.report.sections.rating import GROUPS, RatedOffice, group_of, names_of
@@ -21,8 +22,6 @@ from jharnet_monitor.report.sections.sentences import sentences
 
 LEAST_KNOWN = 0.1
 """Share of the time that must be known before an availability is printed as a figure."""
-MOST_ROWS = 24
-"""Rows of the table on page one; the worst come first, the annex has all."""
 MOST_NAMED_TWICE = 2
 """Offices of which the same doubt is said in each row; for more it is said once below the table."""
 
@@ -43,10 +42,10 @@ def page_one(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> d
         "speed_key": words("report.speed_key"),
         "compared": compared,
         "head": [words(f"report.head.{name}", before=before) for name in (*heads, "cause")],
-        "rows": rows[:MOST_ROWS],
-        "every_row": rows if len(rows) > MOST_ROWS else [],
+        "rows": rows[: rows_shown(len(rows))],  # the worst come first
+        "every_row": rows if len(rows) > rows_shown(len(rows)) else [],
         "every_title": words("report.front_rows"),
-        "more": words("report.more_rows", n=len(rows) - MOST_ROWS) if len(rows) > MOST_ROWS else "",
+        "more": more_rows(len(rows), words),
         "doubts": [
             words("report.evidence_note", names=_named(texts, judged, words), cause=cause)
             for cause, texts in common.items()

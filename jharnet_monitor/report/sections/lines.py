@@ -15,6 +15,7 @@ from jharnet_monitor.report.sections.phrases import (
     interval,
     need,
     need_text,
+    notes,
     other_basis,
     reason,
     verdict_name,
@@ -36,7 +37,9 @@ def lines(summary: Summary, words: Words) -> dict[str, Any]:
     if len(offices) > MOST_ROWS:
         offices = sorted(offices, key=lambda one: _ORDER.index(one.assessment.verdict))
     rows = [_row(office, summary, words) for office in offices]
-    common = _common_reasons(rows, words)
+    common = [*_enough(rows, words), *_common_reasons(rows, words)]
+    if all(row["empty"] for row in rows):  # the common reason says it all
+        rows = []
     return {
         "title": words("report.lines.title"),
         "note": words(
@@ -57,13 +60,23 @@ def lines(summary: Summary, words: Words) -> dict[str, Any]:
         "footnote": words("report.footnote_interval")
         if any(FEW in text for row in rows for text in row["delivered"])
         else "",
-        "shared": _shared(summary, words),
     }
+
+
+def _enough(rows: Sequence[dict[str, Any]], words: Words) -> list[str]:
+    """One sentence on the lines that suffice, if they are many; it leaves their rows."""
+    sufficing = [row for row in rows if row["enough"]]
+    if len(sufficing) <= MAX_REPEATED:
+        return []
+    for row in sufficing:
+        row["reason"] = ""
+    names = formats.list_of([row["office"] for row in sufficing], words)
+    return [words("report.lines.enough", names=names)]
 
 
 def _common_reasons(rows: Sequence[dict[str, Any]], words: Words) -> list[str]:
     """The reasons that several lines share, each once with their names; they leave the rows."""
-    counts = Counter(row["reason"] for row in rows)
+    counts = Counter(row["reason"] for row in rows if row["reason"])
     sentences = []
     for reason_, count in counts.items():
         if count > MAX_REPEATED:
@@ -73,20 +86,6 @@ def _common_reasons(rows: Sequence[dict[str, Any]], words: Words) -> list[str]:
             for row in sharing:
                 row["reason"] = ""
     return sentences
-
-
-def _shared(summary: Summary, words: Words) -> str | None:
-    """The faults that all offices had at once; None if there were none."""
-    if not summary.shared:
-        return None
-    length = sum((one.end - one.start).total_seconds() for one in summary.shared)
-    moments = [formats.moment(one.start, summary.zone, words) for one in summary.shared]
-    return words(
-        "report.lines.shared",
-        n=len(moments),
-        length=formats.duration(length, words),
-        moments=formats.list_of(moments, words),
-    )
 
 
 def _row(office: OfficeSummary, summary: Summary, words: Words) -> dict[str, Any]:
@@ -104,4 +103,8 @@ def _row(office: OfficeSummary, summary: Summary, words: Words) -> dict[str, Any
         "verdict": verdict_name(found.verdict, words),
         "also": words("report.lines.also", names=formats.list_of(others, words)) if others else "",
         "reason": reason(found, summary.config, office.office, words),
+        "enough": found.verdict is LineVerdict.NOTHING
+        and not (found.doubts or notes(found, words)),
+        "empty": found.verdict is LineVerdict.NOT_ENOUGH_EVIDENCE
+        and not any(one.basis for one in delivered),
     }

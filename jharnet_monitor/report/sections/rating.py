@@ -14,6 +14,9 @@ from jharnet_monitor.report.data.summary import Conference, OfficeSummary, Summa
 GROUPS = ("able", "partly", "unable", "untested")
 """The groups in the order of the tiles."""
 _ORDER = ("unable", "partly", "untested", "able")
+MOST_NAMED = 24
+"""Of more offices a sentence names only a few."""
+FEW_NAMES = 4
 FEWEST_CALLED_ALL = 2
 SHOWN = 2
 """Number of findings of an office on the front page; its own page has all."""
@@ -79,4 +82,5 @@ def names_of(names: Sequence[str], total: int, every: str, words: Words) -> str:
     """The names, or that all blocks are meant."""
     if len(names) == total > FEWEST_CALLED_ALL:
         return words(every, total=total)
-    return formats.list_of(names, words)
+    few = total > MOST_NAMED
+    return formats.list_of(names, words, FEW_NAMES if few else formats.NAMES_IN_A_SENTENCE)

@@ -50,13 +50,27 @@ def sentences(
     words: Words,
 ) -> list[str]:
     """The sentences, in the order in which they are read."""
-    sentence = [_answer(summary, judged, words), *_reasons_and_action(summary, judged, words)]
+    found = [_answer(summary, judged, words), *_reasons_and_action(summary, judged, words)]
+    if summary.shared:
+        found.append(_shared(summary, words))
     if summary.measurements:
-        sentence.append(_changes(summary, judged, changed, words))
+        found.append(_changes(summary, judged, changed, words))
     if summary.faults or summary.unbooked:
         parts = " ".join(fault_sentences(summary.faults, words))
-        sentence.append(words("faults.sentence", parts=parts))
-    return sentence
+        found.append(words("faults.sentence", parts=parts))
+    return found
+
+
+def _shared(summary: Summary, words: Words) -> str:
+    """The faults that all offices had at once."""
+    length = sum((one.end - one.start).total_seconds() for one in summary.shared)
+    moments = [formats.moment(one.start, summary.zone, words) for one in summary.shared]
+    return words(
+        "report.shared",
+        n=len(moments),
+        length=formats.duration(length, words),
+        moments=formats.list_of(moments, words),
+    )
 
 
 def _answer(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> str:

@@ -1,0 +1,183 @@
+"""Makes every paper in every situation, as PDF and as PNG, for people to look at.
+
+python -m tests.bench.papers DIR [--only NAME ...] [--grey]
+
+DIR gets a folder a situation: the weekly report with its annex in both languages, and of those with
+a dossier its letter, sheets, method, fault ledger and certificate. `pdftoppm` (poppler-utils) draws
+the pages. It prints how many pages each paper has, and ends with 1 if a weekly report has more than
+`PAGES`. Everything is made up, by a fixed seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from pypdf import PdfReader
+
+from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.dossier.build import build
+from jharnet_monitor.i18n.words import LANGUAGES
+from jharnet_monitor.judge.calendar.period import date_range
+from jharnet_monitor.judge.faults import FAULT
+from jharnet_monitor.model import OfficeState, format_utc
+from jharnet_monitor.report.data.load import summarise
+from jharnet_monitor.report.output.build import make as render
+from jharnet_monitor.report.output.compose import drafts
+from jharnet_monitor.report.output.files import write_whole
+from jharnet_monitor.store import Store
+from tests import made_up_week
+from tests.dossier_support import in_order
+from tests.made_up_week import MADE_AT, TROUBLES, WEEK, ZONE, MadeWeek
+
+PAGES = 4
+DPI = "70"
+MOST_DRAWN = "12"
+"""Pages drawn of a paper."""
+GOOD = ("good",) * 11
+
+
+def _nothing(_: MadeWeek) -> None:
+    """Leave the weeks as they are."""
+
+
+def shared_fault(made: MadeWeek) -> None:
+    """All offices fall silent in the same minute of the Wednesday, for three hours."""
+    begin = WEEK.start + timedelta(days=2, hours=12)
+    for number, office in enumerate(made.config.offices):
+        note, at = made.store.event_log.add_transition, begin + timedelta(seconds=number)
+        note(office.id, OfficeState.UNREACHABLE, at, {})
+        note(office.id, OfficeState.UP, at + timedelta(hours=3), {})
+
+
+def open_faults(made: MadeWeek) -> None:
+    """One fault is restored after a stop of the clock, one is open, and one was never booked."""
+    reported = WEEK.start + timedelta(days=1, hours=14)
+    stop = {"from": reported, "to": reported + timedelta(hours=1), "reason": "access"}
+    closed: dict[str, Any] = {
+        "docket": "JH/2026/114",
+        "reported_at": reported,
+        "reported_to": "NOC",
+        "restored_at": reported + timedelta(hours=9),
+        "stops": [stop],
+    }
+    since: dict[str, Any] = {
+        "docket": "JH/2026/121",
+        "reported_at": WEEK.start + timedelta(days=3, hours=11),
+        "reported_to": "NOC",
+        "note": "speed below the contract",
+    }
+    lines = [o.id for o, trouble in zip(made.config.offices, TROUBLES, strict=True)
+             if trouble in ("line", "slow")]  # fmt: skip
+    for number, (office, entry) in enumerate(zip(lines, (since, closed), strict=True)):
+        data = {"fault": f"{office}-{number}", "set": _in_utc(entry)}
+        at = entry.get("restored_at", entry["reported_at"])
+        made.store.event_log.add_event(office, FAULT, at, data)
+
+
+def _in_utc(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {name: _in_utc(value) for name, value in data.items()}
+    if isinstance(data, list):
+        return [_in_utc(value) for value in data]
+    return format_utc(data) if isinstance(data, datetime) else data
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Offices and their troubles, what happened besides, and whether a dossier is made."""
+
+    troubles: tuple[str, ...]
+    happened: Callable[[MadeWeek], None] = _nothing
+    weeks: int = 5
+    drilled: bool = False
+    dossier: bool = False
+
+
+SITUATIONS = {
+    "good": Situation(GOOD, dossier=True),
+    "bad": Situation(TROUBLES, drilled=True, dossier=True),
+    "empty": Situation(("",) * 11, weeks=1),
+    "one-office": Situation(("slow",), dossier=True),
+    "264-offices": Situation(TROUBLES * 24, weeks=1, drilled=True),
+    "shared-fault": Situation(GOOD, shared_fault),
+    "drill": Situation(GOOD, drilled=True),
+    "open-faults": Situation(TROUBLES, open_faults, dossier=True),
+    "upgrade": Situation((*GOOD[:9], "narrow", "narrow"), dossier=True),
+}
+
+
+def files(situation: Situation, scratch: Path) -> Iterator[tuple[str, bytes]]:
+    """Name and content of every PDF of a situation."""
+    made = made_up_week.make(
+        scratch, weeks=situation.weeks, troubles=situation.troubles, drilled=situation.drilled
+    )
+    situation.happened(made)
+    made.store.close()
+    in_order(scratch / "week.db")
+    made.store = Store(made.database, ManualClock(MADE_AT))
+    made.store.chain.seal()
+    summary = summarise(made.store, made.config, WEEK, MADE_AT)
+    for one in render(drafts(summary, LANGUAGES), ["pdf"]):
+        yield one.name, one.content
+    if situation.dossier:
+        path = scratch / "dossier.zip"
+        first = (WEEK.end - timedelta(weeks=situation.weeks)).date()
+        period = date_range(str(first), str(WEEK.days[-1]), ZONE)
+        build(made.store, made.config, period, path, MADE_AT, lambda _: None)
+        with zipfile.ZipFile(path) as dossier:
+            for name in dossier.namelist():
+                if name.endswith(".pdf"):
+                    yield Path(name).name, dossier.read(name)
+    made.store.close()
+
+
+def draw(path: Path, *, grey: bool) -> None:
+    """Draw each page of a PDF beside it."""
+    colour = ["-gray"] if grey else []
+    subprocess.run(
+        [
+            "pdftoppm",
+            "-png",
+            "-r",
+            DPI,
+            "-l",
+            MOST_DRAWN,
+            *colour,
+            str(path),
+            str(path.with_suffix("")),
+        ],
+        check=True,
+    )
+
+
+def main() -> int:
+    """Make them; returns 0 if every weekly report keeps to its pages."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("directory", type=Path)
+    options.add_argument("--only", nargs="+", default=list(SITUATIONS), choices=list(SITUATIONS))
+    options.add_argument("--grey", action="store_true", help="as a printer without colour")
+    given = options.parse_args()
+    too_long = False
+    for name in given.only:
+        folder = given.directory / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "week.db").unlink(missing_ok=True)
+        for file, content in files(SITUATIONS[name], folder):
+            write_whole(folder / file, content)
+            draw(folder / file, grey=given.grey)
+            pages = len(PdfReader(BytesIO(content)).pages)
+            print(f"{name:14} {file:40} {pages:3} pages", flush=True)
+            too_long |= file.startswith("weekly") and "annex" not in file and pages > PAGES
+    return int(too_long)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
