@@ -150,11 +150,20 @@ class Route(StrEnum):
     """From the agent to the router of its own office."""
     AGENT_HUB = "agent_hub"
     """From the agent to the hub."""
+    PAGE = "page"
+    """Like `JHARNET`, to the join page in a browser: datagrams that the hub sends and times."""
+    PAGE_HUB = "page_hub"
+    """From the join page in a browser to the hub: delay and silence of its own session."""
 
     @property
     def by_agent(self) -> bool:
         """Whether the agent measures it on its own; the hub does not count these runs."""
-        return self in (Route.AGENT_GATEWAY, Route.AGENT_HUB)
+        return self in (Route.AGENT_GATEWAY, Route.AGENT_HUB, Route.PAGE_HUB)
+
+    @property
+    def by_page(self) -> bool:
+        """Whether it is a page in a browser that measures it, and not an agent program."""
+        return self is Route.PAGE_HUB
 
 
 class Direction(StrEnum):

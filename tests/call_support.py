@@ -81,6 +81,7 @@ class LoopbackAgent:
     office: str = "potka"
     address: str | None = None
     features: frozenset[str] = frozenset({"conference"})
+    in_browser: bool = False
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
@@ -190,6 +191,7 @@ class StreamAgent:
     office: str = "potka"
     address: str | None = None
     features: frozenset[str] = frozenset({"conference"})
+    in_browser: bool = False
 
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
         """Request the call from the agent."""

@@ -19,7 +19,14 @@ from jharnet_monitor.hub.row_quota import RowQuota
 from jharnet_monitor.model import QUANTITIES, Cause, Measurement, Outcome
 from jharnet_monitor.probes.base import ChannelClosed, NoData, Reading, measurement_of
 from jharnet_monitor.wire import protocol
-from jharnet_monitor.wire.intake import Vitals, read_batch, read_vitals
+from jharnet_monitor.wire.intake import (
+    BROWSER,
+    PROGRAM,
+    Vitals,
+    read_batch,
+    read_beat,
+    read_vitals,
+)
 from jharnet_monitor.wire.protocol import Channels, ProtocolError, decode
 from tests.test_session import TOKENS, Endpoint, measurement
 
@@ -69,6 +76,29 @@ def test_a_sane_measurement_is_taken() -> None:
 def test_what_cannot_be_true_is_refused(changes: Mapping[str, Any]) -> None:
     """A duration, a time, a figure, an id or a condition beyond all bounds."""
     assert refused(**changes) != ""
+
+
+def test_a_page_hands_in_its_own_latency_alone() -> None:
+    """It may not speak for a gateway, by which outages are judged, nor a program for a page."""
+    page, gateway = {"path": "page_hub"}, {"path": "agent_gateway"}
+    for kind, conditions, taken in (
+        (BROWSER, page, True), (BROWSER, gateway, False),
+        (PROGRAM, gateway, True), (PROGRAM, page, False),
+    ):  # fmt: skip
+        frame = {"items": [{**measurement("m1").to_json(), "conditions": conditions}]}
+        assert bool(read_batch(frame, "potka", NOW, kind=kind).accepted) is taken, (
+            kind,
+            conditions,
+        )
+
+
+def test_a_numbered_heartbeat_is_answered_by_its_number_and_the_time() -> None:
+    """By which a page times the round trip and sets its clock; other numbers are refused."""
+    assert read_beat({}, NOW) == {"type": "beat"}
+    assert read_beat({"n": 7}, NOW) == {"type": "beat", "n": 7, "now": NOW.timestamp()}
+    for wrong in ("7", 7.5, -1, 10**30, True, [7]):
+        with pytest.raises(ProtocolError):
+            read_beat({"n": wrong}, NOW)
 
 
 @pytest.mark.parametrize(

@@ -184,8 +184,8 @@ async def test_a_page_proves_nothing_about_power_and_says_goodbye(
     await join(page)
     [joined] = await asyncio.to_thread(door.events, "joined")
     assert joined.data["kind"] == "browser"
-    bandwidth = await door.hub.run_probe("potka", "bandwidth", {})
-    assert (bandwidth.outcome, bandwidth.cause) == (Outcome.NO_DATA, Cause.NEEDS_PROGRAM)
+    trains = await door.hub.run_probe("potka", "bandwidth", {"path": "trains"})
+    assert (trains.outcome, trains.cause) == (Outcome.NO_DATA, Cause.NEEDS_PROGRAM)
     await page.goto("about:blank")
     await door.until(lambda: door.hub.agents.get("potka") is None)
     assert door.hub.live.offices["potka"].agent.signed_off
@@ -241,6 +241,29 @@ async def test_the_page_fits_a_phone_and_a_desk(door: Door, browser: Browser) ->
             await expect(page.locator("#go")).to_be_visible()
             assert await page.evaluate("document.documentElement.scrollWidth") <= width
             await page.context.close()
+
+
+@pytest.mark.browser
+async def test_an_installed_page_starts_by_itself_even_without_the_hub(
+    door: Door, browser: Browser
+) -> None:
+    """Its link is needed once, the manifest has no token, and it opens while the line is down."""
+    page = await open_link(browser, door.link)
+    await join(page)
+    async with aiohttp.ClientSession() as http:
+        manifest = await (await http.get(f"{door.base}/join/potka/app.webmanifest")).json(
+            content_type="application/manifest+json"
+        )
+        assert (await http.get(f"{door.base}/join/nowhere/app.webmanifest")).status == 404
+    assert manifest["start_url"] == "/join/potka" and TOKEN not in str(manifest)
+    await page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    await page.goto(f"{door.base}{manifest['start_url']}")
+    await says(page, "Connected")
+    await page.reload()  # by now the service worker has seen every file
+    await says(page, "Connected")
+    await page.context.set_offline(True)
+    await page.reload()
+    await says(page, "Not connected")
 
 
 async def _upgrade(door: Door, token: str, protocols: list[str], **headers: str) -> int | None:

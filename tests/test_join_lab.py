@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.async_api import expect
 from rich.console import Console
 
 from jharnet_monitor.demo.flow import running
@@ -17,6 +18,7 @@ from jharnet_monitor.errors import TemporaryError
 from jharnet_monitor.wire.client import HubClient
 from tests.browser_support import chromium, chromium_at
 from tests.lab_support import needs_lab
+from tests.page_support import PageLab, district, until_state, way
 from tests.test_join import ARGUMENTS, join
 
 RATE = 500_000
@@ -70,7 +72,7 @@ async def test_a_browser_steps_down_by_the_hubs_advice(tmp_path: Path) -> None:
                 one.hub.post, address, {"profile": "720p", "seconds": 20}
             )
         values, conditions = result["values"], result["conditions"]
-        assert result["outcome"] == "ok", result
+        assert result["outcome"] == "ok", (result["cause"], conditions)
         assert conditions["up_stepped_down"] and conditions["worse_way"] == "up"
         assert not conditions["down_stepped_down"]
         assert 0.5 * RATE < values["up_bits_per_second"] <= 1.02 * RATE
@@ -79,3 +81,33 @@ async def test_a_browser_steps_down_by_the_hubs_advice(tmp_path: Path) -> None:
         assert values["up_height"] in (360, 540) and values["down_height"] == 720
         assert values["grade"] == 3
         assert conditions["limited_by"] == "rate"
+
+
+@pytest.mark.root
+@pytest.mark.browser
+@needs_lab
+async def test_a_page_over_plain_http_measures_speed_and_survives_the_hub(tmp_path: Path) -> None:
+    """No secure context: both rates as the emulator has them, and nothing lost or stored twice."""
+    data = district("4 Mbit/s", way("4 Mbit/s"), way("2 Mbit/s"))
+    with PageLab.started(data, tmp_path, "http", "jhpage") as one:
+        async with one.page(tmp_path) as page:
+            await expect(page.locator("[data-remark=insecure]")).to_be_visible()
+            result = await one.probe("bandwidth")
+            assert result["outcome"] == "ok", result
+            conditions, values = result["conditions"], result["values"]
+            assert conditions["agent_client"] == "browser"
+            assert values["download_bits_per_second"] == pytest.approx(4e6, rel=0.03)
+            assert values["upload_bits_per_second"] == pytest.approx(2e6, rel=0.03)
+            assert values["bytes_spent"] < 2.5e6
+            before = await one.measurements("latency", "page_hub")
+            await asyncio.to_thread(one.restart_hub)
+            await until_state(page, "waiting")
+            async with asyncio.timeout(10):
+                while len(rows := await one.measurements("latency", "page_hub")) < 1 + len(before):
+                    await asyncio.sleep(0.2)
+        connected = [row for row in rows if row["outcome"] == "ok"]
+        assert connected, rows
+        assert 0.03 < connected[0]["values"]["rtt_min_seconds"] < 0.1
+        assert "loss_ratio" not in connected[0]["values"]
+        ids = [row["id"] for row in rows]
+        assert len(ids) == len(set(ids))

@@ -16,7 +16,14 @@ from jharnet_monitor.judge.line.paced_stream import (
     paced_rate,
     tail_rate,
 )
-from jharnet_monitor.judge.line.reading import Limit, TcpStream, by_tcp, needs_paced_stream, reading
+from jharnet_monitor.judge.line.reading import (
+    Limit,
+    TcpStream,
+    by_streams,
+    by_tcp,
+    needs_paced_stream,
+    reading,
+)
 from jharnet_monitor.lab.pipe import Pipe, TokenBucket
 from jharnet_monitor.lab.spec import Bucket as BucketSpec
 from jharnet_monitor.lab.spec import LinkDirection
@@ -169,6 +176,18 @@ def test_a_reading_by_tcp_alone() -> None:
     paced = by_tcp(tcp(4.95))
     assert paced.at_least
     assert paced.high is None
+
+
+def test_the_faster_of_two_tcp_streams_speaks() -> None:
+    """Nothing arrives faster than the line carries it; where they differ, that is told."""
+    alike = by_streams([tcp(3.98), tcp(4.0)])
+    assert (alike.rate, alike.limited_by) == (4.0e6, None)
+    apart = by_streams([tcp(4.0), tcp(3.5)])
+    assert (apart.rate, apart.limited_by) == (4.0e6, Limit.TIME)
+    assert apart.low < 3.5e6
+    assert apart.high is not None and apart.high > 4.0e6
+    paced = by_streams([tcp(3.5), tcp(4.95)])
+    assert paced.at_least and paced.high is None
 
 
 def test_what_others_left() -> None:

@@ -130,6 +130,7 @@ class ChainAgent:
     """The agent of the office at the end of the chain, in a thread of its own."""
 
     office, address, features = "potka", OFFICE, frozenset({"path"})
+    in_browser = False
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain

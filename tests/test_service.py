@@ -333,6 +333,7 @@ class ServiceAgent:
     office: str = "potka"
     address: str | None = None
     features: frozenset[str] = frozenset({"service"})
+    in_browser: bool = False
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:

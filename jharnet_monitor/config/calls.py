@@ -6,7 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from jharnet_monitor.config.fields import Dscp, Identifier, Number, TimeOfDay, Weekdays, at_least
+from jharnet_monitor.config.fields import (
+    Dscp,
+    FilePath,
+    Identifier,
+    Number,
+    TimeOfDay,
+    TurnAddress,
+    Weekdays,
+    at_least,
+)
 from jharnet_monitor.config.section import Section
 from jharnet_monitor.config.units import Duration, Rate, Ratio
 from jharnet_monitor.profiles import Profile
@@ -24,6 +33,22 @@ class CallClient(Section):
     """The most video that it sends."""
     height: Annotated[int, Field(ge=180, le=1080)] = 720
     """Lines of its largest picture."""
+
+
+class CallRelay(Section):
+    """A TURN server at headquarters (RFC 8656), such as coturn with `use-auth-secret`.
+
+    Where no UDP comes through, a call with a browser is repeated over it, as real clients do.
+    """
+
+    urls: tuple[TurnAddress, ...] = Field(
+        min_length=1, max_length=4, examples=['["turns:hub.example.in:443?transport=tcp"]']
+    )
+    """Its addresses, each a transport, in the order in which they are tried: `turn:HOST:PORT` or
+    `turns:HOST:PORT` (TLS), with `?transport=udp` or `?transport=tcp`."""
+    secret_file: FilePath = Field(examples=["secrets/turn"])
+    """File with the secret that the server shares with the hub (coturn: `static-auth-secret`).
+    Pages get credentials for a quarter of an hour."""
 
 
 class ConferenceProbe(Section):
@@ -45,6 +70,8 @@ class ConferenceProbe(Section):
     """Mark (DSCP, RFC 2474) of a call's packets from hub and agent, such as `AF41` for interactive
     video (RFC 8837). Voice and picture share one port and therefore one mark. A browser does not
     mark its packets."""
+    relay: CallRelay | None = None
+    """The TURN server for offices whose line lets no UDP through."""
 
 
 class PlannedDrill(Section):

@@ -195,6 +195,14 @@ def _ports(value: str) -> str:
     return value
 
 
+def _turn_address(text: str) -> str:
+    if not re.fullmatch(r"turns?:[0-9A-Za-z.:\[\]-]+:[0-9]{1,5}\?transport=(udp|tcp)", text):
+        raise ValueError(f"must be like turns:HOST:443?transport=tcp, not {text!r}")
+    if text.startswith("turns:") and text.endswith("udp"):
+        raise ValueError("browsers know `turns:` with transport=tcp only")
+    return text
+
+
 def _web_address(value: str) -> str:
     bare = value.rstrip("/")
     if not _WEB.fullmatch(bare):
@@ -265,6 +273,8 @@ ListenAddress = Annotated[str, AfterValidator(_listen)]
 PortRange = Annotated[str, AfterValidator(_ports)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 """A URL of scheme, host, port and path, without a final `/`."""
+TurnAddress = Annotated[str, AfterValidator(_turn_address)]
+"""The address of a TURN server over one transport (RFC 7065)."""
 MailAddress = Annotated[str, AfterValidator(_mail)]
 DatabaseUrl = Annotated[str, AfterValidator(_database)]
 FilePath = Annotated[Path, AfterValidator(_resolve)]

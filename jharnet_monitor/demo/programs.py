@@ -50,6 +50,16 @@ class Programs:
         module = "jharnet_monitor.demo.speedtest"
         self._launch(HEADQUARTERS, "speedtest", [sys.executable, "-P", "-m", module, *address])
 
+    def kill(self, name: str) -> None:
+        """End a program as a power cut does."""
+        program = self._running.pop(name)
+        program.kill()
+        program.wait()
+
+    def end(self, name: str) -> None:
+        """End a program in order."""
+        _end([self._running.pop(name)])
+
     def check(self) -> None:
         """Raise `UserError` with the last lines of the hub's log if the hub has ended."""
         hub = self._running["hub"]

@@ -56,7 +56,7 @@ class AgentConnection:
 
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
         """Start the agent's half of a probe; see `probes.base.AgentLink`."""
-        if task not in self.features and self.kind == BROWSER:
+        if task not in self.features and self.in_browser:
             raise NoData(Cause.NEEDS_PROGRAM, f"a page in a browser cannot do {task}")
         if task not in self.features:
             raise NoData(Cause.AGENT_TOO_OLD, f"the agent does not know {task}")
@@ -89,6 +89,11 @@ class AgentConnection:
 
     def _is_recent(self) -> bool:
         return self.clock.monotonic() - self.last_frame_at < QUIET_SECONDS
+
+    @property
+    def in_browser(self) -> bool:
+        """Whether it is a page in a browser."""
+        return self.kind == BROWSER
 
     @property
     def clock(self) -> Clock:
@@ -124,5 +129,8 @@ class Transfers:
         """Run an exchange once, for the office to which it was offered."""
         offer = self._offers.pop(key, None)
         if offer is None or offer[0] != office or offer[1] < self.clock.monotonic():
+            if request.can_read_body and request.transport is not None:
+                # A browser sends an upload again that was reset at its end: stop that at once.
+                request.transport.abort()
             raise web.HTTPNotFound(text="no such transfer")
         return await offer[2](request)

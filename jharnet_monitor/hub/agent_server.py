@@ -28,6 +28,7 @@ from jharnet_monitor.wire.intake import (
     Batch,
     Vitals,
     read_batch,
+    read_beat,
     read_features,
     read_vitals,
 )
@@ -313,7 +314,7 @@ class AgentServer:
                 case "heartbeat":
                     vitals = self._vitals(connection.office, frame)
                     await self._events.agent_heartbeat(connection.office, vitals)
-                    await connection.channels.send({"type": "beat"})
+                    await connection.channels.send(read_beat(frame, self._clock.now()))
                 case "measurements":
                     self._accept_measurements(connection, frame)
                 case "goodbye":
@@ -325,8 +326,9 @@ class AgentServer:
         """Start to store a batch; measurements that cannot be accepted are refused by id."""
         if len(connection.storing) >= MOST_BATCHES:
             raise ProtocolError("too many batches that are not acknowledged yet")
-        clock = self._clocks[connection.office]
-        batch = read_batch(frame, connection.office, self._clock.now(), clock)
+        clock = None if connection.in_browser else self._clocks[connection.office]
+        now = self._clock.now()
+        batch = read_batch(frame, connection.office, now, clock, connection.kind)
         self._note_refused(connection.office, batch)
         task = asyncio.create_task(self._store(connection, batch), name="store a batch")
         connection.storing.add(task)

@@ -68,6 +68,7 @@ class Scheduler:
     """The jobs of the hub: those of the probes, drills, and the hub's own.
 
     `run_probe(office, probe, options)` measures and records; `hold_drill()` starts a drill.
+    `in_browser(office)` tells whether the office takes part by a page now.
     """
 
     def __init__(
@@ -77,11 +78,13 @@ class Scheduler:
         run_probe: RunProbe,
         health: HubStatus,
         hold_drill: HoldDrill | None = None,
+        in_browser: Callable[[str], bool] = lambda office: False,
     ) -> None:
         self._current = current
         self._clock = clock
         self._run_probe = run_probe
         self._hold_drill = hold_drill
+        self._in_browser = in_browser
         self._health = health
         self._extra: list[tuple[str, dict[str, Any], Callable[[], Awaitable[None]]]] = []
         self._offset = self._wall_minus_monotonic()
@@ -109,6 +112,16 @@ class Scheduler:
         """Stop the schedule; runs in progress are left to the caller."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
+
+    def next_runs(self) -> dict[tuple[str, str], datetime]:
+        """When each probe runs next, by office and probe."""
+        found: dict[tuple[str, str], datetime] = {}
+        for job in self._scheduler.get_jobs():
+            if job.args and job.next_run_time is not None:
+                office, probe, _ = job.args
+                key = (office, probe)
+                found[key] = min(job.next_run_time, found.get(key, job.next_run_time))
+        return found
 
     def reload(self) -> None:
         """Rebuild the schedule from the configuration in force."""
@@ -158,7 +171,12 @@ class Scheduler:
         if job.at is not None:
             name += f" at {job.at}"
         args = (office, probe.name, dict(job.options))
-        self._add(name, self._trigger(job, part), self._run_probe, args)
+        run = self._run_in_browser if job.in_browser else self._run_probe
+        self._add(name, self._trigger(job, part), run, args)
+
+    async def _run_in_browser(self, office: str, probe: str, options: dict[str, Any]) -> None:
+        if self._in_browser(office):
+            await self._run_probe(office, probe, options)
 
     def _trigger(self, job: Job, part: float) -> BaseTrigger:
         if job.every is None:

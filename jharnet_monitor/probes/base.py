@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import inf
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.config import Config, Office
-from jharnet_monitor.config.schema import Link
 from jharnet_monitor.model import HEADQUARTERS, Cause, Measurement, Outcome, Route, out_of_range
+
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config, Office
 
 
 class ProbeError(Exception):
@@ -113,6 +114,10 @@ class AgentLink(Protocol):
     def features(self) -> frozenset[str]:
         """The agent tasks that this agent offers."""
 
+    @property
+    def in_browser(self) -> bool:
+        """Whether it is a page in a browser, which has no sockets and no counters of a kernel."""
+
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
         """Start an agent task; raises `ChannelClosed` or `NoData`."""
 
@@ -185,6 +190,8 @@ class ProbeContext:
 
 def headquarters_office(config: Config) -> Office:
     """Headquarters described as an office, whose line is the uplink."""
+    from jharnet_monitor.config.schema import Link, Office  # noqa: PLC0415 - only the hub needs it
+
     uplink = config.hub.uplink
     return Office(
         id=HEADQUARTERS,

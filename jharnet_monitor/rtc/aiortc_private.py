@@ -189,7 +189,9 @@ class Port(StunProtocol):
 
 
 def transport_of(connection: RTCPeerConnection) -> RTCDtlsTransport:
-    """The DTLS transport that all media of a bundled call share."""
+    """The DTLS transport that all media of a bundled call share, or that of a data channel."""
+    if connection.sctp is not None and not connection.getTransceivers():
+        return connection.sctp.transport
     return connection.getTransceivers()[0].receiver.transport
 
 

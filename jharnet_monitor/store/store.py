@@ -65,7 +65,7 @@ class Store:
         self.export = Export(self._engine, self._interned, records, self._packed)
         self.tallies = tallies.Tallies(self._engine)
         self.mails = Mails(self._engine, clock)
-        self.ownership = Ownership(self._engine)
+        self.ownership = Ownership(self._engine, clock)
         self.retention = Retention(self._engine, clock, self.chain, self.bulk_reader, self._packed)
 
     def migrate(self) -> str | None:

@@ -43,7 +43,8 @@ _LONG_TOKEN = 32
 _LONGEST_USER = 64
 
 _OPEN = frozenset({
-    "/signin", "/signout", "/static/{name}", "/join/{office}", "/agent", "/agent/transfer/{key}",
+    "/signin", "/signout", "/static/{name}", "/join/{office}",
+    "/join/{office}/app.webmanifest", "/agent", "/agent/transfer/{key}",
     "/-/healthy", "/-/ready", "/api/v1/ca.pem", "/api/v1/enrolments",
 })  # fmt: skip
 """What is open even where reading needs an account: it has its own proof, or says nothing."""
@@ -103,7 +104,9 @@ class Access:
             return
         if request.method == "GET" and not request.path.startswith(PROGRAM_PATHS):
             if await self.who(request) is None:
-                raise web.HTTPSeeOther(f"/signin?next={quote(request.path)}")
+                raise web.HTTPSeeOther(
+                    f"{self._hub.config.hub.base}/signin?next={quote(request.path)}"
+                )
             return
         await self.require(request, Role.READ)
 

@@ -9,26 +9,52 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from jharnet_monitor.config import Office
 from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.live import Live
 from jharnet_monitor.web.status import Grade, office_row
 
-JOIN_ASSETS = ("join.js", "join-call.js", "join-media.js", "join-stats.js", "join-worker.js")
+JOIN_ASSETS = (
+    "join.js", "join-bandwidth.js", "join-call.js", "join-datagrams.js", "join-keep.js",
+    "join-latency.js", "join-media.js", "join-paint.js", "join-service.js", "join-session.js",
+    "join-stats.js", "join-transfer.js", "join-worker.js",
+)  # fmt: skip
 
 HEADERS: Mapping[str, str] = MappingProxyType(
     {
         "Content-Security-Policy": (
             "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; "
-            "img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
-            "frame-ancestors 'none'"
+            "img-src 'self'; connect-src 'self'; manifest-src 'self'; form-action 'self'; "
+            "base-uri 'none'; frame-ancestors 'none'"
         ),
         "Permissions-Policy": "camera=(self), microphone=(self), geolocation=()",
         "Referrer-Policy": "no-referrer",
     }
 )
 """Headers that replace those of other pages: this one may use camera, microphone and a worker."""
+
+
+SERVICE = "join-service.js"
+"""The service worker: the browser lets it serve the pages below `SCOPE`."""
+SCOPE = "/join/"
+
+
+def manifest(office: Office, language: str, name: str) -> dict[str, Any]:
+    """The web app manifest (W3C) by which a browser installs the page; the token is not in it."""
+    return {
+        "id": f"/join/{office.id}",
+        "name": f"{name}: {office.name_in(language)}",
+        "short_name": office.name_in(language),
+        "lang": language,
+        "start_url": f"/join/{office.id}",
+        "scope": f"/join/{office.id}",
+        "display": "standalone",
+        "background_color": "#ffffff",
+        "theme_color": "#1d4f7c",
+        "icons": [{"src": "/static/icon.svg", "sizes": "any", "type": "image/svg+xml"}],
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,12 @@ from typing import Any
 
 from jharnet_monitor.model import Cause, Measurement
 from jharnet_monitor.wire.agent_clock import AgentClock
-from jharnet_monitor.wire.protocol import AGENTS_OWN_SERIES, MAX_BATCH, ProtocolError
+from jharnet_monitor.wire.protocol import (
+    AGENTS_OWN_SERIES,
+    MAX_BATCH,
+    PAGES_OWN_SERIES,
+    ProtocolError,
+)
 
 PROGRAM, BROWSER = "program", "browser"
 """The kinds of agents. A browser makes a boot id for each page: it proves nothing about power."""
@@ -29,6 +34,8 @@ LATEST_TIME = 253402300800.0
 """The end of the year 9999: a clock may be wrong, but not be beyond it."""
 MOST_FEATURES = 20
 MOST_BYTES_SPENT = 1e12
+UPDATE_STATES = ("trial", "confirmed", "rolled_back", "refused")
+"""What may have become of an agent's last update."""
 
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 """Never something that a spreadsheet takes for a formula: ids appear in a dossier's tables."""
@@ -38,6 +45,19 @@ _CAUSES = frozenset(cause.value for cause in Cause)
 _MOST_CONDITIONS = 30
 _LONGEST_TEXT = 300
 _LARGEST_NUMBER = 1e15
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateReport:
+    """What an agent tells of its last update."""
+
+    version: str
+    serial: int
+    state: str
+    """`trial`, `confirmed`, `rolled_back` or `refused`."""
+    why: str = ""
+    offer: str = ""
+    """The hub's name of the offer that it answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +73,7 @@ class Vitals:
     """Measurements lost because the spool was full."""
     now: float | None = None
     """The agent's clock, in seconds since 1970; None if not reported."""
+    update: UpdateReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +105,22 @@ def read_vitals(frame: Mapping[str, Any]) -> Vitals:
     if reported is not None and not _is_number(reported, 0, LATEST_TIME):
         raise ProtocolError("`now` cannot be true")
     return Vitals(
-        boot_id, float(uptime), spooled, _version(version), kind, dropped, reported  # type: ignore[arg-type]
+        boot_id, float(uptime), spooled, _version(version), kind, dropped, reported,  # type: ignore[arg-type]
+        _update(frame.get("update")),
     )  # fmt: skip
+
+
+def _update(reported: object) -> UpdateReport | None:
+    """The report of an update; one that cannot be true is none, for measuring matters more."""
+    if not isinstance(reported, dict):
+        return None
+    version, why = _version(reported.get("version")), str(reported.get("why", ""))[:200]
+    serial, state = reported.get("serial"), reported.get("state")
+    if version is None or state not in UPDATE_STATES or not why.isprintable():
+        return None
+    if not isinstance(serial, int) or not 0 <= serial < 1 << 40:
+        return None
+    return UpdateReport(version, serial, str(state), why, _version(reported.get("offer")) or "")
 
 
 def _version(reported: object) -> str | None:
@@ -101,8 +136,22 @@ def read_features(frame: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(str(feature)[:40] for feature in reported[:MOST_FEATURES])
 
 
+def read_beat(frame: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """The answer to a heartbeat at the moment `now`: its number again, where it has one."""
+    number = frame.get("n")
+    if number is None:
+        return {"type": "beat"}
+    if type(number) is not int or not 0 <= number <= _LARGEST_NUMBER:
+        raise ProtocolError("`n` cannot be true")
+    return {"type": "beat", "n": number, "now": round(now.timestamp(), 3)}
+
+
 def read_batch(
-    frame: Mapping[str, Any], office: str, now: datetime, clock: AgentClock | None = None
+    frame: Mapping[str, Any],
+    office: str,
+    now: datetime,
+    clock: AgentClock | None = None,
+    kind: str = PROGRAM,
 ) -> Batch:
     """What an office's agent hands in at the time `now`; raises `ProtocolError`. Times are
     corrected by the agent's `clock`.
@@ -113,7 +162,7 @@ def read_batch(
     batch = Batch([], [])
     for item in items:
         try:
-            batch.accepted.append(read_measurement(item, office, now, clock))
+            batch.accepted.append(read_measurement(item, office, now, clock, kind))
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             name = str(item.get("id", ""))[:200] if isinstance(item, dict) else ""
             batch.refused.append({"id": name, "why": str(error)[:200]})
@@ -121,16 +170,20 @@ def read_batch(
 
 
 def read_measurement(
-    item: Mapping[str, Any], office: str, now: datetime, clock: AgentClock | None = None
+    item: Mapping[str, Any],
+    office: str,
+    now: datetime,
+    clock: AgentClock | None = None,
+    kind: str = PROGRAM,
 ) -> Measurement:
     """A measurement that an office's agent made by itself; raises `ValueError` that names what is
     wrong."""
     measurement = Measurement.from_json(item)
     if measurement.office != office:
         raise ValueError(f"an agent of {office} hands in only for its office")
-    if measurement.series not in AGENTS_OWN_SERIES:
-        reported = measurement.series[:80]
-        raise ValueError(f"an agent does not measure {reported} by itself")
+    if measurement.series not in (PAGES_OWN_SERIES if kind == BROWSER else AGENTS_OWN_SERIES):
+        who = "a page" if kind == BROWSER else "an agent"
+        raise ValueError(f"{who} does not measure {measurement.series[:80]} by itself")
     if not _ID.fullmatch(measurement.id):
         raise ValueError("id must be of letters, digits, `-` and `_`")
     counted = _COUNTED.fullmatch(measurement.id)

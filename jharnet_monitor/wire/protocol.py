@@ -4,13 +4,14 @@ The agent dials out, proves its office by a bearer token in the upgrade request,
 From then on either side may send a frame; every frame is a JSON object with a `type`:
 
 - agent → hub: `hello`, `heartbeat`, `measurements`, `goodbye`
-- hub → agent: `welcome`, `ack`, `open`
+- hub → agent: `welcome`, `beat`, `ack`, `open`
 - both: `channel` (a message of a running probe), `closed` (the end of a channel)
 
 A browser (the join page) cannot set a header on a WebSocket: it offers the subprotocols `jharnet`
 and `bearer.TOKEN`, of which the hub accepts only the first, and its `hello` has
 `"kind": "browser"`. It cannot read the status of a refusal either, so it gets the close codes
-below.
+below. It numbers its heartbeats (`n`); the `beat` that answers one repeats the number and tells the
+hub's time (`now`, in seconds since 1970), for a page cannot ping and its clock may be wrong.
 
 Sizes and rates are bounded here, so that neither side can exhaust the other.
 """
@@ -23,13 +24,15 @@ import json
 import logging
 import time
 from collections.abc import Coroutine, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import ClientWebSocketResponse, WSMessage
-from aiohttp.web import WebSocketResponse
 
 from jharnet_monitor.probes import series
 from jharnet_monitor.probes.base import AgentContext, AgentTask, ChannelClosed
+
+if TYPE_CHECKING:
+    from aiohttp.web import WebSocketResponse
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +45,13 @@ MAX_QUEUED = 2000
 """Messages waiting in a channel; more than that is a flood, and closes it."""
 MAX_QUEUED_BYTES = 4 << 20
 """Characters of JSON waiting in a channel; more than that closes it, too."""
-AGENTS_OWN_SERIES = frozenset(key for key, one in series().items() if one.route.by_agent)
-"""All series that an agent measures by itself. Only the hub records probes in which it takes part,
-so that no figure rests on one end's word alone."""
+AGENTS_OWN_SERIES = frozenset(
+    key for key, one in series().items() if one.route.by_agent and not one.route.by_page
+)
+"""All series that an agent program measures by itself. Only the hub records probes in which it
+takes part, so that no figure rests on one end's word alone."""
+PAGES_OWN_SERIES = frozenset(key for key, one in series().items() if one.route.by_page)
+"""The same of a page in a browser, whose word on its own gateway, or on power, proves nothing."""
 HEARTBEAT_SECONDS = 2.0
 FRESH_SECONDS = 5.5
 """An agent heard from within this time is alive; longer silence is evidence."""

@@ -56,6 +56,11 @@ class _Agent:
         return None
 
     @property
+    def in_browser(self) -> bool:
+        """It is none."""
+        return False
+
+    @property
     def features(self) -> frozenset[str]:
         return frozenset({"bandwidth"})
 

@@ -7,6 +7,7 @@ line regardless of TCP; it is sent if the TCP stream leaves a doubt.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import sqrt
@@ -157,6 +158,21 @@ def by_tcp(tcp: TcpStream) -> RateReading:
     if not tcp.stable or tcp.error > PROMISED:
         return RateReading(tcp.rate, low, high, Limit.TIME)
     return RateReading(tcp.rate, low, high)
+
+
+def by_streams(streams: Sequence[TcpStream]) -> RateReading:
+    """The reading of TCP streams one after the other, of which at least one was heard.
+
+    The fastest speaks: TCP may fall short of the line, but nothing arrives faster than the line
+    carries it. Where another differs from it, the interval covers both.
+    """
+    best = max(streams, key=lambda stream: stream.rate)
+    found = by_tcp(best)
+    apart = min(stream.rate for stream in streams) < (1 - DISAGREE) * best.rate
+    if not apart or found.high is None:
+        return found
+    low = min(stream.ends[0] for stream in streams)
+    return replace(found, low=low, limited_by=found.limited_by or Limit.TIME)
 
 
 def reading(

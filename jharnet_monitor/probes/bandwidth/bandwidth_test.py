@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from statistics import median
 from typing import Any
 
@@ -36,11 +36,8 @@ class BandwidthTest(ABC):
         """Run the test; raises `Failed` or `NoData` with what was measured until then."""
         try:
             async with AsyncExitStack() as stack:
-                hub = self._context.config.hub
                 await self._measure_idle_rtt_by_session()
-                self._udp = await stack.enter_async_context(
-                    UdpChannel.opened(self._channel, self._context.clock, hub.host, hub.udp_range)
-                )
+                self._udp = await stack.enter_async_context(self._datagrams())
                 await self._measure()
         except ProbeError as error:
             self._set_bytes_spent()
@@ -51,6 +48,11 @@ class BandwidthTest(ABC):
             ) from error
         self._set_bytes_spent()
         return Reading(self._values, self._conditions)
+
+    def _datagrams(self) -> AbstractAsyncContextManager[UdpChannel | None]:
+        """What exchanges datagrams with the agent during the test."""
+        hub = self._context.config.hub
+        return UdpChannel.opened(self._channel, self._context.clock, hub.host, hub.udp_range)
 
     @abstractmethod
     async def _measure(self) -> None:

@@ -33,7 +33,8 @@ class TcpInfo:
     """The fields that a throughput test uses; times in seconds, sizes in bytes.
 
     `data_segments_in` counts every data segment that arrived, in order or not; `delivered` the
-    segments that the other end has acknowledged, by ACK or SACK. `rwnd_limited` is how long the
+    segments that the other end has acknowledged, by ACK or SACK; `out_of_order` those that arrived
+    behind a gap. `rwnd_limited` is how long the
     receiver's window limited the sender.
     """
 
@@ -49,6 +50,7 @@ class TcpInfo:
     delivered: int
     bytes_sent: int
     bytes_retransmitted: int
+    out_of_order: int
     busy: float
     rwnd_limited: float
     header: int
@@ -107,5 +109,6 @@ def parse(raw: bytes, family: int = socket.AF_INET) -> TcpInfo | None:
         delivered=u32(192),
         bytes_sent=u64(200),
         bytes_retransmitted=u64(208),
+        out_of_order=u32(224),
         header=header,
     )

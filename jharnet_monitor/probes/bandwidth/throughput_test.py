@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from math import inf
 from statistics import fmean
@@ -86,6 +87,9 @@ class TcpTransfer:
 
 class ThroughputTest(BandwidthTest):
     """Measures each direction in turn over HTTP and, if that leaves a doubt, over UDP."""
+
+    _ping_bytes = SMALL_IP_BYTES
+    """IP bytes of a ping beside a transfer, each way."""
 
     def __init__(self, context: ProbeContext, agent: AgentLink, channel: Channel) -> None:
         super().__init__(context, channel)
@@ -165,7 +169,7 @@ class ThroughputTest(BandwidthTest):
         measured = self._estimate(direction, result, report)
         seconds = result.stopped - result.started
         pings = sum(result.started <= sample.sent <= result.stopped for sample in rtts)
-        measured = replace(measured, rate=measured.rate + pings * SMALL_IP_BYTES * 8 / seconds)
+        measured = replace(measured, rate=measured.rate + pings * self._ping_bytes * 8 / seconds)
         self._conditions[f"{name}_ended"] = result.ended.value
         if limits.connections > 1:
             self._conditions[f"{name}_connections"] = limits.connections
@@ -173,9 +177,9 @@ class ThroughputTest(BandwidthTest):
         loaded = _loaded_rtt(direction, streamed, measured.rate)
         if loaded is not None:
             self._values[f"{name}_loaded_rtt_seconds"] = loaded
-        loss = _loss(direction, result, report)
+        loss = self._loss(direction, result, report)
         if loss >= MIN_LOSS:
-            self._conditions[f"{name}_retransmitted"] = round(loss, 4)
+            self._conditions[f"{name}_{self._loss_name(direction)}"] = round(loss, 4)
         late_rtt = loaded if len(rtts) < MIN_RTTS else _late_rtt(rtts, result)
         window = _window_share(direction, result, report)
         queue = None if late_rtt is None else late_rtt > self._full_queue_rtt
@@ -185,7 +189,7 @@ class ThroughputTest(BandwidthTest):
             window=window,
             queue=queue,
             pace=limits.rate,
-            segments=_segments(direction, result, report),
+            segments=self._segments(direction, result, report),
         )
 
     @property
@@ -195,13 +199,15 @@ class ThroughputTest(BandwidthTest):
     async def _transfer_with_pings(
         self, direction: Direction, transfer: HubTransfer
     ) -> TcpTransfer:
-        """The results of the transfer at the hub and the agent, and of concurrent UDP pings."""
-        if self._udp is None:
-            return TcpTransfer(*await self._transfer(direction, transfer), [])
+        """The results of the transfer at the hub and the agent, and of concurrent pings."""
         spacing = ping_spacing(self._plan.limits(direction).rate)
-        async with self._udp.pinging(spacing) as rtts:
+        async with self._pinging(spacing) as rtts:
             result, report = await self._transfer(direction, transfer)
         return TcpTransfer(result, report, rtts)
+
+    def _pinging(self, spacing: float) -> AbstractAsyncContextManager[list[RttSample]]:
+        """Pings beside a transfer, `spacing` seconds apart; none where UDP is blocked."""
+        return nullcontext([]) if self._udp is None else self._udp.pinging(spacing)
 
     async def _transfer(
         self, direction: Direction, transfer: HubTransfer
@@ -212,7 +218,10 @@ class ThroughputTest(BandwidthTest):
         connections = range(limits.connections)
         paths = [self._agent.serve_transfer(transfer.handle) for _ in connections]
         seconds = limits.seconds + REPORT_SECONDS
-        request = {"do": name, "paths": paths, "rate": limits.rate, "seconds": seconds}
+        request = {
+            "do": name, "paths": paths, "rate": limits.rate, "seconds": seconds,
+            "bytes": limits.max_bytes,
+        }  # fmt: skip
         try:
             await self._channel.send(request)
             result = await transfer.run()
@@ -253,10 +262,42 @@ class ThroughputTest(BandwidthTest):
             series = _agent_series(report)
             _refuse_impossible(series, result)
             if at_hub is not None:
-                return _of_both(estimate_over_same_bytes(series.samples(), counted, at_hub), at_hub)
+                reported = estimate_over_same_bytes(series.samples(), counted, at_hub)
+                return self._of_both(reported, at_hub)
         if at_hub is None:
             raise NoData(Cause.AGENT_LOST, f"the {name} was too short to measure")
         return at_hub
+
+    def _of_both(self, reported: Estimate | None, at_hub: Estimate) -> Estimate:
+        """The agent's estimate if the hub's agrees, else the hub's with both in its interval."""
+        if reported is None:
+            return at_hub
+        found = with_doubt(at_hub, reported)
+        return reported if found is at_hub else found
+
+    def _loss_name(self, direction: Direction) -> str:
+        """The condition that tells `_loss`."""
+        return "retransmitted"
+
+    def _loss(
+        self, direction: Direction, result: TransferResult, report: Mapping[str, Any]
+    ) -> float:
+        """The share of the sender's payload that it retransmitted."""
+        if direction is Direction.DOWN:
+            retransmitted = sum(info.bytes_retransmitted for info in result.infos)
+            sent = sum(info.bytes_sent for info in result.infos)
+        else:
+            retransmitted = _count(report.get("retransmitted"))
+            sent = _count(report.get("payload_sent"))
+        return min(1.0, retransmitted / sent) if sent else 0.0
+
+    def _segments(
+        self, direction: Direction, result: TransferResult, report: Mapping[str, Any]
+    ) -> int:
+        """About how many data segments were sent."""
+        if direction is Direction.DOWN:
+            return sum(info.bytes_sent // max(1, info.send_mss) for info in result.infos)
+        return _count(report.get("payload_sent")) // MSS
 
 
 def _agent_series(report: Mapping[str, Any]) -> CounterSeries:
@@ -291,13 +332,11 @@ def _refuse_impossible(series: CounterSeries, result: TransferResult) -> None:
         )
 
 
-def _of_both(reported: Estimate | None, at_hub: Estimate) -> Estimate:
-    """The agent's estimate if the hub's agrees, else the hub's with both in its interval."""
-    if reported is None:
-        return at_hub
+def with_doubt(at_hub: Estimate, reported: Estimate) -> Estimate:
+    """The hub's estimate; where the agent's is clearly another, with both in its interval."""
     difference = abs(reported.rate - at_hub.rate) / at_hub.rate
     if difference <= REPORT_TOLERANCE + min(at_hub.uncertainty, MAX_UNCERTAINTY):
-        return reported
+        return at_hub
     return replace(at_hub, uncertainty=max(at_hub.uncertainty, difference))
 
 
@@ -335,24 +374,6 @@ def _late_rtt(rtts: list[RttSample], result: TransferResult) -> float | None:
     middle = (result.started + result.stopped) / 2
     late = [sample.seconds for sample in rtts if middle <= sample.sent <= result.stopped]
     return fmean(late) if late else None
-
-
-def _loss(direction: Direction, result: TransferResult, report: Mapping[str, Any]) -> float:
-    """The share of the sender's payload that it retransmitted."""
-    if direction is Direction.DOWN:
-        retransmitted = sum(info.bytes_retransmitted for info in result.infos)
-        sent = sum(info.bytes_sent for info in result.infos)
-    else:
-        retransmitted = _count(report.get("retransmitted"))
-        sent = _count(report.get("payload_sent"))
-    return min(1.0, retransmitted / sent) if sent else 0.0
-
-
-def _segments(direction: Direction, result: TransferResult, report: Mapping[str, Any]) -> int:
-    """About how many data segments were sent."""
-    if direction is Direction.DOWN:
-        return sum(info.bytes_sent // max(1, info.send_mss) for info in result.infos)
-    return _count(report.get("payload_sent")) // MSS
 
 
 def _window_share(direction: Direction, result: TransferResult, report: Mapping[str, Any]) -> float:

@@ -7,6 +7,8 @@ from jharnet_monitor.probes.base import NoData, ProbeContext
 from jharnet_monitor.probes.conference.gallery import gallery_options, gallery_seconds
 from jharnet_monitor.profiles import Profile, Rung, call_bytes, rung, rungs_below
 
+WAY_SECONDS = 40.0
+"""Until a way is known not to carry a call."""
 OVERHEAD_SECONDS = 73.0
 """Set-up, overtime of a call that changed its rung, and the exchange of reports."""
 
@@ -53,8 +55,10 @@ def reserve(context: ProbeContext) -> float:
 
 
 def time_limit(context: ProbeContext) -> float:
-    """Seconds after which a call is given up."""
-    return 1.5 * seconds(context) + OVERHEAD_SECONDS
+    """Seconds after which a call is given up, with the time for each way that is tried."""
+    relay = context.config.probes.conference.relay
+    ways = 1 if relay is None else 1 + len(relay.urls)
+    return 1.5 * seconds(context) + OVERHEAD_SECONDS + (ways - 1) * WAY_SECONDS
 
 
 def drill_bytes(profile: Profile, seconds: float, offices: int) -> int:

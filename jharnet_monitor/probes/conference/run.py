@@ -21,6 +21,7 @@ from jharnet_monitor.probes.base import (
     Reading,
 )
 from jharnet_monitor.probes.conference import plan
+from jharnet_monitor.probes.conference.relay import DIRECT, CallWay, relayed_ways
 from jharnet_monitor.probes.conference.result import CallSides, reading
 from jharnet_monitor.probes.conference.signalling import (
     Dialogue,
@@ -56,21 +57,52 @@ def _codec(context: ProbeContext) -> Codec:
 
 
 async def run(context: ProbeContext) -> Reading:
-    """Hold one call; raises `Failed` with grade 0 where the network prevents it, and `NoData`."""
+    """Hold one call; raises `Failed` with grade 0 where the network prevents it, and `NoData`.
+
+    Where a browser's UDP does not come through, the call is repeated over the configured TURN
+    server, as real clients do: `transport` says what carried it.
+    """
     if context.agent is None:
         raise NoData(Cause.NO_AGENT)
-    top, seconds = plan.granted(context), plan.seconds(context)
     try:
-        channel = await context.agent.open(
-            "conference", _task_parameters(context, plan.upward(context, top), seconds)
-        )
+        return await _run_over(context, context.agent, CallWay())
+    except Failed as error:
+        if error.cause is not Cause.UDP_BLOCKED or not context.agent.in_browser:
+            raise
+        return await _run_relayed(context, context.agent, error)
+
+
+async def _run_relayed(context: ProbeContext, agent: AgentLink, blocked: Failed) -> Reading:
+    """The call over the first transport that carries it; raises `blocked` where none does."""
+    tried = [DIRECT]
+    for way in relayed_ways(context):
+        told = {"transport": way.transport, "transports_blocked": ", ".join(tried)}
+        try:
+            reading = await _run_over(context, agent, way)
+        except Failed:
+            tried.append(way.transport)
+            continue
+        except NoData as error:
+            error.conditions.update(told)
+            raise
+        return Reading(reading.values, {**reading.conditions, **told})
+    blocked.conditions["transports_blocked"] = ", ".join(tried)
+    raise blocked
+
+
+async def _run_over(context: ProbeContext, agent: AgentLink, way: CallWay) -> Reading:
+    """Hold the call on one way."""
+    top, seconds = plan.granted(context), plan.seconds(context)
+    parameters = _task_parameters(context, plan.upward(context, top), seconds)
+    try:
+        channel = await agent.open("conference", {**parameters, **way.parameters()})
     except ChannelClosed as error:
         raise NoData(Cause.AGENT_LOST, str(error)) from error
     dialogue, meter = Dialogue(channel), CallMeter()
     try:
         result, line = await _hold(context, dialogue, top, seconds, meter)
     except CallFailed as error:
-        raise meter.charge(await _as_probe_error(error, context.agent)) from error
+        raise meter.charge(await _as_probe_error(error, agent)) from error
     except (BadReport, BadDescription) as error:
         raise meter.charge(NoData(Cause.BAD_REPORT, str(error))) from error
     except (LibraryChanged, ClipsMissing) as error:

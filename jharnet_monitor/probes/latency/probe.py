@@ -6,26 +6,47 @@ same way. The agent measures its own routes to its gateway and to the hub (`agen
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from jharnet_monitor.config import Config
-from jharnet_monitor.model import Route
+from jharnet_monitor.model import Measurement, Route
 from jharnet_monitor.probes.base import ProbeContext
 from jharnet_monitor.probes.dns import RESOLVE_SECONDS
 from jharnet_monitor.probes.latency.metrics import FAMILIES
-from jharnet_monitor.probes.probe import Deferred, DisturbedBy, Probe, ProbeOptions, Series
+from jharnet_monitor.probes.probe import (
+    CurrentRuns,
+    Deferred,
+    DisturbedBy,
+    Job,
+    Probe,
+    ProbeOptions,
+    Remark,
+    Series,
+)
+
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config, Office
 
 PACKETS = 20
 PACKETS_PER_SECOND = 10.0
 SHORTEST_FRESH_SECONDS = 60.0
+PAGE_SETUP_SECONDS = 40.0
+"""For a page to offer a data channel, and for it to open."""
+PAGE_FRESH_INTERVALS = 2.5
 
 
 class LatencyOptions(ProbeOptions):
-    """A series of echo requests, ten per second."""
+    """A series of echo requests, ten per second; with `path: page` of datagrams to the join page.
+
+    `seconds`: over how long a page's datagrams are spread. More than two minutes show a firewall
+    that ends UDP flows.
+    """
 
     packets: Annotated[int, Field(ge=1, le=600)] | None = None
+    path: Literal["jharnet", "page"] | None = None
+    seconds: Annotated[float, Field(ge=1, le=600)] | None = None
 
 
 def _fresh_for(config: Config, office: str) -> float:
@@ -33,8 +54,29 @@ def _fresh_for(config: Config, office: str) -> float:
 
 
 def _time_limit(context: ProbeContext) -> float:
-    sending = int(context.options.get("packets", PACKETS)) / PACKETS_PER_SECOND
+    packets = int(context.options.get("packets") or PACKETS)
+    sending = float(context.options.get("seconds") or packets / PACKETS_PER_SECOND)
+    if context.route is Route.PAGE:
+        sending += PAGE_SETUP_SECONDS
     return RESOLVE_SECONDS + sending + context.config.probes.latency.timeout + 5.0
+
+
+def _page_fresh_for(config: Config, office: str) -> float:
+    return PAGE_FRESH_INTERVALS * (config.probes.latency.page_every or 86400.0)
+
+
+def _jobs(config: Config, office: Office) -> Iterator[Job]:
+    if (every := config.probes.latency.page_every) is not None:
+        yield Job(options={"path": Route.PAGE.value}, every=every, in_browser=True)
+
+
+def remarks(
+    config: Config, run: Measurement, office: CurrentRuns, headquarters: CurrentRuns
+) -> Iterator[Remark]:
+    """That a firewall ends UDP flows."""
+    age = run.conditions.get("udp_ended_after_seconds")
+    if isinstance(age, int | float):
+        yield Remark("transport.ended", {"age": (age, "seconds")})
 
 
 LATENCY = Probe(
@@ -55,6 +97,21 @@ LATENCY = Probe(
             disturbed_by=DisturbedBy.HEAVY,
         ),
         Series(route=Route.AGENT_GATEWAY, fresh_for=_fresh_for, exported=False),
+        Series(
+            route=Route.PAGE,
+            fresh_for=_page_fresh_for,
+            exported=False,
+            disturbed_by=DisturbedBy.HEAVY,
+        ),
+        Series(
+            route=Route.PAGE_HUB,
+            fresh_for=_fresh_for,
+            exported=False,
+            disturbed_by=DisturbedBy.HEAVY,
+        ),
     ),
+    jobs=_jobs,
+    needs_agent=lambda context: context.route is Route.PAGE,
     metrics=FAMILIES,
+    remarks=remarks,
 )

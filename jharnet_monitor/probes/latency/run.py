@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from jharnet_monitor.config import Office
-from jharnet_monitor.model import Cause
+from jharnet_monitor.model import Cause, Route
 from jharnet_monitor.probes.base import NoData, ProbeContext, Reading
 from jharnet_monitor.probes.dns import resolve
+from jharnet_monitor.probes.latency import page
 from jharnet_monitor.probes.latency.icmp import EchoSocket, Family
 from jharnet_monitor.probes.latency.pinger import Pinger, family_of
 from jharnet_monitor.probes.latency.probe import PACKETS, PACKETS_PER_SECOND
@@ -32,6 +33,8 @@ async def run(context: ProbeContext) -> Reading:
     these packets. Raises `Failed` (`no_reply`) and `NoData` (`name_not_resolved`, `not_sent`,
     `host_overloaded`).
     """
+    if context.route is Route.PAGE:
+        return await page.run(context)
     settings = context.config.probes.latency
     role, host = measured_address(context.office)
     address = await resolve(host)
@@ -39,7 +42,7 @@ async def run(context: ProbeContext) -> Reading:
     tally = EchoTally()
     try:
         socket = _open(pinger, family_of(address))
-        for number in range(int(context.options.get("packets", PACKETS))):
+        for number in range(int(context.options.get("packets") or PACKETS)):
             if number:
                 await context.clock.sleep(1 / PACKETS_PER_SECOND)
             try:

@@ -1,18 +1,38 @@
-// What the office sends in a call: its camera and microphone, else a pattern and a tone.
+// What the office sends in a call: its camera and microphone, else a pattern and a tone. On plain
+// HTTP a browser gives a page neither devices nor tracks made of frames: then the pattern is drawn on
+// a canvas of the page.
+
+import { grain, paint } from "./join-paint.js";
 
 const PATIENCE = 5000; // for a camera that another program holds
+const SOUND_PATIENCE = 1000;
+const FRAMES_PER_SECOND = 30;
+
+const draws = "MediaStreamTrackGenerator" in window && "MediaStreamTrackProcessor" in window;
 
 export class Media {
   constructor(worker) {
     this.worker = worker;
     this.sound = null;
+    this.frame = null; // draws one, when the worker says so
+  }
+
+  // Whether a call can have sound without a microphone.
+  get sounds() {
+    return this.sound?.state === "running";
   }
 
   // On the click: ask once for the devices and release them at once, so that no camera light is on
   // between tests. The tone needs the click, too.
   async ask() {
+    await Promise.all([this.wake(), this.#ask({ video: true, audio: true })]);
+  }
+
+  // Without a click a browser may keep a page silent; then this ends soon, and without sound.
+  async wake() {
     this.sound ??= new AudioContext();
-    await Promise.all([this.sound.resume(), this.#ask({ video: true, audio: true })]);
+    const late = new Promise((resolve) => setTimeout(resolve, SOUND_PATIENCE));
+    await Promise.race([this.sound.resume(), late]);
   }
 
   async #ask(wanted) {
@@ -27,25 +47,42 @@ export class Media {
   // Starts both tracks of a call; `stop` stops them.
   async start(width, height) {
     const [camera, microphone] = await Promise.all([
-      device("camera", { video: { width, height, frameRate: 30 } }),
+      draws ? device("camera", { video: { width, height, frameRate: FRAMES_PER_SECOND } }) : null,
       device("microphone", { audio: true }),
     ]);
-    const generator = new MediaStreamTrackGenerator({ kind: "video" });
-    const parts = { writable: generator.writable, width, height };
-    if (camera) parts.camera = new MediaStreamTrackProcessor({ track: camera }).readable;
-    this.worker.postMessage(parts, [parts.writable, ...(camera ? [parts.camera] : [])]);
+    const picture = draws ? this.#generated(width, height, camera) : this.#drawn(width, height);
     const tone = microphone ? null : this.#tone();
     return {
-      video: generator,
+      video: picture,
       audio: microphone ?? tone.track,
       camera: Boolean(camera),
       microphone: Boolean(microphone),
       stop: () => {
+        this.frame = null;
         this.worker.postMessage({});
-        for (const track of [generator, camera, microphone]) track?.stop();
+        for (const track of [picture, camera, microphone]) track?.stop();
         tone?.stop();
       },
     };
+  }
+
+  #generated(width, height, camera) {
+    const generator = new MediaStreamTrackGenerator({ kind: "video" });
+    const parts = { writable: generator.writable, width, height };
+    if (camera) parts.camera = new MediaStreamTrackProcessor({ track: camera }).readable;
+    this.worker.postMessage(parts, [parts.writable, ...(camera ? [parts.camera] : [])]);
+    return generator;
+  }
+
+  #drawn(width, height) {
+    const canvas = Object.assign(document.createElement("canvas"), { width, height });
+    const draw = canvas.getContext("2d", { alpha: false });
+    const tile = grain();
+    const start = performance.now();
+    const [track] = canvas.captureStream(FRAMES_PER_SECOND).getVideoTracks();
+    this.frame = () => paint(draw, null, (performance.now() - start) / 1000, tile);
+    this.worker.postMessage({ frames: true });
+    return track;
   }
 
   // A tone whose volume rises and falls like speech.

@@ -1,20 +1,40 @@
 // The join page: an agent in a browser. It implements the hub-agent protocol (wire/protocol.py) and
 // shows its state; all texts are in the page.
 
+import { Bandwidth, echo } from "./join-bandwidth.js";
 import { conference } from "./join-call.js";
+import { datagrams } from "./join-datagrams.js";
+import { Keep } from "./join-keep.js";
+import { Latency, name } from "./join-latency.js";
 import { Media } from "./join-media.js";
+import { Session } from "./join-session.js";
 
-const PROTOCOL = 1;
-const HEARTBEAT_TICKS = 8; // of a quarter of a second
-const SILENCE = 12000;
-const RETRY = [1000, 2000, 5000, 10000];
-const NOT_NEEDED_RETRY = 30000;
-const CLOSED = { 4401: "refused", 4408: "elsewhere", 4409: "not_needed" };
+const RENEW_TICKS = 240; // of a quarter of a second
+const SLEPT = 10000;
 
 const page = document.getElementById("join");
 const screen = document.getElementById("screen");
-const token = new URLSearchParams(location.hash.slice(1)).get("t");
-const bootId = crypto.randomUUID?.() ?? `page-${Math.random().toString(36).slice(2)}`;
+const { office } = page.dataset;
+const stored = `jharnet-token-${office}`;
+const given = new URLSearchParams(location.hash.slice(1)).get("t");
+const token = given ?? remembered();
+
+function remembered() {
+  try {
+    return localStorage.getItem(stored);
+  } catch {
+    return null; // a browser may forbid it
+  }
+}
+
+function remember(value) {
+  try {
+    if (value) localStorage.setItem(stored, value);
+    else localStorage.removeItem(stored);
+  } catch {
+    // The link works without.
+  }
+}
 
 // Shows the texts of one state and hides the others.
 function show(state) {
@@ -24,186 +44,119 @@ function show(state) {
   }
 }
 
-class Channel {
-  #came = new Map();
-  #waiting = new Map();
-  ended = "";
-
-  constructor(id, send) {
-    this.id = id;
-    this.send = send;
-    this.over = new Promise((resolve) => (this.finish = resolve));
-  }
-
-  say(type, fields) {
-    if (!this.ended) this.send({ type: "channel", id: this.id, data: { type, ...fields } });
-  }
-
-  // The message of that type; each arrives once.
-  hear(type, milliseconds) {
-    if (this.#came.has(type)) return Promise.resolve(this.#came.get(type));
-    return new Promise((resolve, reject) => {
-      const late = () => reject(new Error(`no ${type} within ${milliseconds} ms`));
-      this.#waiting.set(type, { resolve, reject });
-      setTimeout(late, milliseconds);
-    });
-  }
-
-  has(type) {
-    return this.#came.has(type);
-  }
-
-  check() {
-    if (this.ended) throw new Error(this.ended);
-  }
-
-  take(data) {
-    this.#came.set(data.type, data);
-    this.#waiting.get(data.type)?.resolve(data);
-  }
-
-  end(why) {
-    this.ended ||= why || "closed";
-    for (const { reject } of this.#waiting.values()) reject(new Error(this.ended));
-    this.finish();
-  }
-
-  untilEnded(milliseconds) {
-    return Promise.race([this.over, new Promise((resolve) => setTimeout(resolve, milliseconds))]);
-  }
-
-  close(why) {
-    if (!this.ended) this.send({ type: "closed", id: this.id, why });
-    this.end(why);
-  }
+// Shows a remark beside the state, or hides it.
+function remark(which, shown) {
+  for (const part of page.querySelectorAll(`[data-remark=${which}]`)) part.hidden = !shown;
 }
 
 class Agent {
   constructor() {
-    this.worker = new Worker(page.dataset.worker);
+    this.worker = new Worker(page.dataset.worker, { type: "module" });
     this.media = new Media(this.worker);
     this.waiters = [];
     this.ticks = 0;
-    this.failures = 0;
-    this.channels = new Map();
-    this.worker.onmessage = () => this.tick();
+    this.ticked = performance.now();
+    this.running = 0;
+    const own = { office, token, bootId: name() };
+    const features = ["bandwidth", "echo", ...(canCall ? ["conference", "datagrams"] : [])];
+    this.session = new Session({ ...own, features }, this);
+    this.keep = new Keep(office, (frame) => this.session.welcome && this.session.send(frame));
+    this.latency = new Latency(own, (one) => this.keep.put(one), () => this.running > 0);
+    this.bandwidth = new Bandwidth(new Worker(page.dataset.transfer), office, token);
+    this.worker.onmessage = ({ data }) => (data === "frame" ? this.media.frame?.() : this.tick());
   }
 
-  async join() {
+  // `clicked`: the browser lets a page make sound, and ask for devices.
+  async join(clicked) {
     show("connecting");
-    await this.media.ask();
+    await (clicked ? this.media.ask() : this.media.wake());
+    remark("silent", !this.media.sounds);
     this.stayAwake();
-    this.connect();
+    this.session.connect();
   }
 
-  connect() {
-    const scheme = location.protocol === "https:" ? "wss" : "ws";
-    const url = `${scheme}://${location.host}/agent?office=${encodeURIComponent(page.dataset.office)}`;
-    let socket;
-    try {
-      socket = new WebSocket(url, ["jharnet", `bearer.${token}`]);
-    } catch {
-      show("refused"); // the token has characters that no token has
-      return;
+  // What the session tells.
+
+  state(state) {
+    this.latency.reached(false);
+    if (state === "refused") remember(null);
+    show(state);
+  }
+
+  welcome() {
+    remember(token);
+    this.latency.reached(true);
+    this.keep.again();
+    show("waiting");
+  }
+
+  beat(frame) {
+    this.latency.beat(frame);
+  }
+
+  sent(n) {
+    this.latency.sent(n);
+  }
+
+  attempt(refused) {
+    this.latency.attempt(refused);
+  }
+
+  ack(frame) {
+    this.keep.acknowledged(frame);
+  }
+
+  spooled() {
+    return this.keep.waiting;
+  }
+
+  async open(channel, task, params) {
+    if (task === "echo") return echo(channel);
+    if (task === "datagrams" && canCall) return datagrams(channel);
+    if (task !== "bandwidth" && !(task === "conference" && canCall)) {
+      channel.close(`this page has no ${task}`);
+      return undefined;
     }
-    this.socket = socket;
-    this.heard = performance.now();
-    socket.onopen = () => this.send({
-      type: "hello",
-      protocol: PROTOCOL,
-      version: "browser",
-      features: ["conference"],
-      ...this.vitals(),
-    });
-    socket.onmessage = ({ data }) => socket === this.socket && this.take(JSON.parse(data));
-    socket.onclose = ({ code }) => socket === this.socket && this.lost(code);
-  }
-
-  vitals() {
-    const uptime = Math.round(performance.now() / 100) / 10;
-    return { kind: "browser", boot_id: bootId, uptime_seconds: uptime, spooled: 0 };
-  }
-
-  send(frame) {
-    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(frame));
-  }
-
-  take(frame) {
-    this.heard = performance.now();
-    const channel = this.channels.get(frame.id);
-    if (frame.type === "welcome") {
-      this.failures = 0;
-      show("waiting");
-    } else if (frame.type === "open") {
-      this.open(frame);
-    } else if (frame.type === "channel") {
-      channel?.take(frame.data);
-    } else if (frame.type === "closed") {
-      channel?.end(frame.why);
-    }
-  }
-
-  async open({ id, task, params }) {
-    const channel = new Channel(id, (frame) => this.send(frame));
-    if (task !== "conference" || this.channels.size > 0) {
-      channel.close(task === "conference" ? "busy with another call" : `this page has no ${task}`);
-      return;
-    }
-    this.channels.set(id, channel);
+    this.running += 1;
     show("testing");
-    const next = () => new Promise((resolve) => this.waiters.push(resolve));
+    screen.hidden = task !== "conference";
     try {
-      await conference(channel, params, { media: this.media, screen, tick: next });
+      if (task === "bandwidth") await this.bandwidth.run(channel);
+      else await this.call(channel, params);
     } finally {
-      this.channels.delete(id);
+      this.running -= 1;
       if (page.dataset.state === "testing") show("waiting");
       setTimeout(renew, 1000);
     }
+    return undefined;
+  }
+
+  call(channel, params) {
+    const next = () => new Promise((resolve) => this.waiters.push(resolve));
+    return conference(channel, params, { media: this.media, screen, tick: next });
   }
 
   tick() {
     this.ticks += 1;
+    const now = performance.now();
     this.waiters.splice(0).forEach((resolve) => resolve());
-    if (!this.socket) return;
-    if (this.ticks % HEARTBEAT_TICKS === 0) this.send({ type: "heartbeat", ...this.vitals() });
-    if (performance.now() - this.heard > SILENCE) this.lost(0);
-    if (this.ticks % 240 === 0) renew();
-  }
-
-  // The session ended: the hub gave a reason, or the line failed.
-  lost(code) {
-    const socket = this.socket;
-    this.socket = null;
-    if (socket) socket.close();
-    for (const channel of this.channels.values()) channel.end("the session was lost");
-    const state = CLOSED[code] ?? "lost";
-    show(state);
-    if (state === "refused" || state === "elsewhere") return;
-    const retry = RETRY[Math.min(this.failures, RETRY.length - 1)];
-    this.failures += 1;
-    this.again(state === "not_needed" ? NOT_NEEDED_RETRY : retry * (0.5 + Math.random() / 2));
-  }
-
-  // Waits by the worker's clock, which is not slowed down.
-  async again(milliseconds) {
-    const until = performance.now() + milliseconds;
-    while (performance.now() < until) await new Promise((resolve) => this.waiters.push(resolve));
-    if (!this.socket && !this.left) this.connect();
+    if (now - this.ticked > SLEPT) this.session.renew();
+    this.ticked = now;
+    if (this.session.alive) this.latency.tick();
+    this.session.tick();
+    if (this.ticks % RENEW_TICKS === 0) renew();
   }
 
   leave() {
     this.left = true;
-    this.send({ type: "goodbye", boot_id: bootId });
-    const socket = this.socket;
-    this.socket = null;
-    socket?.close();
+    this.session.leave();
   }
 
   back() {
     if (this.left) {
       this.left = false;
       show("connecting");
-      this.connect();
+      this.session.connect();
     }
   }
 
@@ -228,20 +181,42 @@ async function renew() {
   }
 }
 
+// Lets the page start while the line is down, and be installed. Only in a secure context, and only
+// where this computer knows the hub's certificate.
+async function install() {
+  try {
+    await navigator.serviceWorker?.register(page.dataset.service, { scope: "/join/" });
+  } catch {
+    remark("untrusted", window.isSecureContext);
+  }
+}
+
 // The other language keeps the token, which is never sent.
 for (const link of document.querySelectorAll("a.language")) link.hash = location.hash;
 
-const able = window.isSecureContext && "MediaStreamTrackGenerator" in window
-  && "RTCPeerConnection" in window;
+const canCall = "RTCPeerConnection" in window && "captureStream" in HTMLCanvasElement.prototype
+  && "setCodecPreferences" in (window.RTCRtpTransceiver?.prototype ?? {});
+const able = "WebSocket" in window && "indexedDB" in window;
 show(!token ? "no_token" : able ? "idle" : "unable");
+remark("no_call", token && able && !canCall);
+remark("insecure", token && able && !window.isSecureContext);
 
 if (token && able) {
   let agent = null;
-  document.getElementById("go").addEventListener("click", () => {
+  const start = (clicked) => {
     agent?.leave();
     agent = new Agent();
-    agent.join();
+    agent.join(clicked);
+  };
+  document.getElementById("go").addEventListener("click", () => start(true));
+  // A browser lets a page make sound after the first click anywhere on it.
+  document.addEventListener("click", async () => {
+    await agent?.media.wake();
+    if (agent) remark("silent", !agent.media.sounds);
   });
+  if (remembered() === token) start(false);
+  install();
+  addEventListener("online", () => agent?.session.renew());
   addEventListener("pagehide", () => agent?.leave());
   addEventListener("pageshow", ({ persisted }) => persisted && agent?.back());
   document.addEventListener("visibilitychange", () => {

@@ -1,0 +1,20 @@
+"""What the office's page says of a call: what carried it, where UDP does not come through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from jharnet_monitor.config import Config
+from jharnet_monitor.model import Measurement
+from jharnet_monitor.probes.probe import CurrentRuns, Remark
+
+
+def remarks(
+    config: Config, run: Measurement, office: CurrentRuns, headquarters: CurrentRuns
+) -> Iterator[Remark]:
+    """Which transport carried it instead of UDP, or that none did."""
+    transport = run.conditions.get("transport")
+    if isinstance(transport, str):
+        yield Remark(f"transport.carried.{transport}")
+    elif "transports_blocked" in run.conditions:
+        yield Remark("transport.none", {"tried": str(run.conditions["transports_blocked"])})

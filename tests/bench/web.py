@@ -1,0 +1,215 @@
+"""The join page in a real Chromium over the lab: speed, latency, grade, and the ways of a call.
+
+    python -m tests.bench.web [--quick] [--json FILE] [--seed N]
+
+Needs root, chromium, nft and turnserver. On each line the page's speed is held against the
+emulator's rate, its latency against the emulator's delay, and its grade against the agent program's
+on the same line; by https, and once by plain http. Then the office's firewall blocks UDP, and ends
+UDP flows after some time (two minutes; 20 s with `--quick`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from jharnet_monitor.lab import HEADQUARTERS
+from jharnet_monitor.security.tokens import make_token, write_secret
+from tests.bench.marks import Row, arguments, at_most, finish, note, within
+from tests.conftest import find_program
+from tests.page_support import OFFICE, PageLab, district, way
+
+LINES: Mapping[str, Mapping[str, str]] = {
+    "good": {"down.rate": "8 Mbit/s", "up.rate": "8 Mbit/s"},
+    "narrow": {"down.rate": "1 Mbit/s", "up.rate": "512 kbit/s"},
+    "lossy": {"down.rate": "4 Mbit/s", "up.rate": "4 Mbit/s", "down.loss": "2%", "up.loss": "2%"},
+    "long": {"down.rate": "4 Mbit/s", "up.rate": "4 Mbit/s", "down.delay": "150ms",
+             "up.delay": "150ms"},
+}  # fmt: skip
+PLAIN = {"down.rate": "8 Mbit/s", "down.delay": "15ms", "down.loss": "0%",
+         "up.rate": "8 Mbit/s", "up.delay": "15ms", "up.loss": "0%"}  # fmt: skip
+SPEED_ERROR = 0.03
+CALL = {"profile": "720p", "seconds": 20}
+TURN_PORT = 443
+FLOW_SECONDS, QUICK_FLOW_SECONDS = 120, 20
+FIREWALL = """table inet office {{
+  set known {{ type inet_service; flags dynamic; size 4096; }}
+  set living {{ type inet_service; flags dynamic,timeout; timeout {seconds}s; size 4096; }}
+  chain out {{
+    type filter hook output priority 0;
+    ip daddr {hub} meta l4proto udp udp sport != @known add @living {{ udp sport }}
+    ip daddr {hub} meta l4proto udp add @known {{ udp sport }}
+    ip daddr {hub} meta l4proto udp udp sport != @living drop
+  }}
+}}
+"""
+BLOCK = """table inet office {{
+  chain out {{ type filter hook output priority 0; ip daddr {hub} meta l4proto udp drop; }}
+}}
+"""
+
+
+@contextlib.contextmanager
+def firewall(one: PageLab, rules: str, **values: object) -> Iterator[None]:
+    """The office's firewall, as nft(8) rules on its PC."""
+    hub = one.lab.addresses(HEADQUARTERS).pc
+    file = one.directory / "firewall.nft"
+    file.write_text(rules.format(hub=hub, **values))
+    one.lab.run(OFFICE, [find_program("nft") or "nft", "-f", file])
+    try:
+        yield
+    finally:
+        one.lab.run(OFFICE, [find_program("nft") or "nft", "delete", "table", "inet", "office"])
+
+
+@contextlib.asynccontextmanager
+async def turn_server(one: PageLab, secret: str) -> AsyncIterator[None]:
+    """A coturn at headquarters, on TCP 443."""
+    here = one.lab.addresses(HEADQUARTERS).pc
+    argv = [
+        find_program("turnserver") or "turnserver", "-n", "--listening-ip", here, "--relay-ip",
+        here, "--listening-port", str(TURN_PORT), "--no-tls", "--no-dtls", "--use-auth-secret",
+        "--static-auth-secret", secret, "--realm", "jharnet", "--min-port", "50000",
+        "--max-port", "50100", "--no-cli", "--log-file", "stdout", "--pidfile",
+        str(one.directory / "turn.pid"), "--userdb", str(one.directory / "turn.db"),
+    ]  # fmt: skip
+    with (one.directory / "turn.log").open("wb") as log:
+        server = one.lab.popen(HEADQUARTERS, argv, stdout=log, stderr=log)
+        try:
+            await asyncio.sleep(2)
+            yield
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def set_line(one: PageLab, line: Mapping[str, str]) -> dict[str, str]:
+    """Set the office's line; all that is not named is as on the good one."""
+    settings = {**PLAIN, **line}
+    for path, value in settings.items():
+        one.lab.set(OFFICE, path, value)
+    return settings
+
+
+def _bits(text: str) -> float:
+    number, unit = text.split()
+    return float(number) * {"kbit/s": 1e3, "Mbit/s": 1e6}[unit]
+
+
+def speed_rows(name: str, line: Mapping[str, str], told: Mapping[str, Any]) -> Iterator[Row]:
+    """Each way's speed beside the emulator's rate; loss makes a line carry less by its share."""
+    loss = float(line["down.loss"].rstrip("%")) / 100
+    for which, side in (("download", "down"), ("upload", "up")):
+        measured = told["values"].get(f"{which}_bits_per_second", 0.0)
+        truth = _bits(line[f"{side}.rate"]) * (1 - loss)
+        yield within(
+            f"{name}: {which}", measured / 1e6, truth * (1 - SPEED_ERROR) / 1e6,
+            truth * (1 + SPEED_ERROR + loss) / 1e6, "Mbit/s",
+        )  # fmt: skip
+
+
+def latency_row(name: str, line: Mapping[str, str], told: Mapping[str, Any]) -> Row:
+    """The median by datagrams beside the emulator's delay (and the uplink's millisecond)."""
+    truth = 2 * float(line["down.delay"].removesuffix("ms")) + 2
+    measured = 1000 * told["values"].get("rtt_p50_seconds", 0.0)
+    return within(f"{name}: round trip by datagrams", measured, truth - 0.5, truth + 12, "ms")
+
+
+async def by_page(one: PageLab, names: list[str], directory: Path, kind: str) -> list[Any]:
+    """Rows of speed and latency on these lines, and the grades by the page."""
+    rows: list[Row] = []
+    grades: dict[str, float] = {}
+    async with one.page(directory):
+        for name in names:
+            line = set_line(one, LINES[name])
+            told = await one.probe("bandwidth")
+            rows += speed_rows(f"{kind} {name}", line, told)
+            spent = told["values"].get("bytes_spent", 0.0)
+            rows.append(note(f"{kind} {name}: test's bytes", spent / 1e6, "MB"))
+            rows.append(
+                latency_row(f"{kind} {name}", line, await one.probe("latency", path="page"))
+            )
+            call = await one.probe("conference", **CALL)
+            grades[name] = call["values"].get("grade", -1.0)
+    return [rows, grades]
+
+
+async def by_program(one: PageLab, names: list[str]) -> dict[str, float]:
+    """The agent program's grades on the same lines."""
+    grades = {}
+    one.programs.start_agent(OFFICE)
+    try:
+        await asyncio.sleep(25)  # it makes its clips first
+        for name in names:
+            set_line(one, LINES[name])
+            call = await one.probe("conference", **CALL)
+            grades[name] = call["values"].get("grade", -1.0)
+    finally:
+        one.programs.end(OFFICE)
+    return grades
+
+
+async def ways(one: PageLab, directory: Path, secret: str, flow_seconds: int) -> list[Row]:
+    """UDP blocked: the call over TCP 443 by TURN; UDP flows that end: their age."""
+    set_line(one, {})
+    rows = []
+    async with one.page(directory), turn_server(one, secret):
+        with firewall(one, BLOCK):
+            call = await one.probe("conference", **CALL)
+            told = call["conditions"]
+            by_tcp = float(told.get("transport") == "turn-tcp")
+            rows.append(within("UDP blocked: carried by TURN over TCP 443", by_tcp, 1, 1, "yes"))
+            grade = call["values"].get("grade", -1.0)
+            rows.append(within("UDP blocked: grade over TCP", grade, 3, 4, "grade"))
+        with firewall(one, FIREWALL, seconds=flow_seconds):
+            seconds = flow_seconds + 25
+            found = await one.probe("latency", path="page", packets=4 * seconds, seconds=seconds)
+            age = found["conditions"].get("udp_ended_after_seconds", 0.0)
+            low, high = flow_seconds - 3, flow_seconds + 1
+            rows.append(within("age at which UDP flows end", age, low, high, "s"))
+            loss = found["values"].get("loss_ratio", 1.0)
+            rows.append(at_most("loss until then", loss, 0.01, "ratio"))
+    return rows
+
+
+async def measure() -> int:
+    """Measure everything; the exit code."""
+    options = arguments(__doc__)
+    names = ["good"] if options.quick else list(LINES)
+    rows: list[Row] = []
+    directory = Path(tempfile.mkdtemp(prefix="jhweb"))
+    secret = make_token()
+    write_secret(directory / "turn", secret)
+    data = district("8 Mbit/s", way("8 Mbit/s"), way("8 Mbit/s"))
+    relay = {"urls": [f"turn:10.8.0.2:{TURN_PORT}?transport=tcp"],
+             "secret_file": str(directory / "turn")}  # fmt: skip
+    settings = {"budget": "5 GB", "probes": {"conference": {"seconds": 20, "relay": relay}}}
+    with PageLab.started(data, directory, "https", "jhweb", settings) as one:
+        found, grades = await by_page(one, names, directory, "https")
+        rows += found
+        program = await by_program(one, names)
+        for name in names:
+            differ = abs(grades[name] - program[name])
+            peer = f"page {grades[name]:g}, program {program[name]:g}"
+            rows.append(at_most(f"{name}: grades differ by", differ, 0, "grades", peer))
+        flow = QUICK_FLOW_SECONDS if options.quick else FLOW_SECONDS
+        rows += await ways(one, directory, secret, flow)
+    if not options.quick:
+        with PageLab.started(data, directory, "http", "jhweb", settings) as one:
+            found, _ = await by_page(one, names, directory, "http")
+            rows += found
+    return finish("The join page in a browser", rows, options)
+
+
+def main() -> int:
+    """The exit code."""
+    return asyncio.run(measure())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

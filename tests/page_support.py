@@ -1,0 +1,197 @@
+"""A lab with a hub, whose office takes part by the join page; for tests and benchmarks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from playwright.async_api import Page, expect
+
+from jharnet_monitor.demo.places import LabPlace
+from jharnet_monitor.demo.programs import Programs
+from jharnet_monitor.demo.setup import PORT, Installation, install
+from jharnet_monitor.errors import TemporaryError
+from jharnet_monitor.lab import HEADQUARTERS, Lab
+from jharnet_monitor.wire.client import HubClient
+from tests.browser_support import chromium, chromium_at
+
+ARGUMENTS = ("--use-fake-device-for-media-stream", "--allow-loopback-in-peer-connection")
+OFFICE = "potka"
+Scheme = Literal["http", "https"]
+
+
+def way(rate: str, delay: str = "15ms", queue: str = "200ms", **more: Any) -> dict[str, Any]:
+    """One direction of a line of the lab."""
+    return {"delay": delay, "rate": rate, "queue": queue, **more}
+
+
+def district(contracted: str, down: Mapping[str, Any], up: Mapping[str, Any]) -> dict[str, Any]:
+    """One office, whose line is as given, at a fast uplink."""
+    return {
+        "uplink": {
+            "contracted": "100 Mbit/s",
+            "truth": {each: {"delay": "1ms", "rate": "100 Mbit/s"} for each in ("down", "up")},
+        },
+        "offices": [
+            {
+                "id": OFFICE, "name": "Potka", "name_hi": "पोटका", "subdivision": "Dhalbhum",
+                "contracted": contracted, "kind": "leased-line", "absent": True,
+                "truth": {"down": dict(down), "up": dict(up)},
+            }
+        ],
+    }  # fmt: skip
+
+
+class PageLab:
+    """A lab whose hub runs; `settings` are changes of the hub's configuration."""
+
+    def __init__(self, place: LabPlace, installation: Installation, scheme: Scheme) -> None:
+        self._place = place
+        self._installation = installation
+        self._scheme = scheme
+        self.programs = Programs(place, installation)
+
+    @classmethod
+    @contextmanager
+    def started(
+        cls,
+        data: Mapping[str, Any],
+        directory: Path,
+        scheme: Scheme = "https",
+        prefix: str = "jhpage",
+        settings: Mapping[str, Any] | None = None,
+    ) -> Iterator[PageLab]:
+        """Lab and hub, until the end of the block."""
+        place = LabPlace(data, prefix)
+        installation = Installation(directory / f"hub-{scheme}", directory / "reports")
+        installation.directory.mkdir()
+        found = cls(place, installation, scheme)
+        try:
+            install(place, data, installation, datetime.now(UTC))
+            config = yaml.safe_load(installation.config.read_text("utf-8"))
+            if scheme == "http":
+                config["hub"]["tls"] = "off"
+            _merge(config, settings or {})
+            installation.config.write_text(yaml.safe_dump(config, allow_unicode=True), "utf-8")
+            found.programs.start_hub()
+            found.wait()
+            yield found
+        finally:
+            found.programs.stop()
+            place.close()
+
+    @property
+    def lab(self) -> Lab:
+        """The lab."""
+        return self._place.lab
+
+    @property
+    def directory(self) -> Path:
+        """Where the hub's files are; removed by whoever made its parent."""
+        return self._installation.directory
+
+    @property
+    def base(self) -> str:
+        """The hub's address."""
+        return f"{self._scheme}://{self._place.hub_address}:{PORT}"
+
+    @property
+    def link(self) -> str:
+        """What `jharnet-monitor token` prints for the office."""
+        return f"{self.base}/join/{OFFICE}#t={self._installation.token(OFFICE).read_text().strip()}"
+
+    @property
+    def log(self) -> str:
+        """What the hub has logged."""
+        return self._installation.log("hub").read_text("utf-8")
+
+    def wait(self, seconds: float = 180) -> None:
+        """Wait until the hub answers."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.programs.check()
+            with contextlib.suppress(TemporaryError):
+                self.get("/api/v1/offices")
+                return
+            time.sleep(0.3)
+        raise TimeoutError("the hub does not answer")
+
+    def kill_hub(self) -> None:
+        """End the hub as a power cut does."""
+        self.programs.kill("hub")
+
+    def restart_hub(self) -> None:
+        """Kill it, start it again, and wait until it answers."""
+        self.kill_hub()
+        self.programs.start_hub()
+        self.wait()
+
+    def _client(self) -> HubClient:
+        token = self._installation.api_token.read_text().strip()
+        return HubClient(self.base, token, self._installation.directory / "tls/hub.pem")
+
+    def get(self, path: str) -> Any:
+        """The JSON of the hub's API, asked at headquarters."""
+        return self._ask(lambda client: client.get(path))
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """The same of a POST."""
+        return self._ask(lambda client: client.post(path, body))
+
+    def _ask(self, ask: Callable[[HubClient], Any]) -> Any:
+        """Ask in a thread of its own, which has no event loop and can move to headquarters."""
+
+        def there() -> Any:
+            with self.lab.inside(HEADQUARTERS):
+                return ask(self._client())
+
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(there).result()
+
+    async def probe(self, probe: str, **options: Any) -> dict[str, Any]:
+        """Run a probe on the office; its measurement."""
+        address = f"/api/v1/offices/{OFFICE}/probes/{probe}"
+        result: dict[str, Any] = await asyncio.to_thread(self.post, address, options)
+        return result
+
+    async def measurements(self, probe: str, path: str) -> list[dict[str, Any]]:
+        """What the hub has stored of the office by this probe over this path."""
+        address = f"/api/v1/measurements?office={OFFICE}&probe={probe}&limit=1000"
+        found = await asyncio.to_thread(self.get, address)
+        rows = found["measurements"] if isinstance(found, dict) else found
+        return [row for row in rows if row["conditions"].get("path") == path]
+
+    @asynccontextmanager
+    async def page(self, directory: Path, *arguments: str) -> AsyncIterator[Page]:
+        """A real Chromium on the office's PC that has joined by a click."""
+        program = chromium_at(self.lab, OFFICE, directory)
+        async with chromium(*ARGUMENTS, *arguments, program=program) as browser:
+            page = await browser.new_page(ignore_https_errors=self._scheme == "https")
+            page.set_default_timeout(90_000)
+            await page.goto(self.link)
+            await page.locator("#go").click()
+            await until_state(page, "waiting")
+            yield page
+
+
+async def until_state(page: Page, state: str, seconds: float = 120) -> None:
+    """Wait until the page is in this state."""
+    await expect(page.locator("#join")).to_have_attribute(
+        "data-state", state, timeout=1000 * seconds
+    )
+
+
+def _merge(into: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            _merge(into.setdefault(key, {}), value)
+        else:
+            into[key] = value
