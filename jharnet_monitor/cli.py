@@ -28,7 +28,7 @@ class Commands(LazyGroup):
         "probe": "operate:probe",
         "drill": "drill:drill",
         "whatif": "whatif:whatif",
-        "maintenance": "operate:maintenance",
+        "maintenance": "maintenance:maintenance",
         "fault": "fault:fault",
         "doctor": "doctor:doctor",
         "demo": "demo:demo",
@@ -38,7 +38,10 @@ class Commands(LazyGroup):
         "dossier": "dossier:app",
         "sign": "sign:app",
         "db": "db:app",
+        "standby": "standby:app",
+        "state": "state:app",
         "bundle": "bundle:bundle",
+        "update": "update:app",
     }
 
 

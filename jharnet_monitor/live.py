@@ -7,16 +7,25 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jharnet_monitor.config import Config
-from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.errors import Trouble
 from jharnet_monitor.model import HEADQUARTERS, Measurement, OfficeState, Outcome, Route
 from jharnet_monitor.supervisor import PartStatus
 
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config
+    from jharnet_monitor.config.current import CurrentConfig
+
 RTT_BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 """Upper bounds of the round-trip time histogram, in seconds; one more bucket has no bound."""
+
+
+UPDATE_STATES = (
+    "waiting", "fetching", "installing", "trial", "updated", "refused", "rolled_back", "unable",
+)  # fmt: skip
+"""How an office may stand with a version that is offered to its agent; `unable`: the agent cannot
+update itself."""
 
 
 @dataclass(slots=True)
@@ -52,6 +61,8 @@ class AgentLive:
     connected: bool = False
     boot_id: str | None = None
     version: str | None = None
+    kind: str | None = None
+    """`program` or `browser`; None if it never connected."""
     last_heard: datetime | None = None
     signed_off: bool = False
     spooled: int | None = None
@@ -62,6 +73,11 @@ class AgentLive:
     """Measurements that were refused since the hub's start; the agent keeps them."""
     clock_offset: float | None = None
     """Seconds by which the agent's clock is ahead of the hub's; None if not known."""
+    update: Mapping[str, Any] | None = None
+    """What the agent told of its last update: version, serial, state, why."""
+    update_state: str | None = None
+    """How the office stands with the version that is offered, one of `UPDATE_STATES`; None while
+    none is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +169,14 @@ class HubStatus:
     report_due: datetime | None = None
     """When the newest report should have been sent."""
     report_failures: int = 0
+    backup_at: datetime | None = None
+    """When the newest backup was made and shipped."""
+    backup_due: datetime | None = None
+    """When the newest backup should have been made; None if none is configured."""
+    backup_failures: int = 0
+    state_push_at: datetime | None = None
+    """When the state took the newest week."""
+    state_push_failures: int = 0
     reload_success: bool | None = None
     reload_at: datetime | None = None
     """When the configuration in force was loaded."""

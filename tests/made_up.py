@@ -193,6 +193,8 @@ def full(offices: int = 264) -> Live:
     own.schedule_lag, own.schedule_last_run, own.loop_lag = 0.004, NOW, 0.002
     own.schedule_missed["latency"] = 2
     own.database_bytes, own.disk_free_bytes, own.clock_synchronized = 40_000_000, 9 * 10**9, True
+    own.backup_at = own.backup_due = NOW - timedelta(hours=4)
+    own.state_push_at = NOW - timedelta(days=2)
     own.report_last_sent = own.report_due = NOW - timedelta(days=2)
     own.reload_success, own.reload_at = True, NOW - timedelta(days=2)
     own.certificate_expires = NOW + timedelta(days=300)

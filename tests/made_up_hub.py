@@ -4,6 +4,7 @@ web to the hub are recorded."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.profiles import Profile
-from jharnet_monitor.store import Store
+from jharnet_monitor.store import Store, Window
 from jharnet_monitor.store.acts import ACT, OF_PEOPLE, Act
+from jharnet_monitor.web.maintenance import window_json
 from jharnet_monitor.web.readers import Readers
 from tests.made_up import NOW, latency
 
@@ -46,6 +48,27 @@ class MadeUpHealth:
         return self.answer
 
 
+class NoUpdates:
+    """Nothing is published, and what is offered is only noted."""
+
+    def __init__(self) -> None:
+        self.offered: list[tuple[Any, ...]] = []
+
+    async def offer(self, version: str, offices: tuple[str, ...] | None, by: str) -> None:
+        """Note it, or refuse as the hub does."""
+        if version == "9.9.9":
+            raise UserError("no release 9.9.9 is published; there are: none yet")
+        self.offered.append((version, offices, by))
+
+    async def withdraw(self) -> None:
+        """Note it."""
+        self.offered.append((None,))
+
+    async def status(self) -> dict[str, Any]:
+        """As a hub without releases."""
+        return {"releases": [], "offered": None, "offices": []}
+
+
 class MadeUpHub:
     """Implements `HubApi`."""
 
@@ -64,11 +87,16 @@ class MadeUpHub:
         self.agents = NoAgents()
         self.read = Readers()
         self.health = MadeUpHealth()
+        self.updates = NoUpdates()
 
     @property
     def config(self) -> Config:
         """The live state's."""
         return self.live.config
+
+    def next_tests(self) -> Mapping[tuple[str, str], datetime]:
+        """One test is planned."""
+        return {("jamshedpur", "conference"): NOW}
 
     async def run_probe(
         self, office_id: str, probe: str, options: Mapping[str, Any]
@@ -97,7 +125,15 @@ class MadeUpHub:
     ) -> dict[str, Any]:
         """Record the request."""
         self.requested.append(("plan", office_id, begin, end, reason))
-        return {"office": office_id}
+        window = Window(office_id, begin, end, reason)
+        number = await self.read(self.store.event_log.add_window, window)
+        return window_json(replace(window, number=number))
+
+    async def withdraw(self, window: Window) -> dict[str, Any]:
+        """Store it, as a hub does."""
+        now = self.clock.now()
+        await self.read(self.store.event_log.withdraw_window, window, now)
+        return window_json(replace(window, withdrawn=now))
 
     async def book_fault(self, office_id: str, entry: Mapping[str, Any]) -> None:
         """Store it, as a hub does."""

@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.handover.bundle import KEY, SIGNATURE, SUMS, Source, pack, signing_key
+from jharnet_monitor.handover.bundle import (
+    KEY,
+    SIGNATURE,
+    SUMS,
+    Machines,
+    Source,
+    pack,
+    signing_key,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,7 +36,16 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     for name in ("jharnet_monitor-0.1.0", "typer-0.29.2", "jinja2-3.1.6"):
         (wheels / f"{name}-py3-none-any.whl").write_bytes(name.encode())
     out = place / "bundle.zip"
-    print_ = pack(Source(ROOT), wheels, place / "key", out, None, lambda text: None)
+    print_ = pack(
+        Source(ROOT),
+        wheels,
+        place / "key",
+        out,
+        None,
+        lambda text: None,
+        target=Machines("x86_64"),
+        serial=1,
+    )
     with zipfile.ZipFile(out) as archive:
         archive.extractall(place / "unpacked")
     return place / "unpacked", print_
@@ -87,7 +104,16 @@ def test_a_bundle_signed_by_another_is_refused(bundle: tuple[Path, str], tmp_pat
     wheels = tmp_path / "wheels"
     shutil.copytree(bundle[0] / "wheels", wheels)
     out = tmp_path / "evil.zip"
-    pack(Source(ROOT), wheels, tmp_path / "key", out, None, lambda text: None)
+    pack(
+        Source(ROOT),
+        wheels,
+        tmp_path / "key",
+        out,
+        None,
+        lambda text: None,
+        target=Machines("x86_64"),
+        serial=1,
+    )
     with zipfile.ZipFile(out) as archive:
         archive.extractall(tmp_path / "evil")
     done = check(tmp_path / "evil", bundle[1])
@@ -106,6 +132,15 @@ def test_wrong_usage_gets_one_line(bundle: tuple[Path, str], tmp_path: Path) -> 
     with pytest.raises(UserError, match="no private key"):
         signing_key(key)
     with pytest.raises(UserError, match="holds no wheel"):
-        pack(Source(ROOT), tmp_path, tmp_path / "k", tmp_path / "o", None, lambda text: None)
+        pack(
+            Source(ROOT),
+            tmp_path,
+            tmp_path / "k",
+            tmp_path / "o",
+            None,
+            lambda text: None,
+            target=Machines("x86_64"),
+            serial=1,
+        )
     with pytest.raises(UserError, match="checkout"):
         Source(tmp_path).file("requirements.lock")

@@ -19,9 +19,10 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.config.agent_file import AgentFile
 from jharnet_monitor.config.calls import ConferenceProbe, PlannedDrill
 from jharnet_monitor.config.json_schema import config_schema
-from jharnet_monitor.config.load import load_config, load_yaml_model
+from jharnet_monitor.config.load import load_config
 from jharnet_monitor.config.units import format_quantity, parse_duration, parse_ratio, parse_size
 from jharnet_monitor.config.warnings import warnings
+from jharnet_monitor.config.yaml_model import load_yaml_model
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.probes import PROBES
 from jharnet_monitor.probes.base import ProbeContext

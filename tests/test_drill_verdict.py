@@ -28,7 +28,7 @@ from jharnet_monitor.model import Direction, Outcome, parse_utc
 from jharnet_monitor.profiles import Profile
 from jharnet_monitor.report.data.load import summarise
 from jharnet_monitor.report.output.drill_sheet import drill_content
-from jharnet_monitor.report.sections.drills import drill_row, supported_calls_texts
+from jharnet_monitor.report.sections.drill_texts import drill_row, supported_calls_texts
 from jharnet_monitor.store import Store
 from tests import made_up
 from tests.made_up_week import MADE_AT, WEEK

@@ -18,7 +18,8 @@ from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands import agent as agent_command
 from jharnet_monitor.commands.enrol import enrol
 from jharnet_monitor.config.agent_file import AgentFile
-from jharnet_monitor.config.load import load_config, load_yaml_model
+from jharnet_monitor.config.load import load_config
+from jharnet_monitor.config.yaml_model import load_yaml_model
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.security import tls
 from jharnet_monitor.security.enrolment import REPEAT_TIME, Enrolment, accept, issue

@@ -17,8 +17,9 @@ from pydantic import BaseModel
 
 from jharnet_monitor.cli import app
 from jharnet_monitor.config.agent_file import AgentFile
-from jharnet_monitor.config.load import load_config, load_yaml_model
+from jharnet_monitor.config.load import load_config
 from jharnet_monitor.config.schema import Config
+from jharnet_monitor.config.yaml_model import load_yaml_model
 from jharnet_monitor.help import pages
 from jharnet_monitor.help.generate import GENERATED, markdown
 from jharnet_monitor.help.generate.commands import commands
@@ -136,7 +137,7 @@ async def test_the_help_is_found(client: Client) -> None:
         ("/join/potka", "/help/operator"),
     ):
         html = await (await client.get(path)).text()
-        assert f'<footer class="bottom"><a href="{address}">' in html
+        assert f'<p class="screen-only"><a href="{address}">' in html
     answer = await client.get("/help", allow_redirects=False)
     assert (answer.status, answer.headers["Location"]) == (308, "/help/")
     picture = await client.get("/help/architecture.svg")

@@ -25,14 +25,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jharnet_monitor"
 
 LAYERS = (
-    {"clock", "errors", "help", "profiles", "quantities", "worker_process"},
+    {"clock", "errors", "file_lock", "help", "profiles", "quantities", "worker_process"},
     {"disk_queue", "model", "security", "supervisor"},
     {"config", "handover"},
     {"judge", "live"},
     {"i18n", "rtc", "store"},
     {"probes"},
-    {"metrics", "report", "wire"},
-    {"agent", "dossier", "mail", "web"},
+    {"metrics", "report", "standby", "wire"},
+    {"agent", "dossier", "mail", "state", "web"},
     {"hub", "lab"},
     {"demo"},
     {"commands"},
@@ -115,9 +115,9 @@ def _rooms_imported() -> dict[str, set[str]]:
     return graph
 
 
-PAPERS = {"dossier", "report"}
+PAPERS = {"dossier", "report", "state"}
 """Rooms whose work is done in a process of its own."""
-HUB_ONLY = PAPERS | {"hub", "mail", "metrics", "store", "web"}
+HUB_ONLY = PAPERS | {"hub", "mail", "metrics", "standby", "store", "web"}
 """Rooms that the agent does without: an office's PC has neither the memory nor the line."""
 
 
@@ -367,7 +367,8 @@ def test_the_top_level_is_tidy() -> None:
     """A newcomer sees only the rooms."""
     top = {path.relative_to(ROOT).parts[0] for path in _shipped()}
     assert top <= {
-        ".ci", ".dockerignore", ".github", ".gitignore", "CHANGELOG.md", "Dockerfile", "LICENSE",
+        ".ci", ".dockerignore", ".github", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md",
+        "Dockerfile", "LICENSE",
         "README.md",
         "config", "exporters", "jharnet_monitor", "pyproject.toml", "requirements.lock",
         "tests",

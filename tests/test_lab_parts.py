@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jharnet_monitor.config.load import load_yaml_model
+from jharnet_monitor.config.yaml_model import load_yaml_model
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.lab import LabSpec, LinkDirection, Loss, parse_spec
 from jharnet_monitor.lab.flows import histogram_percentile

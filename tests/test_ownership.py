@@ -16,7 +16,8 @@ from jharnet_monitor.errors import StoreError, TemporaryError
 from jharnet_monitor.hub.daemon import Hub
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.store import Store
-from tests.store_support import BOTH, Bench, Postgres, bench_of
+from jharnet_monitor.store.lease import LEASE_SECONDS
+from tests.store_support import BOTH, Bench, Postgres, bench_of, one
 from tests.test_reload import RunningHub, hub_at_work
 
 
@@ -80,6 +81,53 @@ def test_the_database_is_free_once_its_hub_has_ended(bench: Bench) -> None:
     first.close()
     second.ownership.take()
     second.close()
+
+
+def test_another_machines_hub_waits_and_then_fences_the_first_one_off(bench: Bench) -> None:
+    """Where no lock reaches the other machine: the lease runs out, and what the first hub still
+    writes afterwards (it was only stopped for a while) is refused."""
+    other = Store(bench.url, bench.clock)
+    first, second = bench.store.ownership.lease, other.ownership.lease
+    first._machine, second._machine = "east", "west"
+    first.take()
+    bench.store.add([one("before")])
+    with pytest.raises(TemporaryError, match="hub on east was writing"):
+        second.take()
+    bench.clock.step(LEASE_SECONDS - 1)
+    first.take()  # a sign of life
+    bench.clock.step(LEASE_SECONDS - 1)
+    with pytest.raises(TemporaryError, match="hub on east"):
+        second.take()
+    bench.clock.step(2)
+    second.take()
+    other.add([one("of the second")])
+    for write in (
+        lambda: bench.store.add([one("late")]),
+        lambda: bench.store.set_value("beat", 1),
+        lambda: bench.store.event_log.add_event("*", "started", bench.clock.now(), {}),
+        bench.store.chain.seal,
+    ):
+        with pytest.raises(StoreError, match="another hub has taken over"):
+            write()
+    with pytest.raises(TemporaryError, match="hub on west has taken over"):
+        first.take()
+    assert [m.id for m in other.measurements()] == ["before", "of the second"]
+    other.close()
+    again = Store(bench.url, bench.clock)
+    again.ownership.lease.take()  # after an orderly end nobody waits
+    assert (again.ownership.lease.term, second.term) == (3, None)
+    again.close()
+
+
+def test_a_new_database_gets_its_lease_with_its_tables(tmp_path: Path) -> None:
+    """The first hub of a database takes it before there are any."""
+    store = Store(f"sqlite:///{tmp_path / 'new.db'}", SystemClock())
+    store.ownership.take()
+    assert store.ownership.lease.term is None
+    store.migrate()
+    store.ownership.take()
+    assert store.ownership.lease.term == 1
+    store.close()
 
 
 @pytest.mark.server("initdb", "pg_ctl", "pg_dump")

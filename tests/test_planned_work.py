@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jharnet_monitor.commands import operate
+from jharnet_monitor.commands import maintenance
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.hub.outage_attribution import OutageAttribution
@@ -91,8 +91,38 @@ def test_the_command_checks_its_arguments_before_it_calls_the_hub(
     monkeypatch: pytest.MonkeyPatch, begin: str, end: str, says: str
 ) -> None:
     """Wrong arguments are refused even if no hub runs."""
-    monkeypatch.setattr(operate, "load_config", lambda path: make_config())
+    monkeypatch.setattr(maintenance, "load_config", lambda path: make_config())
     with pytest.raises(UserError, match=says):
-        operate.maintenance(OFFICE, begin, end)
+        maintenance.maintenance(OFFICE, begin, end)
     with pytest.raises(UserError, match="no office `nowhere`"):
-        operate.maintenance("nowhere", "2099-01-02T10:00", "2099-01-02T12:00")
+        maintenance.maintenance("nowhere", "2099-01-02T10:00", "2099-01-02T12:00")
+
+
+def test_a_withdrawn_window_excuses_nothing_from_then_on(bench: Bench) -> None:
+    """It excuses what came before its withdrawal; the rest of the outage is the line's."""
+    bench.clock.step((minute(50) - bench.clock.now()).total_seconds())
+    log = bench.store.event_log
+    number = log.add_window(Window(OFFICE, minute(55), minute(200), "a cable"))
+    [window] = log.windows(minute(60), minute(70), OFFICE)
+    assert (window.number, window.withdrawn) == (number, None)
+    log.withdraw_window(window, minute(80))
+    bench.clock.step((minute(125) - bench.clock.now()).total_seconds())
+    assert [one.counts_until for one in log.windows(minute(60), minute(70))] == [minute(80)]
+    assert log.windows(minute(80), minute(200)) == []
+    assert [one.withdrawn for one in log.announced_windows(minute(80), minute(90))] == [minute(80)]
+    current = CurrentConfig(make_config())
+    OutageAttribution(current, bench.clock, bench.store).review(OFFICE)
+    corrected = [t for t in log.transitions(OFFICE) if t.supersedes is not None]
+    assert [(t.state.value, t.at, t.until) for t in corrected] == [
+        ("link_down", minute(80), minute(120))
+    ]
+
+
+def test_one_that_never_began_excuses_nothing(bench: Bench) -> None:
+    """Withdrawn before it begins, it is as if it had not been announced."""
+    bench.clock.step((minute(50) - bench.clock.now()).total_seconds())
+    log = bench.store.event_log
+    log.add_window(Window(None, minute(55), minute(200), ""))
+    [window] = log.windows(minute(56), minute(57))
+    log.withdraw_window(window, minute(52))
+    assert log.windows(minute(0), minute(300)) == []

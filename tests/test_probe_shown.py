@@ -61,3 +61,15 @@ def test_the_log_of_a_hub_begins_with_its_own_lines(tmp_path: Path) -> None:
     command = [sys.executable, "-c", program, f"sqlite:///{tmp_path}/monitor.db"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert "alembic" not in ended.stderr
+
+
+def test_a_call_is_summarised_in_a_sentence_first() -> None:
+    """What the line holds, and what would help; then the figures."""
+    values = {"grade": 3.0, "setup_seconds": 0.4}
+    conditions = {"limited_by": "rate", "worse_way": "up"}
+    output = shown(
+        Measurement("potka", "conference", NOW, 30.0, Outcome.OK, None, conditions, values)
+    )
+    first = output.splitlines()[0]
+    assert first.startswith("The line holds SD video (360p) in both directions, but not HD.")
+    assert "More speed on the way from the office" in output

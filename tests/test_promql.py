@@ -181,6 +181,8 @@ def test_every_exported_metric_is_seen_somewhere() -> None:
 
 
 UNSEEN = {
+    "agent_info": "`update status` and the API list versions",
+    "agent_update_state": "`update status` and the API name them; a rollout halts by itself",
     "database_set_aside_records": "the hub's page, readiness and log name them",
     "district_info": "names of the district, for other programs",
 }

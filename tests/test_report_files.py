@@ -34,7 +34,7 @@ from jharnet_monitor.report.output.drill_sheet import make_drill_sheets
 from jharnet_monitor.report.output.files import TypesettingError, write_whole
 from jharnet_monitor.report.output.pdf import render_pdf
 from jharnet_monitor.report.output.worker import WorkerError, in_own_process
-from jharnet_monitor.report.sections.drills import supported_calls_texts
+from jharnet_monitor.report.sections.drill_texts import supported_calls_texts
 from tests import made_up_week
 from tests.made_up_week import MADE_AT, WEEK, MadeWeek
 from tests.pdf_text import plain, text_of

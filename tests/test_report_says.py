@@ -18,7 +18,7 @@ from jharnet_monitor.report.output.build import make
 from jharnet_monitor.report.output.compose import drafts
 from jharnet_monitor.report.output.document import content
 from jharnet_monitor.report.output.drill_sheet import drill_content
-from jharnet_monitor.report.sections.drills import supported_calls_texts
+from jharnet_monitor.report.sections.drill_texts import supported_calls_texts
 from jharnet_monitor.report.sections.phrases import interval
 from tests.made_up_week import MADE_AT, ZONE, MadeWeek
 from tests.pdf_text import plain, text_of

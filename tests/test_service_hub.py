@@ -29,7 +29,9 @@ from jharnet_monitor.probes import AGENT_TASKS, LIGHT_TASKS, PROBES, PRUNABLE, c
 from jharnet_monitor.probes.base import ProbeContext, Reading, headquarters_office
 from jharnet_monitor.probes.budget import planned_bytes
 from jharnet_monitor.store import Store
+from jharnet_monitor.web.charts import day
 from jharnet_monitor.web.office import History, office_page
+from jharnet_monitor.web.plot_data import PlotData
 from tests.made_up import NOW, latency
 from tests.support import make_config, stand_in
 
@@ -85,7 +87,8 @@ def metrics(state: Live, name: str) -> dict[tuple[str, str, str], float]:
 def sheets(state: Live, language: str = "en", *past: Measurement) -> dict[str, str]:
     """What the office's page says below each title; `past` is what latency was before."""
     formats = Formats.of(language, state.config.district.timezone, NOW)
-    page = office_page(state, state.config.offices[0], History(past, (), ()), formats)
+    plot = PlotData(day((), NOW), (), (), ())
+    page = office_page(state, state.config.offices[0], History(past, (), ()), formats, plot)
     return {sheet.title.split(",")[0]: " · ".join(sheet.why) for sheet in page.newest}
 
 

@@ -20,7 +20,9 @@ from jharnet_monitor.report.data.summary import Summary
 from jharnet_monitor.report.output.annex import tables
 from jharnet_monitor.report.sections.use import use
 from jharnet_monitor.store import Store
+from jharnet_monitor.web.charts import day
 from jharnet_monitor.web.office import History, office_page
+from jharnet_monitor.web.plot_data import PlotData
 from tests import made_up
 from tests.made_up_week import MADE_AT, WEEK, ZONE
 
@@ -137,6 +139,12 @@ def test_the_page_of_an_office(summary: Summary) -> None:
         ))  # fmt: skip
     formats = Formats.of("en", made.district.timezone, MADE_AT)
     readings = tuple(traffic(office.id, 0.4))
-    page = office_page(live, office, History((), (), (), traffic=readings), formats)
+    page = office_page(
+        live,
+        office,
+        History((), (), (), traffic=readings),
+        formats,
+        PlotData(day((), MADE_AT), (), (), ()),
+    )
     assert page.applications == "1 of 2 in time"
     assert "busiest 14:00 to 15:00" in page.use[0] and "40 %" in page.use[0]

@@ -239,7 +239,7 @@ async def test_a_gap_in_the_measurements_is_a_gap_in_the_line(hub: MadeUpHub) ->
     columns = charts.column_chart(today, 0.02, Formats.of("en", "Asia/Kolkata", NOW).zone)
     assert 5 <= len(columns.columns) <= 7
     assert columns.clipped
-    assert [tick.label for tick in line.hours] == ["12:00", "18:00", "00:00", "06:00", "12:00"]
+    assert [tick.label for tick in line.ticks] == ["12:00", "18:00", "00:00", "06:00", "12:00"]
     hub.store.close()
 
 
@@ -248,7 +248,7 @@ def test_the_pages_phrases_exist_in_both_languages() -> None:
     english, hindi = words("en").group("web"), words("hi").group("web")
     assert english.keys() == hindi.keys()
     same = {key for key in english if english[key] == hindi[key]}
-    assert same <= {"headline.join", "office.sla", "office.latest_of"}
+    assert same <= {"headline.join", "office.sla", "office.latest_of", "drills.live"}
 
 
 async def test_the_newest_drill_is_shown_next_to_the_table(client: Client, hub: MadeUpHub) -> None:

@@ -181,8 +181,8 @@ async def test_reports_are_listed_and_served(client: Client, hub: MadeUpHub) -> 
     (directory / "link.pdf").symlink_to(directory / "key.pem")
     html = await page(client, "/reports")
     assert re.findall(r'href="/reports/([^"]+)"', html) == [
-        "weekly-2026-W47.hi.pdf",
         "weekly-2026-W47.hi.html",
+        "weekly-2026-W47.hi.pdf",
     ]
     pdf = await client.get("/reports/weekly-2026-W47.hi.pdf")
     assert (await pdf.read(), pdf.content_type) == (b"%PDF-1.7", "application/pdf")

@@ -230,3 +230,23 @@ async def test_an_error_shows_no_internals(
     assert "An error occurred in the monitor" in html
     assert "secret detail" not in html
     assert "secret detail" in caplog.text
+
+
+async def test_updates_are_offered_by_administrators(client: Client, hub: MadeUpHub) -> None:
+    """Not without the token; what is wrong is one line; who offered what is on record."""
+    path = "/api/v1/updates"
+    await error(client, path, 401, method="POST", json={"version": "0.2.0"})
+    wrongs: list[dict[str, Any]] = [
+        {"version": ""}, {"version": "x" * 41}, {"version": 2}, {"version": "0.2.0", "offices": []},
+        {"version": "0.2.0", "offices": "potka"}, {"version": "0.2.0", "by": "me"},
+        {"version": "9.9.9"},
+    ]  # fmt: skip
+    for wrong in wrongs:
+        await error(client, path, 400, method="POST", headers=BEARER, json=wrong)
+    assert hub.updates.offered == []
+    for body in ({"version": "0.2.0", "offices": ["potka"]}, {"version": None}):
+        answer = await client.post(path, headers=BEARER, json=body)
+        assert answer.status == 202
+        assert set(await answer.json()) == {"releases", "offered", "offices"}
+    assert hub.updates.offered == [("0.2.0", ("potka",), "API token"), (None,)]
+    assert hub.acts[-1].what == "update"

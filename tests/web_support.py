@@ -29,6 +29,10 @@ CHANGES = (
     "/faults/potka",
     "/faults/potka/potka-1",
     "/office/potka/probes/bandwidth",
+    "/drills",
+    "/maintenance",
+    "/maintenance/1/withdraw",
+    "/reports",
 )
 """All addresses that make changes."""
 

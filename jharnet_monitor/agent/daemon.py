@@ -23,9 +23,11 @@ import aiohttp
 
 from jharnet_monitor import __version__
 from jharnet_monitor.agent import machine
+from jharnet_monitor.agent.launch import versions_in
 from jharnet_monitor.agent.self_monitor import SelfMonitor
 from jharnet_monitor.agent.spool import Spool
 from jharnet_monitor.agent.task_process import in_own_process, prepare
+from jharnet_monitor.agent.updater import TASK, Updater
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.errors import StoreError
 from jharnet_monitor.model import Measurement
@@ -61,6 +63,8 @@ T = TypeVar("T")
 
 FIRST_RETRY_SECONDS = 1.0
 LAST_RETRY_SECONDS = 15.0
+LONGEST_PROOF_SECONDS = 60.0
+"""How long a session of a version on trial must last, at most, before that version stays."""
 
 
 class RefusedError(Exception):
@@ -76,6 +80,10 @@ class AgentSettings:
     token: str
     spool: Path
     ca: Path | None = None
+    release_key: str | None = None
+    """The key that updates must be signed with; without one there are none."""
+    updates: Path | None = None
+    """Directory for updates."""
 
     @property
     def base(self) -> str:
@@ -107,13 +115,26 @@ class Agent:
         self._spooled = len(self.spool)
         self._stopping = asyncio.Event()
         self._new = asyncio.Event()
+        self._welcomed = asyncio.Event()
         self._preparing: set[asyncio.Task[None]] = set()
         self._logged_causes: set[str] = set()
         """Causes for which the hub was not reached since the last session; each is logged once."""
         self._hub_version = ""
         self._spool_error = ""
         """The spool's last error, until it can be written again."""
+        self.restart_wanted = False
+        """Set when an update is installed: the version in force is to start in our place."""
+        self._updater = self._make_updater(settings)
         self._self_monitor = SelfMonitor(settings.office, settings.hub_host, clock, self.record)
+
+    def _make_updater(self, settings: AgentSettings) -> Updater | None:
+        if settings.release_key is None or settings.updates is None:
+            return None
+        return Updater(versions_in(settings.updates), settings.release_key, self._restart)
+
+    def _restart(self) -> None:
+        self.restart_wanted = True
+        self.stop()
 
     def stop(self) -> None:
         """Say goodbye to the hub and end `run`."""
@@ -247,9 +268,9 @@ class Agent:
     ) -> None:
         channels = Channels(socket)
         context = AgentContext(self._settings.office, self._clock, self._settings.base, http)
-        known = {name: self._agent_task(name) for name in AGENT_TASKS}
-        tasks = AgentTasks(known, channels, context)
+        tasks = AgentTasks(self._known_tasks(), channels, context)
         acknowledged: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
+        self._welcomed.clear()
         await channels.send(self._hello())
         self._self_monitor.hub_reached(True)
         self._logged_causes.clear()
@@ -261,6 +282,7 @@ class Agent:
         ]
         receiving = asyncio.create_task(self._receive(socket, channels, tasks, acknowledged))
         workers.append(receiving)
+        confirming = asyncio.create_task(self._confirm_trial(channels))
         try:
             # A worker that ends, with or without an error, ends the session.
             ended, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
@@ -269,12 +291,34 @@ class Agent:
             for worker in ended:
                 worker.result()
         finally:
-            for worker in workers:
+            for worker in (*workers, confirming):
                 worker.cancel()
             channels.end("session lost")
             self._self_monitor.hub_reached(False)
             await tasks.stop()
-            await asyncio.gather(*workers, return_exceptions=True)
+            await asyncio.gather(*workers, confirming, return_exceptions=True)
+
+    def _known_tasks(self) -> dict[str, AgentTask]:
+        known = {name: self._agent_task(name) for name in AGENT_TASKS}
+        if self._updater is not None:
+            known[TASK] = self._self_monitor.marks_load(self._updater.task)
+        return known
+
+    async def _confirm_trial(self, channels: Channels) -> None:
+        """Keep a version on trial once a session has lasted for a part of the trial's time."""
+        if self._updater is None:
+            return
+        seconds = self._updater.trial_seconds()
+        if seconds is None:
+            return
+        await self._welcomed.wait()
+        await self._clock.sleep(min(seconds / 4, LONGEST_PROOF_SECONDS))
+        try:
+            await self._updater.confirm()
+        except OSError as error:
+            log.error("that this version works cannot be kept: %s", error)
+        with contextlib.suppress(ChannelClosed):
+            await channels.send({"type": "heartbeat", **self._vitals()})
 
     def _agent_task(self, name: str) -> AgentTask:
         """The agent's half of a probe, in its own process if needed; unless light, it marks
@@ -306,6 +350,7 @@ class Agent:
                 acknowledged.put_nowait(frame)
             elif frame["type"] == "welcome":
                 self._hub_version = str(frame.get("version", ""))
+                self._welcomed.set()
                 codec = frame.get("codec")
                 if codec in CODECS and codec != DEFAULT_CODEC:
                     self._prepare(codec)
@@ -317,12 +362,14 @@ class Agent:
             "type": "hello",
             "protocol": PROTOCOL,
             "version": __version__,
-            "features": sorted(AGENT_TASKS),
+            "features": sorted(self._known_tasks()),
             **self._vitals(),
         }
 
     def _vitals(self) -> dict[str, Any]:
+        update = None if self._updater is None else self._updater.report
         return {
+            **({} if update is None else {"update": update}),
             "boot_id": machine.boot_id(),
             "uptime_seconds": round(machine.uptime(), 1),
             "spooled": self._spooled,

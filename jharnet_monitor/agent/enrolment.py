@@ -52,6 +52,7 @@ async def enrol(enrolment: Enrolment, directory: Path, clock: Clock) -> Path:
         f"office: {enrolment.office}",
         "token_file: token",
         *(["ca: ca.pem"] if enrolment.authority else []),
+        *([f"release_key: {enrolment.release_key}"] if enrolment.release_key else []),
     ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     log.info("enrolled as %s; %s is written", enrolment.office, path)

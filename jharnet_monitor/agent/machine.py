@@ -8,15 +8,24 @@ import struct
 import time
 from pathlib import Path
 
+import psutil
+
 BOOT_ID_VARIABLE = "JHARNET_BOOT_ID_FILE"
 """Names a file to read instead of the kernel's boot id: the lab's offices share one kernel."""
 
 _KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_KERNEL_UPTIME = Path("/proc/uptime")
+_KERNEL_ROUTES = Path("/proc/net/route")
+_BOOT_TIME_GRAIN = 600.0
+"""Seconds. The time of a boot moves when the clock is set."""
 
 
 def boot_id() -> str:
     """The id of this boot; it changes only when the machine reboots."""
-    return Path(os.environ.get(BOOT_ID_VARIABLE, _KERNEL_BOOT_ID)).read_text("ascii").strip()
+    file = Path(os.environ.get(BOOT_ID_VARIABLE, _KERNEL_BOOT_ID))
+    if not file.exists():  # Windows counts no boots, but knows when the last one was
+        return f"booted-{round(psutil.boot_time() / _BOOT_TIME_GRAIN):d}"
+    return file.read_text("ascii").strip()
 
 
 def uptime() -> float:
@@ -24,12 +33,16 @@ def uptime() -> float:
     stand_in = os.environ.get(BOOT_ID_VARIABLE)
     if stand_in is not None:
         return max(0.0, time.time() - Path(stand_in).stat().st_mtime)
-    return float(Path("/proc/uptime").read_text("ascii").split()[0])
+    if not _KERNEL_UPTIME.exists():
+        return max(0.0, time.time() - psutil.boot_time())
+    return float(_KERNEL_UPTIME.read_text("ascii").split()[0])
 
 
 def default_gateway() -> str | None:
     """The IPv4 address of the default route's next hop, or None where there is none."""
-    for line in Path("/proc/net/route").read_text("ascii").splitlines()[1:]:
+    if not _KERNEL_ROUTES.exists():
+        return None
+    for line in _KERNEL_ROUTES.read_text("ascii").splitlines()[1:]:
         fields = line.split()
         if fields[1] == "00000000" and int(fields[3], 16) & 2:  # RTF_GATEWAY
             return socket.inet_ntoa(struct.pack("<L", int(fields[2], 16)))

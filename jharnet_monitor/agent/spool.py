@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import logging
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from typing import IO
 from jharnet_monitor import __version__
 from jharnet_monitor.disk_queue import DiskQueue
 from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.file_lock import lock
 from jharnet_monitor.model import Measurement
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Spool:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = (directory / "lock").open("a")
             remedy = "another agent uses it; give each agent a --spool of its own"
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self._lock)
         except OSError as error:
             if error.errno in _MAY_PASS:
                 raise

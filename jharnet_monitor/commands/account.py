@@ -58,9 +58,7 @@ def add(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Add an account; a running hub lets it in at once."""
-    settings = load_config(config, files=False)
-    path = _file(settings, config)
-    known = read_accounts(path)
+    settings, path, known = _read(config)
     if name in known and not force:
         raise UserError(f"{path}: has the account {name} already; give --force to replace it")
     if role not in list(Role):
@@ -97,9 +95,7 @@ def end(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """End an account and all of its sessions, at once."""
-    settings = load_config(config, files=False)
-    path = _file(settings, config)
-    known = read_accounts(path)
+    settings, path, known = _read(config)
     account = _known(known, name, path)
     if sessions:
         known[name] = without_sessions(account)
@@ -113,8 +109,7 @@ def end(
 @app.command("list")
 def list_(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """List the accounts with their roles."""
-    settings = load_config(config, files=False)
-    known = read_accounts(_file(settings, config))
+    _, _, known = _read(config)
     if as_json:
         entries = [
             {"name": one.name, "role": one.role, "added_at": one.added_at} for one in known.values()
@@ -125,6 +120,13 @@ def list_(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     for one in known.values():
         table.add_row(one.name, one.role, one.added_at)
     Console().print(table if known else "no accounts yet; `account add NAME` makes one")
+
+
+def _read(config: Path) -> tuple[Config, Path, dict[str, Account]]:
+    """The configuration, the file of accounts that it names, and the accounts in it."""
+    settings = load_config(config, files=False)
+    path = _file(settings, config)
+    return settings, path, read_accounts(path)
 
 
 def _file(settings: Config, path: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +13,11 @@ import typer
 
 from jharnet_monitor.agent.daemon import Agent, AgentSettings, RefusedError
 from jharnet_monitor.agent.enrolment import FILE, enrol
+from jharnet_monitor.agent.launch import launch, start_again, versions_in
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.process import LogLevel, set_up_logging, until_signal
 from jharnet_monitor.config.agent_file import AgentFile
-from jharnet_monitor.config.load import load_yaml_model
+from jharnet_monitor.config.yaml_model import load_yaml_model
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.security.enrolment import Enrolment
 from jharnet_monitor.security.tokens import read_secret
@@ -54,7 +56,10 @@ def agent(
             return
     given = {"hub": hub, "office": office, "token_file": token_file, "ca": ca, "spool": spool}
     settings = _agent_settings({k: v for k, v in given.items() if v is not None}, config)
-    asyncio.run(_run_agent(settings))
+    if settings.release_key is not None and settings.updates is not None:
+        launch(versions_in(settings.updates), sys.argv[1:])
+    if asyncio.run(_run_agent(settings)):
+        start_again(sys.argv[1:])
 
 
 def _enrolled(path: Path, directory: Path) -> Path:
@@ -64,12 +69,14 @@ def _enrolled(path: Path, directory: Path) -> Path:
     return asyncio.run(enrol(Enrolment.of(read_secret(path)), directory, SystemClock()))
 
 
-async def _run_agent(settings: AgentSettings) -> None:
+async def _run_agent(settings: AgentSettings) -> bool:
+    """Whether it ended because a new version is in force."""
     one = Agent(settings, SystemClock())
     try:
         await until_signal(one.run, one.stop)
     except RefusedError as error:
         raise UserError(str(error)) from None
+    return one.restart_wanted
 
 
 def _agent_settings(given: dict[str, object], config: Path | None) -> AgentSettings:
@@ -85,12 +92,16 @@ def _agent_settings(given: dict[str, object], config: Path | None) -> AgentSetti
     ca = values.get("ca")
     if ca is not None and not Path(str(ca)).is_file():
         raise UserError(f"--ca {ca}: no such file; `jharnet-monitor tls init` made ca.pem")
+    waiting = Path(str(values.get("spool", _default_spool(str(values["office"])))))
+    release_key = values.get("release_key")
     settings = AgentSettings(
         hub=address,
         office=str(values["office"]),
         token=_read_token(Path(str(values["token_file"]))),
-        spool=Path(str(values.get("spool", _default_spool(str(values["office"]))))),
+        spool=waiting,
         ca=None if ca is None else Path(str(ca)),
+        release_key=None if release_key is None else str(release_key),
+        updates=Path(str(values.get("updates", waiting.with_name(f"{waiting.name}-updates")))),
     )
     try:
         settings.tls()

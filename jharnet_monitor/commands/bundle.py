@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.handover.bundle import PYTHONS, Source, collect_wheels, pack
+from jharnet_monitor.handover.bundle import PYTHONS, Machines, Source, collect_wheels, pack
 
 
 def bundle(
@@ -43,7 +44,11 @@ def bundle(
                     Source(source), place, pythons.split(","), machine,
                     status.update,
                 )  # fmt: skip
-        made = pack(Source(source), place, key, out, ca, console.print)
+        made = pack(
+            Source(source), place, key, out, ca, console.print,
+            target=Machines(machine, pythons.split(",")),
+            serial=int(SystemClock().now().timestamp()),
+        )  # fmt: skip
     print(f"{out}: {out.stat().st_size / 1e6:.0f} MB")
     print(f"fingerprint: {made}")
     print("Carry the fingerprint apart from the bundle: on paper, or by telephone.")

@@ -49,7 +49,7 @@ def make_history(past: str, out: Path, json_file: Path | None, console: Console)
         console.print(str(path), soft_wrap=True)
     console.print(
         f"Look at the pages with `jharnet-monitor run --config {installation.config}`;"
-        " all of it is made up, and says so.",
+        f" all of it is made up, and says so. Sign in with the token in {installation.api_token}.",
         soft_wrap=True,
     )
     if json_file is not None:

@@ -10,6 +10,7 @@ from contextlib import redirect_stdout
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live as Display
 from rich.table import Table
@@ -40,6 +41,8 @@ from jharnet_monitor.wire.client import HubClient
 
 console = Console()
 GRADES = ("no conference", "audio only", "low video", "SD", "HD")
+WIDE = 100
+"""Columns that the whole table takes."""
 _COLOURS = ("red", "red", "yellow", "green", "green")
 _PHASES = {
     DrillPhase.WAITING: "waiting for the line",
@@ -95,29 +98,48 @@ def _drill_of(answer: Any) -> Drill:
 
 def _followed(hub: HubClient, drill: Drill, config: Config, *, quiet: bool) -> Drill:
     """Show the drill until it is over; gives it as it then stands."""
-    with Display(view(drill, config), console=console, transient=quiet) as display:
+    narrow = console.width < WIDE
+    with Display(view(drill, config, narrow=narrow), console=console, transient=quiet) as display:
         try:
             while drill.running:
                 time.sleep(1)
                 drill = _drill_of(hub.get(f"/api/v1/drills/{drill.id}"))
-                display.update(view(drill, config))
+                display.update(view(drill, config, narrow=narrow))
         except KeyboardInterrupt:
             display.update(Text(f"The drill continues on the hub: /api/v1/drills/{drill.id}"))
             raise typer.Exit(130) from None
     return drill
 
 
-def view(drill: Drill, config: Config) -> RenderableType:
-    """The whole screen: a row an office, and a summary once the drill is over."""
+def view(drill: Drill, config: Config, *, narrow: bool = False) -> RenderableType:
+    """The whole screen: a row an office, and a summary once the drill is over.
+
+    On a narrow screen a row is one line, so that eleven offices fit a terminal of 80 by 24.
+    """
     phase = drill.state if drill.phase is None else _PHASES[drill.phase]
     table = Table(title=f"Drill {drill.id} · {drill.profile} · {phase}")
     names = {office.id: office.name for office in config.offices}
+    if narrow:
+        return _narrow(drill, table, names, config)
     for heading in ("office", "to the office", "from the office", "round trip"):
         table.add_column(heading, justify="left" if heading == "office" else "right")
     for heading in ("conference", "gallery", "why"):
         table.add_column(heading)
     for office in drill.offices:
         table.add_row(names.get(office.office, office.office), *_cells(office, drill))
+    required = required_grade(drill.profile, config.thresholds.grade)
+    return Group(table, *(Text(line) for line in _summary(drill, names, required)))
+
+
+def _narrow(drill: Drill, table: Table, names: Mapping[str, str], config: Config) -> RenderableType:
+    """The office, its grade or the rates of its call, and why; cut to one line."""
+    table.box = box.SIMPLE
+    for heading in ("office", "conference", "why"):
+        table.add_column(heading, no_wrap=True, overflow="ellipsis")
+    for office in drill.offices:
+        down, up, _, grade, _, why = _cells(office, drill)
+        shown = f"↓ {down}  ↑ {up}" if office.live is not None else grade
+        table.add_row(names.get(office.office, office.office), shown, why)
     required = required_grade(drill.profile, config.thresholds.grade)
     return Group(table, *(Text(line) for line in _summary(drill, names, required)))
 

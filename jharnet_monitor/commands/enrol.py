@@ -18,6 +18,7 @@ from jharnet_monitor.commands.setup import hub_address
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.handover.releases import Releases
 from jharnet_monitor.model import format_utc
 from jharnet_monitor.security.enrolment import LONGEST, Enrolment, issue
 from jharnet_monitor.security.tokens import write_secret
@@ -48,10 +49,11 @@ def enrol(
         raise UserError(f"--days {days:g}: must be more than 0 and at most {LONGEST.days}")
     base = hub_address(settings, hub)
     authority = _fingerprint(settings)
+    key = Releases(settings.updates.directory).key()
     expires = SystemClock().now() + timedelta(days=days)
     for one, file in _chosen(settings, config, office):
         code = issue(file, by=f"user {login_name()}", expires=expires)
-        enrolment = Enrolment(base, one.id, code, authority, format_utc(expires))
+        enrolment = Enrolment(base, one.id, code, authority, format_utc(expires), key)
         path = out / f"{one.id}.enrolment"
         write_secret(path, enrolment.to_line() + "\n", replace=True)
         record_act(settings, "enrolment made", {"office": one.id, "expires": format_utc(expires)})

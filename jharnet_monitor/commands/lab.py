@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jharnet_monitor.commands.options import AsJson
-from jharnet_monitor.config.load import load_yaml_model
+from jharnet_monitor.config.yaml_model import load_yaml_model
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.lab import HEADQUARTERS, Lab, LabSpec, take_down

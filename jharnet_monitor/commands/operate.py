@@ -1,4 +1,4 @@
-"""Commands for a running hub: `probe`, `maintenance`, `reload`."""
+"""Commands for a running hub: `probe`, `reload`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.commands.result import render
 from jharnet_monitor.config.load import load_config
@@ -45,7 +45,11 @@ def probe(
         known = ", ".join(o.id for o in loaded.offices)
         raise UserError(f"no office `{office}` in {config}; there are {known}")
     hub = HubClient.from_config(loaded)
-    with console.status(f"running {name} on {office} …"):
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
+        console=console, transient=True,
+    ) as progress:  # fmt: skip
+        progress.add_task(f"running {name} on {office}, once its turn comes …")
         result = hub.post(f"/api/v1/offices/{office}/probes/{name}", options)
     if as_json:
         print(json.dumps(result, ensure_ascii=False, indent=2))
@@ -73,36 +77,6 @@ def reload(config: ConfigFile = DEFAULT_CONFIG) -> None:
     loaded = load_config(config)
     HubClient.from_config(loaded).post("/-/reload")
     console.print(f"reloaded: {len(loaded.offices)} offices")
-
-
-def maintenance(
-    office: Annotated[str, typer.Argument(help="Id of the office, or `all`.")],
-    begin: Annotated[str, typer.Option("--from", help="2026-11-25T14:00, district's time")],
-    end: Annotated[str, typer.Option("--to", help="2026-11-25T16:00, district's time")],
-    reason: Annotated[str, typer.Option(help="Reason for the maintenance.")] = "",
-    config: ConfigFile = DEFAULT_CONFIG,
-) -> None:
-    """Announce maintenance: no alerts, and not counted as an outage; measuring goes on."""
-    loaded = load_config(config)
-    zone = ZoneInfo(loaded.district.timezone)
-    known = [o.id for o in loaded.offices]
-    if office not in ("all", *known):
-        raise UserError(f"no office `{office}` in {config}; there are {', '.join(known)}, or `all`")
-    start, over = local_moment(begin, zone, "--from"), local_moment(end, zone, "--to")
-    now = SystemClock().now()
-    if start >= over:
-        raise UserError(f"--from {begin} must be before --to {end}")
-    if over <= now:
-        raise UserError(f"--to {end} is in the past; announce maintenance before it ends")
-    window = {
-        "office": None if office == "all" else office,
-        "from": start.isoformat(),
-        "to": over.isoformat(),
-        "reason": reason,
-    }
-    HubClient.from_config(loaded).post("/api/v1/maintenance", window)
-    late = "; the time before now does not count as planned maintenance" if start < now else ""
-    console.print(f"planned: {office} from {begin} to {end}{late}", soft_wrap=True)
 
 
 def local_moment(text: str, zone: ZoneInfo, option: str) -> datetime:

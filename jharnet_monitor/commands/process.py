@@ -44,7 +44,10 @@ async def until_signal(
     """
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
+        try:
+            loop.add_signal_handler(number, stop)
+        except NotImplementedError:  # on Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
     if reload is not None:
         loop.add_signal_handler(signal.SIGHUP, reload)
     await main()

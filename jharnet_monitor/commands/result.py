@@ -21,7 +21,9 @@ def render(result: Mapping[str, Any]) -> RenderableType:
     text, name = words("en"), f"{result['probe']} of {result['office']}"
     rows = list(_rows(result))
     if result["outcome"] == "ok":
-        return _table(name, rows, result["conditions"])
+        table = _table(name, rows, result["conditions"])
+        verdict = _verdict(result)
+        return Group(Text(verdict, style="bold"), table) if verdict else table
     cause = text.get(f"cause.{result['cause']}", str(result["cause"]))
     outcome = text(f"outcome.{result['outcome']}")
     lines: list[RenderableType] = [Text(f"{name}: {outcome}: {cause}")]
@@ -30,6 +32,18 @@ def render(result: Mapping[str, Any]) -> RenderableType:
     if rows:
         lines.append(_table("measured before that", rows, {}))
     return Group(*lines)
+
+
+def _verdict(result: Mapping[str, Any]) -> str:
+    """What a conference test says of the line, in a sentence; empty for other probes."""
+    text, conditions = words("en"), result["conditions"]
+    if "grade" not in result["values"]:
+        return ""
+    sentences = [text(f"call.grade.{int(result['values']['grade'])}")]
+    limit, way = conditions.get("limited_by"), conditions.get("worse_way")
+    if f"call.limit.{limit}" in text and f"way.{way}" in text:
+        sentences.append(text(f"call.limit.{limit}", way=text(f"way.{way}")))
+    return " ".join(filter(None, sentences))
 
 
 def _rows(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,6 +89,11 @@ def token(
         bool,
         typer.Option("--force", help="Replace the existing token; the old one stops working."),
     ] = False,
+    card: Annotated[
+        Path | None,
+        typer.Option(help="PDF to write: a page for each office with link and QR code."),
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make an office's token: printed once, with the join link; the hub stores only its hash."""
     settings = load_config(config, files=False)
@@ -98,13 +104,44 @@ def token(
         return
     base = hub_address(settings, hub)
     chosen = list(_chosen(settings, config, office, force=force))
-    if not chosen:
+    if not chosen and not as_json:
         print("every office with an agent already has a token; --force replaces them")
+    tokens: list[dict[str, str]] = []
     for one in chosen:
         made = make_token()
         write_secret(_hash_file(one, config), hash_token(made) + "\n", replace=force)
         record_act(settings, "token made", {"office": one.id})
-        print(f"{one.id}\n  token      {made}\n  join link  {base}/join/{one.id}#t={made}")
+        link = f"{base}/join/{one.id}#t={made}"
+        tokens.append({"office": one.id, "token": made, "link": link})
+        if not as_json:
+            print(f"{one.id}\n  token      {made}\n  join link  {link}")
+    if card is not None and tokens:
+        _write_cards(settings, tokens, card)
+    if as_json:
+        print(json.dumps(tokens, ensure_ascii=False))
+    elif card is not None and tokens:
+        print(f"{card}: {len(tokens)} cards to hand over; keep them as you keep the tokens")
+
+
+def _write_cards(settings: Config, tokens: list[dict[str, str]], out: Path) -> None:
+    """Write a page for each office; raises `UserError`."""
+    from jharnet_monitor.report.output.files import (  # noqa: PLC0415 - slow to load
+        TypesettingError,
+        replacing,
+    )
+    from jharnet_monitor.report.output.join_card import (  # noqa: PLC0415
+        JoinLink,
+        card_sheet,
+    )
+
+    links = [JoinLink(one["office"], one["link"]) for one in tokens]
+    try:
+        content = card_sheet(links, settings, datetime.now(UTC))
+    except TypesettingError as error:
+        raise UserError(f"the cards could not be typeset: {error}") from error
+    with replacing(out) as scratch:
+        scratch.write_bytes(content)
+    out.chmod(0o600)
 
 
 def _chosen(settings: Config, path: Path, office: str | None, *, force: bool) -> Iterator[Office]:

@@ -19,3 +19,8 @@ class AgentFile(Section):
     """CA certificate of the hub (`ca.pem`), made by `jharnet-monitor tls init`."""
     spool: FilePath | None = None
     """Directory for results that are not yet sent to the hub."""
+    release_key: Text | None = None
+    """Key that updates from the hub must be signed with; enrolment writes it. Without it the agent
+    takes no updates."""
+    updates: FilePath | None = None
+    """Directory for updates; by default the spool's name with `-updates` behind it."""

@@ -31,6 +31,18 @@ def contradictions(config: Config) -> Iterator[Problem]:
     yield from _thresholds(config)
     yield from _report(config)
     yield from _internet(config)
+    yield from _updates(config)
+
+
+def _updates(config: Config) -> Iterator[Problem]:
+    able = [office.id for office in config.offices if office.agent is not None]
+    for number, name in enumerate(config.updates.first):
+        if name not in able:
+            known = ", ".join(able) or "none"
+            yield (
+                ("updates", "first", number),
+                f"`{name}` is no office with an agent; there are: {known}",
+            )
 
 
 def _internet(config: Config) -> Iterator[Problem]:

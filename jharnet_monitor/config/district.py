@@ -53,6 +53,23 @@ class ConferenceTime(Section):
         return parse_weekdays(self.days)
 
 
+class Contact(Section):
+    """Whom block offices call: the network engineer at headquarters."""
+
+    name: Text = Field(examples=["Network Engineer, e-District Cell"])
+    """Name or post, in English."""
+    name_hi: Text | None = None
+    """The same in Hindi; default: `name`."""
+    phone: Text | None = None
+    """Telephone number, in quotes."""
+    email: Text | None = None
+    """E-mail address."""
+
+    def name_in(self, language: str) -> str:
+        """The name in a language of the pages, `hi` or `en`."""
+        return self.name_hi or self.name if language == "hi" else self.name
+
+
 class District(Section):
     """The district that the hub serves."""
 
@@ -67,6 +84,9 @@ class District(Section):
     office_hours: OfficeHours = OfficeHours()
     conferences: tuple[ConferenceTime, ...] = ()
     """The Deputy Commissioner's own conferences; no heavy test runs during them."""
+
+    contact: Contact | None = None
+    """Whom block offices call. Stands on the cards with join links, and below every page."""
 
     def name_in(self, language: str) -> str:
         """The district's name in a language of the reports, `hi` or `en`."""

@@ -14,6 +14,7 @@ from jharnet_monitor.config.routers import Snmp
 from jharnet_monitor.config.schema import Config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.security.accounts import read_accounts
+from jharnet_monitor.security.signing import read_key
 from jharnet_monitor.security.tls import check_pair, read_authority
 from jharnet_monitor.security.tokens import read_secret, read_token_hash
 
@@ -43,6 +44,11 @@ def file_problems(config: Config, path: Path) -> Iterator[Problem]:
         if service.ca is not None:
             key = ("probes", "service", "services", number, "ca")
             yield from _check(key, service.ca, read_authority, "leave it out if not needed")
+    if config.state is not None:
+        make = "make it with `jharnet-monitor state key`"
+        yield from _check(("state", "key_file"), config.state.key_file, read_key, make)
+        if config.state.ca is not None:
+            yield from _check(("state", "ca"), config.state.ca, read_authority, "")
     if (relay := config.probes.conference.relay) is not None:
         make = "write the TURN server's shared secret into it, mode 600"
         file = ("probes", "conference", "relay", "secret_file")

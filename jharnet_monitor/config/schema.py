@@ -46,6 +46,7 @@ from jharnet_monitor.config.fields import (
 from jharnet_monitor.config.routers import Snmp
 from jharnet_monitor.config.section import Section
 from jharnet_monitor.config.units import Duration, Ratio, Size
+from jharnet_monitor.config.updates import UpdateSettings
 from jharnet_monitor.model import Direction
 
 LEAST_RETENTION = 92 * 86400.0
@@ -80,6 +81,25 @@ def _section_or_off(value: object) -> object:
     raise ValueError("must have `certificate:` and `key:` below it, or be `off`")
 
 
+def _network(value: str) -> str:
+    try:
+        ip_network(value)
+    except ValueError as error:
+        raise ValueError(
+            f"must be an address such as 10.8.0.1 or a network such as 10.8.0.0/24, not `{value}`"
+        ) from error
+    return value
+
+
+TlsSetting = Annotated[
+    Annotated[Tls, Tag("section")]
+    | Annotated[Literal[False], Tag("off"), WithJsonSchema({"enum": ["off", False]})],
+    Discriminator(lambda value: "off" if value is False else "section"),
+    BeforeValidator(_section_or_off),
+]
+"""Certificate and key, or `off`."""
+
+
 class HubSettings(Section):
     """The daemon at headquarters."""
 
@@ -94,12 +114,7 @@ class HubSettings(Section):
     it to the hub's own pages."""
     database: Annotated[DatabaseUrl, Field(validate_default=True)] = "sqlite:///monitor.db"
     """`sqlite:///FILE`, or `postgresql://USER@HOST/NAME` (password in ~/.pgpass)."""
-    tls: Annotated[
-        Annotated[Tls, Tag("section")]
-        | Annotated[Literal[False], Tag("off"), WithJsonSchema({"enum": ["off", False]})],
-        Discriminator(lambda value: "off" if value is False else "section"),
-        BeforeValidator(_section_or_off),
-    ] = Field(examples=["{certificate: tls/hub.pem, key: tls/hub.key}"])
+    tls: TlsSetting = Field(examples=["{certificate: tls/hub.pem, key: tls/hub.key}"])
     """Certificate and key for `listen`, or `off` where a proxy in front of the hub encrypts."""
     api_token_file: FilePath | None = None
     """File with the token that programs need to change anything over HTTP; it grants all rights.
@@ -116,6 +131,12 @@ class HubSettings(Section):
     access_log_days: Annotated[Count, Field(ge=0, le=3660)] = 180
     """Days for which a log file is kept; CERT-In's directions of 28 April 2022 require 180. 0
     disables the log."""
+    trusted_proxies: Annotated[
+        tuple[Annotated[str, AfterValidator(_network)], ...], Field(max_length=20)
+    ] = ()
+    """Addresses or networks of reverse proxies in front of the hub. Only they are believed what
+    `X-Forwarded-For`, `-Host` and `-Proto` say of a request. A path in `url` is put before every
+    address; the proxy takes it off."""
     udp_ports: PortRange = "40000-40199"
     """UDP ports for conference tests; open them in the firewall."""
     uplink: Uplink = Field(examples=["{contracted: 34 Mbit/s}"])
@@ -129,6 +150,11 @@ class HubSettings(Section):
     def port(self) -> int:
         """The TCP port to listen on."""
         return split_listen(self.listen)[1]
+
+    @property
+    def base(self) -> str:
+        """The path of `url`, which a reverse proxy adds before every address; empty for none."""
+        return urlsplit(self.url or "").path.rstrip("/")
 
     @property
     def udp_range(self) -> tuple[int, int]:
@@ -190,16 +216,6 @@ def _page_address(value: str) -> str:
         raise ValueError(f"must be an address such as https://eoffice.example.in/, not `{value}`")
     if "@" in parts.netloc:
         raise ValueError("must hold no user and no password: a visit signs in nowhere")
-    return value
-
-
-def _network(value: str) -> str:
-    try:
-        ip_network(value)
-    except ValueError as error:
-        raise ValueError(
-            f"must be an address such as 10.8.0.1 or a network such as 10.8.0.0/24, not `{value}`"
-        ) from error
     return value
 
 
@@ -478,6 +494,40 @@ class RetentionSettings(Section):
     """Minute measurements; for each older day a daily summary remains."""
 
 
+class BackupSettings(Section):
+    """The nightly backup of the hub: database, configuration, secrets, certificates, papers."""
+
+    directory: Annotated[FilePath, Field(validate_default=True)] = Path("backups")
+    """Directory of the backups, a folder each. They hold the hub's secrets."""
+    at: TimeOfDay = "02:30"
+    """Time of day, in quotes. A backup that became due while the hub was down is made at once."""
+    keep: Annotated[Count, Field(ge=1, le=400)] = 3
+    """How many backups stay in the directory."""
+    ship: Annotated[tuple[Text, ...], Field(max_length=40)] = Field(
+        default=(), examples=['[rsync, -a, "{backup}", "standby.example.in:/srv/jharnet/"]']
+    )
+    """Command that takes the backup to another machine, as a list of words; `{backup}` stands for
+    its folder. Without it the backup stays on this machine."""
+
+    @model_validator(mode="after")
+    def _names_the_backup(self) -> BackupSettings:
+        if self.ship and not any("{backup}" in word for word in self.ship):
+            raise ValueError("`ship` must name the backup: write `{backup}` where its folder goes")
+        return self
+
+
+class StateSettings(Section):
+    """The state, to which this hub sends its judgements of each week, signed."""
+
+    url: WebAddress = Field(examples=["https://state.example.in:9898"])
+    """Address of the state's receiver (`jharnet-monitor state receive`)."""
+    key_file: FilePath = Field(examples=["secrets/state.key"])
+    """The hub's private key, made by `jharnet-monitor state key`; its public part is registered at
+    the state."""
+    ca: FilePath | None = None
+    """PEM certificate of the receiver's authority, if that is not a public one."""
+
+
 class Config(Section):
     """The whole file."""
 
@@ -491,8 +541,18 @@ class Config(Section):
     """The block offices, in the order in which pages and reports list them."""
     report: ReportSettings = ReportSettings()
     retention: RetentionSettings = RetentionSettings()
+    updates: UpdateSettings = Field(default={}, validate_default=True)
     capacity: CapacitySettings = CapacitySettings()
     letter: LetterSettings = LetterSettings()
+    backup: BackupSettings | None = None
+    state: StateSettings | None = None
+
+    @property
+    def waiting_file(self) -> Path:
+        """Where records wait that the database does not take: beside an SQLite database, else
+        beside the reports."""
+        kind, _, file = self.hub.database.partition(":///")
+        return Path(f"{file}-waiting") if kind == "sqlite" else self.report.directory / "waiting.db"
 
     def office(self, office_id: str) -> Office:
         """The office with this id; raises `KeyError` that lists the known ids."""

@@ -22,14 +22,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.handover import release
+from jharnet_monitor.handover.release import Release, Wheel, fingerprint
+from jharnet_monitor.handover.wheel_choice import platforms, wheels_for
 from jharnet_monitor.security.tokens import read_bytes_private, write_secret
 
 PYTHONS = ("3.11", "3.12", "3.13")
 """The versions of Python on the machines to install on, by default."""
-OLDEST_GLIBC, NEWEST_GLIBC = 17, 36
-"""Wheels for glibc 2.17 (manylinux2014) up to 2.36 (Debian 12) are taken."""
 SUMS, SIGNATURE, KEY = "SHA256SUMS", "SHA256SUMS.sig", "bundle.pub"
 OWN = "jharnet-monitor"
+LOCKS = {"hub": "requirements.lock", "agent": "config/agent.lock"}
 WITHOUT_WHEEL = ("speedtest-cli",)
 """Published as source only; pure Python, so a wheel made here fits everywhere."""
 
@@ -70,9 +72,7 @@ def collect_wheels(
     _pip("wheel", "--no-deps", "-w", str(into), str(source.directory))
     rest = into / "rest.lock"
     rest.write_text(_without(lock.read_text("utf-8"), WITHOUT_WHEEL), encoding="utf-8")
-    platforms = [f"manylinux_2_{n}_{machine}" for n in range(OLDEST_GLIBC, NEWEST_GLIBC + 1)]
-    platforms += [f"manylinux2014_{machine}", f"linux_{machine}"]
-    options = [part for platform in platforms for part in ("--platform", platform)]
+    options = [part for platform in platforms(machine) for part in ("--platform", platform)]
     for python in pythons:
         report(f"fetching wheels for Python {python}")
         _pip(
@@ -82,12 +82,28 @@ def collect_wheels(
     rest.unlink()
 
 
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """The machines that a bundle is for: their processor, and versions of Python."""
+
+    machine: str
+    pythons: Sequence[str] = PYTHONS
+
+
 def pack(
-    source: Source, wheels: Path, key_file: Path, out: Path, ca: Path | None, report: Report
+    source: Source,
+    wheels: Path,
+    key_file: Path,
+    out: Path,
+    ca: Path | None,
+    report: Report,
+    *,
+    target: Machines,
+    serial: int,
 ) -> str:
     """Write the bundle of these wheels; returns the fingerprint that `install.sh` asks for.
 
-    The key in `key_file` is made if it does not exist.
+    The key in `key_file` is made if it does not exist. `serial` is that of the agent's release.
     """
     key = signing_key(key_file)
     content: dict[str, bytes] = {}
@@ -96,9 +112,8 @@ def pack(
         raise UserError(f"{wheels}: holds no wheel of {OWN}")
     for wheel in found:
         content[f"wheels/{wheel.name}"] = wheel.read_bytes()
-    for role, lock in (("hub", "requirements.lock"), ("agent", "config/agent.lock")):
-        names = {*_names(source.file(lock).read_text("utf-8")), OWN}
-        content[f"lock/{role}.txt"] = _lock(found, names).encode()
+    for role in LOCKS:
+        content[f"lock/{role}.txt"] = lock_of(found, projects_of(source, role)).encode()
     for path in sorted((source.directory / "config" / "systemd").iterdir()):
         content[f"systemd/{path.name}"] = path.read_bytes()
     for name in ("jharnet.yaml", "agent.yaml", "jharnet.schema.json"):
@@ -107,6 +122,8 @@ def pack(
         content[name] = files("jharnet_monitor.handover").joinpath(name).read_bytes()
     if ca is not None:
         content["ca.pem"] = ca.read_bytes()
+    manifest = _release(found, source, target, serial).to_bytes()
+    content |= {release.MANIFEST: manifest, release.SIGNATURE: key.sign(manifest)}
     public = key.public_key().public_bytes(
         Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
@@ -116,12 +133,6 @@ def pack(
     report(f"writing {out}")
     _write_zip(out, content)
     return fingerprint(public)
-
-
-def fingerprint(public_key: bytes) -> str:
-    """The SHA-256 of the key's file, in groups of four digits, for reading aloud."""
-    digits = hashlib.sha256(public_key).hexdigest()
-    return "-".join(digits[at : at + 4] for at in range(0, len(digits), 4))
 
 
 def signing_key(path: Path) -> Ed25519PrivateKey:
@@ -137,6 +148,24 @@ def signing_key(path: Path) -> Ed25519PrivateKey:
     if not isinstance(key, Ed25519PrivateKey):
         raise UserError(f"{path}: must be an Ed25519 key")
     return key
+
+
+def _release(wheels: Sequence[Path], source: Source, target: Machines, serial: int) -> Release:
+    """The agent's release in this bundle."""
+    projects = projects_of(source, "agent")
+    names = [wheel.name for wheel in wheels]
+    pythons = {
+        python: tuple(wheels_for(python, target.machine, names, projects))
+        for python in target.pythons
+    }
+    needed = {name for chosen in pythons.values() for name in chosen}
+    held = {
+        wheel.name: Wheel(wheel.stat().st_size, release.sha256(wheel.read_bytes()))
+        for wheel in wheels
+        if wheel.name in needed
+    }
+    version = next(wheel.name.split("-")[1] for wheel in wheels if _project(wheel.name) == OWN)
+    return Release(version, serial, target.machine, held, pythons)
 
 
 def _pip(*arguments: str) -> None:
@@ -174,7 +203,12 @@ def _project(wheel: str) -> str:
     return _normal(wheel.partition("-")[0])
 
 
-def _lock(wheels: Sequence[Path], names: set[str]) -> str:
+def projects_of(source: Source, role: str) -> set[str]:
+    """The projects that a role of `LOCKS` needs, ours among them, by normalized name."""
+    return {*_names(source.file(LOCKS[role]).read_text("utf-8")), OWN}
+
+
+def lock_of(wheels: Sequence[Path], names: set[str]) -> str:
     """A lock file with the hashes of these wheels."""
     hashes: dict[str, list[str]] = {}
     for wheel in wheels:

@@ -92,6 +92,16 @@ if [ "$role" = hub ]; then
 else
   install -d -m 755 /etc/jharnet-agent
   unit=jharnet-agent.service
+  # An update over JharNet then fetches only the wheels that changed.
+  held=/var/lib/jharnet-agent/spool-updates
+  install -d -m 700 /var/lib/jharnet-agent "$held" "$held/wheels"
+  "$python" -c 'import json, sys
+here = "%d.%d" % sys.version_info[:2]
+print(*json.load(open("release.json"))["pythons"].get(here, ()), sep="\n")' |
+    while IFS= read -r wheel; do
+      [ -z "$wheel" ] || install -m 600 "wheels/$wheel" "$held/wheels/"
+    done
+  chown -R --reference=/var/lib/jharnet-agent/ "$held"
 fi
 install -D -m 644 "systemd/$unit" "/etc/systemd/system/$unit"
 install -D -m 755 uninstall.sh "$into/share/jharnet-monitor/uninstall.sh"

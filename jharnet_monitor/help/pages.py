@@ -14,6 +14,7 @@ NAMES = (
     INDEX,
     "quickstart",
     "install",
+    "state",
     "operator",
     "samples",
     "runbook",
@@ -29,6 +30,7 @@ NAMES = (
     "limits",
     "certificate",
     "security",
+    "accessibility",
     "architecture",
 )
 """Every page, in the order in which they are listed."""

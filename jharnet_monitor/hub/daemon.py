@@ -8,6 +8,7 @@ import logging
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,10 @@ from jharnet_monitor.hub.agent_connection import AgentConnection
 from jharnet_monitor.hub.agent_server import AgentServer
 from jharnet_monitor.hub.drills import DrillManager
 from jharnet_monitor.hub.drills.sheets import write_sheets
+from jharnet_monitor.hub.first_tests import CHECK_SECONDS, FirstTests
 from jharnet_monitor.hub.health import Health
 from jharnet_monitor.hub.journal import Journal
+from jharnet_monitor.hub.nightly_backup import NightlyBackup
 from jharnet_monitor.hub.office_monitor import OfficeMonitor
 from jharnet_monitor.hub.opening import DatabaseOpening
 from jharnet_monitor.hub.policy import Policy
@@ -33,13 +36,15 @@ from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.records import DrillRecord
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.scheduler import Scheduler
-from jharnet_monitor.hub.store_writer import StoreWriter, queue_file
+from jharnet_monitor.hub.store_writer import StoreWriter
+from jharnet_monitor.hub.updates import LOOK_SECONDS, Updates
+from jharnet_monitor.hub.weekly_push import WeeklyPush
 from jharnet_monitor.judge.conference.drill import Drill
 from jharnet_monitor.judge.faults import FAULT
 from jharnet_monitor.live import Live
 from jharnet_monitor.mail.schedule import ReportScheduler
 from jharnet_monitor.metrics import MetricsRegistry
-from jharnet_monitor.model import Measurement, format_utc
+from jharnet_monitor.model import Measurement
 from jharnet_monitor.probes import PROBES, PRUNABLE
 from jharnet_monitor.probes import load as load_probes
 from jharnet_monitor.report.output.worker import stop_workers
@@ -53,6 +58,7 @@ from jharnet_monitor.supervisor import Supervisor
 from jharnet_monitor.web import make_app
 from jharnet_monitor.web.access_log import AccessLog
 from jharnet_monitor.web.listener import bind, listen
+from jharnet_monitor.web.maintenance import window_json
 from jharnet_monitor.web.readers import Readers
 
 log = logging.getLogger(__name__)
@@ -77,7 +83,7 @@ class Hub:
         self.clock = clock
         self.live = Live(current)
         self.store = Store(config.hub.database, clock)
-        self.writer = StoreWriter(self.store, queue_file(config), self.live.hub, clock)
+        self.writer = StoreWriter(self.store, config.waiting_file, self.live.hub, clock)
         self.journal = Journal(self.writer, clock)
         self.recorder = Recorder(current, self.writer, self.live, clock)
         self.runner = Runner(
@@ -99,6 +105,11 @@ class Hub:
             current, clock, self.runner, self._store_drill, self._speed_alone
         )
         self.policy = Policy(current, clock, self.live, self.runner, self.recorder.spent_today)
+        self.first_tests = FirstTests(self.live, clock, self.policy.run_scheduled)
+        self.updates = Updates(
+            current, clock, self.live, self.journal, self.recorder, self.runner, self.policy,
+            self._agent_of,
+        )  # fmt: skip
         self.schedule = Scheduler(
             current,
             clock,
@@ -109,6 +120,8 @@ class Hub:
         )
         self.health = Health(self.live.hub, current, clock, self.store)
         self.report_scheduler = ReportScheduler(current, self.store, clock, self.live.hub)
+        self.nightly_backup = NightlyBackup(config_path, current, self.store, clock, self.live.hub)
+        self.weekly_push = WeeklyPush(current, self.store, clock, self.live.hub)
         self.metrics_registry = MetricsRegistry(self.live, clock)
         self._sockets: list[socket.socket] = []
         self.read = Readers()
@@ -163,7 +176,12 @@ class Hub:
         self._parts.start("office monitor", self.office_monitor.run)
         self._parts.start("health", lambda: self.health.run(self.schedule.watch))
         self._parts.start("reports", self.report_scheduler.run)
+        await self.updates.restore()
+        self._parts.start_every("updates", LOOK_SECONDS, self.updates.step)
+        self._parts.start("state", self.weekly_push.run)
+        self._parts.start("backup", self.nightly_backup.run)
         self._parts.start_every("access log", ACCESS_LOG_SECONDS, self._write_access_log)
+        self._parts.start_every("first tests", CHECK_SECONDS, self.first_tests.run_due)
         self._parts.start_every("ownership", OWNERSHIP_SECONDS, self._stay_owner)
         self._renew_certificate()
         self._parts.start_every("certificate", CERTIFICATE_SECONDS, self._look_at_certificate)
@@ -222,8 +240,10 @@ class Hub:
         self.schedule.stop()
         self.writer.hurry()
         stop_workers()
+        self.nightly_backup.stop()
         ending = asyncio.gather(
-            self.policy.stop(), self.drills.stop(), self._close_sessions(), self._parts.stop(),
+            self.policy.stop(), self.drills.stop(), self.updates.stop(), self._close_sessions(),
+            self._parts.stop(),
             return_exceptions=True,
         )  # fmt: skip
         try:
@@ -299,6 +319,10 @@ class Hub:
         """The directory with the reports."""
         return self.config.report.directory
 
+    def next_tests(self) -> Mapping[tuple[str, str], datetime]:
+        """When each probe runs next, by office and probe."""
+        return self.schedule.next_runs()
+
     async def run_probe(
         self, office_id: str, probe: str, options: Mapping[str, Any]
     ) -> Measurement:
@@ -324,13 +348,14 @@ class Hub:
     ) -> dict[str, Any]:
         """Announce a planned window."""
         window = Window(office_id, begin, end, reason)
-        await asyncio.to_thread(self.store.event_log.add_window, window)
-        return {
-            "office": office_id,
-            "from": format_utc(begin),
-            "to": format_utc(end),
-            "reason": reason,
-        }
+        number = await asyncio.to_thread(self.store.event_log.add_window, window)
+        return window_json(replace(window, announced=self.clock.now(), number=number))
+
+    async def withdraw(self, window: Window) -> dict[str, Any]:
+        """Withdraw a planned window."""
+        now = self.clock.now()
+        await asyncio.to_thread(self.store.event_log.withdraw_window, window, now)
+        return window_json(replace(window, withdrawn=now))
 
     async def book_fault(self, office_id: str, entry: Mapping[str, Any]) -> None:
         """Store an entry of the fault ledger before returning."""

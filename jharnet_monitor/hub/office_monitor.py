@@ -209,6 +209,7 @@ class OfficeMonitor(AgentEvents):
         seen.seen_before, seen.returned, seen.goodbye = True, True, False
         agent = self._live.offices[office].agent
         agent.connected, agent.signed_off, agent.version = True, False, vitals.version
+        agent.kind = vitals.kind
         self._update_vitals(office, vitals)
         await self._journal.add_event(office, "joined", asdict(vitals))
         self._reviews.schedule_review(office)
@@ -244,6 +245,7 @@ class OfficeMonitor(AgentEvents):
         agent = self._live.offices[office].agent
         agent.boot_id, agent.spooled = vitals.boot_id, vitals.spooled
         agent.dropped = vitals.dropped
+        agent.update = None if vitals.update is None else asdict(vitals.update)
         agent_time, now = vitals.now, self._clock.now()
         agent.clock_offset = None if agent_time is None else agent_time - now.timestamp()
         agent.last_heard = self._live.offices[office].last_seen = self._clock.now()

@@ -104,6 +104,7 @@ class DatabaseOpening:
     def _take_now(self) -> None:
         self._store.ownership.take()
         self._store.migrate()
+        self._store.ownership.take()  # a new database has a lease from now on
 
     async def _restore_late(self) -> None:
         """Restore the state, keeping what was measured meanwhile; raises `StoreError`."""

@@ -32,10 +32,11 @@ from jharnet_monitor.judge.outages.timeline import Span, reconstruct
 from jharnet_monitor.live import Live, PastOutage
 from jharnet_monitor.model import Measurement, OfficeState, Route
 from jharnet_monitor.store import LoggedEvent, Store, StoreError, Transition, Window
+from jharnet_monitor.store.event_log import EVERY_OFFICE
 
 log = logging.getLogger(__name__)
 
-ALL_OFFICES = "*"
+ALL_OFFICES = EVERY_OFFICE
 """In place of an office's id: the hub's own events, which concern all offices."""
 LOOK_BACK = timedelta(days=3)
 """Outages that ended longer ago are not reviewed again."""
@@ -190,14 +191,14 @@ def _planned(windows: Sequence[Window]) -> Iterator[MaintenanceChange]:
     """The times of planned work: each window from its announcement on, overlaps merged."""
     until: datetime | None = None
     for window in sorted(windows, key=lambda w: w.counts_from):
-        if window.counts_from >= window.end:  # announced after its end
+        if window.counts_from >= window.counts_until:  # announced after its end
             continue
         if until is None or window.counts_from > until:
             if until is not None:
                 yield MaintenanceChange(until, False)
             yield MaintenanceChange(window.counts_from, True)
-            until = window.end
-        until = max(until, window.end)
+            until = window.counts_until
+        until = max(until, window.counts_until)
     if until is not None:
         yield MaintenanceChange(until, False)
 

@@ -71,6 +71,11 @@ class Policy:
         """Run a probe that a person asked for."""
         return self._schedule_retest(await self._runner.run(office, probe, options))
 
+    def blocked(self, office: str) -> str | None:
+        """Why the office's line must not be loaded now, as a cause; else None."""
+        found = self._blocked_by(office)
+        return None if found is None else found.cause.value
+
     async def stop(self) -> None:
         """Cancel all waiting retests."""
         for task in self._retests:

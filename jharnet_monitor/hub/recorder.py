@@ -14,6 +14,9 @@ from jharnet_monitor.live import Live
 from jharnet_monitor.model import HEADQUARTERS, Measurement
 from jharnet_monitor.probes import PROBES
 
+UPDATE = "update"
+"""The kind of events about an agent's update; `bytes` of them count in the day's budget."""
+
 
 class Recorder:
     """Stores measurements, updates the live state, and counts the bytes spent by office and day."""
@@ -68,6 +71,15 @@ class Recorder:
         until = midnight + timedelta(days=1)
         places = (HEADQUARTERS, *self._live.offices)
         self._spent = {place: self._writer.store.spent(place, midnight, until) for place in places}
+        for event in self._writer.store.event_log.events_of_kind(UPDATE):
+            if event.at >= midnight and event.office in self._spent:
+                self._spent[event.office] += int(event.data.get("bytes", 0))
+        self._publish_spent()
+
+    def charge(self, office: str, amount: int) -> None:
+        """Take bytes from the office's budget that no measurement spends: those of an update."""
+        self.roll_over_day()
+        self._spent[office] = self._spent.get(office, 0) + amount
         self._publish_spent()
 
     def roll_over_day(self) -> None:

@@ -127,6 +127,19 @@ class Runner:
             async with self.uplink.reserve():
                 yield
 
+    @asynccontextmanager
+    async def hold_line(self, office_id: str, work: str, rate: float) -> AsyncIterator[float]:
+        """Hold an office's turn and `rate` bit/s of the uplink for work that is no probe.
+
+        Yields the rate that was granted. What is measured meanwhile gets `under_load`.
+        """
+        async with (
+            self._turns.setdefault(office_id, asyncio.Lock()),
+            self.uplink.reserve(rate) as granted,
+        ):
+            with self.active_tests.track(ActiveTest(office_id, work, heavy=True, full=True)):
+                yield granted
+
     async def run_in_drill(
         self, office_id: str, probe_name: str, options: Mapping[str, Any]
     ) -> Measurement:

@@ -113,6 +113,16 @@ class Scheduler:
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
+    def next_runs(self) -> dict[tuple[str, str], datetime]:
+        """When each probe runs next, by office and probe."""
+        found: dict[tuple[str, str], datetime] = {}
+        for job in self._scheduler.get_jobs():
+            if job.args and job.next_run_time is not None:
+                office, probe, _ = job.args
+                key = (office, probe)
+                found[key] = min(job.next_run_time, found.get(key, job.next_run_time))
+        return found
+
     def reload(self) -> None:
         """Rebuild the schedule from the configuration in force."""
         self._rebuild()

@@ -21,7 +21,6 @@ from typing import Any, TypeVar
 
 from jharnet_monitor import __version__
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.config import Config
 from jharnet_monitor.disk_queue import DiskQueue
 from jharnet_monitor.errors import RefusedRecordError, StoreError, Trouble
 from jharnet_monitor.hub.records import (
@@ -50,14 +49,6 @@ MOST_TRIES = 3
 _BATCH = 200
 _NOT_TAKEN = f"not stored by {__version__}"
 T = TypeVar("T")
-
-
-def queue_file(config: Config) -> Path:
-    """Where records wait: next to an SQLite database, else next to the reports."""
-    kind, _, file = config.hub.database.partition(":///")
-    if kind == "sqlite":
-        return Path(f"{file}-waiting")
-    return config.report.directory / "waiting.db"
 
 
 class StoreWriter:

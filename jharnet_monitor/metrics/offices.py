@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
-from jharnet_monitor.live import AgentLive, PastOutage
+from jharnet_monitor.live import UPDATE_STATES, AgentLive, PastOutage
 from jharnet_monitor.model import LIVE_STATES, Measurement, Outcome, Route
 from jharnet_monitor.probes import PROBES, series
 from jharnet_monitor.probes.families import OfficeFamily, OfficeView, Point
@@ -73,6 +73,17 @@ def _total_runs(view: OfficeView) -> Iterable[Point]:
 def _agent(view: OfficeView) -> Iterable[Point]:
     if view.office.agent or view.live.agent.last_heard:
         yield (), 1 if view.live.agent.connected else 0
+
+
+def _agent_info(view: OfficeView) -> Iterable[Point]:
+    if view.live.agent.version is not None:
+        yield (view.live.agent.version,), 1
+
+
+def _update_state(view: OfficeView) -> Iterable[Point]:
+    if view.live.agent.update_state is not None:
+        for state in UPDATE_STATES:
+            yield (state,), 1 if view.live.agent.update_state == state else 0
 
 
 def _spooled(view: OfficeView) -> Iterable[Point]:
@@ -156,6 +167,11 @@ OFFICE_FAMILIES: tuple[OfficeFamily, ...] = (
     OfficeFamily("agent_connected", "gauge",
                  "1 while the office's agent is connected; absent where no agent is expected",
                  _agent),
+    OfficeFamily("agent_info", "info", "The version of the office's agent; always 1", _agent_info,
+                 ("version",)),
+    OfficeFamily("agent_update_state", "gauge",
+                 "1 for how the office stands with the version that is offered, 0 for the others; "
+                 "absent while none is offered", _update_state, ("state",)),
     OfficeFamily("agent_spooled_measurements", "gauge",
                  "Measurements that the agent has not handed in yet", _spooled),
     OfficeFamily("agent_dropped_measurements_total", "counter",

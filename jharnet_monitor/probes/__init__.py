@@ -6,10 +6,12 @@ the byte budget, orders heavy probes and makes the `Measurement`; a probe knows 
 nor the metrics.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from jharnet_monitor.config import Config
 from jharnet_monitor.model import Measurement, series_key
 from jharnet_monitor.probes.bandwidth.probe import BANDWIDTH
 from jharnet_monitor.probes.base import (
@@ -30,6 +32,9 @@ from jharnet_monitor.probes.path.probe import PATH
 from jharnet_monitor.probes.probe import Deferred, DisturbedBy, Job, Probe, Series
 from jharnet_monitor.probes.service.probe import SERVICE
 from jharnet_monitor.probes.utilisation.probe import UTILISATION
+
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config
 
 __all__ = [
     "AGENT_TASKS",

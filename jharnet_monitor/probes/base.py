@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import inf
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.config import Config, Office
-from jharnet_monitor.config.schema import Link
 from jharnet_monitor.model import HEADQUARTERS, Cause, Measurement, Outcome, Route, out_of_range
+
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config, Office
 
 
 class ProbeError(Exception):
@@ -185,6 +186,8 @@ class ProbeContext:
 
 def headquarters_office(config: Config) -> Office:
     """Headquarters described as an office, whose line is the uplink."""
+    from jharnet_monitor.config.schema import Link, Office  # noqa: PLC0415 - only the hub needs it
+
     uplink = config.hub.uplink
     return Office(
         id=HEADQUARTERS,

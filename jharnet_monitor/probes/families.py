@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from jharnet_monitor.config import Config, Office
 from jharnet_monitor.live import Live, OfficeLive
 from jharnet_monitor.model import (
     QUANTITIES,
@@ -21,6 +20,9 @@ from jharnet_monitor.model import (
     quantity,
     series_key,
 )
+
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config, Office
 
 PREFIX = "jharnet_"
 

@@ -12,15 +12,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from jharnet_monitor.config import Config, Office
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.model import HEADQUARTERS, Measurement, Route
 from jharnet_monitor.probes.base import AgentTask, ProbeContext, Reading
 from jharnet_monitor.probes.families import Family, OfficeFamily
+
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config, Office
 
 Run = Callable[[ProbeContext], Awaitable[Reading]]
 CurrentRuns = Mapping[str, Measurement]

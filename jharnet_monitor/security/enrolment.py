@@ -34,13 +34,15 @@ REPEAT_TIME = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """What is carried to the office. `authority` is the SHA-256 of the hub's CA certificate."""
+    """What is carried to the office. `authority` is the SHA-256 of the hub's CA certificate,
+    `release_key` the key that updates are signed with, where the hub has published any."""
 
     hub: str
     office: str
     code: str
     authority: str | None
     expires: str
+    release_key: str | None = None
 
     def to_line(self) -> str:
         """One line of text.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,7 +21,15 @@ from jharnet_monitor.errors import RefusedRecordError, StoreError, Trouble, User
 
 BUSY_SECONDS = 15
 """How long a transaction waits for another one's lock."""
+TERM = "jharnet_term"
+"""Execution option of an engine whose hub holds the lease of that term (`store.lease`)."""
 _WRITER_LOCK = 0x6A68_6172_6E65_74  # "jharnet": the advisory lock that a writer holds
+
+_BEGIN_WRITING = (
+    "SELECT set_config('idle_in_transaction_session_timeout', '60s', true),"
+    f" pg_advisory_xact_lock({_WRITER_LOCK})"
+)
+"""A program that was frozen in a transaction must not keep its successor from writing."""
 
 _POSTGRESQL: dict[str, Any] = {
     "connect_timeout": 10,
@@ -103,7 +112,7 @@ def _begin_sqlite(connection: Connection) -> None:
 def _begin_postgresql(connection: Connection) -> None:
     """One writer at a time, as on SQLite, so that row numbers are in the order of the commits."""
     if _writes(connection):
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
+        connection.exec_driver_sql(_BEGIN_WRITING)
     else:
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
@@ -120,10 +129,25 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that writes; raises `StoreError`."""
+def writing(engine: Engine, *, fenced: bool = True) -> Iterator[Connection]:
+    """A transaction that writes; raises `StoreError`.
+
+    It does not begin if this hub's lease has gone to another hub, unless it is not `fenced`.
+    """
     with _transaction(engine, writes=True) as connection:
+        if fenced:
+            _refuse_older_term(engine, connection)
         yield connection
+
+
+def _refuse_older_term(engine: Engine, connection: Connection) -> None:
+    term = engine.get_execution_options().get(TERM)
+    if term is None:
+        return
+    query = "SELECT body FROM memory WHERE key = 'owner'"
+    held = connection.exec_driver_sql(query).scalar_one_or_none()
+    if held is None or json.loads(held)["term"] != term:
+        raise StoreError(f"{place(engine)}: another hub has taken over this database")
 
 
 @contextmanager

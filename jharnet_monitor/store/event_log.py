@@ -20,6 +20,11 @@ from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.engine import reading, writing
 from jharnet_monitor.store.rows import canonical
 
+EVERY_OFFICE = "*"
+"""In place of an office's id: an event that concerns all offices."""
+WITHDRAWN = "maintenance_withdrawn"
+"""The kind of event that ends a planned window before its time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Transition:
@@ -56,11 +61,19 @@ class Window:
     reason: str
     announced: datetime | None = None
     """When it was stored; None before."""
+    number: int | None = None
+    withdrawn: datetime | None = None
+    """When it was withdrawn; None if it was not."""
 
     @property
     def counts_from(self) -> datetime:
         """An outage before the announcement was not planned, so the window counts from there."""
         return self.begin if self.announced is None else max(self.begin, self.announced)
+
+    @property
+    def counts_until(self) -> datetime:
+        """An outage after the withdrawal was not planned."""
+        return self.end if self.withdrawn is None else min(self.end, self.withdrawn)
 
 
 class EventLog:
@@ -236,8 +249,8 @@ class EventLog:
             row = connection.execute(query.order_by(table.c.number.desc()).limit(1)).first()
         return None if row is None else _event(row)
 
-    def add_window(self, window: Window) -> None:
-        """Store a planned window."""
+    def add_window(self, window: Window) -> int:
+        """Store a planned window; returns its number."""
         row = insert(t.windows).values(
             office=window.office,
             begin=t.to_ms(window.begin),
@@ -246,22 +259,48 @@ class EventLog:
             recorded_at=t.to_ms(self._clock.now()),
         )
         with writing(self._engine) as connection:
-            connection.execute(row)
+            return int(connection.execute(row.returning(t.windows.c.number)).scalar_one())
+
+    def withdraw_window(self, window: Window, at: datetime) -> None:
+        """Withdraw a stored window: it counts no longer from `at` on, and stays on record."""
+        self.add_event(window.office or EVERY_OFFICE, WITHDRAWN, at, {"window": window.number})
 
     def windows(self, since: datetime, until: datetime, office: str | None = None) -> list[Window]:
-        """Windows that overlap [since, until): all, or those of one office and for all offices."""
+        """Windows that overlap [since, until): all, or those of one office and for all offices.
+
+        One that was withdrawn overlaps only what came before.
+        """
+        return [
+            window
+            for window in self.announced_windows(since, until, office)
+            if window.counts_until > max(since, window.begin)
+        ]
+
+    def announced_windows(
+        self, since: datetime, until: datetime, office: str | None = None
+    ) -> list[Window]:
+        """As `windows`, with those that were withdrawn before."""
         table = t.windows
         query = select(table).where(table.c.begin < t.to_ms(until), table.c.end > t.to_ms(since))
         if office is not None:
             query = query.where(or_(table.c.office == office, table.c.office.is_(None)))
         with reading(self._engine) as connection:
-            return [
-                Window(
-                    r.office, t.from_ms(r.begin), t.from_ms(r.end), r.reason,
-                    t.from_ms(r.recorded_at),
-                )
-                for r in connection.execute(query.order_by(table.c.begin))
-            ]  # fmt: skip
+            rows = connection.execute(query.order_by(table.c.begin, table.c.number)).all()
+        withdrawn = self._withdrawals() if rows else {}
+        return [
+            Window(
+                r.office, t.from_ms(r.begin), t.from_ms(r.end), r.reason, t.from_ms(r.recorded_at),
+                r.number, withdrawn.get(r.number),
+            )
+            for r in rows
+        ]  # fmt: skip
+
+    def _withdrawals(self) -> dict[int, datetime]:
+        """When each window was withdrawn first, by its number."""
+        found: dict[int, datetime] = {}
+        for event in self.events_of_kind(WITHDRAWN):
+            found.setdefault(event.data["window"], event.at)
+        return found
 
     def add_drill(self, drill: Drill) -> None:
         """Keep a drill as it stands now; what was kept of it before stays."""

@@ -11,8 +11,10 @@ from typing import IO
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from jharnet_monitor.clock import Clock
 from jharnet_monitor.errors import StoreError, TemporaryError, Trouble
 from jharnet_monitor.store.engine import place, store_error
+from jharnet_monitor.store.lease import Lease
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +28,13 @@ _TROUBLES = {
 class Ownership:
     """The ownership of one database: a lock on a file next to SQLite's, or of a PostgreSQL session.
 
-    The kernel, or PostgreSQL, releases it when the process ends, however it ends.
+    The kernel, or PostgreSQL, releases it when the process ends, however it ends. The lease in the
+    database (`store.lease`) does where the lock does not reach: another machine, and a hub that
+    goes on writing after it has lost the lock.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self.lease = Lease(engine, clock)
         self._engine = engine
         self._file: IO[str] | None = None
         self._session: Connection | None = None
@@ -37,15 +42,29 @@ class Ownership:
     def take(self) -> None:
         """Become the owner, or make sure of still being it; blocks.
 
-        Raises `TemporaryError` while another hub is the owner, and `StoreError`.
+        Raises `TemporaryError` while another hub is the owner, and `StoreError`. A new database
+        has a lease only once it has tables: call this again then.
         """
         if self._engine.dialect.name == "sqlite":
             self._take_file()
         else:
             self._take_session()
+        try:
+            self.lease.take()
+        except TemporaryError as error:
+            if not isinstance(error, StoreError):
+                self._let_go()
+            raise
 
     def release(self) -> None:
         """Let another hub be the owner."""
+        try:
+            self.lease.give_up()
+        except StoreError as error:
+            log.debug("the lease runs out by itself: %s", error)
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None

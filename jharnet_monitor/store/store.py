@@ -54,7 +54,7 @@ class Store:
         self.export = Export(self._engine, self._interned)
         self.tallies = tallies.Tallies(self._engine)
         self.mails = Mails(self._engine, clock)
-        self.ownership = Ownership(self._engine)
+        self.ownership = Ownership(self._engine, clock)
         self.retention = Retention(self._engine, clock, self.chain, self.bulk_reader)
 
     def migrate(self) -> str | None:

@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 
 ACTOR = RequestKey("actor", str)
 """Who sent a request, once that is proven."""
+SENDER = RequestKey("sender", str)
+"""Who a trusted proxy says sent it."""
 MOST_BYTES_A_DAY = 50_000_000
 MOST_WAITING = 20_000
 _LONGEST = 200
@@ -53,7 +55,7 @@ class AccessLog:
         now = self._clock.now()
         line = {
             "at": format_utc(now),
-            "from": request.remote,
+            "from": request.get(SENDER, request.remote),
             "who": request.get(ACTOR),
             "method": request.method[:20],
             "path": _shown(request.path),

@@ -79,14 +79,15 @@ class AccountPages:
         session = await self._access.sign_in(request, name, given)
         if session is None:
             return await self._form(request, str(target), name, status=401)
-        response = see_other(_local_path(str(target)))
+        response = see_other(request, _local_path(str(target)))
         response.set_cookie(
             COOKIE,
             session,
             max_age=SESSION_SECONDS,
             httponly=True,
             samesite="Strict",
-            secure=self._hub.config.hub.tls is not False,
+            secure=self._hub.config.hub.tls is not False or request.scheme == "https",
+            path=f"{self._hub.config.hub.base}/",
         )
         return response
 
@@ -109,8 +110,10 @@ class AccountPages:
     async def sign_out(self, request: web.Request) -> web.Response:
         """End the session."""
         await self._access.sign_out(request)
-        response = see_other("/")
-        response.del_cookie(COOKIE, httponly=True, samesite="Strict")
+        response = see_other(request, "/")
+        response.del_cookie(
+            COOKIE, httponly=True, samesite="Strict", path=f"{self._hub.config.hub.base}/"
+        )
         return response
 
     async def account(self, request: web.Request) -> web.Response:
@@ -174,7 +177,7 @@ class AccountPages:
                 self._access.sessions.end(session)
                 about = {"account": session.account or "API token"}
                 await self._access.act(request, actor, "session ended", about)
-                return see_other("/account")
+                return see_other(request, "/account")
         raise Refusal(404, "there is no such session")
 
 

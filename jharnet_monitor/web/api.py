@@ -20,13 +20,13 @@ from jharnet_monitor.web.errors import Refusal, unknown_office
 from jharnet_monitor.web.faults import FaultLedger, filtered
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.openapi import document
+from jharnet_monitor.web.pages import BASE
 from jharnet_monitor.web.query import (
     MeasurementQuery,
     in_time,
     parse_drill,
     parse_measurement_query,
     parse_object,
-    parse_window,
 )
 from jharnet_monitor.web.whatif import WhatIf
 
@@ -56,7 +56,6 @@ class Api:
             web.post("/api/v1/offices/{office}/probes/{probe}", self.run_probe),
             web.post("/api/v1/drills", self.start_drill),
             web.get("/api/v1/drills/{drill}", self.drill),
-            web.post("/api/v1/maintenance", self.maintenance),
             web.get("/api/v1/faults", self.faults),
             web.post("/api/v1/faults", self.book_fault),
             web.post("/api/v1/faults/{fault}", self.change_fault),
@@ -119,7 +118,7 @@ class Api:
         headers = {}
         if len(found) == query.limit:
             older = request.rel_url.update_query(until=format_utc(_next_until(found)))
-            headers["Link"] = f'<{older}>; rel="next"'
+            headers["Link"] = f'<{request.app[BASE]}{older}>; rel="next"'
         response = web.json_response(text=body, headers=headers)
         response.enable_compression()
         return response
@@ -180,19 +179,6 @@ class Api:
             raise Refusal(404, "no such drill")
         return web.json_response(drill.to_json())
 
-    async def maintenance(self, request: web.Request) -> web.Response:
-        """Announce planned maintenance."""
-        actor = await self._access.require(request)
-        body, now = await _json_body(request), self._hub.clock.now()
-        window = parse_window(body, self._office_ids(), now)
-        about = {
-            "office": window.office, "from": format_utc(window.begin),
-            "to": format_utc(window.end), "reason": window.reason,
-        }  # fmt: skip
-        await self._access.act(request, actor, "maintenance", about)
-        planned = await self._hub.plan(window.office, window.begin, window.end, window.reason)
-        return web.json_response(planned, status=201)
-
     async def faults(self, request: web.Request) -> web.Response:
         """The fault ledger as it stands, and the entries that are proposed."""
         office = filtered(request.query, self._office_ids())
@@ -239,6 +225,7 @@ def office_json(office: Office, live: OfficeLive) -> dict[str, Any]:
         "agent": {
             "connected": live.agent.connected,
             "version": live.agent.version,
+            "update": live.agent.update_state,
             "last_heard": format_utc(live.agent.last_heard) if live.agent.last_heard else None,
         },
         "running": list(live.running),

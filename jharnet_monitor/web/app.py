@@ -10,13 +10,21 @@ from aiohttp.typedefs import Handler
 from jharnet_monitor.web.account import AccountPages
 from jharnet_monitor.web.api import Api
 from jharnet_monitor.web.auth import Access
+from jharnet_monitor.web.csv_export import CsvExport
+from jharnet_monitor.web.drill_pages import DrillPages
 from jharnet_monitor.web.enrolment import EnrolmentApi
 from jharnet_monitor.web.errors import Refusal, error_middleware
 from jharnet_monitor.web.faults import FaultLedger
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.join import JOIN_ASSETS, SCOPE, SERVICE
-from jharnet_monitor.web.pages import Pages
+from jharnet_monitor.web.joining import JoiningPages
+from jharnet_monitor.web.maintenance import Maintenance
+from jharnet_monitor.web.office_pages import OfficePages
+from jharnet_monitor.web.pages import BASE, Pages
+from jharnet_monitor.web.proxies import trust_proxies
 from jharnet_monitor.web.render import STATIC
+from jharnet_monitor.web.report_pages import REPORT_PAGES, ReportPages
+from jharnet_monitor.web.updates import UpdateApi
 
 LARGEST_REQUEST = 64 * 1024
 """Bytes of a body that is read at once; transfers are streamed and have their own limits."""
@@ -51,14 +59,33 @@ def make_app(hub: HubApi) -> web.Application:
 
     app = web.Application(
         client_max_size=LARGEST_REQUEST,
-        middlewares=[error_middleware(pages.error), refuse_readers],
+        middlewares=[
+            trust_proxies(hub.config.hub.trusted_proxies),
+            error_middleware(pages.error),
+            refuse_readers,
+        ],
     )
+    app[BASE] = hub.config.hub.base
+    office_pages = OfficePages(hub, access, pages, faults)
+    app[REPORT_PAGES] = report_pages = ReportPages(hub, access, pages)
+    joining = JoiningPages(hub, access, pages)
     api = Api(hub, access, faults)
     app.add_routes(api.routes())
     app.add_routes(EnrolmentApi(hub).routes())
+    app.add_routes(CsvExport(hub).routes())
+    app.add_routes(UpdateApi(hub, access).routes())
     app.add_routes(pages.routes())
+    app.add_routes(office_pages.routes())
+    app.add_routes(DrillPages(hub, access, pages).routes())
+    app.add_routes(Maintenance(hub, access, pages).routes())
+    app.add_routes(report_pages.routes())
+    app.add_routes(joining.routes())
     app.add_routes(AccountPages(hub, access, pages).routes())
     app.router.add_get("/static/{name}", _asset)
+    app.on_shutdown.append(pages.end_streams)
+    app.on_cleanup.append(office_pages.close)
+    app.on_cleanup.append(report_pages.close)
+    app.on_cleanup.append(joining.close)
     app.on_cleanup.append(pages.close)
     app.on_cleanup.append(api.close)
     app.on_response_prepare.append(_add_security_headers)

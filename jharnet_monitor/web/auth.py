@@ -104,7 +104,9 @@ class Access:
             return
         if request.method == "GET" and not request.path.startswith(PROGRAM_PATHS):
             if await self.who(request) is None:
-                raise web.HTTPSeeOther(f"/signin?next={quote(request.path)}")
+                raise web.HTTPSeeOther(
+                    f"{self._hub.config.hub.base}/signin?next={quote(request.path)}"
+                )
             return
         await self.require(request, Role.READ)
 

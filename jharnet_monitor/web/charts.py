@@ -1,25 +1,53 @@
-"""Small charts of the last 24 hours: computes the coordinates of the SVG."""
+"""Charts of an office's past, from a day to a year: computes the coordinates of the SVG. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
+from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.model import Measurement
 
-BUCKET_MINUTES = 10
-HOURS = 24
 WIDTH, HEIGHT = 720.0, 120.0
 """The drawing area, in units of the view box."""
 
 LOSS_LIMITS = 10
 """A loss chart ends at this many times the threshold; higher columns are clipped."""
 
-_BUCKETS = HOURS * 60 // BUCKET_MINUTES
+
+@dataclass(frozen=True, slots=True)
+class PlotSpan:
+    """A length of time that is plotted: its buckets, and the marks of its axis."""
+
+    name: str
+    buckets: int
+    width: timedelta
+    mark_hours: int = 0
+    """A mark at every so many hours of the day; else at midnights."""
+    mark_days: int = 1
+    """A mark at every so many midnights."""
+
+    @property
+    def length(self) -> timedelta:
+        """From the first bucket to the end of the last."""
+        return self.buckets * self.width
+
+
+DAY = PlotSpan("day", 144, timedelta(minutes=10), mark_hours=6)
+SPANS = MappingProxyType({
+    one.name: one
+    for one in (
+        DAY,
+        PlotSpan("week", 168, timedelta(hours=1)),
+        PlotSpan("month", 120, timedelta(hours=6), mark_days=5),
+        PlotSpan("year", 365, timedelta(days=1), mark_days=61),
+    )
+})  # fmt: skip
+"""What can be plotted, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +65,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A line with gaps, or columns. `top` is the value at the upper edge; `clipped` if some values
+    """Lines with gaps, or columns. `top` is the value at the upper edge; `clipped` if some values
     exceed it."""
 
     top: float
@@ -47,15 +75,21 @@ class Chart:
     """x and height of the columns."""
     limit: float | None
     """y of the threshold's line; None if it is above the chart."""
-    hours: tuple[Tick, ...]
+    ticks: tuple[Tick, ...]
     clipped: bool = False
+    others: tuple[str, ...] = ()
+    """Lines of a second series."""
+    column_width: float = 4.0
+    good_from: float | None = None
+    """Columns of this height or more are good; None where all are bad."""
 
 
 @dataclass(frozen=True, slots=True)
-class LatencyDay:
-    """Latency and loss of 24 hours in buckets; None where nothing was measured."""
+class LatencyPast:
+    """Latency and loss in buckets; None where nothing was measured."""
 
     begin: datetime
+    span: PlotSpan
     latency: tuple[float | None, ...]
     """Median of the measurements' medians, in seconds."""
     loss: tuple[float | None, ...]
@@ -68,23 +102,46 @@ class LatencyDay:
         return [value for value in self.latency if value is not None]
 
 
-def day(measurements: Iterable[Measurement], now: datetime) -> LatencyDay:
-    """Sort latency measurements into buckets of `BUCKET_MINUTES` up to now."""
-    width = timedelta(minutes=BUCKET_MINUTES)
-    begin = now - _BUCKETS * width
-    medians: list[list[float]] = [[] for _ in range(_BUCKETS)]
-    sent, received = [0] * _BUCKETS, [0] * _BUCKETS
-    for measurement in measurements:
-        bucket = (measurement.started_at - begin) // width
-        if not 0 <= bucket < _BUCKETS:
+@dataclass(frozen=True, slots=True)
+class EchoSummary:
+    """What one latency measurement adds to a bucket."""
+
+    at: datetime
+    median: float | None
+    sent: int
+    received: int
+
+
+def day(measurements: Iterable[Measurement], now: datetime) -> LatencyPast:
+    """Sort latency measurements into the buckets of a day up to now."""
+    return in_buckets(
+        (
+            EchoSummary(
+                one.started_at, one.values.get("rtt_p50_seconds"),
+                int(one.values.get("sent", 0)), int(one.values.get("received", 0)),
+            )
+            for one in measurements
+        ),
+        now, DAY,
+    )  # fmt: skip
+
+
+def in_buckets(echoes: Iterable[EchoSummary], now: datetime, span: PlotSpan) -> LatencyPast:
+    """Sort what was measured into the buckets of a span up to now."""
+    begin, count = now - span.length, span.buckets
+    medians: list[list[float]] = [[] for _ in range(count)]
+    sent, received = [0] * count, [0] * count
+    for echo in echoes:
+        bucket = (echo.at - begin) // span.width
+        if not 0 <= bucket < count:
             continue
-        values = measurement.values
-        if "rtt_p50_seconds" in values:
-            medians[bucket].append(values["rtt_p50_seconds"])
-        sent[bucket] += int(values.get("sent", 0))
-        received[bucket] += int(values.get("received", 0))
-    return LatencyDay(
+        if echo.median is not None:
+            medians[bucket].append(echo.median)
+        sent[bucket] += echo.sent
+        received[bucket] += echo.received
+    return LatencyPast(
         begin,
+        span,
         tuple(median(values) if values else None for values in medians),
         tuple(1 - r / s if s else None for s, r in zip(sent, received, strict=True)),
         sum(sent),
@@ -92,35 +149,79 @@ def day(measurements: Iterable[Measurement], now: datetime) -> LatencyDay:
     )
 
 
-def line_chart(day_: LatencyDay, limit: float, zone: ZoneInfo) -> Chart:
+def line_chart(past: LatencyPast, limit: float, zone: ZoneInfo) -> Chart:
     """Latency as a line, with gaps where there was no reply."""
-    top = nice_top(max(day_.latencies, default=0.0))
-    lines, points = [], []
-    for n, value in enumerate((*day_.latency, None)):
-        if value is not None:
-            points.append(f"{_x(n + 0.5):.1f},{HEIGHT * (1 - value / top):.1f}")
-        elif points:
-            # A line of one point would be invisible: double it, so it is drawn as a dash.
-            lines.append(" ".join(points if len(points) > 1 else points * 2))
-            points = []
-    return Chart(top, tuple(lines), (), _limit(limit, top), _hours(day_.begin, zone))
+    top = nice_top(max(past.latencies, default=0.0))
+    step = WIDTH / past.span.buckets
+    values = [((n + 0.5) * step, value) for n, value in enumerate(past.latency)]
+    return Chart(
+        top, tuple(_polylines(values, top)), (), _limit(limit, top),
+        ticks(past.begin, past.span, zone),
+    )  # fmt: skip
 
 
-def column_chart(day_: LatencyDay, limit: float, zone: ZoneInfo) -> Chart:
+def column_chart(past: LatencyPast, limit: float, zone: ZoneInfo) -> Chart:
     """Loss as columns; a bucket without loss or without packets has none.
 
     The chart ends at the highest column, but at most at `LOSS_LIMITS` times the threshold: the
     total loss of an outage would make all other loss too small to see.
     """
-    highest = max((v for v in day_.loss if v), default=0.0)
+    highest = max((v for v in past.loss if v), default=0.0)
     top = min(max(nice_top(highest), 2 * limit), max(LOSS_LIMITS * limit, 0.01))
+    step = WIDTH / past.span.buckets
     columns = tuple(
-        (_x(n), max(1.5, HEIGHT * min(1.0, value / top)))
-        for n, value in enumerate(day_.loss)
+        (n * step, max(1.5, HEIGHT * min(1.0, value / top)))
+        for n, value in enumerate(past.loss)
         if value
     )
     return Chart(
-        top, (), columns, _limit(limit, top), _hours(day_.begin, zone), clipped=highest > top
+        top, (), columns, _limit(limit, top), ticks(past.begin, past.span, zone),
+        clipped=highest > top, column_width=round(max(1.5, 0.8 * step), 1),
+    )  # fmt: skip
+
+
+def speed_chart(
+    tests: Sequence[tuple[datetime, float | None, float | None]],
+    contracted: float | None,
+    delivered: float,
+    begin: datetime,
+    span: PlotSpan,
+    zone: ZoneInfo,
+) -> Chart:
+    """Speed tests as two lines, towards the office and from it, in bit/s; the limit is the
+    `delivered` share of the contract.
+    """
+    known = [rate for _, down, up in tests for rate in (down, up) if rate is not None]
+    top = nice_top(max([*known, contracted or 0.0], default=1.0))
+    at = [WIDTH * ((moment - begin) / span.length) for moment, _, _ in tests]
+    towards = [(x, down) for x, (_, down, _) in zip(at, tests, strict=True)]
+    back = [(x, up) for x, (_, _, up) in zip(at, tests, strict=True)]
+    down, up = (tuple(_polylines(values, top)) for values in (towards, back))
+    limit = None if contracted is None else _limit(delivered * contracted, top)
+    return Chart(top, down, (), limit, ticks(begin, span, zone), others=up)
+
+
+def grade_chart(
+    tests: Sequence[tuple[datetime, int]],
+    wanted: int,
+    begin: datetime,
+    span: PlotSpan,
+    zone: ZoneInfo,
+) -> Chart:
+    """Conference grades as columns from 0 to 4; the limit is the standard."""
+    columns = tuple(
+        (round(WIDTH * ((at - begin) / span.length), 1), max(1.5, HEIGHT * grade / 4))
+        for at, grade in tests
+    )
+    width = {"day": 8.0, "week": 8.0, "month": 4.0}.get(span.name, 1.5)
+    return Chart(
+        4.0,
+        (),
+        columns,
+        _limit(wanted, 4.0),
+        ticks(begin, span, zone),
+        column_width=width,
+        good_from=HEIGHT * wanted / 4,
     )
 
 
@@ -137,22 +238,37 @@ def nice_top(value: float) -> float:
     return next(round(s * power, 9) for s in steps if s * power >= value * (1 - 1e-9))
 
 
-def _x(bucket: float) -> float:
-    return WIDTH * bucket / _BUCKETS
+def _polylines(values: Iterable[tuple[float, float | None]], top: float) -> Iterator[str]:
+    """Lines through the values at their x, from 0 to `top`; a gap begins a new one."""
+    points: list[str] = []
+    for x, value in (*values, (0.0, None)):
+        if value is not None:
+            points.append(f"{x:.1f},{HEIGHT * (1 - value / top):.1f}")
+        elif points:
+            # A line of one point would be invisible: double it, so it is drawn as a dash.
+            yield " ".join(points if len(points) > 1 else points * 2)
+            points = []
 
 
 def _limit(limit: float, top: float) -> float | None:
     return HEIGHT * (1 - limit / top) if limit <= top else None
 
 
-def _hours(begin: datetime, zone: ZoneInfo) -> tuple[Tick, ...]:
-    """A mark at every sixth hour of local time."""
-    local = begin.astimezone(zone)
-    hour = local.replace(minute=0, second=0, microsecond=0)
-    ticks = []
-    for _ in range(HOURS + 1):
-        x = WIDTH * ((hour - local) / timedelta(hours=HOURS))
-        if 0 <= x <= WIDTH and hour.hour % 6 == 0:
-            ticks.append(Tick(round(x, 1), f"{hour:%H:%M}"))
-        hour += timedelta(hours=1)
-    return tuple(ticks)
+def ticks(begin: datetime, span: PlotSpan, zone: ZoneInfo) -> tuple[Tick, ...]:
+    """Marks at hours of local time on a day, else at midnights."""
+    local, end = begin.astimezone(zone), (begin + span.length).astimezone(zone)
+    found, number = [], 0
+    moment = local.replace(minute=0, second=0, microsecond=0)
+    step = timedelta(hours=1)
+    if not span.mark_hours:
+        moment, step = moment.replace(hour=0), timedelta(days=1)
+    while moment <= end:
+        x = WIDTH * ((moment - local) / span.length)
+        if x >= 0 and span.mark_hours and moment.hour % span.mark_hours == 0:
+            found.append(Tick(round(x, 1), f"{moment:%H:%M}"))
+        elif x >= 0 and not span.mark_hours:
+            if number % span.mark_days == 0:
+                found.append(Tick(round(x, 1), f"{moment:%d.%m.}"))
+            number += 1
+        moment += step
+    return tuple(found)

@@ -10,7 +10,7 @@ from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from jharnet_monitor.help.pages import INDEX, NAMES, PICTURES, Page, address, page
+from jharnet_monitor.help.pages import INDEX, NAMES, PICTURES, Page, page
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -139,20 +139,20 @@ def _adapt(token: Token) -> None:
     if token.type == "link_open":
         token.attrSet("href", hub_address(str(token.attrGet("href"))))
     elif token.type == "image" and token.attrGet("src") in PICTURES:
-        token.attrSet("src", f"/help/{token.attrGet('src')}")
+        token.attrSet("src", str(token.attrGet("src")))
     elif token.type in ("th_open", "td_open") and "style" in token.attrs:
         del token.attrs["style"]
         token.attrSet("class", "number")
 
 
 def hub_address(target: str) -> str:
-    """The address on the hub of a link's target.
+    """The address of a link's target, relative to the pages of the help.
 
     >>> hub_address("method.md#jitter"), hub_address("README.md"), hub_address("operator.hi.md")
-    ('/help/method#jitter', '/help/', '/help/operator?lang=hi')
+    ('method#jitter', './', 'operator?lang=hi')
     """
     match = re.fullmatch(r"([a-z]+|README)(\.hi)?\.md(#.*)?", target)
     if match is None:
         return target
     name, hindi, anchor = match[1], match[2], match[3] or ""
-    return f"{address(INDEX if name == INDEX else name)}{'?lang=hi' if hindi else ''}{anchor}"
+    return f"{'./' if name == INDEX else name}{'?lang=hi' if hindi else ''}{anchor}"

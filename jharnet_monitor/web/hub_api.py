@@ -15,7 +15,7 @@ from jharnet_monitor.judge.conference.drill import Drill
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import Measurement
-from jharnet_monitor.store import Store
+from jharnet_monitor.store import Store, Window
 from jharnet_monitor.store.acts import Act
 from jharnet_monitor.web.readers import Readers
 
@@ -35,6 +35,19 @@ class Readiness(Protocol):
 
     def ready(self) -> tuple[bool, str]:
         """Whether the hub works, and a text that says why not."""
+
+
+class UpdateDesk(Protocol):
+    """Offers published versions to the agents."""
+
+    async def offer(self, version: str, offices: tuple[str, ...] | None, by: str) -> object:
+        """Offer a version to offices, or in stages to all; raises `UserError`."""
+
+    async def withdraw(self) -> None:
+        """Offer nothing any more."""
+
+    async def status(self) -> dict[str, Any]:
+        """Releases, what is offered, and how each office stands."""
 
 
 class HubApi(Protocol):
@@ -65,6 +78,10 @@ class HubApi(Protocol):
         """The endpoint for agents."""
 
     @property
+    def updates(self) -> UpdateDesk:
+        """The agents' updates."""
+
+    @property
     def health(self) -> Readiness:
         """The readiness that `/-/ready` returns."""
 
@@ -79,6 +96,9 @@ class HubApi(Protocol):
     @property
     def probe_names(self) -> Sequence[str]:
         """The probes that can be run on demand."""
+
+    def next_tests(self) -> Mapping[tuple[str, str], datetime]:
+        """When each probe runs next by the schedule, by office and probe."""
 
     async def run_probe(
         self, office_id: str, probe: str, options: Mapping[str, Any]
@@ -98,6 +118,9 @@ class HubApi(Protocol):
         self, office_id: str | None, begin: datetime, end: datetime, reason: str
     ) -> dict[str, Any]:
         """Announce planned maintenance of one office, or of all (None)."""
+
+    async def withdraw(self, window: Window) -> dict[str, Any]:
+        """Withdraw planned maintenance that was announced."""
 
     async def book_fault(self, office_id: str, entry: Mapping[str, Any]) -> None:
         """Store an entry of the fault ledger."""

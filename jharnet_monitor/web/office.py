@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.i18n.formats import (
     Formats,
-    milliseconds,
     rate,
     rate_with_interval,
     share,
@@ -36,10 +36,13 @@ from jharnet_monitor.probes.service.remarks import is_in_time
 from jharnet_monitor.report.data.state_spans import spans
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.event_log import Transition
-from jharnet_monitor.web.charts import BUCKET_MINUTES, HOURS, Chart, column_chart, day, line_chart
-from jharnet_monitor.web.status import OfficeRow, office_row
+from jharnet_monitor.web.plot_data import PlotData
+from jharnet_monitor.web.plots import PlotsView, plots_view
+from jharnet_monitor.web.status import NextTests, OfficeRow, office_row
+from jharnet_monitor.web.trouble import OfficeTrouble, troubles
 from jharnet_monitor.web.whatif import measured_probabilities
 
+HOURS = 24
 TESTS_DAYS = 7
 TESTS_SHOWN = 12
 CHANGES_DAYS = 30
@@ -122,28 +125,14 @@ class TestLine:
 
 
 @dataclass(frozen=True, slots=True)
-class DayCharts:
-    """The two charts and their texts."""
-
-    latency: Chart
-    latency_title: str
-    latency_summary: str
-    latency_top: str
-    latency_limit: str
-    loss: Chart
-    loss_summary: str
-    loss_top: str
-    loss_limit: str
-
-
-@dataclass(frozen=True, slots=True)
 class OfficePage:
     """The content of an office's page."""
 
     row: OfficeRow
     contract: str
     sla: str
-    charts: DayCharts | None
+    troubles: tuple[OfficeTrouble, ...]
+    plots: PlotsView
     newest: tuple[Newest, ...]
     applications: str
     """How many services gave their page in time; "" where none is configured."""
@@ -152,6 +141,8 @@ class OfficePage:
     changes: tuple[ChangeLine, ...]
     tests: tuple[TestLine, ...]
     budget: str
+    next_tests: str
+    """When heavy probes run next by the schedule; empty if none does."""
     probabilities: tuple[float, ...]
     """Of the grades 0 to 4, by the newest call; empty if no call has met the line yet."""
 
@@ -161,16 +152,23 @@ def office_page(
     office: Office,
     history: History,
     formats: Formats,
+    plot: PlotData,
+    next_tests: NextTests = MappingProxyType({}),
 ) -> OfficePage:
     """Build the page's content from live state and history."""
     state, t = live.offices[office.id], formats.words
+    row = office_row(live, office, formats, next_tests=next_tests)
+    call = state.last_conclusive.get("conference")
+    limit = None if call is None else call.conditions.get("limited_by")
+    span = plot.latency.span
     return OfficePage(
-        row=office_row(live, office, formats),
+        row=row,
         contract=_contract(office, formats),
         sla=t("web.office.sla", share=share_floor(office.link.sla))
         if office.link and office.link.sla
         else "",
-        charts=_charts(live.config, history.latency, formats),
+        troubles=troubles(row, limit, plot, live.config, formats),
+        plots=plots_view(live.config, office, span, plot, formats),
         newest=tuple(_sheets(live, office, history, formats)),
         applications=_applications(live, office, formats),
         use=tuple(_use(live.config, office, history.traffic, formats)),
@@ -181,8 +179,20 @@ def office_page(
             spent=size(state.bytes_spent_today),
             budget=size(live.config.budget),
         ),
+        next_tests=_next_tests(office, next_tests, formats),
         probabilities=measured_probabilities(state),
     )
+
+
+def _next_tests(office: Office, planned: NextTests, formats: Formats) -> str:
+    """Each heavy probe and the time of its next run."""
+    found = sorted(
+        (at, probe)
+        for (place, probe), at in planned.items()
+        if place == office.id and PROBES[probe].heavy
+    )
+    parts = [f"{formats.words(f'probe.{name}')} {formats.moment(at)}" for at, name in found]
+    return formats.words("web.office.next", tests="; ".join(parts)) if parts else ""
 
 
 def _contract(office: Office, formats: Formats) -> str:
@@ -192,36 +202,6 @@ def _contract(office: Office, formats: Formats) -> str:
     if up == down:
         return formats.words("web.office.contract", rate=rate(down))
     return formats.words("web.office.contract_both", down=rate(down), up=rate(up))
-
-
-def _charts(config: Config, latency: Sequence[Measurement], formats: Formats) -> DayCharts | None:
-    today, t = day(latency, formats.now), formats.words
-    if not today.sent:
-        return None
-    answered = sorted(today.latencies)
-    latency_chart = line_chart(today, config.thresholds.rtt, formats.zone)
-    loss_chart = column_chart(today, config.thresholds.loss, formats.zone)
-    return DayCharts(
-        latency=latency_chart,
-        latency_title=t("web.office.latency_chart", minutes=BUCKET_MINUTES),
-        latency_summary=t(
-            "web.office.latency_summary",
-            median=milliseconds(answered[len(answered) // 2]),
-            highest=milliseconds(answered[-1]),
-        )
-        if answered
-        else "",
-        latency_top=milliseconds(latency_chart.top),
-        latency_limit=milliseconds(config.thresholds.rtt),
-        loss=loss_chart,
-        loss_summary=t(
-            "web.office.loss_summary",
-            share=share(1 - today.received / today.sent),
-            n=today.sent,
-        ),
-        loss_top=("≥ " if loss_chart.clipped else "") + share(loss_chart.top),
-        loss_limit=share(config.thresholds.loss),
-    )
 
 
 def _applications(live: Live, office: Office, formats: Formats) -> str:
@@ -354,6 +334,11 @@ def _change_line(span: Span, live: Sequence[Span], formats: Formats) -> ChangeLi
         if at_first.state is span.state
         else words("web.office.at_first", state=words(f"state.{at_first.state}")),
     )
+
+
+def result_text(measurement: Measurement, formats: Formats) -> str:
+    """The headline of a run, or why it has none."""
+    return "; ".join(_test_line(measurement, formats).result)
 
 
 def _test_line(measurement: Measurement, formats: Formats) -> TestLine:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -14,20 +13,22 @@ from jharnet_monitor.config import Office
 from jharnet_monitor.errors import StoreError
 from jharnet_monitor.help.pages import INDEX, PICTURES, picture
 from jharnet_monitor.i18n.formats import Formats
-from jharnet_monitor.probes import PROBES
 from jharnet_monitor.security.accounts import Role
-from jharnet_monitor.web import join, reports
+from jharnet_monitor.web import join
 from jharnet_monitor.web.auth import Access
 from jharnet_monitor.web.drill_line import drill_line
 from jharnet_monitor.web.errors import Refusal, unknown_office
 from jharnet_monitor.web.faults import FaultLedger, entry_of_form, page_content
+from jharnet_monitor.web.feed import StatusFeed
 from jharnet_monitor.web.help import contents, help_page, picture_headers
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.language import choose_language, remember_language
-from jharnet_monitor.web.office import history, office_page
+from jharnet_monitor.web.past import Pasts
 from jharnet_monitor.web.query import in_time
 from jharnet_monitor.web.render import Renderer
-from jharnet_monitor.web.status import status
+
+BASE = web.AppKey("base", str)
+"""The path that a reverse proxy adds before every address of the hub; empty for none."""
 
 _log = logging.getLogger(__name__)
 
@@ -43,24 +44,22 @@ class Pages:
         self._hub = hub
         self._access = access
         self._faults = faults
-        self._renderer = Renderer()
+        self._renderer = Renderer(hub.config.hub.base)
+        self._pasts = Pasts(hub)
+        self._feed = StatusFeed(hub, self._renderer, self._pasts)
         self._past_made_up: bool | None = None
-        self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     def routes(self) -> list[web.RouteDef]:
         """All routes of pages."""
         return [
             web.get("/", self.status),
-            web.get("/office/{office}", self.office),
-            web.post("/office/{office}/probes/{probe}", self.measure),
+            web.get("/events", self._feed.events),
             web.get("/join/{office}", self.join),
             web.get("/join/{office}/app.webmanifest", self.join_manifest),
             web.get("/faults", self.faults),
             web.post("/faults", self.book_fault),
             web.post("/faults/{office}", self.book_fault),
             web.post("/faults/{office}/{fault}", self.change_fault),
-            web.get("/reports", self.reports),
-            web.get("/reports/{name}", self.report),
             web.get("/help", self.redirect_to_help),
             web.get("/help/", self.help),
             web.get("/help/{page}", self.help),
@@ -69,70 +68,30 @@ class Pages:
     async def status(self, request: web.Request) -> web.Response:
         """All offices at a glance."""
         formats = self.formats(request)
-        content = status(self._hub.live, formats)
+        view = await self._feed.view(formats.words.language)
         try:
             newest = await self._hub.newest_drill()
         except StoreError:  # what is known now does not need the database
             newest = None
         drill = drill_line(newest, self._hub.config.thresholds.grade, formats)
-        return await self.page(request, "status.html", formats, status=content, drill=drill)
-
-    async def office(self, request: web.Request) -> web.Response:
-        """One office."""
-        office, formats = self._office(request), self.formats(request)
-        past = await self._hub.read(history, self._hub.store, office.id, formats.now)
-        content = office_page(self._hub.live, office, past, formats)
-        view = (await self._faults.view()).of(office.id)
         return await self.page(
-            request,
-            "office.html",
-            formats,
-            page=content,
-            faults=page_content(view, self._hub.config, formats.now, formats.words),
-            heavy_probes=[name for name, probe in PROBES.items() if probe.heavy],
-            started=request.query.get("started", ""),
-            already=request.query.get("already", ""),
+            request, "status.html", formats, view=view, headline=view.headline, drill=drill
         )
 
-    async def measure(self, request: web.Request) -> web.Response:
-        """Start a probe and redirect to the office's page, which will show the result."""
-        actor = await self._access.require(request)
-        office, probe = self._office(request).id, request.match_info["probe"]
-        if probe not in self._hub.probe_names:
-            raise Refusal(404, f"there are the probes {', '.join(self._hub.probe_names)}")
-        PROBES[probe].parse_options({})  # one that needs options is started by the API alone
-        word = "already"
-        if (office, probe) not in self._running:
-            await self._access.act(request, actor, "probe", {"office": office, "probe": probe})
-            task = asyncio.create_task(self._run(office, probe))
-            self._running[office, probe] = task
-            task.add_done_callback(lambda _: self._running.pop((office, probe), None))
-            word = "started"
-        return see_other(f"/office/{office}?{word}={probe}")
-
-    def _office(self, request: web.Request) -> Office:
+    def office_of(self, request: web.Request) -> Office:
         """The office in the address; raises `Refusal`."""
         known = {office.id: office for office in self._hub.config.offices}
         if request.match_info["office"] not in known:
             raise unknown_office(request.match_info["office"], list(known))
         return known[request.match_info["office"]]
 
-    async def _run(self, office: str, probe: str) -> None:
-        try:
-            await self._hub.run_probe(office, probe, {})
-        except Exception:
-            _log.exception("unexpected error in %s of %s, which its page started", probe, office)
-
     async def close(self, app: web.Application) -> None:
-        """Cancel the probes that were started from a page and still run."""
-        running = list(self._running.values())
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        """End all reading."""
+        await self._pasts.close(app)
 
     async def join(self, request: web.Request) -> web.Response:
         """The page that makes a browser the office's agent."""
-        office, formats = self._office(request), self.formats(request)
+        office, formats = self.office_of(request), self.formats(request)
         content = join.join_page(self._hub.live, office, formats)
         response = await self.page(request, "join.html", formats, page=content)
         response.headers.update(join.HEADERS)
@@ -140,7 +99,7 @@ class Pages:
 
     async def join_manifest(self, request: web.Request) -> web.Response:
         """What a browser needs to install the join page as an app."""
-        office, formats = self._office(request), self.formats(request)
+        office, formats = self.office_of(request), self.formats(request)
         words = formats.words
         content = join.manifest(office, words.language, words("web.title"))
         return web.json_response(content, content_type="application/manifest+json")
@@ -159,7 +118,7 @@ class Pages:
         office = request.match_info.get("office") or str(form.get("office", ""))
         fault = await self._faults.book(office, entry_of_form(form, self._zone()))
         await self._access.act(request, actor, "fault", {"fault": fault.id})
-        return see_other("/faults")
+        return see_other(request, "/faults")
 
     async def change_fault(self, request: web.Request) -> web.Response:
         """Book a further entry on a fault from a form; redirect to the ledger."""
@@ -168,28 +127,14 @@ class Pages:
         name = request.match_info["fault"]
         fault = await self._faults.change(name, entry_of_form(form, self._zone()))
         await self._access.act(request, actor, "fault", {"fault": fault.id})
-        return see_other("/faults")
+        return see_other(request, "/faults")
 
     def _zone(self) -> ZoneInfo:
         return ZoneInfo(self._hub.config.district.timezone)
 
-    async def reports(self, request: web.Request) -> web.Response:
-        """The list of reports."""
-        formats = self.formats(request)
-        found = await self._hub.read(reports.listing, self._hub.reports_dir)
-        return await self.page(request, "reports.html", formats, reports=found)
-
-    async def report(self, request: web.Request) -> web.StreamResponse:
-        """One report."""
-        name = request.match_info["name"]
-        path = await self._hub.read(reports.find, self._hub.reports_dir, name)
-        if path is None:
-            raise Refusal(404, "there is no such report")
-        return web.FileResponse(path, headers=reports.headers(path))
-
     async def redirect_to_help(self, request: web.Request) -> web.Response:
         """Redirect to the address with a slash, on which the relative links depend."""
-        return web.Response(status=308, headers={"Location": "/help/"})
+        return web.Response(status=308, headers={"Location": f"{request.app[BASE]}/help/"})
 
     async def help(self, request: web.Request) -> web.Response:
         """A page or picture of the help."""
@@ -204,6 +149,10 @@ class Pages:
             raise Refusal(404, "there is no such page of the help; see /help/") from None
         every = await self._hub.read(contents, language)
         return await self.page(request, "help.html", formats, page=content, contents=every)
+
+    async def end_streams(self, app: web.Application) -> None:
+        """End what is sent without an end."""
+        await self._feed.end(app)
 
     async def error(self, request: web.Request, status: int, message: str) -> web.Response:
         """The page for an error: what happened and where to go."""
@@ -259,6 +208,7 @@ class Pages:
             thresholds=config.thresholds,
             actor=actor,
             may_operate=actor is not None and actor.role.allows(Role.OPERATE),
+            may_administer=actor is not None and actor.role.allows(Role.ADMINISTER),
             made_up=await self._made_up(),
             refresh_seconds=REFRESH_SECONDS,
             **content,
@@ -269,6 +219,6 @@ class Pages:
         return response
 
 
-def see_other(location: str) -> web.Response:
-    """A redirect after a change."""
-    return web.Response(status=303, headers={"Location": location})
+def see_other(request: web.Request, path: str) -> web.Response:
+    """A redirect after a change, to a path on this hub."""
+    return web.Response(status=303, headers={"Location": request.app[BASE] + path})

@@ -55,11 +55,12 @@ def parse_measurement_query(
         raise Refusal(400, f"no probe `{probe[:60]}`; there are {', '.join(probes)}")
     since, until = parse_moment(query, "since"), parse_moment(query, "until")
     if since and until:
-        _in_order("since", since, "until", until)
+        in_order("since", since, "until", until)
     return MeasurementQuery(office, probe, since, until, _limit(query))
 
 
-def _in_order(first: str, begin: datetime, second: str, end: datetime) -> None:
+def in_order(first: str, begin: datetime, second: str, end: datetime) -> None:
+    """Raise `Refusal` unless the first moment is before the second."""
     if begin >= end:
         raise Refusal(
             400, f"`{first}` {format_utc(begin)} must be before `{second}` {format_utc(end)}"
@@ -152,7 +153,7 @@ def parse_window(data: Mapping[str, Any], offices: Sequence[str], now: datetime)
         raise Refusal(
             400, "planned maintenance needs `from` and `to`, such as 2026-11-25T06:00:00Z"
         )
-    _in_order("from", begin, "to", end)
+    in_order("from", begin, "to", end)
     if end - begin > LONGEST_WINDOW:
         raise Refusal(400, f"a planned window lasts at most {LONGEST_WINDOW.days} days")
     if end <= now:

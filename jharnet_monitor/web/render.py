@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from jharnet_monitor.i18n.formats import Formats, share_whole, size
 from jharnet_monitor.web.charts import HEIGHT, WIDTH
+from jharnet_monitor.web.glance import STRIP
 
 STATIC = files("jharnet_monitor.web").joinpath("static")
 
@@ -18,7 +19,8 @@ STATIC = files("jharnet_monitor.web").joinpath("static")
 class Renderer:
     """Renders pages. Undefined names are errors, and all text is escaped."""
 
-    def __init__(self) -> None:
+    def __init__(self, base: str = "") -> None:
+        """`base` stands before every address of the hub's own, where a proxy adds a path."""
         self._environment = Environment(
             loader=PackageLoader("jharnet_monitor.web"),
             autoescape=True,
@@ -27,7 +29,9 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._environment.globals |= {
-            "static": _versioned,
+            "static": lambda name: base + _versioned(name),
+            "base": base,
+            "strip_width": STRIP,
             "chart_width": WIDTH,
             "chart_height": HEIGHT,
         }

@@ -1,14 +1,31 @@
-"""Lists the files in the directory of reports, and finds those that may be served."""
+"""Lists the papers in the directory of reports under the names that people use, and finds those
+that may be served.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.i18n.formats import Formats, day_range, period_name
+from jharnet_monitor.judge.calendar import period
 
 MOST_LISTED = 500
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}\.(pdf|html|xlsx|csv|docx|zip)")
+_PARTS = re.compile(
+    r"(?P<stem>.+?)(?P<annex>-annex)?(?:\.(?P<language>hi|en))?\.(?P<format>form\.csv|[a-z]+)"
+)
+_READERS = {
+    "weekly": period.week, "daily": period.day, "monthly": period.month,
+    "quarterly": period.quarter,
+}  # fmt: skip
+_DAYS = re.compile(r"(dossier|report)-(\d{4}-\d\d-\d\d)_(\d{4}-\d\d-\d\d)")
+_DRILL = re.compile(r"drill-(\d{8}-\d{6})-[0-9a-f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +34,27 @@ class ReportFile:
 
     name: str
     bytes: int
+    written: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PaperFile:
+    """One file of a paper: its format, and whether it is the annex."""
+
+    file: ReportFile
+    language: str
+    """`hi`, `en` or empty."""
+    format: str
+    annex: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """All files of one report, drill or dossier."""
+
+    group: str
+    title: str
+    files: tuple[PaperFile, ...]
     written: datetime
 
 
@@ -33,6 +71,49 @@ def listing(directory: Path | None) -> list[ReportFile]:
             )
     found.sort(key=lambda report: (report.written, report.name), reverse=True)
     return found[:MOST_LISTED]
+
+
+def papers(files: Iterable[ReportFile], formats: Formats) -> dict[str, list[Paper]]:
+    """The papers by group, the newest first; groups without a paper are left out."""
+    stems: dict[str, list[PaperFile]] = {}
+    language = formats.words.language
+    for file in files:
+        parts = _PARTS.fullmatch(file.name)
+        if parts is None:
+            continue
+        stems.setdefault(parts["stem"], []).append(
+            PaperFile(file, parts["language"] or "", parts["format"], bool(parts["annex"]))
+        )
+    found: dict[str, list[Paper]] = {
+        group: [] for group in ("weekly", "period", "drill", "dossier", "unnamed")
+    }
+    for stem, members in stems.items():
+        group, title = _titled(stem, formats)
+        members.sort(key=lambda one: (one.annex, one.language != language, one.format))
+        written = max(one.file.written for one in members)
+        found[group].append(Paper(group, title, tuple(members), written))
+    return {group: members for group, members in found.items() if members}
+
+
+def _titled(stem: str, formats: Formats) -> tuple[str, str]:
+    """Group and title of a paper, by the name of its files; other names stand for themselves."""
+    words = formats.words
+    kind, _, name = stem.partition("-")
+    drill = _DRILL.fullmatch(stem)
+    if drill is not None:
+        at = datetime.strptime(drill[1], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+        return "drill", words("web.reports.of_drill", time=formats.date_and_time(at))
+    try:
+        if kind in _READERS:
+            title = period_name(_READERS[kind](name, formats.zone), words)
+            return "weekly" if kind == "weekly" else "period", title
+        days = _DAYS.fullmatch(stem)
+        if days is not None:
+            covered = period.date_range(days[2], days[3], formats.zone)
+            return ("dossier" if kind == "dossier" else "period"), day_range(covered, words)
+    except UserError:
+        pass  # a name of somebody's own
+    return "unnamed", stem
 
 
 def find(directory: Path | None, name: str) -> Path | None:
@@ -54,3 +135,26 @@ def headers(path: Path) -> dict[str, str]:
             "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
         )
     return found
+
+
+def period_of(first: str, last: str, zone: ZoneInfo) -> period.Period:
+    """The days of a form as the week, month or quarter that they are, else as days.
+
+    Raises `UserError`.
+
+    >>> zone = ZoneInfo("Asia/Kolkata")
+    >>> period_of("2026-11-16", "2026-11-22", zone).stem
+    'weekly-2026-W47'
+    >>> period_of("2026-11-01", "2026-11-30", zone).stem
+    'monthly-2026-11'
+    """
+    chosen = period.date_range(first, last, zone)
+    begin = chosen.days[0]
+    for whole in (
+        period.week_of(begin, zone),
+        period.month(f"{begin:%Y-%m}", zone),
+        period.quarter(f"{begin.year}-Q{(begin.month + 2) // 3}", zone),
+    ):
+        if (whole.start, whole.end) == (chosen.start, chosen.end):
+            return whole
+    return chosen

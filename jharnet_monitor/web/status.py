@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 from jharnet_monitor.config import Office
 from jharnet_monitor.i18n.formats import (
@@ -21,6 +22,8 @@ from jharnet_monitor.i18n.formats import (
 from jharnet_monitor.live import HubStatus, Live, OfficeLive
 from jharnet_monitor.model import Direction, Measurement, OfficeState, Outcome
 from jharnet_monitor.probes import is_fresh
+from jharnet_monitor.web.glance import Glance, glance
+from jharnet_monitor.web.past import OfficePast
 
 NO_CONFERENCE_STATES = (
     OfficeState.UNREACHABLE,
@@ -30,6 +33,18 @@ NO_CONFERENCE_STATES = (
     OfficeState.MONITOR_DOWN,
 )
 """In these states the office cannot join a conference, whatever its last test showed."""
+
+GROUPED_FROM = 31
+"""From so many offices on the page shows those in trouble, and all others by subdivision."""
+MOST_IN_TROUBLE = 40
+"""Rows of offices in trouble on such a page; the others stand in their groups alone."""
+BELOW = 2
+"""The rank of an office that is connected and whose conference is below the standard."""
+FINE = 6
+"""The rank from which on nothing is wrong."""
+
+NextTests = Mapping[tuple[str, str], datetime]
+"""When each probe runs next, by office and probe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,24 +93,94 @@ class OfficeRow:
     upload: Figure
     seen: Figure
     running: str
+    measures: bool
+    """Whether a measuring PC is connected, where one is expected: who answers need not measure."""
+    next_test: str
+    """When the conference is tested next, where it is not tested; else empty."""
+    glance: Glance | None
+
+    @property
+    def rank(self) -> int:
+        """How much is wrong: 0 is the worst, from `FINE` on nothing is."""
+        figures = (self.latency, self.loss, self.download, self.upload)
+        wrong = (
+            self.state in (OfficeState.UNREACHABLE, OfficeState.UPLINK_DOWN),
+            self.state is OfficeState.LAN_DOWN,
+            bool(self.grade.figure.breach),
+            any(figure.breach for figure in figures),
+            not self.measures,
+            self.grade.level is None and self.state is not OfficeState.PLANNED,
+        )
+        return wrong.index(True) if True in wrong else FINE
+
+
+@dataclass(frozen=True, slots=True)
+class Subdivision:
+    """The offices of a subdivision, for a page that cannot show all of them."""
+
+    number: int
+    name: str
+    summary: str
+    rows: tuple[OfficeRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
     """The page's content. `mood` is `good`, `bad` or `unknown`; `database` says why the database
-    takes no rows, else it is empty."""
+    takes no rows, else it is empty. `rows` are the worst first."""
 
     headline: str
     explanation: str
     mood: str
     rows: tuple[OfficeRow, ...]
     database: str = ""
+    every: tuple[OfficeRow, ...] = ()
+    """All offices in the order of the configuration."""
+    groups: tuple[Subdivision, ...] = ()
+    """All offices by subdivision, where `rows` holds only those in trouble."""
 
 
-def status(live: Live, formats: Formats) -> Status:
-    """Build the page's content from the live state."""
-    rows = tuple(office_row(live, office, formats) for office in live.config.offices)
-    return Status(*_headline(live, rows, formats), rows, _database(live.hub, formats))
+def status(
+    live: Live,
+    formats: Formats,
+    pasts: Mapping[str, OfficePast] = MappingProxyType({}),
+    next_tests: NextTests = MappingProxyType({}),
+) -> Status:
+    """Build the page's content from the live state, and from what is known of the last week."""
+    every = tuple(
+        office_row(live, office, formats, pasts.get(office.id), next_tests)
+        for office in live.config.offices
+    )
+    worst_first = tuple(sorted(every, key=lambda row: row.rank))
+    database = _database(live.hub, formats)
+    headline = _headline(live, every, formats)
+    if len(every) < GROUPED_FROM:
+        return Status(*headline, worst_first, database, every)
+    trouble = tuple(row for row in worst_first if row.rank < FINE)[:MOST_IN_TROUBLE]
+    return Status(*headline, trouble, database, every, tuple(_groups(live, every, formats)))
+
+
+def _groups(live: Live, rows: Sequence[OfficeRow], formats: Formats) -> Iterator[Subdivision]:
+    """The offices by subdivision, in the order of the configuration."""
+    names: dict[str, list[OfficeRow]] = {}
+    for office, row in zip(live.config.offices, rows, strict=True):
+        names.setdefault(office.subdivision or formats.words("web.other_blocks"), []).append(row)
+    wanted = live.config.thresholds.grade
+    for place, (name, members) in enumerate(names.items()):
+        ready = sum((row.grade.level or 0) >= wanted for row in members if _is_connected(row))
+        yield Subdivision(
+            place,
+            name,
+            formats.words(
+                "web.group", total=len(members), ready=ready,
+                trouble=sum(row.rank < FINE for row in members),
+            ),
+            tuple(members),
+        )  # fmt: skip
+
+
+def _is_connected(row: OfficeRow) -> bool:
+    return row.state not in NO_CONFERENCE_STATES
 
 
 def _database(hub: HubStatus, formats: Formats) -> str:
@@ -115,7 +200,7 @@ def _headline(live: Live, rows: tuple[OfficeRow, ...], formats: Formats) -> tupl
         return t("web.headline.unknown"), "", "unknown"
     wanted = live.config.thresholds.grade
     out = [row for row in rows if row.state in NO_CONFERENCE_STATES]
-    connected = [row for row in rows if row.state not in NO_CONFERENCE_STATES]
+    connected = [row for row in rows if _is_connected(row)]
     ready = sum((row.grade.level or 0) >= wanted for row in connected)
     counts = {
         "unreachable": sum(row.state is OfficeState.UNREACHABLE for row in out),
@@ -129,15 +214,25 @@ def _headline(live: Live, rows: tuple[OfficeRow, ...], formats: Formats) -> tupl
     else:
         parts = [t("web.headline.ready", ready=ready, total=total)]
     parts += [t(f"web.headline.{name}", n=count) for name, count in counts.items() if count]
-    explanation = t("web.ready_means", grade=t(f"grade.{wanted}"), up=len(connected), total=total)
+    explanation = t(
+        "web.ready_means", grade=t(f"grade.{wanted}"), up=len(connected), total=total,
+        measuring=sum(row.measures for row in connected),
+    )  # fmt: skip
     sentence = t("web.headline.join").join(parts) + t("web.headline.end")
     return sentence, explanation, "good" if ready == total else "bad"
 
 
-def office_row(live: Live, office: Office, formats: Formats) -> OfficeRow:
+def office_row(
+    live: Live,
+    office: Office,
+    formats: Formats,
+    past: OfficePast | None = None,
+    next_tests: NextTests = MappingProxyType({}),
+) -> OfficeRow:
     """Build the row of one office."""
     state, t = live.offices[office.id], formats.words
     reader = _OfficeFigures(live, office, state, formats)
+    grade, due = reader.grade(), next_tests.get((office.id, "conference"))
     return OfficeRow(
         id=office.id,
         name=office.name_in(t.language),
@@ -147,7 +242,7 @@ def office_row(live: Live, office: Office, formats: Formats) -> OfficeRow:
         since=t("web.since", time=formats.moment(state.since)) if state.since else "",
         for_=formats.duration((formats.now - state.since).total_seconds()) if state.since else "",
         agent=_agent(office, state, formats),
-        grade=reader.grade(),
+        grade=grade,
         latency=reader.latency(),
         loss=reader.loss(),
         download=reader.speed(Direction.DOWN),
@@ -156,6 +251,11 @@ def office_row(live: Live, office: Office, formats: Formats) -> OfficeRow:
         running=t("web.running", what=list_of((t.get(f"probe.{p}", p) for p in state.running), t))
         if state.running
         else "",
+        measures=office.agent is None or state.agent.connected,
+        next_test=t("web.next_test", time=formats.moment(due))
+        if due is not None and grade.level is None
+        else "",
+        glance=glance(past, live.config.thresholds.loss, formats) if past is not None else None,
     )
 
 

@@ -9,13 +9,15 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from jharnet_monitor.config import Config
 from jharnet_monitor.errors import TemporaryError, UserError
 from jharnet_monitor.wire.connect_errors import certificate_fault, describe_error
+
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config
 
 
 def login_name() -> str:
@@ -63,6 +65,10 @@ class HubClient:
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The JSON answer of a POST; raises as `get` does."""
         return asyncio.run(self._request("POST", path, body or {}))
+
+    def delete(self, path: str) -> Any:
+        """The JSON answer of a DELETE; raises as `get` does."""
+        return asyncio.run(self._request("DELETE", path, None))
 
     def _tls(self) -> ssl.SSLContext | bool:
         if not self.base.startswith("https") or self.ca is None:

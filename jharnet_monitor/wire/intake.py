@@ -34,6 +34,8 @@ LATEST_TIME = 253402300800.0
 """The end of the year 9999: a clock may be wrong, but not be beyond it."""
 MOST_FEATURES = 20
 MOST_BYTES_SPENT = 1e12
+UPDATE_STATES = ("trial", "confirmed", "rolled_back", "refused")
+"""What may have become of an agent's last update."""
 
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 """Never something that a spreadsheet takes for a formula: ids appear in a dossier's tables."""
@@ -41,6 +43,19 @@ _CAUSES = frozenset(cause.value for cause in Cause)
 _MOST_CONDITIONS = 30
 _LONGEST_TEXT = 300
 _LARGEST_NUMBER = 1e15
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateReport:
+    """What an agent tells of its last update."""
+
+    version: str
+    serial: int
+    state: str
+    """`trial`, `confirmed`, `rolled_back` or `refused`."""
+    why: str = ""
+    offer: str = ""
+    """The hub's name of the offer that it answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +71,7 @@ class Vitals:
     """Measurements lost because the spool was full."""
     now: float | None = None
     """The agent's clock, in seconds since 1970; None if not reported."""
+    update: UpdateReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +103,22 @@ def read_vitals(frame: Mapping[str, Any]) -> Vitals:
     if reported is not None and not _is_number(reported, 0, LATEST_TIME):
         raise ProtocolError("`now` cannot be true")
     return Vitals(
-        boot_id, float(uptime), spooled, _version(version), kind, dropped, reported  # type: ignore[arg-type]
+        boot_id, float(uptime), spooled, _version(version), kind, dropped, reported,  # type: ignore[arg-type]
+        _update(frame.get("update")),
     )  # fmt: skip
+
+
+def _update(reported: object) -> UpdateReport | None:
+    """The report of an update; one that cannot be true is none, for measuring matters more."""
+    if not isinstance(reported, dict):
+        return None
+    version, why = _version(reported.get("version")), str(reported.get("why", ""))[:200]
+    serial, state = reported.get("serial"), reported.get("state")
+    if version is None or state not in UPDATE_STATES or not why.isprintable():
+        return None
+    if not isinstance(serial, int) or not 0 <= serial < 1 << 40:
+        return None
+    return UpdateReport(version, serial, str(state), why, _version(reported.get("offer")) or "")
 
 
 def _version(reported: object) -> str | None:

@@ -24,13 +24,15 @@ import json
 import logging
 import time
 from collections.abc import Coroutine, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import ClientWebSocketResponse, WSMessage
-from aiohttp.web import WebSocketResponse
 
 from jharnet_monitor.probes import series
 from jharnet_monitor.probes.base import AgentContext, AgentTask, ChannelClosed
+
+if TYPE_CHECKING:
+    from aiohttp.web import WebSocketResponse
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from jharnet_monitor.handover.bundle import PYTHONS, Source, collect_wheels, pack
+from jharnet_monitor.handover.bundle import PYTHONS, Machines, Source, collect_wheels, pack
 from tests.bench.marks import Row, at_most, finish, parser, within
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +36,7 @@ def _ours(root: Path) -> list[str]:
 
 def _inside(root: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     """A command in the root, without a network."""
-    clean = ("env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8")
+    clean = ("env", "-i", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8")
     return _run("unshare", "-n", "chroot", str(root), *clean, *argv)
 
 
@@ -54,7 +54,16 @@ def main() -> int:
         if not list(wheels.glob("*.whl")):
             collect_wheels(Source(ROOT), wheels, PYTHONS, "x86_64", print)
         out = Path(scratch) / "bundle.zip"
-        fingerprint = pack(Source(ROOT), wheels, Path(scratch) / "key", out, None, print)
+        fingerprint = pack(
+            Source(ROOT),
+            wheels,
+            Path(scratch) / "key",
+            out,
+            None,
+            print,
+            target=Machines("x86_64"),
+            serial=1,
+        )
         rows.append(at_most("size of the bundle", out.stat().st_size / 1e6, 500, "MB"))
         with zipfile.ZipFile(out) as archive:
             archive.extractall(root / "bundle")

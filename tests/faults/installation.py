@@ -119,11 +119,12 @@ class Installation:
         """Run a command of the product on this installation."""
         return subprocess.run(
             [sys.executable, "-P", "-m", "jharnet_monitor", *arguments, "--config", str(self.file)],
-            capture_output=True, text=True, check=False, env=_environment(), timeout=600,
+            capture_output=True, text=True, check=False, env=environment(), timeout=600,
         )  # fmt: skip
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """That of a program of the product, which is this checkout's."""
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
@@ -131,7 +132,7 @@ def start_subject(arguments: list[str], log: Path, **options: Any) -> subprocess
     """Start a program of `subject`, whose standard error is appended to a log."""
     command = [sys.executable, "-m", "tests.faults.subject", *arguments]
     with log.open("ab") as errors:
-        return subprocess.Popen(command, stderr=errors, cwd=ROOT, env=_environment(), **options)
+        return subprocess.Popen(command, stderr=errors, cwd=ROOT, env=environment(), **options)
 
 
 def end(process: subprocess.Popen[bytes] | None, number: signal.Signals) -> None:

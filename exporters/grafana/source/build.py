@@ -13,6 +13,7 @@ from pathlib import Path
 import management
 import offices
 import services
+import statewide
 import yaml
 
 EXPORTERS = Path(__file__).parents[2]
@@ -30,6 +31,11 @@ DASHBOARDS = (
 def files() -> dict[str, str]:
     """Each dashboard's file name and text."""
     return {f"{make.__name__}.json": _text(make()) for make in DASHBOARDS}
+
+
+def state_files() -> dict[str, str]:
+    """The state's own dashboards, by file name."""
+    return {"weeks.json": _text(statewide.weeks())}
 
 
 def mixin() -> dict[str, str]:
@@ -54,7 +60,11 @@ def _text(content: object) -> str:
 
 
 if __name__ == "__main__":
-    for folder, made in (("grafana/dashboards", files()), ("mixin", mixin())):
-        (EXPORTERS / folder).mkdir(exist_ok=True)
+    for folder, made in (
+        ("grafana/dashboards", files()),
+        ("mixin", mixin()),
+        ("state/grafana/dashboards", state_files()),
+    ):
+        (EXPORTERS / folder).mkdir(exist_ok=True, parents=True)
         for name, text in made.items():
             (EXPORTERS / folder / name).write_text(text, "utf-8")

@@ -154,6 +154,8 @@ TROUBLE = (
     ("database_dropped_writes", "", "records lost"),
     ("metrics_errors", "", "metrics errors"),
     ("report_failures", "", "report failures"),
+    ("backup_failures", "", "backup failures"),
+    ("state_push_failures", "", "failures at the state"),
     ("clock_steps", "", "clock steps"),
 )
 """Counters of the hub, the label by which they are counted, and their legend."""
@@ -181,6 +183,12 @@ def monitor() -> Json:
                    f"min(jharnet_certificate_expiry_timestamp_seconds{{{D}}}) - time()", unit="s"),
             number("Last report", "When a weekly report was sent.",
                    f"1000 * max(jharnet_report_last_sent_timestamp_seconds{{{D}}})",
+                   unit="dateTimeFromNow"),
+            number("Last backup", "When a backup of the hub was made and shipped.",
+                   f"1000 * max(jharnet_backup_last_success_timestamp_seconds{{{D}}})",
+                   unit="dateTimeFromNow"),
+            number("Last week at the state", "When the state took a signed week.",
+                   f"1000 * max(jharnet_state_push_last_success_timestamp_seconds{{{D}}})",
                    unit="dateTimeFromNow"),
             number("Clock disciplined", "By NTP, as the kernel says.",
                    f"min(jharnet_clock_synchronized{{{D}}})", mappings=YES_NO),

@@ -43,6 +43,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "sign verify": ("letter-signed.pdf --trust cca.pem",),
         "enrol": ("potka --hub https://10.8.0.2:9797", "--all"),
         "bundle": ("--out bundle.zip --ca config/tls/ca.pem",),
+        "update publish": ("bundle.zip --fingerprint 3f1c-88ad-0b42-…",),
+        "update offer": ("0.2.0", "0.2.0 potka boram"),
         "tls init": ("config/tls --name hub.example.in --ip 10.8.0.2", "config/tls --renew"),
         "lab up": ("config/lab.yaml",),
         "lab set": ("potka down.loss=2% up.rate=1Mbit/s",),
@@ -54,6 +56,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "dossier build": ("--from 2026-09-01 --to 2026-11-29 --out dossier.zip",),
         "dossier verify": ("dossier.zip",),
         "db backup": ("/media/usb/monitor.db",),
+        "standby backup": ("/media/usb",),
+        "state key": ("secrets/state.key",),
+        "state report": ("--week 2026-W47",),
+        "state verify": ("reports/state-2026-W47.en.pdf",),
+        "standby restore": ("/srv/jharnet/east-singhbhum-20261126T210000Z",),
     }
 )
 """What stands under a command as its example, without the program's name."""

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from jharnet_monitor.config.agent_file import AgentFile
 from jharnet_monitor.config.schema import Config
+from jharnet_monitor.config.state_file import StateFile
 from jharnet_monitor.config.units import format_quantity
 from jharnet_monitor.help.generate.markdown import NOTE, cell, code, table
 
@@ -57,6 +58,13 @@ _AGENT = """\
 command line, which has precedence; `hub`, `office` and `token_file` are needed from either.
 """
 
+_STATE = """\
+
+## The state's file
+
+`jharnet-monitor state` takes these keys from `state.yaml`; see [The state](state.md).
+"""
+
 
 def configuration_page() -> str:
     """The page as Markdown."""
@@ -64,6 +72,8 @@ def configuration_page() -> str:
     parts += _Reference(Config).sections()
     agent = _Reference(AgentFile)
     parts += [_AGENT, agent.keys("", agent.schema)]
+    state = _Reference(StateFile)
+    parts += [_STATE, *state.sections()]
     return "\n".join(parts)
 
 

@@ -6,9 +6,12 @@ The hub uses it in the daemon, so it must not load NumPy.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from jharnet_monitor.config.schema import Config, Link, Office
 from jharnet_monitor.model import Direction, Measurement
+
+if TYPE_CHECKING:
+    from jharnet_monitor.config.schema import Config, Link, Office
 
 POLICER = "policer"
 """`limited_by` of a speed test that met a policer."""

@@ -20,8 +20,12 @@ from aiohttp.payload import Payload
 
 from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries
-from jharnet_monitor.probes.bandwidth.http_hub import LATE_SECONDS, POLL_SECONDS
-from jharnet_monitor.probes.bandwidth.tcp_connection import TcpConnections, write_forever
+from jharnet_monitor.probes.bandwidth.tcp_connection import (
+    LATE_SECONDS,
+    POLL_SECONDS,
+    TcpConnections,
+    write_forever,
+)
 from jharnet_monitor.probes.bandwidth.tcp_info import TcpInfo
 from jharnet_monitor.probes.base import AgentContext
 

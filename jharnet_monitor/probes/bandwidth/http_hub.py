@@ -19,22 +19,20 @@ from jharnet_monitor.judge.line.throughput import is_stable
 from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries
 from jharnet_monitor.probes.bandwidth.plan import Limits
 from jharnet_monitor.probes.bandwidth.tcp_connection import (
+    LATE_SECONDS,
+    POLL_SECONDS,
     TcpConnection,
     TcpConnections,
     write_forever,
 )
 from jharnet_monitor.probes.bandwidth.tcp_info import TcpInfo
 
-POLL_SECONDS = 0.004
-"""Interval at which the kernel's counters are read; the application sees only whole TLS records."""
 REQUEST_SECONDS = 15.0
 """How long an agent may take to send the requests of a transfer; on a lossy line the first packets
 of a connection are sent again only after 1, 2 and 4 s."""
 BURST_BYTES = 1 << 18
 """How far an upload may be ahead of its agreed rate before the hub reads more slowly."""
 RESET_BYTES = 40
-LATE_SECONDS = 0.05
-"""If the event loop wakes up later than this, the host did not keep up in the meantime."""
 
 
 class EndReason(StrEnum):

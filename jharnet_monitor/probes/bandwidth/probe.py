@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import inf
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.line.contract import falls_short
 from jharnet_monitor.model import HEADQUARTERS, Measurement, Outcome, Route
 from jharnet_monitor.probes.bandwidth.metrics import DISTRICT_FAMILIES, FAMILIES
@@ -19,6 +18,9 @@ from jharnet_monitor.probes.bandwidth.plan import SUSTAINING, TRAINS_COST, TRAIN
 from jharnet_monitor.probes.base import ProbeContext
 from jharnet_monitor.probes.internet import plan as internet_plan
 from jharnet_monitor.probes.probe import Deferred, Job, Probe, ProbeOptions, Series
+
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config, Office
 
 TRAINS_SECONDS = 30.0
 FRESH_INTERVALS = 2.5

@@ -14,17 +14,19 @@ path sees of the UDP flow between `hub_port` and `agent_port`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from jharnet_monitor.config import Config, Office
 from jharnet_monitor.model import Route
 from jharnet_monitor.probes.conference import plan
 from jharnet_monitor.probes.conference.metrics import DISTRICT_FAMILIES, FAMILIES
 from jharnet_monitor.probes.conference.remarks import remarks
 from jharnet_monitor.probes.probe import Deferred, Job, Probe, ProbeOptions, Series
 from jharnet_monitor.profiles import Profile
+
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config, Office
 
 TWICE_A_DAY_SECONDS = 26 * 3600.0
 """At two times of day there are up to 20 h between two calls."""

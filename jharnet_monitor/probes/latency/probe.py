@@ -7,11 +7,10 @@ same way. The agent measures its own routes to its gateway and to the hub (`agen
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from jharnet_monitor.config import Config, Office
 from jharnet_monitor.model import Measurement, Route
 from jharnet_monitor.probes.base import ProbeContext
 from jharnet_monitor.probes.dns import RESOLVE_SECONDS
@@ -26,6 +25,9 @@ from jharnet_monitor.probes.probe import (
     Remark,
     Series,
 )
+
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config, Office
 
 PACKETS = 20
 PACKETS_PER_SECOND = 10.0

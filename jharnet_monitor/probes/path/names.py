@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address, ip_network
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jharnet_monitor.config.schema import HopName
+if TYPE_CHECKING:
+    from jharnet_monitor.config.schema import HopName
 
 
 class NamedHop(NamedTuple):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jharnet_monitor.config.schema import PathProbe
+if TYPE_CHECKING:
+    from jharnet_monitor.config.schema import PathProbe
+
 
 MOST_HOPS = 24
 EXTENDED = 3

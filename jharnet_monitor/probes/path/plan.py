@@ -5,12 +5,15 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
 
-from jharnet_monitor.config import Config, Office
 from jharnet_monitor.probes.base import ProbeContext
 from jharnet_monitor.probes.dns import RESOLVE_SECONDS
 from jharnet_monitor.probes.path.order import TraceOrder
 from jharnet_monitor.probes.probe import DisturbedBy, Job, Series
+
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config, Office
 
 FRESH_INTERVALS = 2.5
 BY_HAND_SECONDS = 3600.0

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jharnet_monitor.config import Config
 from jharnet_monitor.judge.path import Stretch, delay_stretch
 from jharnet_monitor.model import Measurement, Outcome
 from jharnet_monitor.probes.path.names import HopNames
 from jharnet_monitor.probes.path.result import figures
 from jharnet_monitor.probes.probe import CurrentRuns, Remark
+
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config
 
 
 def remarks(

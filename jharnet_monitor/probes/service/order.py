@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from yarl import URL
 
-from jharnet_monitor.config.schema import Service, ServiceProbe
+if TYPE_CHECKING:
+    from jharnet_monitor.config.schema import Service, ServiceProbe
+
 
 MOST_REDIRECTS = 5
 LONGEST_SECONDS = 120.0

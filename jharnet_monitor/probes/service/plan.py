@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from jharnet_monitor.config import Config, Office
 from jharnet_monitor.model import HEADQUARTERS
 from jharnet_monitor.probes.base import ProbeContext
 from jharnet_monitor.probes.probe import DisturbedBy, Job, Series
+
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config, Office
 
 OFFICE = "office"
 """The `end` of a visit by an agent; that of the hub's own visits is `HEADQUARTERS`."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from jharnet_monitor.config import Config
 from jharnet_monitor.judge.line.interface_faults import LanReadings
 from jharnet_monitor.judge.services import (
     Evidence,
@@ -17,6 +17,9 @@ from jharnet_monitor.judge.services import (
 )
 from jharnet_monitor.model import Cause, Direction, Measurement, Outcome, Route, series_key
 from jharnet_monitor.probes.probe import CurrentRuns, Remark
+
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config
 
 _NAME = "service"
 _FAILURES: Mapping[str, VisitFailure] = {

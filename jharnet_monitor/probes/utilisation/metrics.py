@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from jharnet_monitor.config import Office
 from jharnet_monitor.judge.line.interface_faults import HALF, LAN_DUPLEX
 from jharnet_monitor.model import Direction, Measurement, quantity
 from jharnet_monitor.probes.families import (
@@ -17,6 +17,9 @@ from jharnet_monitor.probes.families import (
     of_quantity,
     values_by_direction,
 )
+
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Office
 
 _UPTIME = quantity("utilisation", "router_uptime_seconds")
 

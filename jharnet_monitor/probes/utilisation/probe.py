@@ -7,8 +7,8 @@ monitor's own tests; a run whose window contains a test that filled the line is 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.line.interface_faults import interface_faults
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.probes.dns import RESOLVE_SECONDS
@@ -22,6 +22,9 @@ from jharnet_monitor.probes.probe import (
     Series,
 )
 from jharnet_monitor.probes.utilisation.metrics import DISTRICT_FAMILIES, FAMILIES
+
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config, Office
 
 ANSWER_SECONDS, TRIES = 2.5, 3
 """Time limit of one answer, and tries for each request, as UDP may lose it."""

@@ -11,24 +11,11 @@ from zoneinfo import ZoneInfo
 from jharnet_monitor.config import Config
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words, words
-from jharnet_monitor.judge.conference.drill import (
-    LIMITED_BY_UPLINK,
-    Drill,
-    DrillOffice,
-    DrillState,
-    passed,
-    required_grade,
-)
+from jharnet_monitor.judge.conference.drill import Drill, DrillOffice, DrillState
 from jharnet_monitor.report.output.files import OutputFile, write
 from jharnet_monitor.report.output.html import render_html
 from jharnet_monitor.report.output.pdf import render_pdf
-from jharnet_monitor.report.sections.drills import (
-    drill_row,
-    name_of,
-    profile_name,
-    supported_calls_texts,
-    uplink_rates,
-)
+from jharnet_monitor.report.sections.drill_texts import drill_facts, drill_row, drill_sentences
 from jharnet_monitor.report.sections.phrases import made_up_texts
 
 SIGNATORIES = ("engineer", "manager", "dio")
@@ -93,8 +80,8 @@ def drill_content(
         "made_up": made_up_texts(words) if made_up else None,
         "directive": directive,
         "order": words("drill.order"),
-        "facts": _facts(drill, words),
-        "sentences": _sentences(drill, config, words),
+        "facts": drill_facts(drill, words),
+        "sentences": drill_sentences(drill, config, words),
         "head": [words(f"drill.head.{name}") for name in _HEADS],
         "rows": [_row(office, config, words) for office in drill.offices],
         "key": {"title": words("report.key"), "text": words("report.key_text")},
@@ -115,42 +102,3 @@ def _row(office: DrillOffice, config: Config, words: Words) -> dict[str, Any]:
     return drill_row(office, config, words) | {
         "took_part": words("drill.yes" if office.joined else "drill.no"),
     }
-
-
-def _facts(drill: Drill, words: Words) -> list[list[str]]:
-    """Label and value: profile, length, headquarters' line, the drill's id."""
-    facts = [[words("drill.profile"), profile_name(drill, words)]]
-    if drill.minutes is not None:
-        facts.append([words("drill.length"), formats.duration(60 * drill.minutes, words)])
-    facts += uplink_rates(drill, words)
-    facts.append([words("drill.id"), drill.id])
-    return facts
-
-
-def _sentences(drill: Drill, config: Config, words: Words) -> list[str]:
-    """Who took part and who did not; who passed and who did not; and headquarters' line."""
-    required = required_grade(drill.profile, config.thresholds.grade)
-    offices = drill.offices
-    groups = {
-        "absent": [one for one in offices if not one.joined],
-        "able": [one for one in offices if passed(one, required)],
-        "short": [
-            one
-            for one in offices
-            if one.joined and one.grade is not None and not passed(one, required)
-        ],
-        "held_back": [one for one in offices if one.limited_by == LIMITED_BY_UPLINK],
-    }
-    return [
-        words("report.drill.joined", joined=len(drill.joined), total=len(offices)),
-        *(
-            words(f"drill.{group}", names=_names(members, config, words))
-            for group, members in groups.items()
-            if members
-        ),
-        *supported_calls_texts(drill.uplink, words),
-    ]
-
-
-def _names(offices: Sequence[DrillOffice], config: Config, words: Words) -> str:
-    return formats.list_of([name_of(one.office, config, words) for one in offices], words)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.report.data.findings import Finding, FindingKind, every_finding
 from jharnet_monitor.report.data.summary import Conference, OfficeSummary, Summary
 
-GROUPS = ("able", "partly", "unable", "untested")
+Group = Literal["able", "partly", "unable", "untested"]
+GROUPS: tuple[Group, ...] = ("able", "partly", "unable", "untested")
 """The groups in the order of the tiles."""
 _ORDER = ("unable", "partly", "untested", "able")
 MOST_NAMED = 24
@@ -28,7 +30,7 @@ class RatedOffice:
 
     summary: OfficeSummary
     found: tuple[Finding, ...]
-    group: str
+    group: Group
     """`able`, `partly`, `unable` or `untested`."""
 
     @property
@@ -53,7 +55,7 @@ def judge(summary: Summary) -> list[RatedOffice]:
     return sorted(judged, key=_severity)
 
 
-def group_of(conference: Conference, wanted: int) -> str:
+def group_of(conference: Conference, wanted: int) -> Group:
     """The group of an office whose conferences should reach the grade `wanted`."""
     if conference.grade is None:
         return "untested"

@@ -8,7 +8,6 @@ without a writable cache they are made for this process only.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import subprocess
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import av
 
+from jharnet_monitor.file_lock import wait_for_lock
 from jharnet_monitor.profiles import (
     AUDIO_BITS_PER_SECOND,
     AUDIO_FRAMES_PER_SECOND,
@@ -143,8 +143,8 @@ def _load(directory: Path, codec: Codec) -> dict[str, Clip]:
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     names = clip_names(codec)
-    with (directory / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with (directory / "lock").open("w") as locked:
+        wait_for_lock(locked)
         clips = {name: clip for name in names if (clip := _read(directory / name))}
         if len(clips) < len(names):
             _run_clip_maker(directory, codec)

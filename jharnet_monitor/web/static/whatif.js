@@ -32,25 +32,25 @@
         signal: AbortSignal.timeout(90000),
       });
       if (!answer.ok) throw new Error(answer.statusText);
-      const told = await answer.json();
-      if (mine === question) draw(told);
+      const found = await answer.json();
+      if (mine === question) draw(found);
     } catch {
       if (mine === question) verdict.textContent = panel.dataset.failed;
     }
   }
 
-  function draw(told) {
+  function draw(found) {
     const names = new Map();
     for (const bar of panel.querySelectorAll("rect.share")) {
-      const share = told.probabilities[bar.dataset.grade];
+      const share = found.probabilities[bar.dataset.grade];
       bar.setAttribute("width", `${100 * share}%`);
       panel.querySelector(`text.number[data-grade="${bar.dataset.grade}"]`).textContent =
         `${Math.round(100 * share)} %`;
       names.set(bar.dataset.grade, bar.parentElement.previousElementSibling.textContent);
     }
-    const certainty = panel.querySelector(`template[data-certainty="${told.certainty}"]`);
+    const certainty = panel.querySelector(`template[data-certainty="${found.certainty}"]`);
     verdict.textContent =
-      `${names.get(String(told.grade))} · ${certainty.content.textContent}`;
+      `${names.get(String(found.grade))} · ${certainty.content.textContent}`;
   }
 
   let timer = 0;

@@ -1,0 +1,26 @@
+"""Lock files for Windows: what pip fetches as wheels, and what is published as source only.
+
+python .ci/windows/lock.py LOCK REST ALONE
+python .ci/windows/lock.py --of WHEELS LOCK
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from jharnet_monitor.handover.bundle import WITHOUT_WHEEL, lock_of
+
+if sys.argv[1] == "--of":
+    wheels = sorted(Path(sys.argv[2]).glob("*.whl"))
+    names = {re.sub(r"[-_.]+", "-", one.name.split("-")[0]).lower() for one in wheels}
+    Path(sys.argv[3]).write_text(lock_of(wheels, names), "utf-8")
+else:
+    lock, rest, alone = map(Path, sys.argv[1:])
+    entries = re.split(r"\n(?=[A-Za-z0-9])", lock.read_text("utf-8").strip())
+    # pip asks of the machine that it runs on, not of the one that it fetches for
+    entries = [re.sub(r" ; sys_platform == 'win32'", "", entry) for entry in entries]
+    for path, kept in ((rest, False), (alone, True)):
+        text = [e for e in entries if (e.split("==")[0] in WITHOUT_WHEEL) is kept]
+        path.write_text("\n".join(text) + "\n", "utf-8")

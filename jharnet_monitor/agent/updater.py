@@ -1,0 +1,266 @@
+"""Takes over a release from the hub: proves it, fetches what is missing, installs it, restarts.
+
+The hub opens the task `update` while the office's line is free, and decides how much may be
+fetched at a time. What was fetched is kept over lost sessions, restarts and power cuts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from jharnet_monitor.agent.versions import Versions
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.probes.base import AgentContext, Channel, ChannelClosed
+from jharnet_monitor.probes.probe import Deferred
+
+log = logging.getLogger(__name__)
+
+TASK = "update"
+"""The name under which the hub opens the task."""
+MOST_PIECE_BYTES = 1 << 20
+SHORTEST_TRIAL, LONGEST_TRIAL = 20.0, 3600.0
+INSTALL_SECONDS = 900.0
+TRANSFER_SECONDS = 120.0
+FREE_BYTES = 600_000_000
+"""A version takes some 250 MB on the disk, and the line's results must have room beside it."""
+
+_read_release = Deferred("jharnet_monitor.handover.release:read_release")
+"""Its library takes memory, so it is loaded for an update only."""
+
+
+class UpdateRefused(UserError):
+    """The release does not suit this machine, or was changed on its way."""
+
+
+class Updater:
+    """The agent's half of an update. `restart` is called once a new version is in force."""
+
+    def __init__(self, versions: Versions, key: str, restart: Callable[[], None]) -> None:
+        self._versions = versions
+        self._key = key
+        self._restart = restart
+        self._busy = asyncio.Lock()
+        self.report = self._last_report()
+        """What became of the last update, for the hub; None if there was none."""
+
+    async def confirm(self) -> None:
+        """Keep the version on trial: it got through to the hub."""
+        await asyncio.to_thread(self._versions.confirm)
+        self.report = self._last_report()
+
+    def trial_seconds(self) -> float | None:
+        """The length of the running trial; None if no version is on trial."""
+        last = self._versions.last()
+        return last.trial_seconds if last and last.on_trial else None
+
+    async def task(
+        self, channel: Channel, params: Mapping[str, Any], context: AgentContext
+    ) -> None:
+        """Take over the release in `params`, as far as the hub lets it be fetched now."""
+        if self._busy.locked() or await asyncio.to_thread(self.trial_seconds) is not None:
+            raise ChannelClosed("an update is under way already")
+        async with self._busy:
+            try:
+                release = await asyncio.to_thread(self._proven, params)
+                await self._fetch(release, channel, context)
+                await channel.send({"state": "installing"})
+                await asyncio.to_thread(self._install, release, params)
+            except UserError as error:
+                await self._refuse(channel, params, str(error))
+            except OSError as error:
+                await self._refuse(channel, params, f"the disk: {error.strerror or error}")
+            else:
+                await channel.send({"state": "restarting"})
+                log.info("version %s is installed and starts now", release.version)
+                self._restart()
+
+    def _last_report(self) -> dict[str, object] | None:
+        last = self._versions.last()
+        return last.to_report() if last else None
+
+    async def _refuse(self, channel: Channel, params: Mapping[str, Any], why: str) -> None:
+        log.error("the hub's update is refused: %s", why)
+        serial = params.get("serial")
+        if isinstance(serial, int):  # by which the hub knows what was refused
+            try:
+                await asyncio.to_thread(
+                    self._versions.refuse,
+                    str(params.get("version"))[:40],
+                    serial,
+                    why,
+                    _offer(params),
+                )
+            except OSError as error:
+                log.error("the refusal cannot be kept: %s", error)
+            self.report = self._last_report()
+        await channel.send({"state": "refused", "why": why[:200]})
+
+    # --- proof
+
+    def _proven(self, params: Mapping[str, Any]) -> Any:
+        """The release, signed with the pinned key, for this machine, and no older one."""
+        release = _read_release(_bytes(params, "manifest"), _bytes(params, "signature"), self._key)
+        if release.serial < self._versions.floor():
+            raise UpdateRefused(f"release {release.id} is older than one that ran here before")
+        if release.machine != platform.machine():
+            raise UpdateRefused(f"it is for {release.machine}, and this is {platform.machine()}")
+        if not release.pythons.get(_python()):
+            raise UpdateRefused(f"it holds no wheels for Python {_python()}")
+        return release
+
+    # --- fetching
+
+    async def _fetch(self, release: Any, channel: Channel, context: AgentContext) -> None:
+        """Fetch the wheels that are missing; raises `ChannelClosed` when the hub breaks off."""
+        directory = self._versions.wheels
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        names = release.pythons[_python()]
+        missing = [
+            name
+            for name in names
+            if not await asyncio.to_thread(_is, directory / name, release.wheels[name].sha256)
+        ]
+        if shutil.disk_usage(directory).free < FREE_BYTES:
+            raise UpdateRefused(f"less than {FREE_BYTES / 1e6:.0f} MB are free on the disk")
+        left = sum(release.wheels[name].size - _size(_part(directory, name)) for name in missing)
+        await channel.send({"state": "fetching", "bytes_left": left})
+        for name in missing:
+            await self._fetch_wheel(name, release.wheels[name], channel, context)
+
+    async def _fetch_wheel(
+        self, name: str, wheel: Any, channel: Channel, context: AgentContext
+    ) -> None:
+        path = self._versions.wheels / name
+        part = _part(self._versions.wheels, name)
+        while (offset := _size(part)) < wheel.size:
+            await channel.send({"piece": name, "offset": offset})
+            answer = await channel.receive()
+            most = min(wheel.size - offset, MOST_PIECE_BYTES)
+            data = await _get(context, str(answer.get("path", "")), most)
+            await asyncio.to_thread(_append, part, data)
+        if not await asyncio.to_thread(_is, part, wheel.sha256):
+            part.unlink(missing_ok=True)
+            raise UpdateRefused(f"{name} is not the file that was signed")
+        part.replace(path)
+
+    # --- installing
+
+    def _install(self, release: Any, params: Mapping[str, Any]) -> None:
+        """Install into a directory of its own, try it, and put it in force; blocks."""
+        place = self._versions.place(release.id)
+        if not self._versions.is_complete(release.id):
+            shutil.rmtree(place, ignore_errors=True)
+            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = self._versions.directory / "release.lock"
+            lock.write_text(release.lock(_python()), encoding="utf-8")
+            _run(sys.executable, "-m", "venv", str(place))
+            _run(
+                str(place / "bin" / "pip"), "--isolated", "install", "--quiet", "--no-index",
+                "--disable-pip-version-check", "--no-deps", "--require-hashes", "--only-binary",
+                ":all:", "--find-links", str(self._versions.wheels), "-r", str(lock),
+            )  # fmt: skip
+            self._versions.mark_complete(release.id)
+        self._versions.keep_wheels(set(release.wheels))
+        self._versions.begin_trial(
+            release.version, release.serial, release.id, _trial_seconds(params), _offer(params)
+        )
+
+
+def _python() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _bytes(params: Mapping[str, Any], name: str) -> bytes:
+    try:
+        return base64.b64decode(str(params.get(name, "")), validate=True)
+    except (ValueError, binascii.Error):
+        raise UpdateRefused(f"its {name} cannot be read") from None
+
+
+def _trial_seconds(params: Mapping[str, Any]) -> float:
+    wanted = params.get("trial_seconds")
+    seconds = float(wanted) if isinstance(wanted, int | float) else 600.0
+    return min(max(seconds, SHORTEST_TRIAL), LONGEST_TRIAL)
+
+
+def _offer(params: Mapping[str, Any]) -> str:
+    return str(params.get("offer", ""))[:40]
+
+
+def _part(directory: Path, name: str) -> Path:
+    return directory / f"{name}.part"
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _is(path: Path, sha256: str) -> bool:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except FileNotFoundError:
+        return False
+
+
+async def _get(context: AgentContext, path: str, most: int) -> bytes:
+    """A piece from the hub; raises `ChannelClosed` if the transfer failed."""
+    if not path.startswith("/agent/transfer/"):
+        raise ChannelClosed("the hub names no transfer")
+    timeout = aiohttp.ClientTimeout(total=TRANSFER_SECONDS)
+    query = {"office": context.office}
+    try:
+        async with context.http.get(
+            context.hub + path, params=query, timeout=timeout, allow_redirects=False
+        ) as answer:
+            answer.raise_for_status()
+            data = b""
+            async for chunk in answer.content.iter_chunked(1 << 16):
+                data += chunk
+                if len(data) > most:
+                    raise ChannelClosed("the hub sent more than was asked for")
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise ChannelClosed(f"the transfer failed: {error}") from error
+    if not data:
+        raise ChannelClosed("the hub sent nothing")
+    return data
+
+
+def _append(path: Path, data: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _run(*argv: str) -> None:
+    """Run a program behind everything else on this machine; raises `UpdateRefused`."""
+    gentle = ["nice", "-n", "19"] if shutil.which("nice") else []
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    try:
+        done = subprocess.run(  # noqa: S603 - Python and pip of this machine
+            [*gentle, *argv], capture_output=True, text=True, check=False, env=clean,
+            timeout=INSTALL_SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise UpdateRefused(f"{Path(argv[0]).name} took over {INSTALL_SECONDS:g} s") from None
+    if done.returncode:
+        lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
+        raise UpdateRefused(f"{Path(argv[0]).name} failed: {lines[-1][:150]}")

@@ -1,0 +1,122 @@
+"""`maintenance`: announce, list and withdraw planned maintenance at the running hub."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.commands.operate import local_moment
+from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.config import Config
+from jharnet_monitor.config.load import load_config
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.model import parse_utc
+from jharnet_monitor.wire.client import HubClient
+
+console = Console()
+
+
+def maintenance(
+    office: Annotated[str | None, typer.Argument(help="Id of the office, or `all`.")] = None,
+    begin: Annotated[
+        str | None, typer.Option("--from", help="2026-11-25T14:00, district's time")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", help="2026-11-25T16:00, district's time")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Reason for the maintenance.")] = "",
+    every: Annotated[bool, typer.Option("--list", help="List what is announced.")] = False,
+    withdraw: Annotated[
+        int | None, typer.Option("--withdraw", help="Number of maintenance to withdraw.")
+    ] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Announce maintenance: no alerts, and not counted as an outage; measuring goes on.
+
+    What is withdrawn excuses nothing from then on; it stays on record.
+    """
+    if [office is not None, every, withdraw is not None].count(True) != 1:
+        raise UserError("name one OFFICE with --from and --to, or --list, or --withdraw NUMBER")
+    loaded = load_config(config)
+    zone = ZoneInfo(loaded.district.timezone)
+    if office is not None:
+        window = _window(loaded, str(config), office, begin, end, reason)
+        announced = HubClient.from_config(loaded).post("/api/v1/maintenance", window)
+        _show_one(announced, zone, as_json=as_json)
+        return
+    hub = HubClient.from_config(loaded)
+    if withdraw is not None:
+        found = hub.delete(f"/api/v1/maintenance/{withdraw}")
+        if as_json:
+            print(json.dumps(found, ensure_ascii=False))
+        else:
+            console.print(f"withdrawn: maintenance {withdraw}; from now on it excuses nothing")
+        return
+    _list(hub.get("/api/v1/maintenance"), zone, as_json=as_json)
+
+
+def _window(
+    config: Config, path: str, office: str, begin: str | None, end: str | None, reason: str
+) -> dict[str, Any]:
+    """What is announced; raises `UserError` for what the hub would refuse."""
+    known = [o.id for o in config.offices]
+    if office not in ("all", *known):
+        raise UserError(f"no office `{office}` in {path}; there are {', '.join(known)}, or `all`")
+    if begin is None or end is None:
+        raise UserError("maintenance needs --from and --to, such as 2026-11-25T14:00")
+    zone = ZoneInfo(config.district.timezone)
+    start, over = local_moment(begin, zone, "--from"), local_moment(end, zone, "--to")
+    if start >= over:
+        raise UserError(f"--from {begin} must be before --to {end}")
+    if over <= SystemClock().now():
+        raise UserError(f"--to {end} is in the past; announce maintenance before it ends")
+    return {
+        "office": None if office == "all" else office,
+        "from": start.isoformat(),
+        "to": over.isoformat(),
+        "reason": reason,
+    }
+
+
+def _show_one(window: dict[str, Any], zone: ZoneInfo, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(window, ensure_ascii=False))
+        return
+    late = ""
+    if parse_utc(window["from"]) < SystemClock().now():
+        late = "; the time before now does not count as planned maintenance"
+    begin, end = (_local(window[key], zone) for key in ("from", "to"))
+    office = window["office"] or "all"
+    console.print(
+        f"planned: {office} from {begin} to {end}{late} (number {window['number']})",
+        soft_wrap=True,
+    )
+
+
+def _list(windows: list[dict[str, Any]], zone: ZoneInfo, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(windows, ensure_ascii=False))
+        return
+    table = Table("number", "office", "from", "to", "reason", "withdrawn", box=box.SIMPLE)
+    for one in windows:
+        withdrawn = "" if one["withdrawn"] is None else _local(one["withdrawn"], zone)
+        begin, end = (_local(one[key], zone) for key in ("from", "to"))
+        table.add_row(
+            str(one["number"]), one["office"] or "all", begin, end, escape(one["reason"]), withdrawn
+        )
+    console.print(table)
+
+
+def _local(text: str, zone: ZoneInfo) -> str:
+    moment: datetime = parse_utc(text).astimezone(zone)
+    return f"{moment:%Y-%m-%dT%H:%M}"

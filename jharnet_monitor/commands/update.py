@@ -1,0 +1,95 @@
+"""`update`: publish a version for the agents, offer it to them, and see how far it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from jharnet_monitor.commands.acts import record_act
+from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.config.load import load_config
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.handover.releases import Releases
+from jharnet_monitor.wire.client import HubClient
+
+app = typer.Typer(no_args_is_help=True, help="Bring new versions to the agents over JharNet.")
+console = Console()
+
+
+@app.command()
+def publish(
+    bundle: Annotated[Path, typer.Argument(help="What `jharnet-monitor bundle` made.")],
+    fingerprint: Annotated[
+        str | None, typer.Option(help="As `bundle` printed it; needed the first time.")
+    ] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Check a bundle's signature and keep the agent's version in it; nobody gets it yet."""
+    settings = load_config(config, files=False)
+    if not bundle.is_file():
+        raise UserError(f"{bundle}: there is no such file")
+    release = Releases(settings.updates.directory).publish(bundle, fingerprint)
+    about = {"version": release.version, "serial": release.serial}
+    record_act(settings, "release published", about)
+    size = sum(wheel.size for wheel in release.wheels.values()) / 1e6
+    print(
+        f"{release.version} is published, for Python {', '.join(release.pythons)} ({size:.0f} MB)"
+    )
+    print(f"next: jharnet-monitor update offer {release.version}")
+
+
+@app.command()
+def offer(
+    version: Annotated[str, typer.Argument(help="The version of a published release.")],
+    office: Annotated[
+        list[str] | None, typer.Argument(help="Offices; without any, all of them in stages.")
+    ] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Offer a version to the agents: first to `updates.first`, and after `updates.soak` to all.
+
+    One agent that goes back or refuses halts the others; offer again once you know why.
+    """
+    body = {"version": version, "offices": office or None}
+    _show(HubClient.from_config(load_config(config)).post("/api/v1/updates", body))
+
+
+@app.command()
+def withdraw(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Offer no version any more; what is installed stays."""
+    hub = HubClient.from_config(load_config(config))
+    hub.post("/api/v1/updates", {"version": None})
+    print("no version is offered")
+
+
+@app.command()
+def status(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Show what is published and offered, and how each office stands.
+
+    Exit code 1 if an office refused the offered version or went back.
+    """
+    found = HubClient.from_config(load_config(config)).get("/api/v1/updates")
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+    else:
+        _show(found)
+    raise typer.Exit(1 if found["offered"] and found["offered"]["halted"] else 0)
+
+
+def _show(found: dict[str, Any]) -> None:
+    offered = found["offered"]
+    title = "no version is offered"
+    if offered:
+        halted = ", halted" if offered["halted"] else ""
+        title = f"{offered['version']} is offered since {offered['began']}{halted}"
+    table = Table("office", "version", "update", "why", title=title)
+    for one in found["offices"]:
+        table.add_row(one["office"], one["version"] or "", one["state"] or "", one["why"] or "")
+    console.print(table)
+    versions = ", ".join(one["version"] for one in found["releases"]) or "none"
+    console.print(f"published: {versions}", highlight=False)

@@ -1,0 +1,174 @@
+"""The agent's releases at the hub: published from bundles, checked, and read in pieces."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.handover.release import (
+    MANIFEST,
+    MOST_MANIFEST_BYTES,
+    SIGNATURE,
+    Release,
+    ReleaseRefused,
+    fingerprint,
+    key_text,
+    read_release,
+    sha256,
+)
+
+KEY = "bundle.pub"
+_MOST_KEY_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A release with what proves it, as an agent gets both."""
+
+    release: Release
+    manifest: bytes
+    signature: bytes
+    directory: Path
+
+    def piece(self, wheel: str, offset: int, most: int) -> bytes:
+        """At most so many bytes of a wheel from `offset` on; blocks."""
+        with (self.directory / "wheels" / wheel).open("rb") as file:
+            file.seek(offset)
+            return file.read(most)
+
+    def to_params(self) -> dict[str, str]:
+        """Manifest and signature, as they cross the session."""
+        return {
+            "manifest": base64.b64encode(self.manifest).decode(),
+            "signature": base64.b64encode(self.signature).decode(),
+        }
+
+
+class Releases:
+    """A directory of published releases, all signed with the key in its `bundle.pub`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def key(self) -> str | None:
+        """The public key of all releases, for `Enrolment`; None before the first release."""
+        try:
+            return key_text((self.directory / KEY).read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
+
+    def publish(self, bundle: Path, expected: str | None) -> Release:
+        """Take over the agent's release from a bundle; blocks.
+
+        `expected` is the fingerprint of the bundle's key, needed for the first release. Raises
+        `UserError` for a bundle of another key, and for one that was changed.
+        """
+        try:
+            with zipfile.ZipFile(bundle) as archive:
+                pem = _member(archive, KEY, _MOST_KEY_BYTES)
+                self._check_key(pem, expected)
+                manifest = _member(archive, MANIFEST, MOST_MANIFEST_BYTES)
+                signature = _member(archive, SIGNATURE, _MOST_KEY_BYTES)
+                release = read_release(manifest, signature, key_text(pem))
+                self._unpack(archive, release, {MANIFEST: manifest, SIGNATURE: signature})
+        except (zipfile.BadZipFile, KeyError):
+            raise UserError(f"{bundle}: is no bundle; `jharnet-monitor bundle` makes one") from None
+        except OSError as error:
+            where = error.filename or bundle
+            raise UserError(f"{where}: {error.strerror}; nothing was published") from None
+        except ReleaseRefused as error:
+            raise UserError(f"{bundle}: {error}; nothing was published") from None
+        if not (self.directory / KEY).exists():
+            _write(self.directory / KEY, pem)
+        return release
+
+    def _check_key(self, pem: bytes, expected: str | None) -> None:
+        known = self.key()
+        if known is not None and known != key_text(pem):
+            raise UserError(
+                f"the bundle was signed with another key than {self.directory / KEY}, which the "
+                "agents trust; sign with that key, or enrol every agent again"
+            )
+        if expected is None and known is None:
+            raise UserError("the first release needs --fingerprint, as `bundle` printed it")
+        if expected is not None and _digits(expected) != _digits(fingerprint(pem)):
+            raise UserError("the bundle was signed with another key than --fingerprint names")
+
+    def _unpack(self, archive: zipfile.ZipFile, release: Release, proof: dict[str, bytes]) -> None:
+        place = self.directory / release.id
+        partial = self.directory / f".{release.id}.part"
+        shutil.rmtree(partial, ignore_errors=True)
+        (partial / "wheels").mkdir(parents=True)
+        try:
+            for name, wheel in release.wheels.items():
+                data = _member(archive, f"wheels/{name}", wheel.size)
+                if sha256(data) != wheel.sha256:
+                    raise ReleaseRefused(f"{name} is not the file that was signed")
+                _write(partial / "wheels" / name, data)
+            for name, data in proof.items():
+                _write(partial / name, data)
+            shutil.rmtree(place, ignore_errors=True)
+            partial.rename(place)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        _give_to_owner(self.directory)
+
+    def all(self) -> Iterator[Published]:
+        """Every release, the latest last; one that its key does not prove is left out."""
+        found = []
+        for path in self.directory.glob(f"*/{MANIFEST}"):
+            try:
+                found.append(self._read(path.parent))
+            except (ReleaseRefused, OSError):
+                continue
+        yield from sorted(found, key=lambda one: one.release.serial)
+
+    def find(self, version: str) -> Published:
+        """The latest release of a version; raises `UserError` that names those there are."""
+        every = list(self.all())
+        for one in reversed(every):
+            if one.release.version == version:
+                return one
+        known = ", ".join(dict.fromkeys(one.release.version for one in every)) or "none yet"
+        raise UserError(f"no release {version[:40]} is published; there are: {known}")
+
+    def _read(self, directory: Path) -> Published:
+        manifest = (directory / MANIFEST).read_bytes()
+        signature = (directory / SIGNATURE).read_bytes()
+        release = read_release(manifest, signature, self.key() or "")
+        return Published(release, manifest, signature, directory)
+
+
+def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    with archive.open(name) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ReleaseRefused(f"{name} is larger than it may be")
+    return data
+
+
+def _digits(text: str) -> str:
+    return text.replace("-", "").replace(" ", "").lower()
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _give_to_owner(directory: Path) -> None:
+    """What root publishes belongs to the service that has to read it."""
+    if os.geteuid() == 0:
+        owner = directory.parent.stat()
+        for path in (directory, *directory.rglob("*")):
+            os.chown(path, owner.st_uid, owner.st_gid)

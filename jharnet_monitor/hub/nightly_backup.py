@@ -1,0 +1,139 @@
+"""Makes the nightly backup when it is due, and hands it to the command that ships it.
+
+A backup that became due while the hub was down is made at the next start. One that fails is tried
+again; the metrics say since when there is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from datetime import datetime, time, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from jharnet_monitor.clock import Clock
+from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
+from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.live import HubStatus
+from jharnet_monitor.model import format_utc, parse_utc
+from jharnet_monitor.report.output.worker import WorkerError, in_own_process
+from jharnet_monitor.store import Store
+
+log = logging.getLogger(__name__)
+
+CHECK_SECONDS = 60.0
+RETRY = timedelta(minutes=15)
+LONGEST_SHIPPING_SECONDS = 6 * 3600.0
+_MADE = "backup"
+"""Key of the time in the store at which the newest backup was begun."""
+_MOST_TEXT = 300
+
+Saver = Callable[[Path], Path]
+"""Makes the backup of the hub with this configuration; blocks."""
+
+
+class ShippingFailed(Exception):
+    """The command that takes a backup away did not succeed."""
+
+
+def save_in_own_process(config_path: Path) -> Path:
+    """Make the backup as configured, in another process; raises as `standby.save.save` does, and
+    `WorkerError`."""
+    made: Path = in_own_process("jharnet_monitor.standby.save", "save_configured", config_path)
+    return made
+
+
+class NightlyBackup:
+    """The backups of one hub; `status` shows when one was due, and when one was made."""
+
+    def __init__(
+        self, config_path: Path, current: CurrentConfig, store: Store, clock: Clock,
+        status: HubStatus, save: Saver = save_in_own_process,
+    ) -> None:  # fmt: skip
+        self._config_path = config_path
+        self._current = current
+        self._store = store
+        self._clock = clock
+        self._status = status
+        self._save = save
+        self._not_before: datetime | None = None
+        self._shipping: asyncio.subprocess.Process | None = None
+
+    async def run(self) -> None:
+        """Look every `CHECK_SECONDS` until cancelled."""
+        while True:
+            await self.run_once()
+            await self._clock.sleep(CHECK_SECONDS)
+
+    async def run_once(self) -> None:
+        """Make the backup if it is due; never raises what may pass."""
+        config, now = self._current.config, self._clock.now()
+        if config.backup is None:
+            self._status.backup_due = None
+            return
+        self._status.backup_due = due = due_at(config, now)
+        try:
+            made = await asyncio.to_thread(self._store.get_value, _MADE)
+            self._status.backup_at = None if made is None else parse_utc(str(made))
+            waits = self._not_before is not None and now < self._not_before
+            if waits or (self._status.backup_at is not None and self._status.backup_at >= due):
+                return
+            await self._make(config, now)
+        except (UserError, StoreError, WorkerError, ShippingFailed) as error:
+            self._status.backup_failures += 1
+            self._not_before = now + RETRY
+            log.error("the backup failed, the next attempt is in %d min: %s",
+                      RETRY.seconds // 60, error)  # fmt: skip
+
+    async def _make(self, config: Config, now: datetime) -> None:
+        backup = await asyncio.to_thread(self._save, self._config_path)
+        assert config.backup is not None  # noqa: S101 - `run_once` has looked
+        if config.backup.ship:
+            await self._ship(config.backup.ship, backup)
+        await asyncio.to_thread(self._store.set_value, _MADE, format_utc(now))
+        self._status.backup_at, self._not_before = now, None
+        log.info("backup %s was made%s", backup, " and shipped" if config.backup.ship else "")
+
+    async def _ship(self, command: tuple[str, ...], backup: Path) -> None:
+        words = [word.replace("{backup}", str(backup)) for word in command]
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *words, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+        except OSError as error:
+            raise ShippingFailed(f"backup.ship: {words[0]}: {error.strerror}") from error
+        self._shipping = process
+        try:
+            _, output = await asyncio.wait_for(process.communicate(), LONGEST_SHIPPING_SECONDS)
+        except TimeoutError:
+            raise ShippingFailed(f"backup.ship: {words[0]}: took too long") from None
+        finally:
+            self.stop()
+        if process.returncode:
+            lines = output.decode("utf-8", "replace").strip().splitlines() or ["no output"]
+            raise ShippingFailed(
+                f"backup.ship: {words[0]}: exit code {process.returncode}: {lines[-1][:_MOST_TEXT]}"
+            )
+
+    def stop(self) -> None:
+        """End a shipping that is under way; the next start begins it again."""
+        if self._shipping is not None and self._shipping.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._shipping.kill()
+        self._shipping = None
+
+
+def due_at(config: Config, now: datetime) -> datetime:
+    """When the newest backup was due, in UTC at or before now."""
+    zone = ZoneInfo(config.district.timezone)
+    at = time.fromisoformat(config.backup.at if config.backup else "00:00")
+    today = now.astimezone(zone).date()
+    due = datetime.combine(today, at, zone)
+    if due > now:
+        due = datetime.combine(today - timedelta(days=1), at, zone)
+    return due.astimezone(now.tzinfo)

@@ -1,0 +1,94 @@
+"""The hub's half of an update for a while: pieces of a release for one agent, at a given rate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from jharnet_monitor.clock import Clock
+from jharnet_monitor.handover.releases import Published
+from jharnet_monitor.probes.base import AgentLink, Channel, ChannelClosed
+
+TASK = "update"
+"""The agent task, which an agent offers that can update itself."""
+PIECE_BYTES = 128 * 1024
+"""Half a second of a line of 2 Mbit/s."""
+ANSWER_SECONDS = 150.0
+"""How long an agent may take over a piece."""
+INSTALL_SECONDS = 1000.0
+_STATES = {"fetching": "fetching", "installing": "installing", "restarting": "trial",
+           "refused": "refused"}  # fmt: skip
+
+
+def on_the_line(amount: int) -> int:
+    """What so many bytes of a wheel take on the line, with the headers of HTTP, TLS and TCP."""
+    return int(amount * 1.08) + 1500
+
+
+class UpdateRound:
+    """One round. `may_go_on` is asked before each piece, whose bytes on the line are charged."""
+
+    def __init__(
+        self,
+        link: AgentLink,
+        published: Published,
+        rate: float,
+        clock: Clock,
+        may_go_on: Callable[[], bool],
+        charge: Callable[[int], None],
+    ) -> None:
+        self._link = link
+        self._published = published
+        self._rate = rate
+        self._clock = clock
+        self._may_go_on = may_go_on
+        self._charge = charge
+        self._busy_until = clock.monotonic()
+        self.bytes_sent = 0
+
+    async def run(self, params: Mapping[str, Any]) -> AsyncIterator[str]:
+        """Serve the agent until it has everything, or may not go on; yields each new state.
+
+        Raises `ChannelClosed` when the agent is gone, and `TimeoutError` when it says nothing.
+        """
+        channel = await self._link.open(TASK, params)
+        patience = ANSWER_SECONDS
+        try:
+            while True:
+                async with asyncio.timeout(patience):
+                    message = await channel.receive()
+                if "piece" in message:
+                    if not self._may_go_on():
+                        return
+                    await self._send(channel, message)
+                elif (state := _STATES.get(str(message.get("state")))) is not None:
+                    yield state
+                    if state in ("trial", "refused"):
+                        return
+                    patience = INSTALL_SECONDS if state == "installing" else ANSWER_SECONDS
+                else:
+                    raise ChannelClosed("the agent says what this hub does not know")
+        finally:
+            await channel.close()
+
+    async def _send(self, channel: Channel, message: Mapping[str, Any]) -> None:
+        """Offer the piece that was asked for; not before the ones before it are paid for."""
+        name, offset = message.get("piece"), message.get("offset")
+        wheel = self._published.release.wheels.get(str(name))
+        if wheel is None or not isinstance(offset, int) or not 0 <= offset < wheel.size:
+            raise ChannelClosed("the agent asks for what is not in the release")
+        now = self._clock.monotonic()
+        await self._clock.sleep(max(0.0, self._busy_until - now))
+        data = await asyncio.to_thread(self._published.piece, str(name), offset, PIECE_BYTES)
+        amount = on_the_line(len(data))
+        self._busy_until = self._clock.monotonic() + amount * 8 / self._rate
+        self._charge(amount)
+        self.bytes_sent += amount
+
+        async def serve(request: web.Request) -> web.StreamResponse:
+            return web.Response(body=data, content_type="application/octet-stream")
+
+        await channel.send({"path": self._link.serve_transfer(serve), "bytes": len(data)})

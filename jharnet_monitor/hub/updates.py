@@ -1,0 +1,288 @@
+"""Brings a published version to the agents: off-hours, inside the byte budget, in stages.
+
+The agent fetches, proves and installs; the hub decides who may fetch how much and when. It trusts
+no agent with more than the pieces of one signed release, and no agent trusts it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jharnet_monitor.clock import Clock
+from jharnet_monitor.config import Config
+from jharnet_monitor.config.current import CurrentConfig
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.handover.releases import Published, Releases
+from jharnet_monitor.hub.agent_connection import AgentConnection
+from jharnet_monitor.hub.journal import Journal
+from jharnet_monitor.hub.policy import Policy
+from jharnet_monitor.hub.recorder import UPDATE, Recorder
+from jharnet_monitor.hub.rollout import Rollout, read_rollout, write_rollout
+from jharnet_monitor.hub.runner import Runner
+from jharnet_monitor.hub.update_round import PIECE_BYTES, TASK, UpdateRound, on_the_line
+from jharnet_monitor.judge.calendar.hours import in_office_hours
+from jharnet_monitor.live import Live
+from jharnet_monitor.model import Direction, format_utc
+from jharnet_monitor.probes.base import ChannelClosed, NoData
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 15.0
+ROUND_SECONDS = 60.0
+"""How long an office may fetch before probes get their turn."""
+DEFAULT_RATE = 2e6
+"""bit/s of a line whose contract is not known."""
+
+
+class Updates:
+    """The rollout of one version at a time; `step` moves it on."""
+
+    def __init__(
+        self,
+        current: CurrentConfig,
+        clock: Clock,
+        live: Live,
+        journal: Journal,
+        recorder: Recorder,
+        runner: Runner,
+        policy: Policy,
+        agent_of: Callable[[str], AgentConnection | None],
+    ) -> None:
+        self._current = current
+        self._clock = clock
+        self._live = live
+        self._journal = journal
+        self._recorder = recorder
+        self._runner = runner
+        self._policy = policy
+        self._agent_of = agent_of
+        self._rounds: dict[str, asyncio.Task[None]] = {}
+        self._spent: dict[str, tuple[object, int]] = {}
+        """By office: the day, and the bytes that updates spent in it."""
+        self.rollout: Rollout | None = None
+        self._published: Published | None = None
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._current.config
+
+    def _releases(self) -> Releases:
+        return Releases(self.config.updates.directory)
+
+    async def restore(self) -> None:
+        """Go on with the rollout of before the hub's restart."""
+        try:
+            self.rollout = await asyncio.to_thread(read_rollout, self.config.updates.directory)
+            await self._load()
+        except UserError as error:
+            log.error("no version is offered: %s", error)
+            self.rollout = None
+
+    async def _load(self) -> None:
+        self._published = None
+        if self.rollout is None:
+            return
+        every = await asyncio.to_thread(lambda: list(self._releases().all()))
+        known = {one.release.serial: one for one in every}
+        self._published = known.get(self.rollout.serial)
+        if self._published is None:
+            raise UserError(f"release {self.rollout.version} is not published any more")
+
+    # --- what people do
+
+    async def offer(self, version: str, offices: tuple[str, ...] | None, by: str) -> Rollout:
+        """Offer a published version to offices, or in stages to all; raises `UserError`."""
+        found = await asyncio.to_thread(self._releases().find, version)
+        able = self._with_agents()
+        for office in offices or ():
+            if office not in able:
+                raise UserError(f"{office[:40]} is no office with an agent: {', '.join(able)}")
+        began = format_utc(self._clock.now())
+        release = found.release
+        await self._keep(Rollout(release.version, release.serial, by, began, offices))
+        self._published = found
+        return self.rollout or Rollout(version, release.serial, by, began, offices)
+
+    async def withdraw(self) -> None:
+        """Offer nothing any more; what is installed stays."""
+        await self._keep(None)
+        self._published = None
+        for office in self._live.offices.values():
+            office.agent.update_state = None
+
+    async def _keep(self, rollout: Rollout | None) -> None:
+        await asyncio.to_thread(write_rollout, self.config.updates.directory, rollout)
+        self.rollout = rollout
+
+    async def status(self) -> dict[str, Any]:
+        """Releases, rollout and each office's state, as the API gives them."""
+        every = await asyncio.to_thread(lambda: list(self._releases().all()))
+        rollout = self.rollout
+        return {
+            "releases": [
+                {"version": one.release.version, "serial": one.release.serial} for one in every
+            ],
+            "offered": None if rollout is None else {
+                "version": rollout.version, "serial": rollout.serial, "by": rollout.by,
+                "began": rollout.began, "halted": bool(rollout.failed),
+                "offices": None if rollout.offices is None else list(rollout.offices),
+            },
+            "offices": [self._office_status(name) for name in self._with_agents()],
+        }  # fmt: skip
+
+    def _office_status(self, name: str) -> dict[str, Any]:
+        agent = self._live.offices[name].agent
+        why = (self.rollout.failed.get(name) if self.rollout else None) or None
+        return {"office": name, "version": agent.version, "state": agent.update_state, "why": why}
+
+    # --- what the hub does by itself
+
+    async def step(self) -> None:
+        """Take note of what agents tell, and start the offices that are due."""
+        rollout = self.rollout
+        if rollout is None or self._published is None:
+            return
+        for office in self._with_agents():
+            await self._note(office)
+        rollout = self.rollout or rollout
+        settings = self.config.updates
+        due = rollout.due(self._with_agents(), settings.first, settings.soak, self._clock.now())
+        for office in self._with_agents():
+            running = self._rounds.get(office)
+            if running is None or running.done():
+                state = self._state(office, rollout, due=office in due)
+                self._live.offices[office].agent.update_state = state
+                if state == "fetching":
+                    self._start(office, self._published)
+
+    def _with_agents(self) -> list[str]:
+        return [office.id for office in self.config.offices if office.agent is not None]
+
+    def _state(self, office: str, rollout: Rollout, *, due: bool) -> str:
+        """How an office stands; `fetching` if it may fetch now."""
+        if office in rollout.updated:
+            return "updated"
+        agent, link = self._live.offices[office].agent, self._agent_of(office)
+        if office in rollout.failed:
+            report = agent.update or {}
+            return "refused" if report.get("state") == "refused" else "rolled_back"
+        if link is not None and TASK not in link.features:
+            return "unable"
+        if agent.update and agent.update.get("state") == "trial":
+            return "trial"
+        if due and link is not None and self._may_fetch(office):
+            return "fetching"
+        return "waiting"
+
+    async def _note(self, office: str) -> None:
+        """Take note of what an office's agent tells of this release."""
+        rollout, agent = self.rollout, self._live.offices[office].agent
+        if rollout is None or rollout.is_over(office) or not agent.connected:
+            return
+        report: Mapping[str, Any] = agent.update or {}
+        state = report.get("state") if report.get("offer") == rollout.began else None
+        confirmed = report.get("state") == "confirmed" and report.get("serial") == rollout.serial
+        by_hand = agent.version == rollout.version and report.get("serial") != rollout.serial
+        if confirmed or by_hand:
+            await self._keep(rollout.with_updated(office, self._clock.now()))
+            await self._event(office, "updated")
+        elif state in ("rolled_back", "refused"):
+            why = str(report.get("why", ""))
+            log.error("%s: version %s was %s: %s", office, rollout.version, state, why)
+            await self._keep(rollout.with_failed(office, why or str(state)))
+            await self._event(office, str(state), why=why)
+
+    def _may_fetch(self, office: str) -> bool:
+        return (
+            self._in_hours()
+            and self._policy.blocked(office) is None
+            and self._bytes_left(office) >= on_the_line(PIECE_BYTES)
+        )
+
+    def _in_hours(self) -> bool:
+        if self.config.updates.hours == "always":
+            return True
+        return not in_office_hours(self.config.district, self._clock.now())
+
+    def _bytes_left(self, office: str) -> float:
+        """What an update may still take today: of its own budget, and of the whole."""
+        day, _ = self._recorder.today()
+        known = self._spent.get(office)
+        own = known[1] if known is not None and known[0] == day else 0
+        whole = self.config.budget - self._recorder.spent_today(office)
+        return min(self.config.updates.budget - own, whole)
+
+    def _charge(self, office: str, amount: int) -> None:
+        day, _ = self._recorder.today()
+        known = self._spent.get(office)
+        before = known[1] if known is not None and known[0] == day else 0
+        self._spent[office] = (day, before + amount)
+        self._recorder.charge(office, amount)
+
+    async def _event(self, office: str, did: str, **more: Any) -> None:
+        rollout = self.rollout
+        about = {} if rollout is None else {"version": rollout.version, "serial": rollout.serial}
+        await self._journal.add_event(office, UPDATE, {"did": did, **about, **more})
+
+    # --- one round of one office
+
+    def _start(self, office: str, published: Published) -> None:
+        task = asyncio.create_task(self._round(office, published), name=f"update {office}")
+        self._rounds[office] = task
+
+    async def _round(self, office: str, published: Published) -> None:
+        """Let the office fetch for a while, and install once it has everything."""
+        try:
+            async with self._runner.hold_line(office, TASK, self._rate(office)) as granted:
+                await self._converse(office, published, granted)
+        except (ChannelClosed, NoData, TimeoutError) as error:
+            log.info("%s: the update goes on later: %s", office, error or "it took too long")
+        except Exception:
+            log.exception("%s: the update failed in itself", office)
+
+    async def _converse(self, office: str, published: Published, granted: float) -> None:
+        link, rollout = self._agent_of(office), self.rollout
+        if link is None or rollout is None:
+            return
+        params = {
+            **published.to_params(),
+            "version": rollout.version,
+            "serial": rollout.serial,
+            "offer": rollout.began,
+            "trial_seconds": self.config.updates.trial,
+        }
+        until = self._clock.monotonic() + ROUND_SECONDS
+        one = UpdateRound(
+            link,
+            published,
+            granted,
+            self._clock,
+            lambda: self._clock.monotonic() < until and self._may_go_on(office),
+            lambda amount: self._charge(office, amount),
+        )
+        try:
+            async for state in one.run(params):
+                self._live.offices[office].agent.update_state = state
+                if state != "fetching":
+                    await self._event(office, state)
+        finally:
+            if one.bytes_sent:
+                await self._event(office, "fetched", bytes=one.bytes_sent)
+
+    def _rate(self, office: str) -> float:
+        link = self.config.office(office).link
+        contracted = DEFAULT_RATE if link is None else link.rate(Direction.DOWN)
+        return contracted * self.config.updates.share
+
+    def _may_go_on(self, office: str) -> bool:
+        return self.rollout is not None and self._may_fetch(office)
+
+    async def stop(self) -> None:
+        """End every round; what was fetched stays at the offices."""
+        for task in self._rounds.values():
+            task.cancel()
+        await asyncio.gather(*self._rounds.values(), return_exceptions=True)

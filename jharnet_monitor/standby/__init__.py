@@ -1,0 +1,1 @@
+"""A hub's backup, and the same hub on another machine."""

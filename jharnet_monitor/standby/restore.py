@@ -1,0 +1,254 @@
+"""Restores a hub from its backup, on this machine or on another one.
+
+Everything is put together and verified in a folder beside its place first; a backup that is not
+whole, or whose records were changed, changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy import inspect, make_url
+
+from jharnet_monitor.clock import Clock, SystemClock
+from jharnet_monitor.config import Config
+from jharnet_monitor.config.load import load_config
+from jharnet_monitor.config.schema import LEAST_RETENTION
+from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.probes import PRUNABLE
+from jharnet_monitor.standby.manifest import (
+    DATABASE,
+    INSIDE,
+    OUTSIDE,
+    WAITING,
+    Manifest,
+    differences,
+    read_manifest,
+)
+from jharnet_monitor.store import Store
+from jharnet_monitor.store.engine import open_engine, reading
+from jharnet_monitor.store.lease import clear
+from jharnet_monitor.store.pruning import OF_THE_DATABASE, PruningRule
+
+RESTORED = "restored"
+"""Kind of the event that says from which backup the database was restored."""
+_STAGE = ".restoring"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was restored: the configuration, and how many records of how many hours."""
+
+    config: Path
+    manifest: Manifest
+    hours: int
+    records: int
+
+
+class Restore:
+    """One restore of one backup into the directory of its configuration, or into another one."""
+
+    def __init__(
+        self, backup: Path, into: Path | None = None, *, replace: bool = False,
+        clock: Clock | None = None, say: Say = lambda _: None,
+    ) -> None:  # fmt: skip
+        """Raises `UserError` for a folder that is no backup."""
+        self._backup = backup
+        self._manifest = read_manifest(backup)
+        self._target = (into or Path(self._manifest.directory)).absolute()
+        self._stage = self._target / _STAGE
+        self._replace = replace
+        self._clock = clock or SystemClock()
+        self._say = say
+
+    def run(self) -> Restored:
+        """Restore; blocks. Raises `UserError`, `StoreError`."""
+        self._say("comparing hashes")
+        wrong = differences(self._backup, self._manifest)
+        if wrong:
+            more = f" (and {len(wrong) - 1} more files)" if wrong[1:] else ""
+            raise UserError(f"{self._backup}: {wrong[0]}{more}; take another backup")
+        self._refuse_what_is_there()
+        try:
+            shutil.rmtree(self._stage, ignore_errors=True)
+            self._stage.mkdir(parents=True, mode=0o700)
+            found = self._put_together()
+            self._put_into_place(found.database)
+        except OSError as error:
+            raise UserError(f"{error.filename or self._target}: {error.strerror}") from error
+        finally:
+            shutil.rmtree(self._stage, ignore_errors=True)
+        config = self._target / self._manifest.config
+        return Restored(config, self._manifest, found.hours, found.records)
+
+    def _refuse_what_is_there(self) -> None:
+        if self._replace or not self._target.exists():
+            return
+        there = [one for one in self._target.iterdir() if one.name != _STAGE]
+        if there:
+            raise UserError(
+                f"{self._target}: is not empty ({there[0].name}); "
+                "--replace sets aside what is there"
+            )
+
+    def _put_together(self) -> _Verified:
+        """Everything in the stage, the database verified."""
+        self._say("copying files")
+        for name, held in self._manifest.files.items():
+            if name.startswith(f"{INSIDE}/"):
+                place = self._stage / Path(name).relative_to(INSIDE)
+                place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                shutil.copy2(self._backup / name, place)
+                place.chmod(held.mode)
+        config = load_config(self._stage / self._manifest.config, files=False)
+        self._say("restoring the database")
+        url = self._restore_database(config)
+        if WAITING in self._manifest.files:
+            waiting = config.waiting_file
+            waiting.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self._backup / WAITING, waiting)
+            waiting.chmod(0o600)
+        return self._verified(url)
+
+    def _restore_database(self, config: Config) -> str:
+        """The database in its new place, not used by any hub yet; returns its URL."""
+        url = make_url(config.hub.database)
+        if self._manifest.kind == "sqlite":
+            file = Path(url.database or "")
+            if not file.is_relative_to(self._stage):  # elsewhere on the disk
+                file = file.with_name(file.name + _STAGE)
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            shutil.copyfile(self._backup / DATABASE, file)
+            file.chmod(0o600)
+            return f"sqlite:///{file}"
+        self._refuse_full_database(config.hub.database)
+        _pg_restore(self._backup / DATABASE, config.hub.database)
+        return config.hub.database
+
+    def _refuse_full_database(self, url: str) -> None:
+        engine = open_engine(url)
+        try:
+            with reading(engine) as connection:
+                tables = inspect(connection).get_table_names()
+        finally:
+            engine.dispose()
+        if tables:
+            raise UserError(
+                f"hub.database: {url}: is not empty; give the restore a new database (`createdb`)"
+            )
+
+    def _verified(self, url: str) -> _Verified:
+        """Recompute the hash chain; raises `UserError` if a record was changed or is missing."""
+        store = Store(url, self._clock)
+        try:
+            store.migrate()
+            store.ownership.take()
+            self._say("recomputing the hash chain")
+            hours, records, root, problems = 0, 0, None, store.damage()
+            for one in store.chain.check(PruningRule(PRUNABLE, timedelta(seconds=LEAST_RETENTION))):
+                problems += one.problems
+                hours, root = hours + 1, one.link.root
+                records += sum(part.records for part in one.parts.values())
+            problems += store.chain.strays()
+            if self._manifest.kind == "sqlite" and (hours, root) != (
+                self._manifest.hours, self._manifest.root,
+            ):  # fmt: skip
+                problems.append("the chain is not the one that the manifest names")
+            if problems:
+                raise UserError(f"{self._backup}: {problems[0]}: nothing was restored")
+            store.event_log.add_event(OF_THE_DATABASE, RESTORED, self._clock.now(), {
+                "made_at": self._manifest.made_at, "machine": self._manifest.machine, "root": root,
+            })  # fmt: skip
+        finally:
+            store.close()
+        engine = open_engine(url)
+        try:
+            clear(engine)
+        finally:
+            engine.dispose()
+        return _Verified(url, hours, records)
+
+    def _put_into_place(self, database: str) -> None:
+        """Move everything out of the stage, the configuration last: no hub starts on half of it."""
+        self._say("moving into place")
+        self._set_aside_what_is_there()
+        self._place_outside()
+        file = Path(make_url(database).database or "")
+        if self._manifest.kind == "sqlite" and not file.is_relative_to(self._stage):
+            file.replace(file.with_name(file.name.removesuffix(_STAGE)))
+        parts = sorted(self._stage.iterdir(), key=lambda part: part.name == self._manifest.config)
+        for part in parts:
+            part.replace(self._target / part.name)
+        self._give_to_owner()
+
+    def _set_aside_what_is_there(self) -> None:
+        there = [one for one in self._target.iterdir() if one.name != _STAGE]
+        if not there:
+            return
+        earlier = self._target / f"before-restore-{self._clock.now():%Y%m%dT%H%M%SZ}"
+        earlier.mkdir(mode=0o700)
+        for one in there:
+            if not one.name.startswith("before-restore-"):
+                one.replace(earlier / one.name)
+        self._say(f"what was there is in {earlier}")
+
+    def _place_outside(self) -> None:
+        for name, held in self._manifest.files.items():
+            if not name.startswith(f"{OUTSIDE}/"):
+                continue
+            place = Path("/") / Path(name).relative_to(OUTSIDE)
+            if place.exists() and not self._replace:
+                continue  # such as the machine's own certificates
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(self._backup / name, place)
+            place.chmod(held.mode)
+
+    def _give_to_owner(self) -> None:
+        """As root, give the files to the user who owned the configuration, if there is one."""
+        if os.geteuid() != 0:
+            return
+        try:
+            user = pwd.getpwnam(self._manifest.owner)
+        except KeyError:
+            self._say(f"there is no user {self._manifest.owner} here; give the files to the hub's")
+            return
+        for one in (self._target, *self._target.rglob("*")):
+            os.chown(one, user.pw_uid, user.pw_gid, follow_symlinks=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """A restored database whose chain was recomputed."""
+
+    database: str
+    hours: int
+    records: int
+
+
+def _pg_restore(dump: Path, url: str) -> None:
+    program = shutil.which("pg_restore")
+    if program is None:
+        raise UserError("pg_restore is not installed; it is in the package postgresql-client")
+    parsed = make_url(url)
+    bare = parsed.set(drivername="postgresql", password=None)
+    environment = dict(os.environ)
+    if parsed.password:  # in the environment: everyone can read arguments
+        environment["PGPASSWORD"] = str(parsed.password)
+    command = [
+        program, "--no-owner", "--exit-on-error", "--single-transaction",
+        f"--dbname={bare.render_as_string()}", str(dump),
+    ]  # fmt: skip
+    result = subprocess.run(  # noqa: S603 - a program of the system, and a URL of the configuration
+        command, env=environment, capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        lines = result.stderr.strip().splitlines() or ["it said nothing"]
+        raise StoreError(f"pg_restore: {lines[-1]}")

@@ -1,0 +1,200 @@
+"""Saves a hub while it runs: database, configuration, secrets, accounts, certificates, papers.
+
+The backup is a folder, not an archive, so that rsync sends only what is new. It holds secrets: keep
+the folder and its copies as you keep the hub.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from jharnet_monitor import __version__
+from jharnet_monitor.clock import Clock, SystemClock
+from jharnet_monitor.config import Config
+from jharnet_monitor.config.load import load_config
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.model import format_utc
+from jharnet_monitor.standby.manifest import (
+    DATABASE,
+    INSIDE,
+    MANIFEST,
+    OUTSIDE,
+    WAITING,
+    HeldFile,
+    Manifest,
+    sha256_of,
+)
+from jharnet_monitor.store import Store
+from jharnet_monitor.store.lease import this_machine
+
+
+def backups_in(directory: Path, district: str) -> list[Path]:
+    """The whole backups of a district, oldest first."""
+    found = directory.glob(f"{district}-[0-9]*Z")
+    return sorted(one for one in found if (one / MANIFEST).is_file())
+
+
+def save(config_path: Path, directory: Path, keep: int, clock: Clock | None = None) -> Path:
+    """Save the hub into a new folder of `directory`, and delete all but the newest `keep`.
+
+    The folder appears under its name only when it is whole. Blocks; raises `UserError`,
+    `StoreError`.
+    """
+    now = (clock or SystemClock()).now()
+    config = load_config(config_path, files=False)
+    name = f"{config.district.id}-{now:%Y%m%dT%H%M%SZ}"
+    part = directory / f".{name}.part"
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for left in directory.glob(f".{config.district.id}-*.part"):
+            shutil.rmtree(left)
+        part.mkdir(mode=0o700)
+        manifest = _fill(part, config_path, config, format_utc(now))
+        (part / MANIFEST).write_text(manifest.text(), "utf-8")
+        _sync(part)
+        made = directory / name
+        part.rename(made)
+        for old in backups_in(directory, config.district.id)[:-keep]:
+            shutil.rmtree(old)
+    except OSError as error:
+        raise UserError(f"{error.filename or directory}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return made
+
+
+def save_configured(config_path: Path) -> Path:
+    """Save the hub as its configuration has it; raises as `save` does."""
+    settings = load_config(config_path, files=False).backup
+    if settings is None:
+        raise UserError(f"{config_path}: backup: is not set")
+    return save(config_path, settings.directory, settings.keep)
+
+
+def _fill(part: Path, config_path: Path, config: Config, made_at: str) -> Manifest:
+    home = config_path.absolute().parent
+    store = Store(config.hub.database, SystemClock())
+    try:
+        store.require_schema()
+        store.backup(part / DATABASE)
+    finally:
+        store.close()
+    _save_waiting(config.waiting_file, part / WAITING)
+    for source in _sources(config, config_path.absolute()):
+        inside = source.is_relative_to(home)
+        place = (
+            Path(INSIDE, source.relative_to(home)) if inside else Path(OUTSIDE, *source.parts[1:])
+        )
+        (part / place).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        shutil.copy2(source, part / place)
+    kind = "sqlite" if config.hub.database.startswith("sqlite") else "postgresql"
+    hours, root = _chain_of(part / DATABASE) if kind == "sqlite" else _chain_now(config)
+    return Manifest(
+        version=__version__, made_at=made_at, machine=this_machine(), district=config.district.id,
+        owner=_owner(config_path), directory=str(home), config=config_path.name, kind=kind,
+        hours=hours, root=root,
+        files={
+            str(file.relative_to(part)): HeldFile(
+                sha256_of(file), file.stat().st_size, file.stat().st_mode & 0o777
+            )
+            for file in sorted(part.rglob("*"))
+            if file.is_file()
+        },
+    )  # fmt: skip
+
+
+def _save_waiting(file: Path, copy: Path) -> None:
+    """Copy what waits for the database, while the hub may write to it."""
+    if not file.exists():
+        return
+    try:
+        with (
+            closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as original,
+            closing(sqlite3.connect(copy)) as target,
+        ):
+            original.backup(target)
+            target.execute("PRAGMA journal_mode=DELETE")
+    except sqlite3.Error as error:
+        raise UserError(f"{file}: cannot be copied: {error}") from error
+
+
+def _chain_of(copy: Path) -> tuple[int, str | None]:
+    """Length and root of the chain in the copy itself, as the hub may have sealed meanwhile."""
+    with closing(sqlite3.connect(f"{copy.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        (hours,) = database.execute("SELECT count(*) FROM chunks").fetchone()
+        row = database.execute("SELECT root FROM chunks ORDER BY number DESC LIMIT 1").fetchone()
+    return hours, row and row[0]
+
+
+def _chain_now(config: Config) -> tuple[int, str | None]:
+    """Of PostgreSQL, whose dump is not read back: left to the restore, which recomputes it."""
+    store = Store(config.hub.database, SystemClock())
+    try:
+        links = store.chain.links()
+    finally:
+        store.close()
+    return len(links), None
+
+
+def _owner(config_path: Path) -> str:
+    uid = config_path.stat().st_uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _sources(config: Config, config_path: Path) -> Iterator[Path]:
+    """Every file that belongs to the hub, each once; databases and backups apart."""
+    home = config_path.parent
+    named = [config_path, *_paths(config)]
+    places = {path if path.is_dir() else path.parent for path in named}
+    below = {place for place in places if place != home and home in place.parents}
+    listed = {path for path in named if path.is_dir()} | below
+    backups = config.backup.directory if config.backup else None
+    left_out = {config.waiting_file, _database_file(config)}
+    found = {path for path in named if path.is_file()}
+    for place in listed:
+        found.update(file for file in place.rglob("*") if file.is_file() and not file.is_symlink())
+    for file in sorted(found):
+        if backups is not None and backups in file.parents:
+            continue
+        if not any(one is not None and file.name.startswith(one.name) and file.parent == one.parent
+                   for one in left_out):  # fmt: skip
+            yield file
+
+
+def _database_file(config: Config) -> Path | None:
+    kind, _, file = config.hub.database.partition(":///")
+    return Path(file) if kind == "sqlite" else None
+
+
+def _paths(section: object) -> Iterator[Path]:
+    """Every file name in a section and those below it, that of backups left out."""
+    if isinstance(section, Path):
+        yield section.absolute()
+    elif isinstance(section, BaseModel):
+        for name in type(section).model_fields:
+            if name != "backup":
+                yield from _paths(getattr(section, name))
+    elif isinstance(section, tuple):
+        for one in section:
+            yield from _paths(one)
+
+
+def _sync(folder: Path) -> None:
+    """Let a power cut find the whole backup or none."""
+    for file in (*folder.rglob("*"), folder):
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,85 @@
+"""Hands a week in to the state: made from the hub's database, signed with its key, over HTTPS."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from datetime import datetime
+from typing import Any
+
+import aiohttp
+
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.config import Config
+from jharnet_monitor.config.schema import StateSettings
+from jharnet_monitor.errors import StoreError, TemporaryError, UserError
+from jharnet_monitor.judge.calendar.period import Period
+from jharnet_monitor.security.signing import read_key
+from jharnet_monitor.state.make import make_week
+from jharnet_monitor.state.week import SignedWeek, signed
+from jharnet_monitor.store import Store
+
+PATH = "/api/v1/weeks"
+SECONDS = 60.0
+_MOST_ANSWER = 4096
+_OTHERS_FAULT = (408, 429)
+
+
+def make_signed(config: Config, period: Period, now: datetime) -> SignedWeek:
+    """A week from the configured database, signed; raises `UserError`, `StoreError`."""
+    settings = _settings(config)
+    key = read_key(settings.key_file)
+    store = Store(config.hub.database, SystemClock())
+    try:
+        store.require_schema()
+        return signed(make_week(store, config, period, now), key)
+    finally:
+        store.close()
+
+
+def make_and_send(config: Config, period: Period, now: datetime) -> str:
+    """Make a week and hand it in; returns what became of it (`stored`, `held`).
+
+    Raises `StoreError` where it may succeed later, and `UserError` where it never will.
+    """
+    week = make_signed(config, period, now)
+    try:
+        return asyncio.run(send(_settings(config), week))
+    except TemporaryError as error:
+        raise StoreError(str(error)) from error
+
+
+async def send(settings: StateSettings, week: SignedWeek) -> str:
+    """Hand a signed week in; raises `TemporaryError`, or `UserError` where it is refused."""
+    address = settings.url + PATH
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(SECONDS)) as http,
+            http.post(address, json=week.model_dump(), ssl=_context(settings)) as answer,
+        ):
+            text = (await answer.content.read(_MOST_ANSWER)).decode("utf-8", "replace")
+            status = answer.status
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise TemporaryError(f"state.url: {address}: {error or 'no answer in time'}") from error
+    if status in _OTHERS_FAULT or status >= 500:
+        raise TemporaryError(f"state.url: {address}: answered {status}: {text[:200]}")
+    if status >= 400:
+        raise UserError(f"state.url: {address}: refused the week: {text[:200]}")
+    try:
+        result: Any = json.loads(text)
+        return str(result["result"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise TemporaryError(f"state.url: {address}: is no receiver of the state") from error
+
+
+def _settings(config: Config) -> StateSettings:
+    if config.state is None:
+        raise UserError("state: is not set; it names the state's receiver and the hub's key")
+    return config.state
+
+
+def _context(settings: StateSettings) -> ssl.SSLContext | bool:
+    if settings.ca is None:
+        return True
+    return ssl.create_default_context(cafile=settings.ca)

@@ -1,0 +1,168 @@
+"""The state's receiver: takes signed weeks of registered districts over HTTPS, and nothing else.
+
+Who has no registered key can make it compute one signature a request, and store nothing: the body
+is bounded, few are read at a time, and every refusal is one line in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+
+from aiohttp import web
+
+from jharnet_monitor.clock import Clock
+from jharnet_monitor.config.fields import split_listen
+from jharnet_monitor.config.state_file import StateFile
+from jharnet_monitor.errors import StoreError, TemporaryError, UserError
+from jharnet_monitor.security.tls import ServedCertificate
+from jharnet_monitor.state.push import PATH
+from jharnet_monitor.state.table import Reception, StateTable
+from jharnet_monitor.state.week import (
+    MOST_BYTES,
+    DistrictWeek,
+    SignedWeek,
+    is_from_the_future,
+    read_signed,
+)
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 8
+"""Requests that are read at a time; more are asked to come again."""
+READ_SECONDS = 30.0
+CERTIFICATE_SECONDS = 60.0
+_MOST_REQUEST = 2 * MOST_BYTES
+"""A text in JSON may need two bytes for one."""
+
+
+class WeekReceiver:
+    """One receiver; `run` until `stop`."""
+
+    def __init__(self, file: Path, state: StateFile, clock: Clock) -> None:
+        self._file = file
+        self._state = state
+        self._clock = clock
+        self._table = StateTable(state.database)
+        self._reading = 0
+        self._stopping = asyncio.Event()
+        self.address: str | None = None
+        """Where it listens, once it does."""
+
+    def stop(self) -> None:
+        """Ask the receiver to end."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Serve until `stop`; raises `UserError`, `TemporaryError`."""
+        await asyncio.to_thread(self._table.prepare, self._state.districts)
+        tls = self._state.tls
+        certificate = await asyncio.to_thread(ServedCertificate, tls) if tls else None
+        if certificate is None:
+            log.warning("tls is off: weeks cross the network unencrypted")
+        runner = web.AppRunner(self.app(), access_log=None, keepalive_timeout=READ_SECONDS)
+        await runner.setup()
+        try:
+            await self._listen(runner, certificate)
+            while not self._stopping.is_set():
+                try:
+                    await asyncio.wait_for(self._stopping.wait(), CERTIFICATE_SECONDS)
+                except TimeoutError:
+                    _renew(certificate)
+        finally:
+            await runner.cleanup()
+            await asyncio.to_thread(self._table.close)
+
+    async def _listen(self, runner: web.AppRunner, certificate: ServedCertificate | None) -> None:
+        host, port = split_listen(self._state.listen)
+        context = None if certificate is None else certificate.context
+        try:
+            await web.TCPSite(runner, host, port, ssl_context=context).start()
+        except OSError as error:
+            raise TemporaryError(
+                f"{self._file}: listen: cannot listen on {self._state.listen} ({error.strerror})"
+            ) from error
+        scheme = "http" if certificate is None else "https"
+        self.address = f"{scheme}://{host}:{runner.addresses[0][1]}"
+        log.info("%d districts are expected; ready at %s", len(self._state.districts), self.address)
+
+    def app(self) -> web.Application:
+        """The two addresses."""
+        app = web.Application(client_max_size=_MOST_REQUEST)
+        app.router.add_post(PATH, self._receive)
+        app.router.add_get("/-/healthy", _healthy)
+        return app
+
+    async def _receive(self, request: web.Request) -> web.Response:
+        if self._reading >= AT_ONCE:
+            return _answer(429, "too many at a time; come again", retry=True)
+        self._reading += 1
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                text = await request.read()
+            return await self._take(request.remote or "?", text)
+        except TimeoutError:
+            return _answer(408, f"the request took longer than {READ_SECONDS:g} s")
+        except web.HTTPRequestEntityTooLarge:
+            return _answer(413, f"a week has at most {MOST_BYTES} bytes")
+        finally:
+            self._reading -= 1
+
+    async def _take(self, remote: str, text: bytes) -> web.Response:
+        try:
+            signed = read_signed(text)
+            week = signed.read()
+        except UserError as error:
+            return self._refuse(remote, 400, str(error))
+        key = signed.key_among(self._state.keys_of(week.district))
+        if key is None:
+            return self._refuse(remote, 403, f"no registered key of {week.district} signed this")
+        if is_from_the_future(week, self._clock.now()):
+            return self._refuse(remote, 409, f"was made in the future, at {week.made_at}")
+        return await self._store(remote, signed, week, key)
+
+    async def _store(
+        self, remote: str, signed: SignedWeek, week: DistrictWeek, key: str
+    ) -> web.Response:
+        try:
+            became, number = await asyncio.to_thread(
+                self._table.add, signed, week, key, self._clock.now()
+            )
+        except StoreError as error:
+            log.error("week %s of %s is not stored: %s", week.week, week.district, error)
+            return _answer(503, "the table takes nothing now; come again", retry=True)
+        if became is Reception.OLDER:
+            return self._refuse(
+                remote, 409, f"a later week {week.week} of {week.district} is held already"
+            )
+        if became is Reception.STORED:
+            log.info("week %s of %s stored as number %d, made %s", week.week, week.district, number,
+                     week.made_at)  # fmt: skip
+        body = json.dumps({"result": became.value, "number": number, "sha256": signed.sha256})
+        status = 201 if became is Reception.STORED else 200
+        return web.Response(status=status, text=body, content_type="application/json")
+
+    def _refuse(self, remote: str, status: int, why: str) -> web.Response:
+        log.warning("a week from %s was refused: %s", remote, ascii(why)[1:-1])
+        return _answer(status, why)
+
+
+def _renew(certificate: ServedCertificate | None) -> None:
+    if certificate is None:
+        return
+    try:
+        certificate.refresh()
+    except (UserError, OSError) as error:
+        log.error("the old certificate is served on: %s", error)
+
+
+def _answer(status: int, why: str, *, retry: bool = False) -> web.Response:
+    headers = {"Retry-After": "60"} if retry else None
+    body = json.dumps({"error": why}, ensure_ascii=False)
+    return web.Response(status=status, text=body, content_type="application/json", headers=headers)
+
+
+async def _healthy(_: web.Request) -> web.Response:
+    return web.Response(text="ok\n")

@@ -1,0 +1,135 @@
+"""Checks the state's table, and a report against the signed weeks that are attached to it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pypdf
+from pypdf.errors import PyPdfError
+
+from jharnet_monitor.config.state_file import StateFile
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.i18n.words import LANGUAGES, words
+from jharnet_monitor.model import parse_utc
+from jharnet_monitor.security.signing import fingerprint
+from jharnet_monitor.state.paper import ABOUT, WEEKS, ReportBasis, basis_of, make_report
+from jharnet_monitor.state.table import HeldWeek
+from jharnet_monitor.state.week import MOST_BYTES, SignedWeek
+
+MOST_REPORT_BYTES = 100_000_000
+_TABLES = tuple(f"{name}.csv" for name in ("districts", "offices"))
+
+
+def check_rows(state: StateFile, rows: Iterator[HeldWeek]) -> tuple[int, list[str]]:
+    """How many rows of the table there are, and what is wrong with them."""
+    count, problems = 0, list[str]()
+    for row in rows:
+        count += 1
+        problems += [f"number {row.number}: {what}" for what in _faults_of(state, row)]
+    return count, problems
+
+
+def _faults_of(state: StateFile, row: HeldWeek) -> Iterator[str]:
+    key = row.signed.key_among(state.keys_of(row.district))
+    if key is None:
+        yield f"no registered key of {row.district} signed it"
+    elif fingerprint(key) != row.key:
+        yield f"another key signed it than {row.key}"
+    if row.signed.sha256 != row.sha256:
+        yield "its hash is not that of its text"
+    try:
+        week = row.signed.read()
+    except UserError as error:
+        yield str(error)
+        return
+    signed = (week.district, week.week, week.made)
+    if signed != (row.district, row.week, row.made_at):
+        yield "district, week or time differ from what was signed"
+
+
+def check_report(state: StateFile, file: Path) -> tuple[ReportBasis, list[str]]:
+    """Make a report again from the signed weeks attached to it, and compare.
+
+    Returns what it was made from, and what is wrong. Raises `UserError` for a file that is no
+    report of the state.
+    """
+    data = _read(file)
+    reader = _reader(file, data)
+    attached = _attachments(file, reader)
+    csv.field_size_limit(min(sys.maxsize, 4 * MOST_BYTES))
+    basis, language = _basis(file, attached)
+    problems = list(_unsigned(state, basis))
+    try:
+        again = make_report(state, basis, words(language)).content
+    except UserError as error:
+        return basis, [*problems, f"it cannot be made again: {error}"]
+    if again == data:
+        return basis, problems
+    other = _reader(file, again)
+    made = _attachments(file, other)
+    problems += [f"{name}: differs from the signed weeks" for name in _TABLES
+                 if attached.get(name) != made[name]]  # fmt: skip
+    problems += list(_different_pages(reader, other))
+    return basis, problems
+
+
+def _different_pages(given: pypdf.PdfReader, again: pypdf.PdfReader) -> Iterator[str]:
+    if len(given.pages) != len(again.pages):
+        yield f"has {len(given.pages)} pages, and {len(again.pages)} follow from the signed weeks"
+    for number, (one, other) in enumerate(zip(given.pages, again.pages, strict=False), 1):
+        if one.extract_text() != other.extract_text():
+            yield f"page {number}: differs from what follows from the signed weeks"
+
+
+def _unsigned(state: StateFile, basis: ReportBasis) -> Iterator[str]:
+    for weeks in (basis.weeks, basis.before):
+        for district, one in weeks.items():
+            if one.key_among(state.keys_of(district)) is None:
+                yield f"{district}: no registered key of the district signed its week"
+            elif one.read().district != district:
+                yield f"{district}: what was signed is of {one.read().district}"
+
+
+def _basis(file: Path, attached: dict[str, bytes]) -> tuple[ReportBasis, str]:
+    try:
+        [about] = csv.DictReader(io.StringIO(attached[ABOUT].decode()))
+        made_at: datetime = parse_utc(about["made_at"])
+        language = about["language"]
+        if language not in LANGUAGES:
+            raise UserError(f"{file}: is in a language that is not known: {language[:20]}")
+        rows = [
+            (row["district"], row["week"],
+             SignedWeek(body=row["body"], signature=row["signature"]))
+            for row in csv.DictReader(io.StringIO(attached[WEEKS].decode()))
+        ]  # fmt: skip
+        return basis_of(about["week"], made_at, rows), language
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
+        raise UserError(f"{file}: is no report of the state: its attachments are not") from error
+
+
+def _read(file: Path) -> bytes:
+    try:
+        if file.stat().st_size > MOST_REPORT_BYTES:
+            raise UserError(f"{file}: is too large for a report")
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}") from error
+
+
+def _reader(file: Path, data: bytes) -> pypdf.PdfReader:
+    try:
+        return pypdf.PdfReader(io.BytesIO(data))
+    except (PyPdfError, ValueError, OSError) as error:
+        raise UserError(f"{file}: is no PDF") from error
+
+
+def _attachments(file: Path, reader: pypdf.PdfReader) -> dict[str, bytes]:
+    try:
+        return {name.rsplit("/", 1)[-1]: parts[0] for name, parts in reader.attachments.items()}
+    except (PyPdfError, ValueError, KeyError, IndexError) as error:
+        raise UserError(f"{file}: its attachments cannot be read") from error

@@ -1,0 +1,172 @@
+"""What a hub tells the state of one week: its own judgements, an office a row, and its signature.
+
+The text that is signed is stored and forwarded as it is, never written anew: whoever has the
+district's public key can check it for as long as it exists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.judge.calendar.period import Period
+from jharnet_monitor.judge.calendar.period import week as week_named
+from jharnet_monitor.judge.line.grounds import LineVerdict
+from jharnet_monitor.model import parse_utc
+from jharnet_monitor.report.sections.rating import Group
+from jharnet_monitor.security.signing import is_signed, sign
+
+PURPOSE = b"jharnet-monitor state week 1"
+MOST_BYTES = 512_000
+"""Of a signed week: 1000 offices have room."""
+MOST_OFFICES = 1000
+ZONE = ZoneInfo("Asia/Kolkata")
+"""In which the weeks of the state begin."""
+
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Id = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$")]
+Ratio = Annotated[float, Field(ge=0, le=1)]
+BitRate = Annotated[float, Field(ge=0, le=1e12)]
+Number = Annotated[int, Field(ge=0, le=10_000_000)]
+
+
+class WeekPart(BaseModel):
+    """A part of a week: frozen, without unknown keys, infinities or NaN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class OfficeWeek(WeekPart):
+    """One office; what is not known is null."""
+
+    id: Id
+    name: Name
+    name_hi: Name
+    subdivision: Name | None = None
+    group: Group
+    """Whether it can hold a conference of the grade that the district wants."""
+    grade: Annotated[int, Field(ge=0, le=4)] | None
+    calls: Number
+    """Conference tests behind the grade."""
+    availability: Ratio | None
+    coverage: Ratio | None
+    """Share of the time that the availability is based on."""
+    promised: Ratio
+    """Availability by the contract, or else the district's own mark."""
+    kept: bool | None
+    """Whether the promise was kept; null if too little of the time is known."""
+    outages: Number
+    down_seconds: Annotated[float, Field(ge=0, le=1e6)]
+    contracted: BitRate | None
+    """Towards the office, in bit/s."""
+    delivered: BitRate | None
+    """Median of the speed tests towards the office, in bit/s."""
+    tests: Number
+    rtt_seconds: Annotated[float, Field(ge=0, le=60)] | None
+    loss: Ratio | None
+    verdict: LineVerdict = Field(strict=False)
+    """What would help."""
+    slab: BitRate | None
+    """The speed to order, in bit/s, where the verdict is an upgrade and the tariff has one."""
+
+
+class DistrictWeek(WeekPart):
+    """One district over one week."""
+
+    format: Literal[1] = 1
+    district: Id
+    week: Annotated[str, Field(pattern=r"^\d{4}-W\d\d$")]
+    made_at: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
+    version: Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[\w.+-]+$")]
+    root: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+    """The hub's hash chain after the week's last sealed hour."""
+    faults_open: Number
+    made_up: bool = False
+    """The week of a demo."""
+    offices: Annotated[tuple[OfficeWeek, ...], Field(max_length=MOST_OFFICES, strict=False)]
+
+    @model_validator(mode="after")
+    def _is_over(self) -> DistrictWeek:
+        if self.made < self.period.end:
+            raise ValueError("the week was not over when this was made")
+        if len({office.id for office in self.offices}) < len(self.offices):
+            raise ValueError("an office is there twice")
+        return self
+
+    @property
+    def made(self) -> datetime:
+        """When the hub made it, in UTC."""
+        return parse_utc(self.made_at)
+
+    @property
+    def period(self) -> Period:
+        """The week; raises `ValueError`."""
+        try:
+            return week_named(self.week, ZONE)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+
+
+class SignedWeek(BaseModel):
+    """A week as it travels: the signed text and its signature in base64."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    body: Annotated[str, Field(min_length=2, max_length=MOST_BYTES)]
+    signature: Annotated[str, Field(min_length=88, max_length=88)]
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the signed text."""
+        return hashlib.sha256(self.body.encode()).hexdigest()
+
+    def read(self) -> DistrictWeek:
+        """What was signed; raises `UserError` in one line, and says nothing of who signed it."""
+        return read_week(self.body)
+
+    def key_among(self, keys: Sequence[str]) -> str | None:
+        """The public key that signed it; None if none of these did."""
+        body = self.body.encode()
+        return next((k for k in keys if is_signed(k, PURPOSE, body, self.signature)), None)
+
+
+def signed(week: DistrictWeek, key: Ed25519PrivateKey) -> SignedWeek:
+    """Sign a week."""
+    data = week.model_dump(mode="json")
+    body = json.dumps(data, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return SignedWeek(body=body, signature=sign(key, PURPOSE, body.encode()))
+
+
+def read_signed(text: bytes) -> SignedWeek:
+    """What came over the network; raises `UserError`."""
+    try:
+        return SignedWeek.model_validate_json(text)
+    except ValidationError as error:
+        raise UserError(f"is no signed week: {_first(error)}") from None
+
+
+def read_week(body: str) -> DistrictWeek:
+    """The week in a signed text; raises `UserError`."""
+    try:
+        return DistrictWeek.model_validate_json(body)
+    except ValidationError as error:
+        raise UserError(f"is no week of a district: {_first(error)}") from None
+
+
+def _first(error: ValidationError) -> str:
+    problem: Any = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(map(str, problem["loc"])) or "the text"
+    return f"{where[:100]}: {problem['msg'][:200]}"
+
+
+def is_from_the_future(week: DistrictWeek, now: datetime) -> bool:
+    """Whether it says that it was made after now, beyond what clocks differ by."""
+    return week.made > now.astimezone(UTC) + timedelta(minutes=10)

@@ -1,0 +1,290 @@
+"""The pages on drills: what one would cost, its start, how it goes, its result to print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from aiohttp import web
+
+from jharnet_monitor.config import Config
+from jharnet_monitor.config.calls import LONGEST_DRILL, SHORTEST_DRILL
+from jharnet_monitor.i18n.formats import Formats, rate, size
+from jharnet_monitor.judge.conference.drill import (
+    Drill,
+    DrillOffice,
+    DrillState,
+    passed,
+    required_grade,
+)
+from jharnet_monitor.probes.conference.gallery import gallery_seconds
+from jharnet_monitor.probes.conference.plan import drill_bytes
+from jharnet_monitor.profiles import Profile
+from jharnet_monitor.report.sections.drill_texts import (
+    drill_facts,
+    drill_row,
+    drill_sentences,
+    profile_name,
+)
+from jharnet_monitor.store.tables import EPOCH
+from jharnet_monitor.web import reports
+from jharnet_monitor.web.auth import Access
+from jharnet_monitor.web.errors import Refusal
+from jharnet_monitor.web.hub_api import HubApi
+from jharnet_monitor.web.pages import Pages, see_other
+from jharnet_monitor.web.query import in_time, parse_drill
+
+DEFAULT_MINUTES = 5.0
+MOST_LISTED = 200
+_HEADS = ("block", "joined", "result", "down", "up", "cause")
+SIGNATORIES = ("engineer", "manager", "dio")
+
+
+@dataclass(frozen=True, slots=True)
+class DrillCost:
+    """What a drill would take; `warning` is empty where nothing speaks against it."""
+
+    profile: Profile
+    minutes: float
+    lines: tuple[str, ...]
+    warning: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrillLine:
+    """A drill in the list."""
+
+    id: str
+    at: str
+    profile: str
+    length: str
+    joined: str
+    passed: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrillPageRow:
+    """One office in a drill: as in its report, and what its call shows while it runs."""
+
+    name: str
+    address: str
+    took_part: str
+    grade: int | None
+    answer: str
+    down: tuple[str, ...]
+    up: tuple[str, ...]
+    cause: str
+    live: str
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DrillView:
+    """A drill's page."""
+
+    id: str
+    title: str
+    running: bool
+    state: str
+    share: float | None
+    facts: tuple[tuple[str, str], ...]
+    sentences: tuple[str, ...]
+    head: tuple[str, ...]
+    rows: tuple[DrillPageRow, ...]
+    sheets: tuple[str, ...]
+    """Files of its report."""
+
+
+class DrillPages:
+    """The handlers of these pages for one hub."""
+
+    def __init__(self, hub: HubApi, access: Access, pages: Pages) -> None:
+        self._hub = hub
+        self._access = access
+        self._pages = pages
+
+    def routes(self) -> list[web.RouteDef]:
+        """All routes of these pages."""
+        return [
+            web.get("/drills", self.drills),
+            web.post("/drills", self.start),
+            web.get("/drills/{drill}", self.drill),
+        ]
+
+    async def drills(self, request: web.Request) -> web.Response:
+        """All drills, and what another one would cost."""
+        formats, config = self._pages.formats(request), self._hub.config
+        soon = formats.now + timedelta(minutes=5)
+        known = await self._hub.read(self._hub.store.event_log.drills, EPOCH, soon)
+        newest = await self._hub.newest_drill()
+        found = {one.id: one for one in known}
+        if newest is not None:
+            found[newest.id] = newest  # one that runs is not stored yet
+        ordered = sorted(found.values(), key=lambda one: one.started_at, reverse=True)
+        profile, minutes = _requested(request.query, config.probes.conference.profile)
+        return await self._pages.page(
+            request,
+            "drills.html",
+            formats,
+            drills=[drill_line_of(one, config, formats) for one in ordered[:MOST_LISTED]],
+            cost=drill_cost(config, profile, minutes, formats),
+            profiles=list(Profile),
+            shortest=SHORTEST_DRILL,
+            longest=LONGEST_DRILL,
+            running=newest if newest is not None and newest.running else None,
+        )
+
+    async def start(self, request: web.Request) -> web.Response:
+        """Start a drill from the form; redirect to its page."""
+        actor = await self._access.require(request)
+        form = await in_time(request.post())
+        profile, minutes = _requested(form, self._hub.config.probes.conference.profile)
+        about = {"profile": str(profile), "minutes": minutes}
+        await self._access.act(request, actor, "drill", about)
+        drill = await self._hub.start_drill(profile, minutes)
+        return see_other(request, f"/drills/{drill.id}")
+
+    async def drill(self, request: web.Request) -> web.Response:
+        """One drill, as it stands."""
+        drill = await self._hub.drill(request.match_info["drill"])
+        if drill is None:
+            raise Refusal(404, "there is no such drill")
+        formats = self._pages.formats(request)
+        files = await self._hub.read(reports.listing, self._hub.reports_dir)
+        start = f"drill-{drill.id}."
+        sheets = tuple(sorted(one.name for one in files if one.name.startswith(start)))
+        view = drill_view(drill, self._hub.config, sheets, formats)
+        return await self._pages.page(
+            request, "drill.html", formats, view=view,
+            signatories=[formats.words(f"drill.signatory.{name}") for name in SIGNATORIES],
+        )  # fmt: skip
+
+
+def _requested(given: Mapping[str, object], default: Profile) -> tuple[Profile, float]:
+    """Profile and minutes of a form; raises `Refusal`."""
+    text = str(given.get("minutes", DEFAULT_MINUTES))
+    try:
+        minutes: float | str = float(text)
+    except ValueError:
+        minutes = text
+    return parse_drill({"profile": given.get("profile", default), "minutes": minutes}, default)
+
+
+def drill_cost(config: Config, profile: Profile, minutes: float, formats: Formats) -> DrillCost:
+    """What such a drill takes of each line, of headquarters' line and of the day's budget."""
+    t, count = formats.words, len(config.offices)
+    need = drill_bytes(profile, 60 * minutes, count)
+    each = profile.rung.line_rate
+    contracted = config.hub.uplink.contracted
+    warnings = []
+    if need > config.budget:
+        warnings.append(t("web.drills.over_budget", need=size(need), budget=size(config.budget)))
+    if count * each > contracted:
+        warnings.append(
+            t("web.drills.over_uplink", rate=rate(count * each), contracted=rate(contracted))
+        )
+    length = 60 * minutes + gallery_seconds(60 * minutes)
+    return DrillCost(
+        profile,
+        minutes,
+        (
+            t("web.drills.cost_time", time=formats.duration(length)),
+            t("web.drills.cost_office", need=size(need), budget=size(config.budget)),
+            t(
+                "web.drills.cost_uplink", rate=rate(count * each), each=rate(each), n=count,
+                contracted=rate(contracted),
+            ),
+            t("web.drills.cost_others"),
+        ),
+        " ".join(warnings),
+    )  # fmt: skip
+
+
+def drill_line_of(drill: Drill, config: Config, formats: Formats) -> DrillLine:
+    """A drill in the list."""
+    t = formats.words
+    required = required_grade(drill.profile, config.thresholds.grade)
+    return DrillLine(
+        drill.id,
+        formats.date_and_time(drill.started_at),
+        profile_name(drill, t),
+        "" if drill.minutes is None else formats.duration(60 * drill.minutes),
+        t("web.drills.of", n=len(drill.joined), total=len(drill.offices)),
+        t(
+            "web.drills.of", total=len(drill.offices),
+            n=sum(passed(office, required) for office in drill.offices),
+        ),
+        t(f"web.drills.state.{drill.state}"),
+    )  # fmt: skip
+
+
+def drill_view(
+    drill: Drill, config: Config, sheets: tuple[str, ...], formats: Formats
+) -> DrillView:
+    """A drill's page, from the same texts as its report."""
+    t = formats.words
+    required = required_grade(drill.profile, config.thresholds.grade)
+    done = drill.state is DrillState.DONE
+    phase = "" if drill.phase is None else t(f"web.drills.phase.{drill.phase}")
+    known = {office.id for office in config.offices}
+    return DrillView(
+        id=drill.id,
+        title=t("drill.at", moment=_moment(drill.started_at, config, formats)),
+        running=drill.running,
+        state="" if done else f"{t(f'web.drills.state.{drill.state}')} {phase}".strip(),
+        share=_share(drill, formats.now),
+        facts=tuple((label, value) for label, value in drill_facts(drill, t)),
+        sentences=() if drill.running else tuple(drill_sentences(drill, config, t)),
+        head=tuple(t(f"drill.head.{name}") for name in _HEADS),
+        rows=tuple(
+            _page_row(office, config, required, office.office in known, formats)
+            for office in drill.offices
+        ),
+        sheets=sheets,
+    )
+
+
+def _page_row(
+    office: DrillOffice, config: Config, required: int, known: bool, formats: Formats
+) -> DrillPageRow:
+    words = formats.words
+    row = drill_row(office, config, words)
+    live = ""
+    if office.live is not None:
+        live = words(
+            "web.drills.live", time=formats.duration(office.live.seconds),
+            down=_live_rate(office.live.down.bits_per_second),
+            up=_live_rate(office.live.up.bits_per_second),
+        )  # fmt: skip
+    return DrillPageRow(
+        name=row["office"],
+        address=f"/office/{office.office}" if known else "",
+        took_part=words("drill.yes" if office.joined else "drill.no"),
+        grade=row["grade"],
+        answer=row["answer"] if office.outcome is not None else "",
+        down=tuple(row["down"]) if office.outcome is not None else (),
+        up=tuple(row["up"]) if office.outcome is not None else (),
+        cause=row["cause"],
+        live=live,
+        passed=passed(office, required),
+    )
+
+
+def _live_rate(value: float | None) -> str:
+    return rate(value)
+
+
+def _moment(at: datetime, config: Config, formats: Formats) -> str:
+    local = at.astimezone(ZoneInfo(config.district.timezone))
+    return f"{formats.date_and_time(at)} {local.tzname() or ''}".strip()
+
+
+def _share(drill: Drill, now: datetime) -> float | None:
+    """How far a running drill is; None where its length is not known."""
+    if not drill.running or drill.minutes is None:
+        return None
+    length = 60 * drill.minutes + gallery_seconds(60 * drill.minutes)
+    return max(0.0, min(0.97, (now - drill.started_at).total_seconds() / length))

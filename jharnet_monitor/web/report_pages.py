@@ -1,0 +1,162 @@
+"""The page of reports, drills' sheets and dossiers, and the making of one for any period."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from aiohttp import web
+
+from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.i18n.formats import Formats, period_name
+from jharnet_monitor.judge.calendar.period import Period, week_of
+from jharnet_monitor.report.output.files import TypesettingError
+from jharnet_monitor.report.output.worker import WorkerError, in_own_process
+from jharnet_monitor.web import reports
+from jharnet_monitor.web.auth import Access
+from jharnet_monitor.web.errors import Refusal
+from jharnet_monitor.web.hub_api import HubApi
+from jharnet_monitor.web.pages import Pages, see_other
+from jharnet_monitor.web.query import in_time
+
+_log = logging.getLogger(__name__)
+
+MAKERS = MappingProxyType({
+    "report": ("jharnet_monitor.report.output.files_of_period", "write_report"),
+    "dossier": ("jharnet_monitor.dossier.file_of_period", "write_dossier"),
+})  # fmt: skip
+"""What can be made: the function that makes it, in a process of its own."""
+
+Make = Callable[..., Sequence[Path]]
+
+
+@dataclass(slots=True)
+class PaperJob:
+    """A paper that is being made, or was made last; times are monotonic seconds."""
+
+    kind: str
+    period: Period
+    began: float
+    task: asyncio.Task[None] | None = None
+    files: tuple[str, ...] = ()
+    error: str = ""
+    ended: float | None = field(default=None)
+
+
+class ReportPages:
+    """The handlers of these pages for one hub; one paper is made at a time."""
+
+    def __init__(
+        self, hub: HubApi, access: Access, pages: Pages, make: Make = in_own_process
+    ) -> None:
+        self._hub = hub
+        self._access = access
+        self._pages = pages
+        self._make = make
+        self._thread = ThreadPoolExecutor(1, "papers")
+        self._job: PaperJob | None = None
+
+    def routes(self) -> list[web.RouteDef]:
+        """All routes of these pages."""
+        return [
+            web.get("/reports", self.listed),
+            web.post("/reports", self.make),
+            web.get("/reports/{name}", self.report),
+        ]
+
+    async def listed(self, request: web.Request) -> web.Response:
+        """The papers, the form, and what is being made."""
+        formats = self._pages.formats(request)
+        found = await self._hub.read(reports.listing, self._hub.reports_dir)
+        today = formats.now.astimezone(formats.zone).date()
+        week = week_of(today - timedelta(days=7), formats.zone)
+        return await self._pages.page(
+            request,
+            "reports.html",
+            formats,
+            papers=reports.papers(found, formats),
+            job=self._shown(formats),
+            first=str(week.days[0]),
+            last=str(week.days[-1]),
+            today=str(today),
+            kinds=tuple(MAKERS),
+        )
+
+    def _shown(self, formats: Formats) -> dict[str, Any] | None:
+        """The job in the reader's words."""
+        job, t = self._job, formats.words
+        if job is None:
+            return None
+        age = (job.ended or self._hub.clock.monotonic()) - job.began
+        word = "running" if job.ended is None else "failed" if job.error else "done"
+        return {
+            "running": job.ended is None,
+            "text": t(
+                f"web.reports.job.{word}", what=t(f"web.reports.kind.{job.kind}"),
+                period=period_name(job.period, t), age=formats.duration(age),
+            ),
+            "error": job.error,
+            "files": job.files,
+        }  # fmt: skip
+
+    async def make(self, request: web.Request) -> web.Response:
+        """Begin to make a paper from the form; redirect to the list, which shows how far it is."""
+        actor = await self._access.require(request)
+        form = await in_time(request.post())
+        kind, first, last = (str(form.get(key, "")) for key in ("kind", "first", "last"))
+        if kind not in MAKERS:
+            raise Refusal(400, f"`kind` must be one of {', '.join(MAKERS)}")
+        chosen = reports.period_of(first, last, ZoneInfo(self._hub.config.district.timezone))
+        now = self._hub.clock.now()
+        if chosen.start > now:
+            raise Refusal(400, f"the period begins on {first}, which is still to come")
+        if self._job is not None and self._job.ended is None:
+            raise Refusal(400, "another paper is being made; wait for its end")
+        about = {"paper": kind, "from": chosen.start.isoformat(), "to": chosen.end.isoformat()}
+        await self._access.act(request, actor, "report made", about)
+        job = PaperJob(kind, chosen, self._hub.clock.monotonic())
+        job.task = asyncio.create_task(self._run(job), name=f"making a {kind}")
+        self._job = job
+        return see_other(request, "/reports")
+
+    async def _run(self, job: PaperJob) -> None:
+        module, function = MAKERS[job.kind]
+        order = module, function, self._hub.config, job.period, self._hub.clock.now()
+        loop = asyncio.get_running_loop()
+        try:
+            paths = await loop.run_in_executor(self._thread, self._make, *order)
+            job.files = tuple(path.name for path in paths)
+        except (TypesettingError, UserError, StoreError, WorkerError) as error:
+            _log.error("the %s for %s could not be made: %s", job.kind, job.period.name, error)
+            job.error = str(error)
+        except Exception:
+            _log.exception("unexpected error in making a %s", job.kind)
+            job.error = "unexpected error; see the hub's log"
+        finally:
+            job.ended = self._hub.clock.monotonic()
+
+    async def report(self, request: web.Request) -> web.StreamResponse:
+        """One file."""
+        name = request.match_info["name"]
+        path = await self._hub.read(reports.find, self._hub.reports_dir, name)
+        if path is None:
+            raise Refusal(404, "there is no such report")
+        return web.FileResponse(path, headers=reports.headers(path))
+
+    async def close(self, app: web.Application) -> None:
+        """Give up what is being made; the hub ends its process."""
+        if self._job is not None and self._job.task is not None:
+            self._job.task.cancel()
+            await asyncio.gather(self._job.task, return_exceptions=True)
+        self._thread.shutdown(wait=False)
+
+
+REPORT_PAGES = web.AppKey("report_pages", ReportPages)

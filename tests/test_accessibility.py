@@ -1,0 +1,120 @@
+"""Every page against the rules of WCAG 2.2 (A, AA) by axe-core, in a real Chromium.
+
+On a computer and on a phone, light and dark, in both languages; and by keyboard.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page
+
+from jharnet_monitor.model import OfficeState
+from tests import made_up_week
+from tests.browser_support import chromium
+from tests.made_up import NOW, bandwidth, conference, latency
+from tests.made_up_hub import MadeUpHub
+from tests.web_support import TOKEN, Client
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).parents[1]
+AXE = ROOT / ".venv/axe/node_modules/axe-core/axe.min.js"
+RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+PAGES = (
+    "/", "/office/potka", "/office/baharagora", "/drills", "/drills/DRILL", "/reports",
+    "/maintenance", "/faults", "/joining", "/account", "/help/accessibility", "/nowhere",
+)  # fmt: skip
+SIGNED_OUT = ("/signin", "/join/potka")
+
+
+@pytest.fixture
+def past(hub: MadeUpHub) -> str:
+    """A hub with something on every page; returns the id of its drill."""
+    drill = made_up_week.drill(hub.config)
+    hub.store.event_log.add_drill(drill)
+    log = hub.store.event_log
+    log.add_transition("potka", OfficeState.UP, NOW - timedelta(days=2), {})
+    log.add_transition("potka", OfficeState.UNREACHABLE, NOW - timedelta(hours=5), {})
+    log.add_transition("potka", OfficeState.UP, NOW - timedelta(hours=4), {})
+    for hours in range(1, 20):
+        at = NOW - timedelta(hours=hours)
+        hub.store.add([latency("potka", at, lost=hours % 3), bandwidth("potka", at, 3e6, 2e6)])
+    hub.store.add([conference("potka", NOW - timedelta(hours=2), 2)])
+    directory = hub.reports_dir
+    assert directory is not None
+    directory.mkdir()
+    (directory / "weekly-2026-W47.hi.pdf").write_bytes(b"%PDF-1.7")
+    return drill.id
+
+
+async def test_no_page_breaks_a_rule_of_wcag(hub: MadeUpHub, client: Client, past: str) -> None:
+    """On no page, in no language, axe-core finds a violation."""
+    if not AXE.exists():
+        assert "CI" not in os.environ, ".ci/run installs axe-core"
+        pytest.skip("axe-core is not installed: see .ci/run")
+    await hub.plan("potka", NOW, NOW + timedelta(hours=2), "new mast")
+    wrong: list[str] = []
+    async with chromium() as browser:
+        for lang, width, scheme in (("en", 1280, "light"), ("hi", 390, "dark")):
+            page = await _open(browser, client, lang, width, scheme)
+            for path in SIGNED_OUT:
+                wrong += await _violations(page, path)
+            await page.goto("/signin")
+            await page.fill("#token", TOKEN)
+            await page.click("form[action$='/signin'] button")
+            for path in PAGES:
+                wrong += await _violations(page, path.replace("DRILL", past))
+            await page.context.close()
+    assert wrong == []
+
+
+async def _open(browser: Browser, client: Client, lang: str, width: int, scheme: Any) -> Page:
+    context = await browser.new_context(
+        base_url=str(client.make_url("/")), viewport={"width": width, "height": 800},
+        locale=lang, color_scheme=scheme, bypass_csp=True,
+    )  # fmt: skip
+    await context.add_init_script(path=AXE)
+    page = await context.new_page()
+    page.set_default_timeout(20_000)
+    return page
+
+
+async def _violations(page: Page, path: str) -> list[str]:
+    answer = await page.goto(path)
+    assert answer is not None
+    assert answer.status == (404 if path == "/nowhere" else 200), path
+    found = await page.evaluate(
+        "rules => axe.run(document, {runOnly: rules, resultTypes: ['violations']})", list(RULES)
+    )
+    return [f"{path}: {one['id']}: {one['nodes'][0]['html'][:200]}" for one in found["violations"]]
+
+
+async def test_the_pages_work_by_keyboard(client: Client, past: str) -> None:
+    """The first stop leads to the content, each stop is seen, and none is a trap."""
+    async with chromium() as browser:
+        context = await browser.new_context(base_url=str(client.make_url("/")), locale="en")
+        page = await context.new_page()
+        await page.goto("/drills")
+        await page.keyboard.press("Tab")
+        assert await page.evaluate("document.activeElement.className") == "skip"
+        await page.keyboard.press("Enter")
+        seen: list[str] = []
+        for _ in range(40):
+            await page.keyboard.press("Tab")
+            stop = await page.evaluate(
+                "(() => { const e = document.activeElement, s = getComputedStyle(e);"
+                " return [e.tagName, e.id || e.textContent.trim().slice(0, 30),"
+                " s.outlineStyle !== 'none' || s.boxShadow !== 'none']; })()"
+            )
+            if stop[0] == "BODY":
+                break
+            assert stop[2], stop
+            seen.append(stop[1])
+        else:
+            raise AssertionError(f"the end is never reached: {seen}")
+        assert {"profile", "minutes", "Show the cost"} <= set(seen)

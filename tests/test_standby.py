@@ -1,0 +1,219 @@
+"""A hub's backup, and the hub that is restored from it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from jharnet_monitor.clock import ManualClock, SystemClock
+from jharnet_monitor.config.current import CurrentConfig
+from jharnet_monitor.config.load import load_config
+from jharnet_monitor.disk_queue import DiskQueue
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.hub.nightly_backup import RETRY, NightlyBackup
+from jharnet_monitor.live import HubStatus
+from jharnet_monitor.security.tls import Files, make_authority, make_certificate
+from jharnet_monitor.security.tokens import hash_token, matches, write_secret
+from jharnet_monitor.standby import restore as restore_module
+from jharnet_monitor.standby.manifest import DATABASE, MANIFEST, read_manifest, sha256_of
+from jharnet_monitor.standby.restore import RESTORED, Restore
+from jharnet_monitor.standby.save import backups_in, save
+from jharnet_monitor.store import Store
+from jharnet_monitor.store.lease import holder_of
+from jharnet_monitor.store.pruning import OF_THE_DATABASE
+from tests.store_support import BOTH, START, Postgres, one
+
+BEGIN = START - timedelta(hours=2)
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL cluster for this file."""
+    cluster = Postgres()
+    yield cluster
+    cluster.remove()
+
+
+def hub_in(directory: Path, database: str = "sqlite:///data/monitor.db", **sections: Any) -> Path:
+    """A hub's directory with all that belongs to it, and a sealed hour; returns the file."""
+    files, now = Files(directory / "tls"), SystemClock().now()
+    make_authority(files, "East Singhbhum", now, ["hub.example.in"])
+    make_certificate(files, ["hub.example.in"], [], now)
+    write_secret(directory / "secrets/potka", hash_token("a-token"), replace=True)
+    write_secret(directory / "secrets/api", "x" * 32, replace=True)
+    (directory / "reports").mkdir()
+    (directory / "reports/week.pdf").write_bytes(b"%PDF signed")
+    file = directory / "jharnet.yaml"
+    data = {
+        "district": {"id": "d", "name": "East Singhbhum", "name_hi": "पूर्वी सिंहभूम"},
+        "hub": {"database": database, "api_token_file": "secrets/api",
+                "tls": {"certificate": "tls/hub.pem", "key": "tls/hub.key"},
+                "uplink": {"contracted": "34 Mbit/s"}},
+        "report": {"directory": "reports"},
+        "offices": [{"id": "potka", "name": "Potka", "name_hi": "पोटका", "pc": "127.0.0.2",
+                     "agent": {"token_hash_file": "secrets/potka"}}],
+        **sections,
+    }  # fmt: skip
+    file.write_text(yaml.safe_dump(data), "utf-8")
+    config = load_config(file)
+    clock = ManualClock(BEGIN)
+    store = Store(config.hub.database, clock)
+    store.ownership.take()
+    store.migrate()
+    store.ownership.take()
+    store.add([one(f"m{n}", n - 120) for n in range(40)])
+    clock.step(2 * 3600)
+    store.chain.seal()
+    store.close()
+    queue = DiskQueue(config.waiting_file, 100)
+    queue.put("beat", "{}")
+    queue.close()
+    return file
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_hub_goes_on_on_another_machine(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Configuration, certificate, tokens, accounts, papers, what waited, and every sealed record;
+    the lease of the old hub has come along and is ended."""
+    old = tmp_path / "old"
+    cluster = request.getfixturevalue("postgres") if kind == "postgresql" else None
+    url = cluster.new_database() if cluster else "sqlite:///data/monitor.db"
+    file = hub_in(old, url)
+    backup = save(file, tmp_path / "away", 3)
+    assert (backup.stat().st_mode & 0o777, backups_in(tmp_path / "away", "d")) == (0o700, [backup])
+    shutil.rmtree(old)
+    if cluster:
+        for program in ("dropdb", "createdb"):
+            cluster._run(program, f"--host={cluster.directory}", "--username=jharnet",
+                         url.partition("@/")[2].partition("?")[0])  # fmt: skip
+
+    done = Restore(backup, tmp_path / "new").run()
+    config = load_config(done.config)  # with every file that it names
+    assert (done.config, done.hours, done.records) == (tmp_path / "new/jharnet.yaml", 1, 40)
+    assert matches("a-token", tmp_path / "new/secrets/potka")
+    assert (tmp_path / "new/secrets/api").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "new/tls/ca.key").exists()
+    assert (tmp_path / "new/reports/week.pdf").read_bytes() == b"%PDF signed"
+    queue = DiskQueue(config.waiting_file, 100)
+    assert queue.peek(9) == [("beat", "{}")]
+    queue.close()
+    store = Store(config.hub.database, SystemClock())
+    event = store.event_log.last_event(OF_THE_DATABASE, RESTORED)
+    assert event is not None
+    assert len(store.measurements()) == 40
+    holder = holder_of(store._engine)
+    assert holder is not None
+    store.ownership.lease._machine = "another machine"
+    store.ownership.take()  # at once
+    assert store.ownership.lease.term == holder[1] + 1
+    store.close()
+
+
+def test_a_backup_that_was_changed_restores_nothing(tmp_path: Path) -> None:
+    """Neither a file that differs from the manifest, nor a record for which the manifest was
+    corrected as well: the chain says so."""
+    backup = save(hub_in(tmp_path / "old"), tmp_path / "away", 3)
+    with closing(sqlite3.connect(backup / DATABASE)) as database, database:
+        database.execute("UPDATE measurements SET duration = 61 WHERE number = 5")
+    with pytest.raises(UserError, match="database: was changed or is not whole"):
+        Restore(backup, tmp_path / "new").run()
+    manifest = json.loads((backup / MANIFEST).read_text("utf-8"))
+    held = manifest["files"][DATABASE]
+    held["sha256"], held["size"] = sha256_of(backup / DATABASE), (backup / DATABASE).stat().st_size
+    (backup / MANIFEST).write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(UserError, match=r"hour from .*nothing was restored"):
+        Restore(backup, tmp_path / "new").run()
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_what_is_there_is_set_aside_or_left(tmp_path: Path) -> None:
+    """Nothing of a hub that is there is written over."""
+    backup = save(hub_in(tmp_path / "old"), tmp_path / "away", 3)
+    with pytest.raises(UserError, match=r"is not empty .*--replace sets aside"):
+        Restore(backup).run()
+    Restore(backup, replace=True).run()
+    [earlier] = (tmp_path / "old").glob("before-restore-*")
+    assert (earlier / "jharnet.yaml").exists()
+    load_config(tmp_path / "old/jharnet.yaml")
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "config/../../x", "config/jharnet.yaml"])
+def test_a_manifest_leads_nowhere_else(name: str, tmp_path: Path) -> None:
+    """What a backup names lies in it; one that is cut off is refused in one line."""
+    (tmp_path / MANIFEST).write_text(json.dumps({"format": 1, "files": {name: {}}}), "utf-8")
+    with pytest.raises(UserError, match=r"outside of the backup|is not the manifest"):
+        read_manifest(tmp_path)
+
+
+class Nights:
+    """A hub's nightly backups under a clock of the test's own."""
+
+    def __init__(self, directory: Path, **settings: Any) -> None:
+        self.directory = directory
+        self.file = hub_in(directory / "hub", backup={"directory": str(directory / "made"),
+                                                      "keep": 2, **settings})  # fmt: skip
+        self.clock = ManualClock(datetime(2026, 11, 26, 3, 0, tzinfo=UTC))  # 08:30 in Jharkhand
+        self.status = HubStatus()
+        config = load_config(self.file)
+        self.store = Store(config.hub.database, self.clock)
+        self.backups = NightlyBackup(
+            self.file, CurrentConfig(config), self.store, self.clock, self.status,
+            lambda file: save(file, directory / "made", 2, self.clock),
+        )  # fmt: skip
+
+    def look(self, hours: float = 0) -> list[str]:
+        """Let time pass and look once; the names of the backups."""
+        self.clock.step(3600 * hours)
+        asyncio.run(self.backups.run_once())
+        return [one.name for one in backups_in(self.directory / "made", "d")]
+
+
+def test_every_night_and_shipped(tmp_path: Path) -> None:
+    """The first at once, then when it is due; one that was missed is caught up, old ones go."""
+    (tmp_path / "away").mkdir()
+    nights = Nights(tmp_path, ship=["cp", "-r", "{backup}", str(tmp_path / "away")])
+    assert nights.look() == ["d-20261126T030000Z"]
+    assert nights.look(17.9) == ["d-20261126T030000Z"]
+    assert len(nights.look(0.2)) == 2  # 02:36
+    assert nights.look(60)[-1] == "d-20261129T090600Z"
+    away = [one.name for one in backups_in(tmp_path / "away", "d")]
+    assert (away[0], len(away)) == ("d-20261126T030000Z", 3)
+    assert len(backups_in(tmp_path / "made", "d")) == 2
+    assert nights.status.backup_at == nights.clock.now()
+    assert nights.status.backup_failures == 0
+    nights.store.close()
+
+
+def test_a_backup_that_does_not_arrive_is_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It counts as made only when it has been shipped."""
+    nights = Nights(tmp_path, ship=["sh", "-c", "echo no route >&2; exit 7 # {backup}"])
+    nights.look()
+    assert "exit code 7: no route" in caplog.text
+    assert (nights.status.backup_failures, nights.status.backup_at) == (1, None)
+    nights.look(0.1)
+    assert nights.status.backup_failures == 1
+    nights.look(RETRY.total_seconds() / 3600)
+    assert nights.status.backup_failures == 2
+    assert nights.status.backup_due == datetime(2026, 11, 25, 21, 0, tzinfo=UTC)
+    nights.store.close()
+
+
+def test_what_the_configuration_must_say(tmp_path: Path) -> None:
+    """A command that does not name the backup would ship nothing."""
+    with pytest.raises(UserError, match=r"jharnet.yaml:\d+: backup: .ship. must name the backup"):
+        hub_in(tmp_path, backup={"ship": ["rsync", "-a"]})
+    assert restore_module.RESTORED == "restored"

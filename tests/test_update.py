@@ -1,0 +1,371 @@
+"""Updates of agents over JharNet: what is signed arrives whole, once, and the old version is kept.
+
+With versions that crash and power cuts over slow lines it is shown by `tests/faults/update.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jharnet_monitor.agent import updater
+from jharnet_monitor.agent.daemon import Agent, AgentSettings
+from jharnet_monitor.agent.updater import Updater
+from jharnet_monitor.agent.versions import MOST_ATTEMPTS, UpdateState, Versions
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.commands.enrol import enrol
+from jharnet_monitor.config.load import load_config
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.handover.release import ReleaseRefused, read_release
+from jharnet_monitor.handover.releases import Releases
+from jharnet_monitor.hub import daemon as hub_daemon
+from jharnet_monitor.hub import update_round
+from jharnet_monitor.hub.daemon import Hub
+from jharnet_monitor.security.enrolment import Enrolment
+from jharnet_monitor.security.tokens import read_secret
+from jharnet_monitor.wire.intake import UpdateReport, read_vitals
+from tests.faults.installation import TOKEN, Installation
+from tests.update_support import small_bundle
+
+SAYS_ITS_VERSION = """
+import jharnet_monitor
+def main():
+    print(jharnet_monitor.__version__)
+"""
+PADDING = 500_000
+ROOT = Path(__file__).parents[1]
+
+
+@asynccontextmanager
+async def hub_at(directory: Path) -> AsyncIterator[tuple[Installation, Hub]]:
+    """A hub that looks at updates all the time."""
+    one = Installation(
+        directory, "sqlite:///monitor.db", 2,
+        updates={"hours": "always", "soak": "1s", "trial": "20s", "share": "100%"},
+    )  # fmt: skip
+    hub = Hub(one.file, load_config(one.file), SystemClock())
+    at_work = asyncio.create_task(hub.run())
+    try:
+        async with asyncio.timeout(20):
+            while not hub.opening.opened:
+                await asyncio.sleep(0.05)
+        yield one, hub
+    finally:
+        hub.stop()
+        await at_work
+
+
+def agent_of(one: Installation, office: str, directory: Path, key: str) -> Agent:
+    """An agent that takes updates signed with this key."""
+    place = directory / office
+    settings = AgentSettings(
+        one.agents, office, TOKEN, place / "spool", release_key=key, updates=place / "updates"
+    )
+    return Agent(settings, SystemClock())
+
+
+async def state(hub: Hub, office: str, wanted: str) -> None:
+    """Wait until the office stands so."""
+    async with asyncio.timeout(30):
+        while hub.live.offices[office].agent.update_state != wanted:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_version_comes_over_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over a session that breaks, every byte once, inside the budget; installed beside the old one,
+    put in force on trial; the next version, changed at the hub, is refused and halts the rest."""
+    monkeypatch.setattr(hub_daemon, "LOOK_SECONDS", 0.1)
+    async with hub_at(tmp_path / "hub") as (one, hub):
+        releases = Releases(hub.config.updates.directory)
+        bundle, fingerprint = small_bundle(tmp_path, "7.1.0", 5, SAYS_ITS_VERSION, PADDING)
+        size = sum(w.size for w in releases.publish(bundle, fingerprint).wheels.values())
+        key = releases.key()
+        assert key is not None
+        agents = {o: agent_of(one, o, tmp_path, key) for o in one.offices}
+        running = {o: asyncio.create_task(agent.run()) for o, agent in agents.items()}
+        await hub.updates.offer("7.1.0", None, "test")
+        await state(hub, "o0", "fetching")
+        part = tmp_path / "o0/updates/wheels/jharnet_monitor-7.1.0-py3-none-any.whl.part"
+        while not part.exists():
+            await asyncio.sleep(0.01)
+        session = hub.agents.get("o0")
+        assert session is not None and session.transport is not None
+        session.transport.abort()
+        async with asyncio.timeout(60):
+            await running["o0"]
+        assert agents["o0"].restart_wanted
+        versions = Versions(tmp_path / "o0/updates", "0.1.0")
+        found = versions.last()
+        assert found is not None and found.on_trial and versions.current() == "7.1.0-5"
+        program = versions.place("7.1.0-5") / "bin/jharnet-monitor"
+        printed = await asyncio.to_thread(subprocess.check_output, [program], text=True, env={})
+        assert printed == "7.1.0\n"
+        spent = hub.recorder.spent_today("o0")
+        assert size < spent < 1.08 * size + 10 * 1500 + update_round.PIECE_BYTES * 1.1
+        assert hub.live.offices["o1"].agent.update_state == "waiting"  # o0 goes first
+        hub.recorder.restore_spent()
+        assert hub.recorder.spent_today("o0") == spent  # a restart of the hub forgets nothing
+        did = [e.data["did"] for e in hub.store.event_log.events_of_kind("update")]
+        assert did.count("fetched") == 2 and {"installing", "trial"} <= set(did)
+        await _changed_at_the_hub(tmp_path, hub, agents["o1"], running["o1"])
+
+
+async def _changed_at_the_hub(
+    directory: Path, hub: Hub, agent: Agent, running: asyncio.Task[None]
+) -> None:
+    bundle, _ = small_bundle(directory, "7.2.0", 6)
+    releases = Releases(hub.config.updates.directory)
+    releases.publish(bundle, None)
+    wheel = next((releases.directory / "7.2.0-6/wheels").iterdir())
+    data = bytearray(wheel.read_bytes())
+    data[100] ^= 1
+    wheel.write_bytes(data)
+    await hub.updates.offer("7.2.0", ("o1",), "test")
+    await state(hub, "o1", "refused")
+    async with asyncio.timeout(10):
+        while not (status := await hub.updates.status())["offered"]["halted"]:
+            await asyncio.sleep(0.1)
+    assert "not the file that was signed" in status["offices"][1]["why"]
+    assert not (directory / "o1/updates/versions").exists()
+    assert not running.done() and not agent.restart_wanted
+    agent.stop()
+    await running
+
+
+def test_only_the_district_publishes(tmp_path: Path) -> None:
+    """A bundle of another key, a changed one, and the first one without its fingerprint are
+    refused; nothing of them is kept."""
+    releases = Releases(tmp_path / "updates")
+    bundle, fingerprint = small_bundle(tmp_path, "7.1.0", 5)
+    with pytest.raises(UserError, match="needs --fingerprint"):
+        releases.publish(bundle, None)
+    releases.publish(bundle, fingerprint)
+    foreign, other = small_bundle(tmp_path, "7.3.0", 9, key=tmp_path / "other.key")
+    for expected in (None, other):
+        with pytest.raises(UserError, match="another key"):
+            releases.publish(foreign, expected)
+    changed = bytearray(small_bundle(tmp_path, "7.2.0", 6)[0].read_bytes())
+    changed[changed.index(b"__version__")] ^= 1
+    (tmp_path / "changed.zip").write_bytes(changed)
+    with pytest.raises(UserError, match=r"changed|signed|bundle"):
+        releases.publish(tmp_path / "changed.zip", None)
+    (tmp_path / "no.zip").write_bytes(b"PK")
+    with pytest.raises(UserError, match="is no bundle"):
+        releases.publish(tmp_path / "no.zip", None)
+    assert [one.release.version for one in releases.all()] == ["7.1.0"]
+    with pytest.raises(UserError, match=r"there are: 7\.1\.0"):
+        releases.find("7.2.0")
+
+
+def test_an_enrolment_carries_the_key(tmp_path: Path) -> None:
+    """Once a release is published, an office enrols with the key that its updates need."""
+    one = Installation(tmp_path, "sqlite:///monitor.db", 1)
+    bundle, fingerprint = small_bundle(tmp_path, "7.1.0", 5)
+    out = tmp_path / "out"
+    for published in (False, True):
+        if published:
+            Releases(tmp_path / "updates").publish(bundle, fingerprint)
+        enrol("o0", one.file, every=False, out=out, hub="http://127.0.0.1:1", days=1)
+        key = Enrolment.of(read_secret(out / "o0.enrolment")).release_key
+        assert key == Releases(tmp_path / "updates").key() and (key is not None) is published
+
+
+def test_an_agent_trusts_its_key_alone(tmp_path: Path) -> None:
+    """One changed byte of the manifest, another key, and an older release are refused."""
+    bundle, fingerprint = small_bundle(tmp_path, "7.1.0", 5)
+    releases = Releases(tmp_path / "updates")
+    releases.publish(bundle, fingerprint)
+    one, key = releases.find("7.1.0"), releases.key()
+    assert key is not None
+    assert read_release(one.manifest, one.signature, key) == one.release
+    for at in range(0, len(one.manifest), 37):
+        changed = bytearray(one.manifest)
+        changed[at] ^= 1
+        with pytest.raises(ReleaseRefused):
+            read_release(bytes(changed), one.signature, key)
+    for wrong in ("", "AAAA", "A" * 43 + "=", key[::-1]):
+        with pytest.raises(ReleaseRefused):
+            read_release(one.manifest, one.signature, wrong)
+    versions = Versions(tmp_path / "agent", "0.1.0")
+    taking = Updater(versions, key, lambda: None)
+    assert taking._proven(one.to_params()).version == "7.1.0"
+    versions.save(replace(_trial(versions), state=UpdateState.CONFIRMED, floor=6))
+    with pytest.raises(UserError, match="older than one that ran here"):
+        taking._proven(one.to_params())
+
+
+def _trial(versions: Versions, name: str = "7.1.0-5", seconds: float = 20.0):  # type: ignore[no-untyped-def]
+    versions.begin_trial("7.1.0", 5, name, seconds, "offer")
+    return versions.last()
+
+
+STARTS = """
+import sys, time
+from pathlib import Path
+from jharnet_monitor.agent import launch as launching
+from jharnet_monitor.agent.launch import launch, versions_in
+launching.PAUSE_SECONDS = 0
+launch(versions_in(Path(sys.argv[1])), sys.argv[1:])
+print("the base runs", flush=True)
+"""
+GOOD = """#!{python}
+import sys, time
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from jharnet_monitor.agent.launch import versions_in
+versions_in(Path(sys.argv[1])).confirm()
+print("the new one runs", flush=True)
+"""
+CRASHES = """#!{python}
+import sys
+sys.exit(9)
+"""
+HANGS = """#!{python}
+import time
+time.sleep(60)
+"""
+
+
+def program(versions: Versions, text: str, name: str = "7.1.0-5") -> None:
+    """A version whose program is this text."""
+    place = versions.place(name) / "bin"
+    place.mkdir(parents=True)
+    (place / "jharnet-monitor").write_text(text.format(python=sys.executable, root=str(ROOT)))
+    (place / "jharnet-monitor").chmod(0o755)
+    versions.mark_complete(name)
+
+
+def started(directory: Path) -> str:
+    """What is printed when the base is started, until it ends."""
+    argv = [sys.executable, "-c", STARTS, str(directory)]
+    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+@pytest.fixture
+def versions(tmp_path: Path) -> Versions:
+    """Of a base that is this version."""
+    from jharnet_monitor import __version__
+
+    return Versions(tmp_path, __version__)
+
+
+def test_a_version_that_works_stays(versions: Versions) -> None:
+    """It runs at the first start and at the next ones; a base that was installed anew by hand takes
+    its place."""
+    program(versions, GOOD)
+    _trial(versions)
+    for _ in range(2):
+        assert started(versions.directory) == "the new one runs\n"
+    last = versions.last()
+    assert last is not None and (last.state, last.floor) == (UpdateState.CONFIRMED, 5)
+    by_hand = Versions(versions.directory, "8.0.0")
+    assert by_hand.to_start() == (None, None) and by_hand.current() == ""
+
+
+def test_a_version_that_crashes_goes(versions: Versions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After three starts the old version runs again, and the hub is told why."""
+    program(versions, CRASHES)
+    _trial(versions)
+    assert started(versions.directory) == "the base runs\n"
+    last = versions.last()
+    assert last is not None
+    assert (last.state, last.attempts) == (UpdateState.ROLLED_BACK, MOST_ATTEMPTS)
+    assert last.why == "it ended with status 9" and not versions.place("7.1.0-5").exists()
+    vitals = {"boot_id": "b", "uptime_seconds": 1, "spooled": 0, "update": last.to_report()}
+    report = read_vitals(json.loads(json.dumps(vitals))).update
+    assert report == UpdateReport("7.1.0", 5, "rolled_back", last.why, "offer")
+
+
+def test_a_version_that_does_not_get_through_goes(versions: Versions) -> None:
+    """It is ended when its time is over, and the version before it runs again."""
+    program(versions, GOOD, "7.0.0-4")
+    versions.begin_trial("7.0.0", 4, "7.0.0-4", 20.0, "first")
+    assert started(versions.directory) == "the new one runs\n"
+    program(versions, HANGS)
+    _trial(versions, seconds=1.0)
+    began = time.monotonic()
+    assert started(versions.directory) == "the new one runs\n"
+    assert time.monotonic() - began < 15
+    last = versions.last()
+    assert last is not None and last.state is UpdateState.ROLLED_BACK
+    assert "did not get through" in last.why and versions.current() == "7.0.0-4"
+
+
+@pytest.mark.parametrize("cut", ["venv", "state", "link"])
+def test_a_power_cut_leaves_a_version_that_runs(versions: Versions, cut: str) -> None:
+    """In the middle of the installation, before and after the change of the link."""
+    if cut == "venv":  # half installed
+        (versions.place("7.1.0-5") / "bin").mkdir(parents=True)
+    else:
+        program(versions, GOOD)
+        _trial(versions)
+        if cut == "state":  # it stands in the record, the link is the old one
+            (versions.directory / "current").unlink()
+    expected = "the new one runs\n" if cut == "link" else "the base runs\n"
+    assert started(versions.directory) == expected
+
+
+def test_a_stop_during_the_trial_is_passed_on(versions: Versions) -> None:
+    """The machine shuts down: the new version ends, too, and is not taken for a failure."""
+    program(versions, HANGS)
+    _trial(versions)
+    base = subprocess.Popen([sys.executable, "-c", STARTS, str(versions.directory)])
+    try:
+        while not (last := versions.last()) or not last.attempts:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        base.send_signal(signal.SIGTERM)
+        assert base.wait(10) == 0
+    finally:
+        base.kill()
+    last = versions.last()
+    assert last is not None and last.on_trial
+
+
+def test_reports_of_updates_are_bounded() -> None:
+    """A report that cannot be true is none; the session goes on."""
+    vitals = {"boot_id": "b", "uptime_seconds": 1, "spooled": 0}
+    good = {"version": "1", "serial": 1, "state": "trial", "why": "", "offer": ""}
+    wrongs: list[object] = [1, [], {}]
+    wrongs += [good | {"state": "x"}, good | {"serial": -1}, good | {"serial": "1"}]
+    wrongs += [good | {"why": "\x1b[2J"}, good | {"version": ""}]
+    for wrong in wrongs:
+        assert read_vitals({**vitals, "update": wrong}).update is None
+    report = read_vitals({**vitals, "update": good | {"why": "x" * 5000}}).update
+    assert report is not None and len(report.why) == 200
+
+
+def test_a_machine_with_a_full_disk_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The spool's room is not taken."""
+    monkeypatch.setattr(updater, "FREE_BYTES", 1 << 60)
+    bundle, fingerprint = small_bundle(tmp_path, "7.1.0", 5)
+    releases = Releases(tmp_path / "updates")
+    releases.publish(bundle, fingerprint)
+
+    class Line:
+        sent: list[dict[str, object]] = []  # noqa: RUF012
+
+        async def send(self, message: dict[str, object]) -> None:
+            self.sent.append(message)
+
+    versions = Versions(tmp_path / "agent", "0.1.0")
+    params = {**releases.find("7.1.0").to_params(), "version": "7.1.0", "serial": 5, "offer": "o"}
+    one = Updater(versions, releases.key() or "", lambda: None)
+    asyncio.run(one.task(Line(), params, None))  # type: ignore[arg-type]
+    assert Line.sent[-1]["state"] == "refused" and one.report is not None
+    assert one.report["state"] == "refused" and "free on the disk" in str(one.report["why"])
+    assert list((tmp_path / "agent/wheels").iterdir()) == []

@@ -1,0 +1,71 @@
+"""What of the agent can be shown without Windows: it loads and works without what only Linux has.
+
+Nothing of it was run on Windows; `help/install.md` says so.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+MASK = """
+import asyncio, os, select, signal, socket, sys, pathlib
+import aiohttp, psutil, pydantic, typer, yaml                     # they have wheels for Windows
+for module in ("fcntl", "termios", "pwd", "grp", "resource", "tty", "pty", "syslog", "posix"):
+    sys.modules[module] = None                                    # an import of it fails
+for module, names in {
+    os: ("geteuid", "getuid", "fork", "nice", "O_DIRECTORY", "fchown", "chown", "statvfs", "uname"),
+    signal: ("SIGHUP", "SIGKILL", "SIGUSR1", "pthread_sigmask"),
+    socket: ("TCP_INFO", "AF_UNIX", "AF_NETLINK", "AF_PACKET", "SCM_RIGHTS", "CMSG_SPACE",
+             "CMSG_LEN", "MSG_ERRQUEUE", "MSG_TRUNC", "SO_REUSEPORT", "TCP_CONGESTION",
+             "IP_RECVERR", "MSG_DONTWAIT"),
+    select: ("poll", "epoll"),
+}.items():
+    for name in names:
+        if hasattr(module, name):
+            delattr(module, name)
+"""
+WORKS = """
+import json
+from pathlib import Path
+import jharnet_monitor.commands.agent
+from jharnet_monitor.agent import machine
+from jharnet_monitor.probes import AGENT_TASKS, load_agent_tasks
+load_agent_tasks()
+nowhere = Path("/nonexistent")
+machine._KERNEL_BOOT_ID = machine._KERNEL_UPTIME = machine._KERNEL_ROUTES = nowhere
+from jharnet_monitor.agent.versions import Versions
+versions = Versions(Path(sys.argv[1]) / "updates", "0.1.0")
+versions.refuse("0.2.0", 1, "it is only tried", "offer")
+print(json.dumps({
+    "tasks": sorted(AGENT_TASKS), "uptime": machine.uptime() > 0, "boot": machine.boot_id(),
+    "gateway": machine.default_gateway(), "report": versions.last().to_report(),
+}))
+"""
+
+
+def _masked(code: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", MASK + code, *arguments], capture_output=True, text=True,
+        check=False, cwd=ROOT, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_the_agent_loads_without_what_only_linux_has(tmp_path: Path) -> None:
+    """Every module of the agent's process, its probes' halves, and what the machine tells."""
+    found = json.loads(_masked(WORKS, str(tmp_path)))
+    assert {"bandwidth", "conference", "service"} <= set(found["tasks"])
+    assert found["uptime"] and found["boot"].startswith("booted-") and found["gateway"] is None
+    assert found["report"]["state"] == "refused"
+
+
+def test_only_known_places_need_linux_in_a_call() -> None:
+    """The task's process of a call: what it loads beside the agent's own."""
+    code = "import jharnet_monitor.commands.agent_task\nprint('loaded')"
+    assert _masked(code).endswith("loaded\n")

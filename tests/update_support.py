@@ -1,0 +1,58 @@
+"""Small signed bundles whose agent's version installs in seconds, for tests of updates."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import sys
+import zipfile
+from pathlib import Path
+
+from jharnet_monitor.handover.bundle import Machines, Source, pack
+
+ROOT = Path(__file__).parents[1]
+HERE = Machines(os.uname().machine, [f"{sys.version_info.major}.{sys.version_info.minor}"])
+
+
+def small_wheel(directory: Path, version: str, program: str, padding: int = 0) -> Path:
+    """A wheel of our name with one module and the command, and some bytes that do not compress."""
+    info = f"jharnet_monitor-{version}.dist-info"
+    files = {
+        "jharnet_monitor/__init__.py": f'__version__ = "{version}"\n'.encode(),
+        "jharnet_monitor/small.py": program.encode(),
+        "jharnet_monitor/padding.bin": os.urandom(padding),
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: jharnet-monitor\n"
+        f"Version: {version}\n".encode(),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": b"[console_scripts]\n"
+        b"jharnet-monitor = jharnet_monitor.small:main\n",
+    }
+    record = "".join(f"{name},{_digest(data)},{len(data)}\n" for name, data in files.items())
+    files[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"jharnet_monitor-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+def _digest(data: bytes) -> str:
+    raw = base64.urlsafe_b64encode(hashlib.sha256(data).digest())
+    return "sha256=" + raw.rstrip(b"=").decode()
+
+
+def small_bundle(
+    directory: Path, version: str, serial: int, program: str = "def main(): pass\n",
+    padding: int = 0, key: Path | None = None,
+) -> tuple[Path, str]:  # fmt: skip
+    """A bundle with such a wheel alone, and the fingerprint of its key."""
+    wheels = directory / f"wheels-{serial}"
+    small_wheel(wheels, version, program, padding)
+    out = directory / f"bundle-{serial}.zip"
+    found = pack(
+        Source(ROOT), wheels, key or directory / "release.key", out, None, lambda text: None,
+        target=HERE, serial=serial,
+    )  # fmt: skip
+    return out, found
