@@ -57,6 +57,9 @@ def _is_ours(name: str) -> bool:
     return True
 
 
+FILES = (".md", ".typ", ".json", ".yaml")
+
+
 def test_references_lead_to_what_is_there() -> None:
     """A module, attribute, key or document that a docstring or comment names exists."""
     rooms = {name.split(".")[1] for name in TEXTS if "." in name}
@@ -66,7 +69,9 @@ def test_references_lead_to_what_is_there() -> None:
     for module, text in TEXTS.items():
         for name in re.findall(r"`([a-z_]+(?:[./][A-Za-z_]+)+)`", text):
             dotted = name.removesuffix(".py").replace("/", ".").removeprefix("config.")
-            if dotted.split(".")[0] not in rooms or name.endswith((".md", ".typ")):
+            if dotted.split(".")[0] not in rooms or name.endswith(
+                (".md", ".typ", ".json", ".yaml")
+            ):
                 continue
             if dotted not in keys and not _is_ours(dotted):
                 lost.append(f"{module}: {name}")

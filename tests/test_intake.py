@@ -44,7 +44,7 @@ def refused(**changes: Any) -> str:
 
 def test_a_sane_measurement_is_taken() -> None:
     """As the agent makes it."""
-    assert refused() == ""
+    assert refused() == "" == refused(id="potka_9f3c0a12b4d6-17")
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,10 @@ def test_a_sane_measurement_is_taken() -> None:
         {"conditions": {"path": "agent_hub"} | {str(n): n for n in range(100)}},
         {"id": '=HYPERLINK("http://x")'},
         {"id": "+1"},
+        {"id": "boram_9f3c0a12b4d6-17"},
+        {"id": "hub.9f3c0a12b4d6-17"},
+        {"round_trips": [4112, None]},
+        {"round_trips": [0.5]},
         {"cause": "=1+1", "outcome": "failed"},
     ],
     ids=str,

@@ -68,6 +68,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
                 "listen": f"127.0.0.1:{port}",
                 "database": f"sqlite:///{tmp_path}/monitor.db",
                 "tls": False,
+                "access_log": str(tmp_path / "access-log"),
                 "udp_ports": "41000-41099",
                 "uplink": {"contracted": "34 Mbit/s"},
             },

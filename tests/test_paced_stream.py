@@ -182,10 +182,10 @@ def test_the_faster_of_two_tcp_streams_speaks() -> None:
     """Nothing arrives faster than the line carries it; where they differ, that is told."""
     alike = by_streams([tcp(3.98), tcp(4.0)])
     assert (alike.rate, alike.limited_by) == (4.0e6, None)
-    apart = by_streams([tcp(4.0), tcp(3.5)])
-    assert (apart.rate, apart.limited_by) == (4.0e6, Limit.TIME)
-    assert apart.low < 3.5e6
-    assert apart.high is not None and apart.high > 4.0e6
+    differing = by_streams([tcp(4.0), tcp(3.5)])
+    assert (differing.rate, differing.limited_by) == (4.0e6, Limit.TIME)
+    assert differing.low < 3.5e6
+    assert differing.high is not None and differing.high > 4.0e6
     paced = by_streams([tcp(3.5), tcp(4.95)])
     assert paced.at_least and paced.high is None
 

@@ -173,7 +173,8 @@ def test_what_is_slipped_in_afterwards_is_found(bench: Bench) -> None:
     bench.store.chain.seal()
     bench.sql(
         "INSERT INTO measurements SELECT 5, 'x', office, probe, path, started_at, recorded_at, "
-        'duration, outcome, cause, bytes_spent, conditions, names, "values" FROM measurements'
+        'duration, outcome, cause, bytes_spent, conditions, names, "values", NULL, NULL '
+        "FROM measurements"
     )
     assert "had 1 records of `latency`, now has 2" in bench.store.chain.verify()[0]
 
@@ -245,8 +246,8 @@ def test_pruning_leaves_the_chain_whole_and_days_behind(bench: Bench) -> None:
         "n": 21, "sum": 1260.0, "min": 60.0, "p5": 60.0, "p50": 60.0, "p95": 60.0, "max": 60.0,
     }  # fmt: skip
     bench.sql("INSERT INTO measurements SELECT 2, 'x', office, 'latency', path, started_at, "
-              "recorded_at, duration, outcome, cause, bytes_spent, conditions, names, \"values\" "
-              "FROM measurements WHERE id = 'b0'")  # fmt: skip
+              "recorded_at, duration, outcome, cause, bytes_spent, conditions, names, \"values\", "
+              "NULL, NULL FROM measurements WHERE id = 'b0'")  # fmt: skip
     assert "exist, though all were pruned" in bench.store.chain.verify(RULE)[0]
 
 
@@ -384,7 +385,7 @@ def test_the_commands_distinguish_intact_from_changed(
 
     code, output = db("verify")
     assert (code, "no database yet" in output) == (2, True)
-    assert db("migrate") == (0, "schema 0001\n")
+    assert db("migrate") == (0, "schema 0002\n")
     bench = Bench(f"sqlite:///{tmp_path / 'monitor.db'}")
     fill(bench)
     code, output = db("verify", "--json", "--root", bench.store.chain.links()[1].root)
@@ -398,4 +399,7 @@ def test_the_commands_distinguish_intact_from_changed(
     bench.sql("DELETE FROM measurements WHERE id = '2-2'")
     code, output = db("verify")
     assert (code, "08:00 UTC: had 5 records of `latency`, now has 4" in output) == (1, True)
+    code, output = db("pack")
+    assert (code, "3 hours packed; " in output, bench.store.chain.unpacked()) == (0, True, None)
+    assert "08:00 UTC: had 5 records of `latency`, now has 4" in db("verify")[1]
     bench.store.close()

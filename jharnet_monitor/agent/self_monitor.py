@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from jharnet_monitor.agent import machine
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.model import Measurement, Route
+from jharnet_monitor.model import CountedIds, Measurement, Route
 from jharnet_monitor.probes.base import (
+    DURATION_DECIMALS,
     AgentContext,
     AgentTask,
     Channel,
@@ -54,6 +56,7 @@ class SelfMonitor:
         self._tests_running = 0
         self._loaded = False
         self._uptime = 0.0
+        self._ids = CountedIds(f"{office}_")
 
     def hub_reached(self, reached: bool) -> None:
         """Note that the session began or ended; the current period ends, so that none covers
@@ -140,7 +143,9 @@ class SelfMonitor:
             result = tally.reading(conditions)
         except ProbeError as error:
             result = error
-        return measurement_of(self._office, "latency", result, started_at, duration, conditions)
+        lasted = round(duration, DURATION_DECIMALS)
+        made = measurement_of(self._office, "latency", result, started_at, lasted, conditions)
+        return replace(made, id=self._ids())
 
 
 def _send(pinger: Pinger, tally: EchoTally, address: SocketAddress) -> None:

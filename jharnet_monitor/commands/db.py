@@ -24,6 +24,7 @@ from jharnet_monitor.i18n import formats
 from jharnet_monitor.probes import PRUNABLE
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.chain import GENESIS, ChainLink, CheckedLink
+from jharnet_monitor.store.packing import PACKED
 from jharnet_monitor.store.pruning import OF_THE_DATABASE, SETTINGS, PruningRule
 from jharnet_monitor.store.retention import cutoff
 
@@ -157,6 +158,26 @@ def backup(
     with open_store(load_config(config, files=False)) as store:
         store.backup(file)
     console.print(f"{file}: {formats.size(file.stat().st_size)}", soft_wrap=True)
+
+
+@app.command()
+def pack(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Pack all sealed hours now, and give the space back to the disk; the hub must not be running.
+    It packs by itself, and uses the space for what comes, without this."""
+    with open_store(load_config(config, files=False)) as store:
+        store.ownership.take()
+        before, links = store.size(), store.chain.links()
+        total = sum(not link.packed for link in links)
+        for _ in track(iter(store.packing.step, False), "packing", total, console=progress,
+                       transient=True):  # fmt: skip
+            pass
+        store.packing.shrink()
+        after, packed = store.size(), sum(link.packed == PACKED for link in store.chain.links())
+        hours = packed - sum(link.packed == PACKED for link in links)
+    console.print(
+        f"{formats.number(hours)} hours packed; {formats.size(before)} before,"
+        f" {formats.size(after)} now"
+    )
 
 
 @app.command()

@@ -17,10 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
+from jharnet_monitor.model import ROUND_TRIPS
 from jharnet_monitor.store.export import ExportRow
 from jharnet_monitor.store.records import EVENT_TABLES, FIELDS
 
 EVENT_KINDS = tuple(table.name for table in EVENT_TABLES)
+LEFT_OUT = frozenset({ROUND_TRIPS})
+"""Kinds of records that are not enclosed, as no figure is made of them; the chain has their hashes,
+and the hub's database keeps them."""
 INTEGERS = frozenset(
     {"started_at", "recorded_at", "at", "until", "number", "supersedes", "begin", "end"}
 )

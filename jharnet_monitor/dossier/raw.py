@@ -54,7 +54,8 @@ def export(store: Store, links: Sequence[ChainLink], span: range) -> Iterator[Fi
             rows = store.export.event_log(table, part_links)
             yield File(table.name, 0, len(part_links) - 1, 1, _csv(table.name, rows, ()))
     inside = [links[n] for n in span]
-    probes = sorted({kind for one in inside for kind in one.parts} - set(form.EVENT_KINDS))
+    kinds = {kind for one in inside for kind in one.parts}
+    probes = sorted(kinds - set(form.EVENT_KINDS) - form.LEFT_OUT)
     for probe in probes:
         for number, (first, last) in enumerate(_portions(links, span, probe), 1):
             part_links = [links[n] for n in range(first, last + 1)]

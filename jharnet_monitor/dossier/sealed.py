@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from jharnet_monitor.config.schema import LEAST_RETENTION
 from jharnet_monitor.dossier.archive import ArchiveError, strict_json
-from jharnet_monitor.dossier.form import EVENT_KINDS, lines
+from jharnet_monitor.dossier.form import EVENT_KINDS, LEFT_OUT, lines
 from jharnet_monitor.model import format_utc, parse_utc
 from jharnet_monitor.probes import PRUNABLE
 from jharnet_monitor.store.chain import (
@@ -116,7 +116,8 @@ def chain_breaks(links: Sequence[Sealed]) -> Iterator[str]:
 def pruned_inside(links: Sequence[Sealed | ChainLink], span: range) -> Iterator[str]:
     """A message for every part that the period needs and that is called pruned."""
     for number, one in enumerate(links):
-        needed = [kind for kind in one.pruned if number in span or kind in EVENT_KINDS]
+        gone = set(one.pruned) - LEFT_OUT
+        needed = [kind for kind in gone if number in span or kind in EVENT_KINDS]
         if needed:
             yield (
                 f"{', '.join(sorted(needed))} of the hour from {one.begin:%Y-%m-%d %H:%M} UTC"
@@ -131,7 +132,7 @@ def pruned_outside(
     for number, one in enumerate(links):
         for kind in one.pruned:
             records = one.part_of(kind).records
-            if number in span or kind in EVENT_KINDS:
+            if (number in span and kind not in LEFT_OUT) or kind in EVENT_KINDS:
                 continue
             wrong = log.problem(RULE, one.root, one.begin, kind, records, made_at)
             if wrong or not records:

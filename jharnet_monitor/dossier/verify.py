@@ -24,7 +24,7 @@ from jharnet_monitor.dossier.claims import Claims
 from jharnet_monitor.dossier.compare import claims_differ, differences, paper_differs
 from jharnet_monitor.dossier.derive import derive
 from jharnet_monitor.dossier.evidence import DossierEvidence
-from jharnet_monitor.dossier.form import EVENT_KINDS, FormError
+from jharnet_monitor.dossier.form import EVENT_KINDS, LEFT_OUT, FormError
 from jharnet_monitor.dossier.mailed import unknown_roots, validated
 from jharnet_monitor.dossier.papers import papers, tools
 from jharnet_monitor.dossier.sealed import Sealed
@@ -224,7 +224,7 @@ class _Examination:
                 evidence.add(entry["kind"], table)
             except FormError as error:
                 raise ArchiveError(f"{entry['path']}: {error}") from error
-        probes = {kind for n in span for kind in links[n].parts} - set(EVENT_KINDS)
+        probes = {kind for n in span for kind in links[n].parts} - set(EVENT_KINDS) - LEFT_OUT
         kinds = (*sorted(probes), *EVENT_KINDS)
         wanted = {kind: raw.wanted_links(kind, span, len(links)) for kind in kinds}
         yield from sealed.missing_records(listed, links, wanted)

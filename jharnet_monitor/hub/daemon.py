@@ -67,6 +67,8 @@ OWNERSHIP_SECONDS = 10.0
 """Interval at which the hub checks that it still owns the database."""
 CERTIFICATE_SECONDS = 60.0
 ACCESS_LOG_SECONDS = 5.0
+PACK_SECONDS, PACK_PAUSE_SECONDS = 60.0, 0.1
+"""Between two looks whether an hour is to be packed, and between hours that are."""
 STOP_SECONDS = 3.0
 """Time limit for everything that must end before the counters are stored and the database is
 closed."""
@@ -181,6 +183,7 @@ class Hub:
         self._parts.start("state", self.weekly_push.run)
         self._parts.start("backup", self.nightly_backup.run)
         self._parts.start_every("access log", ACCESS_LOG_SECONDS, self._write_access_log)
+        self._parts.start_every("packing", PACK_SECONDS, self._pack)
         self._parts.start_every("first tests", CHECK_SECONDS, self.first_tests.run_due)
         self._parts.start_every("ownership", OWNERSHIP_SECONDS, self._stay_owner)
         self._renew_certificate()
@@ -284,6 +287,14 @@ class Hub:
             return
         await self.journal.record_settings(self.config)  # again, where it failed before
         await asyncio.to_thread(self.store.chain.seal)
+
+    async def _pack(self) -> None:
+        """Pack the sealed hours: the last one, or all of them after the schema has changed."""
+        try:
+            while self.opening.opened and await asyncio.to_thread(self.store.packing.step):
+                await self.clock.sleep(PACK_PAUSE_SECONDS)
+        except StoreError as error:
+            log.warning("no hour is packed now: %s", error)
 
     async def _prune(self) -> None:
         if not self.opening.opened:

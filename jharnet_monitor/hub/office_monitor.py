@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,7 +21,7 @@ from jharnet_monitor.hub.store_writer import RETRY_SECONDS, StoreWriter
 from jharnet_monitor.judge.outages.history import StateHistory
 from jharnet_monitor.judge.outages.observations import UplinkChange
 from jharnet_monitor.live import Live
-from jharnet_monitor.model import Measurement, OfficeState
+from jharnet_monitor.model import CountedIds, Measurement, OfficeState
 from jharnet_monitor.probes.base import measurement_of
 from jharnet_monitor.probes.latency.icmp import PingNotAllowed
 from jharnet_monitor.probes.latency.monitor import LatencyMonitor
@@ -57,6 +57,7 @@ class OfficeMonitor(AgentEvents):
         self._clock = clock
         self._live = live
         self._recorder = recorder
+        self._ids = CountedIds("hub.")
         self._writer = writer
         self._event_log = writer.store.event_log
         self._runner = runner
@@ -186,6 +187,7 @@ class OfficeMonitor(AgentEvents):
         measurement = measurement_of(
             summary.office, "latency", summary.result, summary.started_at, summary.duration
         )
+        measurement = replace(measurement, id=self._ids(), round_trips=summary.round_trips)
         measurement = self._runner.active_tests.annotate(measurement, summary.started_monotonic)
         self._start(self._recorder.record(measurement))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -33,7 +34,7 @@ class Recorder:
 
     async def record(self, measurement: Measurement) -> None:
         """Record a measurement made by the hub; it waits on disk until the database takes it."""
-        self._update(measurement)
+        self._update(replace(measurement, round_trips=()))  # they are for the store alone
         found = PROBES[measurement.probe].events(measurement)
         at, office = measurement.started_at, measurement.office
         events = [EventRecord(office, kind, at, data) for kind, data in found]

@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+_DECIMALS = 6
+
 
 def percentile(ordered: Sequence[float], share: float) -> float:
     """The `share` quantile (0 to 1) of an ascending sequence, interpolated linearly.
@@ -59,7 +61,8 @@ def summarise(rtts: Sequence[float], sent: int, received: int) -> dict[str, floa
     """The latency quantities of one run, by name.
 
     `rtts` are the round-trip times in order of arrival. There may be fewer than `received`: a reply
-    counts even if its time cannot be trusted. Raises `ValueError` if `received` exceeds `sent`.
+    counts even if its time cannot be trusted. Times are in whole microseconds, which is finer than
+    any host stamps packets. Raises `ValueError` if `received` exceeds `sent`.
 
     >>> values = summarise([0.040, 0.042, 0.041], sent=4, received=3)
     >>> values["loss_ratio"], values["rtt_min_seconds"], values["rtt_p50_seconds"]
@@ -76,11 +79,13 @@ def summarise(rtts: Sequence[float], sent: int, received: int) -> dict[str, floa
         values["loss_ratio"] = (sent - received) / sent
     if rtts:
         ordered = sorted(rtts)
-        values["rtt_min_seconds"] = ordered[0]
-        values["rtt_p50_seconds"] = percentile(ordered, 0.5)
-        values["rtt_p95_seconds"] = percentile(ordered, 0.95)
-        values["rtt_max_seconds"] = ordered[-1]
-    if len(rtts) > 1:
-        values["jitter_seconds"] = jitter(rtts)
-        values["pdv_seconds"] = delay_variation(rtts)
+        times = {
+            "rtt_min_seconds": ordered[0],
+            "rtt_p50_seconds": percentile(ordered, 0.5),
+            "rtt_p95_seconds": percentile(ordered, 0.95),
+            "rtt_max_seconds": ordered[-1],
+        }
+        if len(rtts) > 1:
+            times |= {"jitter_seconds": jitter(rtts), "pdv_seconds": delay_variation(rtts)}
+        values |= {name: round(time, _DECIMALS) for name, time in times.items()}
     return values

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from jharnet_monitor.model import Measurement, series_key
+from jharnet_monitor.model import ROUND_TRIPS, Measurement, series_key
 from jharnet_monitor.probes.bandwidth.probe import BANDWIDTH
 from jharnet_monitor.probes.base import (
     AgentLink,
@@ -69,8 +69,8 @@ PROBES: dict[str, Probe] = {
 }
 """The probes by name, which the scheduler, the API and `jharnet-monitor probe` can run."""
 
-PRUNABLE = frozenset(name for name, probe in PROBES.items() if not probe.never_pruned)
-"""Probes whose measurements retention prunes."""
+PRUNABLE = frozenset({ROUND_TRIPS, *(n for n, probe in PROBES.items() if not probe.never_pruned)})
+"""The kinds of records that retention prunes: measurements by probe, and round trips of packets."""
 
 AGENT_TASKS: dict[str, AgentTask] = {
     name: task for probe in PROBES.values() for name, task in probe.agent_tasks.items()

@@ -49,6 +49,10 @@ class Reading:
     conditions: Mapping[str, Any] = field(default_factory=dict)
 
 
+DURATION_DECIMALS = 3
+"""Of the seconds that a minute of latency lasted: a start is kept in milliseconds, too."""
+
+
 def measurement_of(
     office: str,
     probe: str,

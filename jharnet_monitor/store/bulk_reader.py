@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import attrgetter
 from typing import Any
 
 from pydantic_core import from_json
@@ -13,47 +13,21 @@ from sqlalchemy import ColumnElement, Engine, Row, Text, cast, func, select
 
 from jharnet_monitor.model import Outcome
 from jharnet_monitor.store import tables as t
+from jharnet_monitor.store.blocks import Block, Extent, packed_blocks
 from jharnet_monitor.store.engine import reading
 from jharnet_monitor.store.interned_json import InternedJson
+from jharnet_monitor.store.packed_reader import PackedReader, Wanted
 
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Measurements of one office and probe that differ only in their values.
-
-    `values` holds a column for each quantity; the same index in all columns is the same
-    measurement. They are in no particular order. `first` and `last` are the earliest and the latest
-    start.
-    """
-
-    office: str
-    probe: str
-    path: str
-    outcome: Outcome
-    conditions: Mapping[str, Any]
-    first: datetime
-    last: datetime
-    count: int
-    values: Mapping[str, Sequence[float]]
-    starts: Sequence[int] = ()
-    """The start of each measurement in ms since 1970, by the same index; only if asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """The number of runs, and the start of the first and the last."""
-
-    count: int
-    first: datetime
-    last: datetime
+__all__ = ["Block", "BulkReader", "Extent"]
 
 
 class BulkReader:
     """Reads the measurements of one database by the column, for reports and retention."""
 
-    def __init__(self, engine: Engine, interned: InternedJson) -> None:
+    def __init__(self, engine: Engine, interned: InternedJson, packed: PackedReader) -> None:
         self._engine = engine
         self._interned = interned
+        self._packed = packed
 
     def blocks(
         self,
@@ -94,6 +68,10 @@ class BulkReader:
                 names = self._interned.value(connection, row.names)
                 conditions = self._interned.value(connection, row.conditions)
                 yield _block(probe, row, names, conditions)
+            wanted = Wanted(office, probe, None, t.to_ms(since), t.to_ms(until))
+            series = self._packed.series(connection, wanted)
+            for _, same in groupby(series, attrgetter("office", "path")):
+                yield from packed_blocks(same, wanted, starts=starts)
 
     def extents(
         self, office: str, probe: str, bounds: Sequence[datetime]
@@ -105,9 +83,26 @@ class BulkReader:
         )
         with reading(self._engine) as connection:
             for since, until in pairwise(bounds):
+                wanted = Wanted(office, probe, None, t.to_ms(since), t.to_ms(until))
                 within = (at >= t.to_ms(since), at < t.to_ms(until))
                 count, first, last = connection.execute(query.where(*within)).one()
-                yield Extent(count, t.from_ms(first), t.from_ms(last)) if count else None
+                found = [(count, first, last)] if count else []
+                for span in self._packed.spans(connection, wanted):
+                    if wanted.covers(span.begin) and wanted.covers(span.last):
+                        found.append(span[1:])
+                    elif inside := list(
+                        filter(wanted.covers, self._packed.starts(connection, span.number))
+                    ):
+                        found.append((len(inside), min(inside), max(inside)))
+                yield _extent(found)
+
+
+def _extent(found: Sequence[tuple[int, int, int]]) -> Extent | None:
+    """The extent of all, from the count, the first and the last start of each."""
+    if not found:
+        return None
+    counts, firsts, lasts = zip(*found, strict=True)
+    return Extent(sum(counts), t.from_ms(min(firsts)), t.from_ms(max(lasts)))
 
 
 def _block(probe: str, row: Row[Any], names: Sequence[str], conditions: Mapping[str, Any]) -> Block:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any
@@ -30,9 +30,8 @@ from jharnet_monitor.errors import StoreError
 from jharnet_monitor.model import format_utc
 from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.engine import reading, writing
-from jharnet_monitor.store.interned_json import InternedJson
 from jharnet_monitor.store.pruning import PRUNED, SETTINGS, PruningLog, PruningRule
-from jharnet_monitor.store.records import SEALED, lines
+from jharnet_monitor.store.records import DAMAGED, SEALED, LastRows, Records
 from jharnet_monitor.store.rows import canonical
 
 HOUR_MS = 3_600_000
@@ -42,9 +41,6 @@ SETTLE_MS = 60_000
 
 NOTHING = PruningRule()
 """The rule of a database of which nothing may be pruned."""
-
-LastRows = Mapping[str, int]
-"""The number of the last sealed row of each table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +56,8 @@ class ChainLink:
     """One sealed hour: `chunk` is the text that was hashed, `root` the chain's hash after it.
 
     `previous_rows` and `last_rows` are the last row of each table before the hour and in it;
-    `pruned` holds the kinds of records that were removed from the database, and when.
+    `pruned` holds the kinds of records that were removed from the database, and when. `packed` is
+    0 until the hour's measurements are packed (`store.packing`).
     """
 
     number: int
@@ -70,6 +67,7 @@ class ChainLink:
     previous_rows: LastRows
     last_rows: LastRows
     pruned: Mapping[str, datetime]
+    packed: int = 0
 
     @property
     def parts(self) -> dict[str, SealedPart]:
@@ -95,10 +93,10 @@ class CheckedLink:
 class Chain:
     """The hash chain of one database."""
 
-    def __init__(self, engine: Engine, clock: Clock, interned: InternedJson) -> None:
+    def __init__(self, engine: Engine, clock: Clock, records: Records) -> None:
         self._engine = engine
         self._clock = clock
-        self._interned = interned
+        self._records = records
 
     def seal(self) -> int:
         """Seal every hour that is over and has records; returns the number of hours sealed."""
@@ -118,7 +116,7 @@ class Chain:
             last = {
                 table.name: _last_row(connection, table, sealed, begin, now) for table in SEALED
             }
-            parts = self._parts(connection, sealed, last)
+            parts = parts_of(self._records.lines(connection, sealed, last, None))
             chunk = chunk_text(t.from_ms(begin), parts)
             connection.execute(
                 insert(t.chunks).values(
@@ -130,6 +128,18 @@ class Chain:
                 )
             )
         return True
+
+    def unpacked(self) -> ChainLink | None:
+        """The oldest sealed hour that is not packed; None if all are."""
+        c = t.chunks.c
+        with reading(self._engine) as connection:
+            query = select(t.chunks).where(c.packed == 0).order_by(c.number).limit(1)
+            row = connection.execute(query).first()
+            if row is None:
+                return None
+            before = select(t.chunks.c.upto).where(c.number < row.number)
+            upto = connection.execute(before.order_by(c.number.desc()).limit(1)).scalar()
+            return _link(row, {} if upto is None else json.loads(upto))
 
     def links(
         self, since: datetime | None = None, until: datetime | None = None
@@ -168,7 +178,7 @@ class Chain:
     def records(self, of: ChainLink) -> Iterator[tuple[str, bytes]]:
         """Kind and line of each record of a sealed hour, in the order of hashing."""
         with reading(self._engine) as connection:
-            yield from _lines(connection, self._interned, of.previous_rows, of.last_rows)
+            yield from self._lines(connection, of)
 
     def check(self, rule: PruningRule = NOTHING) -> Iterator[CheckedLink]:
         """Recompute every link in order; only what the rule allows may have been pruned."""
@@ -203,6 +213,11 @@ class Chain:
                 count = connection.execute(query).scalar_one()
                 if count:
                     yield f"`{table.name}` has {count} rows before the first that was sealed"
+            links = set(connection.execute(select(t.chunks.c.number)).scalars())
+            for table in (t.packed_series, t.packed_round_trips):
+                packed = connection.execute(select(table.c.link).distinct()).scalars()
+                if unknown := sorted(set(packed) - links):
+                    yield f"`{table.name}` has records of {len(unknown)} hours that are not sealed"
             roots = set(connection.execute(select(t.chunks.c.root)).scalars())
             mailed = select(t.mails.c.name, t.mails.c.root).distinct()
             for name, root in connection.execute(mailed.where(t.mails.c.root.is_not(None))):
@@ -216,19 +231,22 @@ class Chain:
 
     def parts_now(self, connection: Connection, of: ChainLink) -> dict[str, SealedPart]:
         """The parts of a sealed hour as its records are now."""
-        return self._parts(connection, of.previous_rows, of.last_rows)
+        return parts_of(self._lines(connection, of))
 
-    def _parts(
-        self, connection: Connection, previous: LastRows, last: LastRows
-    ) -> dict[str, SealedPart]:
-        hashes: dict[str, Any] = {}
-        counts: dict[str, int] = {}
-        for kind, line in _lines(connection, self._interned, previous, last):
-            if kind not in hashes:
-                hashes[kind], counts[kind] = hashlib.sha256(), 0
-            hashes[kind].update(line)
-            counts[kind] += 1
-        return {kind: SealedPart(counts[kind], hashes[kind].hexdigest()) for kind in hashes}
+    def _lines(self, connection: Connection, of: ChainLink) -> Iterator[tuple[str, bytes]]:
+        return self._records.lines(connection, of.previous_rows, of.last_rows, of.number)
+
+
+def parts_of(lines: Iterable[tuple[str, bytes]]) -> dict[str, SealedPart]:
+    """The parts of an hour by kind, from kind and line of each of its records."""
+    hashes: dict[str, Any] = {}
+    counts: dict[str, int] = {}
+    for kind, line in lines:
+        if kind not in hashes:
+            hashes[kind], counts[kind] = hashlib.sha256(), 0
+        hashes[kind].update(line)
+        counts[kind] += 1
+    return {kind: SealedPart(counts[kind], hashes[kind].hexdigest()) for kind in hashes}
 
 
 def chunk_text(begin: datetime, parts: Mapping[str, SealedPart]) -> str:
@@ -276,7 +294,9 @@ def link(root: str, chunk: str) -> str:
 def _differences(one: ChainLink, found: Mapping[str, SealedPart]) -> Iterator[str]:
     """How the records of a sealed hour differ from what was sealed."""
     sealed = one.parts
-    for kind in sorted({*sealed, *found, *one.pruned}):
+    if DAMAGED in found:
+        yield "what is packed of it is damaged"
+    for kind in sorted({*sealed, *found, *one.pruned} - {DAMAGED}):
         was, now = sealed.get(kind, SealedPart(0, "")), found.get(kind, SealedPart(0, ""))
         if kind in one.pruned:
             if now.records:
@@ -297,14 +317,6 @@ def _pruning_log(connection: Connection) -> PruningLog:
     return PruningLog.of((row.kind, t.from_ms(row.recorded_at), row.data) for row in rows)
 
 
-def _lines(
-    connection: Connection, interned: InternedJson, previous: LastRows, last: LastRows
-) -> Iterator[tuple[str, bytes]]:
-    for table in SEALED:
-        rows = previous.get(table.name, 0), last.get(table.name, 0)
-        yield from lines(connection, interned, table, *rows)
-
-
 def _links(connection: Connection) -> Iterator[ChainLink]:
     previous: LastRows = {}
     for row in connection.execute(select(t.chunks).order_by(t.chunks.c.number)).all():
@@ -322,7 +334,7 @@ def _link(row: Row[Any], previous: LastRows) -> ChainLink:
         raise StoreError(
             f"link {row.number} of the chain cannot be read: it was not written by this program"
         ) from error
-    return ChainLink(row.number, begin, row.body, row.root, previous, last, pruned)
+    return ChainLink(row.number, begin, row.body, row.root, previous, last, pruned, row.packed)
 
 
 def _head(connection: Connection) -> tuple[LastRows, str]:

@@ -98,7 +98,6 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
         f"busy_timeout={BUSY_SECONDS * 1000}",
         "journal_mode=WAL",
         "synchronous=FULL",  # after a power cut every commit must be on the disk
-        "foreign_keys=ON",
     ):
         cursor.execute(f"PRAGMA {setting}")
     cursor.close()

@@ -15,10 +15,8 @@ from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.chain import ChainLink
 from jharnet_monitor.store.engine import reading
 from jharnet_monitor.store.interned_json import InternedJson
-from jharnet_monitor.store.records import FIELDS
-
-_ROWS = 20_000
-"""Rows fetched at once."""
+from jharnet_monitor.store.packed_reader import PackedReader
+from jharnet_monitor.store.records import FIELDS, Records
 
 
 class ExportRow(NamedTuple):
@@ -36,37 +34,40 @@ class ExportRow(NamedTuple):
 class Export:
     """The sealed records of one database."""
 
-    def __init__(self, engine: Engine, interned: InternedJson) -> None:
+    def __init__(
+        self, engine: Engine, interned: InternedJson, records: Records, packed: PackedReader
+    ) -> None:
         self._engine = engine
         self._interned = interned
+        self._records = records
+        self._packed = packed
 
     def quantities(self, probe: str, links: Sequence[ChainLink]) -> list[str]:
         """The names of all values of a probe in these links, sorted."""
-        m = t.measurements
+        m, p = t.measurements, t.packed_series
         query = select(m.c.names).distinct().where(m.c.probe == probe, *_within(m, links))
+        packed = select(p.c.shapes).distinct().where(
+            p.c.probe == probe, p.c.link >= links[0].number, p.c.link <= links[-1].number
+        )  # fmt: skip
         with reading(self._engine) as connection:
             numbers = connection.execute(query).scalars().all()
             found = {name for n in numbers for name in self._interned.value(connection, n)}
+            texts = connection.execute(packed).scalars().all()
+            for shape in {number for text in texts for number in json.loads(text)}:
+                found.update(self._packed.shape(connection, shape).names)
         return sorted(found)
 
     def measurements(self, probe: str, links: Sequence[ChainLink]) -> Iterator[ExportRow]:
         """The records of a probe in these links, in the order of sealing."""
-        m = t.measurements
-        plain, _ = FIELDS["measurements"]
-        columns = [m.c[name] for name in (*plain, "conditions", "names", "values")]
-        query = (
-            select(*columns)
-            .where(m.c.probe == probe, *_within(m, links))
-            .order_by(m.c.number)
-            .execution_options(yield_per=_ROWS)
-        )
-        names: dict[int, tuple[str, ...]] = {}
+        names: dict[str, tuple[str, ...]] = {}
+        name = t.measurements.name
         with reading(self._engine) as connection:
-            for *fields, conditions, number, values in connection.execute(query):
-                if number not in names:
-                    names[number] = tuple(self._interned.value(connection, number))
-                body = self._interned.text(connection, conditions)
-                yield ExportRow((*fields, body), names[number], values[1:-1])
+            for link in links:
+                rows = link.previous_rows.get(name, 0), link.last_rows.get(name, 0)
+                for row in self._records.measurements(connection, *rows, link.number, probe):
+                    if row.names not in names:
+                        names[row.names] = tuple(json.loads(row.names))
+                    yield ExportRow(row[1:-2], names[row.names], row.values[1:-1])
 
     def event_log(self, table: Table, links: Sequence[ChainLink]) -> Iterator[ExportRow]:
         """The records of a table of the event log in these links, in the order of sealing."""

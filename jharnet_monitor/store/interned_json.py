@@ -60,10 +60,14 @@ class InternedJson:
             self._numbers[body] = number
         return number
 
+    def clear(self) -> None:
+        """Empty the cache, before texts are deleted."""
+        for cache in (self._numbers, self._bodies, self._parsed):
+            cache.clear()
+
     def _make_room(self) -> None:
         if len(self._bodies) >= _MAX_CACHED:
-            for cache in (self._numbers, self._bodies, self._parsed):
-                cache.clear()
+            self.clear()
 
 
 def _digest(body: str) -> str:

@@ -17,14 +17,16 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.judge.latency import percentile
+from jharnet_monitor.model import ROUND_TRIPS
 from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.bulk_reader import Block, BulkReader
 from jharnet_monitor.store.chain import Chain, ChainLink
 from jharnet_monitor.store.engine import reading, writing
+from jharnet_monitor.store.packed_reader import PackedReader
 from jharnet_monitor.store.pruning import OF_THE_DATABASE, PRUNED, pruning_data
 from jharnet_monitor.store.rows import canonical
 
@@ -51,11 +53,14 @@ class PrunedDay:
 class Retention:
     """Prunes one database, and reads what remains of the pruned days."""
 
-    def __init__(self, engine: Engine, clock: Clock, chain: Chain, reader: BulkReader) -> None:
+    def __init__(
+        self, engine: Engine, clock: Clock, chain: Chain, reader: BulkReader, packed: PackedReader
+    ) -> None:
         self._engine = engine
         self._clock = clock
         self._chain = chain
         self._reader = reader
+        self._packed = packed
 
     def prune(self, before: datetime, zone: tzinfo, prunable: Collection[str]) -> int:
         """Remove the records of hours that ended by `before`; returns the number of records.
@@ -84,18 +89,25 @@ class Retention:
         return [PrunedDay(r.day, r.office, r.probe, r.path, **json.loads(r.body)) for r in rows]
 
     def _prune_hour(self, link: ChainLink, kinds: set[str], zone: tzinfo) -> int:
-        m = t.measurements
+        m, p, trips = t.measurements, t.packed_series, t.packed_round_trips
         with writing(self._engine) as connection:
             kinds = self._unchanged(connection, link, kinds)
-            here = (
-                m.c.number > link.previous_rows.get(m.name, 0),
-                m.c.number <= link.last_rows[m.name],
-                m.c.probe.in_(kinds),
-            )
-            for key in _days_of(connection, here, zone):
+            within = (m.c.number > link.previous_rows.get(m.name, 0),
+                      m.c.number <= link.last_rows[m.name])  # fmt: skip
+            rows, packed = (*within, m.c.probe.in_(kinds)), (
+                p.c.link == link.number, p.c.probe.in_(kinds))  # fmt: skip
+            days = _days_of_rows(connection, rows, zone)
+            for key in days | self._days_of_packed(connection, link, kinds, zone):
                 self._keep_day(connection, key, zone)
-            removed = connection.execute(delete(m).where(*here)).rowcount
-            if removed:
+            count = select(func.coalesce(func.sum(p.c.rows), 0)).where(*packed)
+            removed = int(connection.execute(count).scalar_one())
+            connection.execute(delete(p).where(*packed))
+            removed += connection.execute(delete(m).where(*rows)).rowcount
+            if ROUND_TRIPS in kinds:
+                connection.execute(delete(trips).where(trips.c.link == link.number))
+                left = update(m).where(*within, m.c.round_trips.is_not(None))
+                connection.execute(left.values(round_trips=None))
+            if kinds:
                 self._note(connection, link, kinds)
         return removed
 
@@ -109,7 +121,8 @@ class Retention:
                 " `jharnet-monitor db verify` names them",
                 ", ".join(changed), f"{link.begin:%Y-%m-%d %H:%M}",
             )  # fmt: skip
-        return kinds - set(changed)
+        # A row holds its round trips, too: what is changed of them keeps the row.
+        return set() if ROUND_TRIPS in changed else kinds - set(changed)
 
     def _note(self, connection: Connection, link: ChainLink, kinds: set[str]) -> None:
         """Mark the kinds of the hour as pruned, and add the event that the chain seals."""
@@ -130,6 +143,22 @@ class Retention:
                 recorded_at=now,
             )
         )
+
+    def _days_of_packed(
+        self, connection: Connection, link: ChainLink, kinds: set[str], zone: tzinfo
+    ) -> set[_Key]:
+        """The days, offices and probes of the packed measurements of an hour."""
+        p = t.packed_series.c
+        query = select(p.number, p.office, p.probe, p.begin, p["last"]).where(
+            p.link == link.number, p.probe.in_(kinds)
+        )
+        found: set[_Key] = set()
+        for number, office, probe, begin, last in connection.execute(query).all():
+            ends = {_day(begin, zone), _day(last, zone)}
+            if len(ends) > 1:
+                ends = {_day(at, zone) for at in self._packed.starts(connection, number)}
+            found |= {(day, office, probe) for day in ends}
+        return found
 
     def _keep_day(self, connection: Connection, key: _Key, zone: tzinfo) -> None:
         """Store the summary of a day before the first of its records is removed."""
@@ -158,15 +187,16 @@ def cutoff(now: datetime, keep_seconds: float, zone: tzinfo) -> datetime:
     return today - timedelta(seconds=keep_seconds)
 
 
-def _days_of(connection: Connection, here: Sequence[Any], zone: tzinfo) -> set[_Key]:
-    """The days, offices and probes of the measurements that match."""
+def _day(at: int, zone: tzinfo) -> date:
+    return t.from_ms(at).astimezone(zone).date()
+
+
+def _days_of_rows(connection: Connection, here: Sequence[Any], zone: tzinfo) -> set[_Key]:
+    """The days, offices and probes of the rows that match."""
     m = t.measurements
     quarter = m.c.started_at // QUARTER_MS  # no time zone has its midnight within a quarter
     rows = connection.execute(select(quarter, m.c.office, m.c.probe).where(*here).distinct())
-    return {
-        (t.from_ms(number * QUARTER_MS).astimezone(zone).date(), office, probe)
-        for number, office, probe in rows
-    }
+    return {(_day(number * QUARTER_MS, zone), office, probe) for number, office, probe in rows}
 
 
 def _remains(blocks: Iterable[Block]) -> dict[str, Any]:

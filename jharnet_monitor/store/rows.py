@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 from sqlalchemy import Connection, Row
@@ -18,11 +18,40 @@ MAX_BYTES = 2**53
 """More than any test can have spent; floats are exact up to it."""
 
 
+class StoredRow(NamedTuple):
+    """A measurement as it is stored; JSON columns are texts as the chain hashes them."""
+
+    number: int
+    id: str
+    office: str
+    probe: str
+    path: str
+    started_at: int
+    recorded_at: int
+    duration: float
+    outcome: str
+    cause: str | None
+    conditions: str
+    names: str
+    values: str
+
+
 def canonical(data: Any) -> str:
     """JSON with sorted keys and no spaces: the same data is always the same text."""
     return json.dumps(
         data, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
     )
+
+
+def divided(conditions: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, int | float]]:
+    """The conditions that many runs share, and those that are numbers, such as an uptime."""
+    own = {name: one for name, one in conditions.items() if type(one) in (int, float)}
+    return {name: one for name, one in conditions.items() if name not in own}, own
+
+
+def merged(shared: str, own: str | None) -> str:
+    """The JSON of all conditions, from that of both parts of `divided`; `own` is null for none."""
+    return shared if own is None else canonical({**json.loads(shared), **json.loads(own)})
 
 
 def path_of(measurement: Measurement) -> str:
@@ -43,8 +72,12 @@ def to_rows(
     measurements: Sequence[Measurement],
     recorded_at: datetime,
 ) -> list[dict[str, Any]]:
-    """The columns of measurements; their conditions and names are interned."""
-    shared = [(canonical(dict(m.conditions)), canonical(sorted(m.values))) for m in measurements]
+    """The columns of measurements; names and the conditions that are no numbers are interned."""
+    parts = [divided(m.conditions) for m in measurements]
+    shared = [
+        (canonical(conditions), canonical(sorted(m.values)))
+        for m, (conditions, _) in zip(measurements, parts, strict=True)
+    ]
     numbers = interned.intern(connection, (body for pair in shared for body in pair))
     return [
         {
@@ -59,10 +92,12 @@ def to_rows(
             "cause": m.cause,
             "bytes_spent": bytes_of(m),
             "conditions": numbers[conditions],
+            "own_conditions": canonical(own) if own else None,
             "names": numbers[names],
             "values": canonical([m.values[name] for name in sorted(m.values)]),
+            "round_trips": canonical(list(m.round_trips)) if m.round_trips else None,
         }
-        for m, (conditions, names) in zip(measurements, shared, strict=True)
+        for m, (conditions, names), (_, own) in zip(measurements, shared, parts, strict=True)
     ]
 
 
@@ -73,6 +108,7 @@ def from_rows(
     for row in rows:
         data = row._mapping
         names = interned.value(connection, data["names"])
+        conditions, own = interned.value(connection, data["conditions"]), data["own_conditions"]
         yield Measurement(
             office=data["office"],
             probe=data["probe"],
@@ -80,7 +116,7 @@ def from_rows(
             duration=data["duration"],
             outcome=Outcome(data["outcome"]),
             cause=data["cause"],
-            conditions=interned.value(connection, data["conditions"]),
+            conditions=conditions if own is None else {**conditions, **json.loads(own)},
             values=dict(zip(names, from_json(data["values"]), strict=True)),
             id=data["id"],
         )

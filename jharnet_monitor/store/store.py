@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import islice
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from sqlalchemy import Connection, delete, func, insert, literal_column, select,
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.errors import StoreError
-from jharnet_monitor.model import MADE_UP, Measurement
+from jharnet_monitor.model import MADE_UP, Measurement, Route
 from jharnet_monitor.store import tables as t
 from jharnet_monitor.store import tallies
 from jharnet_monitor.store.backup import backup
@@ -24,9 +27,13 @@ from jharnet_monitor.store.export import Export
 from jharnet_monitor.store.interned_json import InternedJson
 from jharnet_monitor.store.mails import Mails
 from jharnet_monitor.store.ownership import Ownership
+from jharnet_monitor.store.packed_reader import PackedReader, Wanted
+from jharnet_monitor.store.packing import Packing
 from jharnet_monitor.store.pruning import OF_THE_DATABASE
+from jharnet_monitor.store.records import Records
 from jharnet_monitor.store.retention import Retention
-from jharnet_monitor.store.rows import canonical, from_rows, to_rows
+from jharnet_monitor.store.round_trips import RoundTrips
+from jharnet_monitor.store.rows import canonical, from_rows, path_of, to_rows
 from jharnet_monitor.store.schema import migrate, require
 
 _BATCH = 500
@@ -38,9 +45,10 @@ class Store:
     """One database. Every method blocks: on an event loop, call it in a thread.
 
     `event_log` holds states, events, windows and drills; `chain` is the hash chain over them and
-    the measurements; `bulk_reader` reads many measurements for reports; `export` reads sealed
-    records for a dossier; `tallies` are the running totals; `retention` prunes old measurements;
-    `mails` is the log of sent mails. `ownership` keeps a second hub from writing.
+    the measurements; `packing` packs sealed hours; `bulk_reader` reads many measurements for
+    reports; `export` reads sealed records for a dossier; `tallies` are the running totals;
+    `retention` prunes old measurements; `mails` is the log of sent mails. `ownership` keeps a
+    second hub from writing. Nobody outside knows whether a measurement is packed.
     """
 
     def __init__(self, url: str, clock: Clock) -> None:
@@ -48,14 +56,17 @@ class Store:
         self._engine = open_engine(url)
         self._clock = clock
         self._interned = InternedJson()
+        self._packed = PackedReader(self._interned)
+        records = Records(self._interned, self._packed)
         self.event_log = EventLog(self._engine, clock)
-        self.chain = Chain(self._engine, clock, self._interned)
-        self.bulk_reader = BulkReader(self._engine, self._interned)
-        self.export = Export(self._engine, self._interned)
+        self.chain = Chain(self._engine, clock, records)
+        self.packing = Packing(self._engine, self.chain, records, self._interned)
+        self.bulk_reader = BulkReader(self._engine, self._interned, self._packed)
+        self.export = Export(self._engine, self._interned, records, self._packed)
         self.tallies = tallies.Tallies(self._engine)
         self.mails = Mails(self._engine, clock)
         self.ownership = Ownership(self._engine, clock)
-        self.retention = Retention(self._engine, clock, self.chain, self.bulk_reader)
+        self.retention = Retention(self._engine, clock, self.chain, self.bulk_reader, self._packed)
 
     def migrate(self) -> str | None:
         """Bring the schema to this program's version, and say which.
@@ -78,9 +89,25 @@ class Store:
         with writing(self._engine) as connection:
             existing = _existing(connection, list(by_id))
             new = [m for m in by_id.values() if m.id not in existing]
+            packed = self._packed_ids(connection, new)
+            new = [m for m in new if m.id not in packed]
             if new:
                 self._insert(connection, new)
         return new
+
+    def _packed_ids(self, connection: Connection, new: Sequence[Measurement]) -> set[str]:
+        """The ids of those that are stored and packed: a run has its start, as often as it comes.
+
+        Nearly everything is newer than all that is packed, so that no packed hour is read.
+        """
+        found: set[str] = set()
+        series: dict[tuple[str, str, str], list[int]] = {}
+        for m in new:
+            series.setdefault((m.office, m.probe, path_of(m)), []).append(t.to_ms(m.started_at))
+        for key, starts in series.items():
+            wanted = Wanted(*key, min(starts), max(starts) + 1)
+            found.update(self._packed.ids(connection, wanted))
+        return found
 
     def _insert(self, connection: Connection, new: Sequence[Measurement]) -> None:
         rows = to_rows(connection, self._interned, new, self._clock.now())
@@ -107,42 +134,79 @@ class Store:
         newest_first: bool = False,
     ) -> list[Measurement]:
         """Measurements that began within [since, until), in order of their start."""
+        wanted = Wanted(
+            office, probe, path,
+            None if since is None else t.to_ms(since), None if until is None else t.to_ms(until),
+        )  # fmt: skip
+        sign = -1 if newest_first else 1
+        with reading(self._engine) as connection:
+            rows = connection.execute(self._query(connection, wanted, limit, sign)).all()
+            loose = zip(
+                ((sign * row.started_at, sign * row.number) for row in rows),
+                from_rows(connection, self._interned, rows),
+                strict=True,
+            )
+            packed = self._packed.measurements(connection, wanted, newest_first=newest_first)
+            both = heapq.merge(loose, packed, key=itemgetter(0))
+            return [measurement for _, measurement in islice(both, limit)]
+
+    def _query(self, connection: Connection, wanted: Wanted, limit: int | None, sign: int) -> Any:
+        """The rows that are wanted, in the order of their start times `sign`."""
         m = t.measurements
-        wanted = [
+        clauses = [
             m.c[name] == value
-            for name, value in (("office", office), ("probe", probe), ("path", path))
-            if value is not None
+            for name in ("office", "probe", "path")
+            if (value := getattr(wanted, name)) is not None
         ]
-        if since is not None:
-            wanted.append(m.c.started_at >= t.to_ms(since))
-        if until is not None:
-            wanted.append(m.c.started_at < t.to_ms(until))
+        if wanted.since is not None:
+            clauses.append(m.c.started_at >= wanted.since)
+        if wanted.until is not None:
+            clauses.append(m.c.started_at < wanted.until)
 
         def ordered(query: Any, columns: Any) -> Any:
             keys = (columns.started_at, columns.number)
-            return query.order_by(*(k.desc() if newest_first else k for k in keys)).limit(limit)
+            return query.order_by(*(k.desc() if sign < 0 else k for k in keys)).limit(limit)
 
-        query = ordered(select(m).where(*wanted), m.c)
-        with reading(self._engine) as connection:
-            if limit is not None and (office is None) != (probe is None):
-                # Each office's probe has its index; of one of them alone all rows would be sorted.
-                parts = [
-                    select(ordered(select(m).where(*wanted, *part), m.c).subquery())
-                    for part in _parts(connection, office, probe)
-                ]
-                if 1 < len(parts) <= _MOST_PARTS:
-                    every = union_all(*parts).subquery()
-                    query = ordered(select(every), every.c)
-            rows = connection.execute(query).all()
-            return list(from_rows(connection, self._interned, rows))
+        if limit is not None and (wanted.office is None) != (wanted.probe is None):
+            # Each office's probe has its index; of one of them alone all rows would be sorted.
+            parts = [
+                select(ordered(select(m).where(*clauses, *part), m.c).subquery())
+                for part in _parts(connection, wanted.office, wanted.probe)
+            ]
+            if 1 < len(parts) <= _MOST_PARTS:
+                every = union_all(*parts).subquery()
+                return ordered(select(every), every.c)
+        return ordered(select(m).where(*clauses), m.c)
 
     def latest(self) -> list[Measurement]:
         """The latest run of each office, probe, path and outcome, oldest first."""
         m = t.measurements
-        query = select(m).join(t.tallies, t.tallies.c.last == m.c.number).order_by(m.c.started_at)
+        query = select(m).join(t.tallies, t.tallies.c.last == m.c.number)
         with reading(self._engine) as connection:
             rows = connection.execute(query).all()
-            return list(from_rows(connection, self._interned, rows))
+            keys = [(row.started_at, row.number) for row in rows]
+            runs = from_rows(connection, self._interned, rows)
+            found = list(zip(keys, runs, strict=True))
+            known = {number for _, number in keys}
+            for total in connection.execute(select(t.tallies)).all():
+                if total.last not in known:  # packed, or pruned
+                    at = total.last_started_at
+                    series = Wanted(total.office, total.probe, total.path, at, at + 1)
+                    run = self._packed.find(connection, series, total.last)
+                    found += [] if run is None else [run]
+        return [run for _, run in sorted(found, key=itemgetter(0))]
+
+    def round_trips(
+        self, office: str, since: datetime, until: datetime, path: str = Route.JHARNET
+    ) -> Iterator[RoundTrips]:
+        """The packets of an office's latency minutes that began within [since, until), in order."""
+        wanted = Wanted(office, "latency", path, t.to_ms(since), t.to_ms(until))
+        with reading(self._engine) as connection:
+            found = [
+                *self._packed.round_trips(connection, wanted),
+                *_loose_trips(connection, wanted),
+            ]
+        yield from sorted(found, key=attrgetter("started_at", "number"))
 
     def spent(self, office: str, since: datetime, until: datetime) -> int:
         """Bytes that tests spent on an office's line in [since, until)."""
@@ -224,6 +288,19 @@ def _parts(connection: Connection, office: str | None, probe: str | None) -> lis
     return [
         [m.c[known] == name] for name in connection.execute(query.limit(_MOST_PARTS + 1)).scalars()
     ]
+
+
+def _loose_trips(connection: Connection, wanted: Wanted) -> Iterator[RoundTrips]:
+    """Round trips that are not packed yet."""
+    m = t.measurements
+    query = select(m).where(
+        m.c.office == wanted.office, m.c.probe == wanted.probe, m.c.path == wanted.path,
+        m.c.started_at >= wanted.since, m.c.started_at < wanted.until,
+        m.c.round_trips.is_not(None),
+    )  # fmt: skip
+    for row in connection.execute(query):
+        packets = tuple(json.loads(row.round_trips))
+        yield RoundTrips(row.number, row.office, row.probe, row.path, row.started_at, packets)
 
 
 def _existing(connection: Connection, ids: Sequence[str]) -> set[str]:

@@ -13,9 +13,9 @@ from sqlalchemy import (
     Column,
     Date,
     Double,
-    ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -52,9 +52,11 @@ measurements = Table(
     Column("outcome", String(16), nullable=False),
     Column("cause", String(200)),
     Column("bytes_spent", BigInteger, nullable=False),
-    Column("conditions", BigInteger, ForeignKey("texts.number"), nullable=False),
-    Column("names", BigInteger, ForeignKey("texts.number"), nullable=False),
+    Column("conditions", BigInteger, nullable=False),
+    Column("names", BigInteger, nullable=False),
     Column("values", Text, nullable=False),
+    Column("own_conditions", Text),
+    Column("round_trips", Text),
     Index("measurements_by_office", "office", "probe", "started_at"),
     Index("measurements_by_start", "started_at"),
     sqlite_autoincrement=True,
@@ -66,7 +68,43 @@ Index(
     sqlite_where=text("bytes_spent > 0"),
     postgresql_where=text("bytes_spent > 0"),
 )
-"""`values` are numbers in the order of `names`, both JSON lists: a third of the size of objects."""
+"""Measurements that are not packed yet, and rare ones. `conditions` and `names` are numbers of
+`texts`; conditions that are numbers, which change from run to run, are in `own_conditions`.
+`values` are numbers in the order of `names`, both JSON lists. `round_trips` is the JSON list of the
+packets' round trips."""
+
+packed_series = Table(
+    "packed_series",
+    metadata,
+    Column("number", _Key, primary_key=True, autoincrement=True),
+    Column("link", BigInteger, nullable=False),
+    Column("office", String(200), nullable=False),
+    Column("probe", String(200), nullable=False),
+    Column("path", String(200), nullable=False),
+    Column("begin", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("shapes", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("packed_series_by_office", "office", "probe", "path", "begin"),
+    Index("packed_series_by_begin", "begin"),
+    Index("packed_series_by_link", "link"),
+)
+"""Measurements of sealed hours, packed by series (`store.packed_series`). `link` is the number of
+the hour in `chunks`, `begin` and `last` are the earliest and latest start, `shapes` the numbers in
+`texts` of what its measurements share. `last` is less than `SPAN_MS` after `begin`."""
+SPAN_MS = 7_200_000
+
+packed_round_trips = Table(
+    "packed_round_trips",
+    metadata,
+    Column("link", BigInteger, primary_key=True, autoincrement=False),
+    Column("begin", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+"""The round trips of the packets of a sealed hour (`store.round_trips`). `begin` and `last` are the
+earliest and latest start of a measurement."""
 
 tallies = Table(
     "tallies",
@@ -160,10 +198,11 @@ chunks = Table(
     Column("body", Text, nullable=False),
     Column("root", String(64), nullable=False),
     Column("pruned", Text, nullable=False),
+    Column("packed", Integer, nullable=False, server_default="0"),
 )
 """The hash chain, one link per hour. `upto` is the last sealed row of each table (`last_rows` of a
 `ChainLink`), `body` the text that was hashed, `root` the chain's hash after it, `pruned` when each
-kind of records was removed."""
+kind of records was removed, `packed` whether its measurements are packed (`store.packing`)."""
 
 mails = Table(
     "mails",

@@ -39,6 +39,8 @@ UPDATE_STATES = ("trial", "confirmed", "rolled_back", "refused")
 
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 """Never something that a spreadsheet takes for a formula: ids appear in a dossier's tables."""
+_COUNTED = re.compile(r"(.+)_[0-9a-f]{12}-\d+")
+"""An id that an agent counts (`CountedIds`). Whoever saw one could guess the next, and take it."""
 _CAUSES = frozenset(cause.value for cause in Cause)
 _MOST_CONDITIONS = 30
 _LONGEST_TEXT = 300
@@ -184,6 +186,11 @@ def read_measurement(
         raise ValueError(f"{who} does not measure {measurement.series[:80]} by itself")
     if not _ID.fullmatch(measurement.id):
         raise ValueError("id must be of letters, digits, `-` and `_`")
+    counted = _COUNTED.fullmatch(measurement.id)
+    if counted and counted[1] != office:
+        raise ValueError("id is one of another office's agent")
+    if measurement.round_trips:
+        raise ValueError("an agent hands in no round trips of packets")
     if measurement.cause is not None and measurement.cause not in _CAUSES:
         raise ValueError(f"this hub does not know the cause {measurement.cause[:40]!r}")
     if not 0 <= measurement.duration <= LONGEST_RUN:

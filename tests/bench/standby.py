@@ -5,7 +5,6 @@ python -m tests.bench.standby [--quick] [--json FILE] [--seed N] [--days N]
 
 from __future__ import annotations
 
-import random
 import shutil
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from jharnet_monitor.standby.restore import Restore
 from jharnet_monitor.standby.save import save
 from jharnet_monitor.store import Store
 from tests.bench.marks import Row, at_most, finish, note, parser
-from tests.bench.store import START, fill
+from tests.bench.store import START, fill, pack
 from tests.made_up import OFFICES
 
 RESTORE_SECONDS = 600.0
@@ -44,9 +43,9 @@ def measure(directory: Path, days: int, seed: int) -> list[Row]:
     clock = ManualClock(START)
     store = Store(f"sqlite:///{home / 'monitor.db'}", clock)
     store.migrate()
-    count, _ = fill(store, clock, days, random.Random(seed))
-    clock.step(7200)
+    count, _, _ = fill(store, clock, days, seed)
     store.chain.seal()
+    pack(store)
     size = store.size()
     store.close()
 

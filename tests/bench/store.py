@@ -1,65 +1,127 @@
-"""Size and speed of the store with eleven offices that are measured every minute.
+"""Size and speed of the store at the true rate: three rows a minute and office, every packet kept.
 
-python -m tests.bench.store [--quick] [--json FILE] [--seed N]
+python -m tests.bench.store [--quick] [--json FILE] [--seed N] [--days N]
+
+An office with an agent gives three rows a minute: the hub's echo requests to its router, one packet
+a second, and the agent's to its own gateway and to the hub. The figures of a row are computed by
+the product from made-up round trips: a base that drifts, the noise of a line, and queues that grow
+in office hours.
 """
 
 from __future__ import annotations
 
-import random
+import json
+import subprocess
 import sys
 import tempfile
 import time
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from jharnet_monitor.clock import ManualClock
-from jharnet_monitor.model import Measurement, Outcome
+from jharnet_monitor.judge.latency import summarise
+from jharnet_monitor.model import ROUND_TRIP_UNIT, CountedIds, Measurement, Outcome, Route
 from jharnet_monitor.store import Store
-from tests.bench.marks import Row, arguments, at_most, finish, note
+from tests.bench.marks import Row, at_most, finish, note, parser
 from tests.made_up import OFFICES
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
-RETENTION_DAYS = 400
+DAY = timedelta(days=1)
+PACKETS = 60
+BUSY_UTC = range(5, 12)
+"""Office hours, whole hours of UTC."""
+LOSS = 0.002
+ROWS_A_MINUTE = 3
 
 
-def minute(office: str, at: datetime, dice: random.Random) -> Measurement:
-    """A minute of latency, with as many digits as a real one."""
-    p50 = 0.035 + dice.random() / 100
-    values = {
-        "sent": 60.0,
-        "received": 60.0,
-        "loss_ratio": 0.0,
-        "rtt_min_seconds": round(p50 * 0.9, 9),
-        "rtt_p50_seconds": round(p50, 9),
-        "rtt_p95_seconds": round(p50 * 1.3, 9),
-        "rtt_max_seconds": round(p50 * 2, 9),
-        "jitter_seconds": round(p50 * 0.05, 9),
-        "pdv_seconds": round(p50 * 0.4, 9),
-    }
-    conditions = {"target": "router", "address": "10.8.3.1"}
-    name = uuid.UUID(int=dice.getrandbits(128)).hex
-    duration = 60 + dice.random() / 1000
-    return Measurement(office, "latency", at, duration, Outcome.OK, None, conditions, values, name)
+@dataclass
+class Line:
+    """One series: its round trips in seconds."""
+
+    path: Route
+    base: float
+    noise: float
+    dice: np.random.Generator
+    ids: CountedIds
+    drift: float = 0.0
+
+    def minute(self, office: str, at: datetime, uptime: float) -> Measurement:
+        """A minute as the product records it."""
+        trips = self._trips(at)
+        lost = self.dice.random(PACKETS) < LOSS
+        back = [float(trip) for trip, gone in zip(trips, lost, strict=True) if not gone]
+        conditions: dict[str, object] = {"target": "router", "address": "10.8.3.1"}
+        packets: tuple[int | None, ...] = ()
+        if self.path is Route.JHARNET:
+            packets = tuple(
+                None if gone else round(trip / ROUND_TRIP_UNIT)
+                for trip, gone in zip(trips.tolist(), lost.tolist(), strict=True)
+            )
+        else:
+            conditions = {"path": self.path.value, "boot_id": "9d1c3f0e-7a55-4f0e-8f3b-2a9c",
+                          "uptime_seconds": round(uptime, 1)}  # fmt: skip
+        return Measurement(
+            office, "latency", at + timedelta(milliseconds=int(self.dice.integers(0, 9))),
+            60 + round(float(self.dice.exponential(0.001)), 3), Outcome.OK, None, conditions,
+            summarise(back, PACKETS, len(back)), self.ids(), packets,
+        )  # fmt: skip
+
+    def _trips(self, at: datetime) -> NDArray[np.float64]:
+        dice, self.drift = self.dice, 0.98 * self.drift + self.dice.normal(0, 2e-5)
+        trips = self.base + abs(self.drift) + abs(dice.normal(0, self.noise, PACKETS))
+        trips += (dice.random(PACKETS) < 0.1) * dice.exponential(1.6 * self.noise, PACKETS)
+        if at.hour in BUSY_UTC and self.path is not Route.AGENT_GATEWAY:
+            load = dice.random() / 2
+            queued = dice.random(PACKETS) < load
+            trips += queued * dice.exponential(0.001 + 0.012 * load, PACKETS)
+        return trips
 
 
-def fill(store: Store, clock: ManualClock, days: int, dice: random.Random) -> tuple[int, float]:
-    """Add days of measurements, an hour at a time; returns their number and the seconds taken."""
-    count, spent = 0, 0.0
-    for hour in range(24 * days):
-        begin = START + timedelta(hours=hour)
-        rows = [
-            minute(office, begin + timedelta(minutes=n), dice)
-            for n in range(60)
-            for office, _, _ in OFFICES
+def district(seed: int) -> dict[str, list[Line]]:
+    """The series of every office."""
+    found, hub = {}, CountedIds("hub.")
+    for number, (office, _, _) in enumerate(OFFICES):
+        dice, agent = np.random.default_rng([seed, number]), CountedIds(f"{office}_")
+        base = 0.012 + 0.005 * number
+        found[office] = [
+            Line(Route.JHARNET, base, 2.5e-4, dice, hub),
+            Line(Route.AGENT_HUB, base, 2.5e-4, dice, agent),
+            Line(Route.AGENT_GATEWAY, 6e-4, 6e-5, dice, agent),
         ]
+    return found
+
+
+def hours(days: int, seed: int) -> Iterator[list[Measurement]]:
+    """What is recorded in each hour, in the order of recording."""
+    lines = district(seed)
+    for hour in range(24 * days):
+        yield [
+            line.minute(office, at, 1e5 + 60 * (60 * hour + n))
+            for n in range(60)
+            for at in (START + timedelta(hours=hour, minutes=n),)
+            for office, series in lines.items()
+            for line in series
+        ]
+
+
+def fill(store: Store, clock: ManualClock, days: int, seed: int) -> tuple[int, float, float]:
+    """Add days of measurements; returns their number, the seconds taken, and those of one row as
+    the hub adds them, each for itself."""
+    count, spent, alone = 0, 0.0, 0.0
+    for number, rows in enumerate(hours(days, seed)):
+        if not number:
+            alone = sum(seconds(partial(store.add, [row])) for row in rows[:200]) / 200
         clock.step(3600)
-        started = time.perf_counter()
-        store.add(rows)
-        spent += time.perf_counter() - started
+        spent += seconds(partial(store.add, rows))
         count += len(rows)
-    return count, spent
+    clock.step(7200)
+    return count, spent, alone
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -69,53 +131,106 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def read_week(store: Store, days: int) -> None:
-    """Read what a weekly report reads: the columns of every office's minutes."""
-    until = START + timedelta(days=days)
-    for office, _, _ in OFFICES:
-        for _ in store.bulk_reader.blocks(office, "latency", until - timedelta(days=7), until):
-            pass
+def read(store: Store, office: str | None, days: int, until: datetime) -> int:
+    """Read the columns of minutes, as a report does; returns their number."""
+    blocks = store.bulk_reader.blocks(office, "latency", until - days * DAY, until)
+    return sum(block.count for block in blocks)
+
+
+def pack(store: Store) -> None:
+    """Pack every sealed hour."""
+    while store.packing.step():
+        pass
+
+
+READER = """
+import json, resource, sys, time
+from datetime import datetime, timedelta
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.store import Store
+from tests.bench.store import read
+store, days = Store(sys.argv[1], SystemClock()), int(sys.argv[3])
+before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+rows = read(store, sys.argv[4] or None, days, datetime.fromisoformat(sys.argv[2]))
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps([time.perf_counter() - started, (after - before) / 1024, rows]))
+"""
+
+
+def read_in_new_process(
+    url: str, until: datetime, days: int, office: str = ""
+) -> tuple[float, float, int]:
+    """Read in a process of its own: seconds, megabytes of memory that it took, rows."""
+    command = [sys.executable, "-c", READER, url, until.isoformat(), str(days), office]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    taken, memory, rows = json.loads(done.stdout)
+    return taken, memory, rows
 
 
 def measure(directory: Path, days: int, seed: int) -> list[Row]:
-    """Fill a database and time what the hub, a page and a report read and write."""
+    """Fill a database, pack it, and time what the hub, a page and a report read and write."""
     file = directory / "monitor.db"
-    clock = ManualClock(START)
-    store = Store(f"sqlite:///{file}", clock)
+    url, clock, until = f"sqlite:///{file}", ManualClock(START), START + days * DAY
+    store = Store(url, clock)
     store.migrate()
-    count, adding = fill(store, clock, days, random.Random(seed))
-    clock.step(7200)
-    sealing = seconds(store.chain.seal)
-    day = timedelta(days=1)
+    count, adding, alone = fill(store, clock, days, seed)
+    sealing, loose = seconds(store.chain.seal), file.stat().st_size
+    packing = seconds(lambda: pack(store))
+    verifying = seconds(lambda: None if store.chain.verify() == [] else sys.exit("it is changed"))
     rows = [
         note("measurements", count, "rows"),
-        at_most("added, in batches of an hour", 1e6 * adding / count, 200, "us/row"),
-        at_most("sealed", 1e6 * sealing / count, 40, "us/row"),
-        at_most("verified", 1e6 * seconds(store.chain.verify) / count, 40, "us/row"),
-        at_most("what a start reads", seconds(lambda: (store.latest(), store.tallies.all())),
-                0.1, "s"),
-        at_most("what a weekly report reads", seconds(lambda: read_week(store, days)), 1.0, "s"),
-        at_most("an office's day, for its page", seconds(
-            lambda: store.measurements(office="potka", probe="latency", since=START,
-                                       until=START + day)), 0.1, "s"),
-        at_most("bytes spent today", seconds(lambda: store.spent("potka", START, START + day)),
-                0.01, "s"),
-    ]  # fmt: skip
+        note("packets", count / ROWS_A_MINUTE * PACKETS, "packets"),
+        at_most("added, one by one as the hub does", 1e6 * alone, 20_000, "us/row"),
+        at_most("added, in batches of an hour", 1e6 * adding / count, 250, "us/row"),
+        at_most("sealed", 1e6 * sealing / count, 100, "us/row"),
+        at_most("packed", 1e6 * packing / count, 200, "us/row"),
+        at_most("verified, packets too", 1e6 * verifying / count, 100, "us/row"),
+        *_reading(store, url, days, until),
+    ]
+    store.packing.shrink()
     store.close()
-    size = file.stat().st_size / count
-    rows.append(at_most("on the disk", size, 330, "B/row"))
-    year = size * RETENTION_DAYS * 1440 * len(OFFICES) / 1e9
-    rows.append(note(f"{RETENTION_DAYS} days of eleven offices, from that", year, "GB"))
-    return rows
+    year = 365 / days / len(OFFICES) / 1e6
+    size = file.stat().st_size
+    return [
+        *rows,
+        note("a row before its hour is packed, with its packets", loose / count, "B/row"),
+        note("an office and year of such rows", loose * year, "MB"),
+        at_most("a row, packed, with its packets", size / count, 38, "B/row"),
+        at_most("an office and year, with every packet", size * year, 60, "MB"),
+        note("eleven offices and 400 days", size * year * 11 * 400 / 365 / 1000, "GB"),
+    ]
+
+
+def _reading(store: Store, url: str, days: int, until: datetime) -> Iterator[Row]:
+    week = min(days, 7)
+    taken, memory, _ = read_in_new_process(url, until, week)
+    yield at_most("what a weekly report reads", taken * 7 / week, 6, "s")
+    yield at_most("memory of that", memory, 150, "MB")
+    taken, memory, _ = read_in_new_process(url, until, days, "potka")
+    yield at_most("a year of one office, from that of all days", taken * 365 / days, 30, "s")
+    yield note("memory of that, for the days read", memory, "MB")
+    fresh = Store(url, ManualClock(until))
+    yield at_most("what a start reads", seconds(lambda: (fresh.latest(), fresh.tallies.all())),
+                  0.3, "s")  # fmt: skip
+    yield at_most("an office's day, for its page", seconds(
+        lambda: fresh.measurements(office="potka", probe="latency", path=Route.JHARNET,
+                                   since=until - DAY, until=until)), 0.3, "s")  # fmt: skip
+    yield at_most("an office's day of packets", seconds(
+        lambda: list(fresh.round_trips("potka", until - DAY, until))), 1, "s")  # fmt: skip
+    yield at_most("bytes spent today", seconds(lambda: fresh.spent("potka", until - DAY, until)),
+                  0.02, "s")  # fmt: skip
+    fresh.close()
 
 
 def main() -> int:
     """Run it; returns 0 if all marks are met."""
-    options = arguments(__doc__)
-    days = 7 if options.quick else 60
+    options = parser(__doc__)
+    options.add_argument("--days", type=int, default=14, help="days of eleven offices")
+    chosen = options.parse_args()
+    days = 2 if chosen.quick else chosen.days
     with tempfile.TemporaryDirectory(prefix="jhn-store-") as directory:
-        rows = measure(Path(directory), days, options.seed)
-    return finish(f"The store with {days} days of eleven offices", rows, options)
+        rows = measure(Path(directory), days, chosen.seed)
+    return finish(f"The store with {days} days of eleven offices", rows, chosen)
 
 
 if __name__ == "__main__":

@@ -101,11 +101,11 @@ def _bits(text: str) -> float:
     return float(number) * {"kbit/s": 1e3, "Mbit/s": 1e6}[unit]
 
 
-def speed_rows(name: str, line: Mapping[str, str], told: Mapping[str, Any]) -> Iterator[Row]:
+def speed_rows(name: str, line: Mapping[str, str], result: Mapping[str, Any]) -> Iterator[Row]:
     """Each way's speed beside the emulator's rate; loss makes a line carry less by its share."""
     loss = float(line["down.loss"].rstrip("%")) / 100
     for which, side in (("download", "down"), ("upload", "up")):
-        measured = told["values"].get(f"{which}_bits_per_second", 0.0)
+        measured = result["values"].get(f"{which}_bits_per_second", 0.0)
         truth = _bits(line[f"{side}.rate"]) * (1 - loss)
         yield within(
             f"{name}: {which}", measured / 1e6, truth * (1 - SPEED_ERROR) / 1e6,
@@ -113,10 +113,10 @@ def speed_rows(name: str, line: Mapping[str, str], told: Mapping[str, Any]) -> I
         )  # fmt: skip
 
 
-def latency_row(name: str, line: Mapping[str, str], told: Mapping[str, Any]) -> Row:
+def latency_row(name: str, line: Mapping[str, str], result: Mapping[str, Any]) -> Row:
     """The median by datagrams beside the emulator's delay (and the uplink's millisecond)."""
     truth = 2 * float(line["down.delay"].removesuffix("ms")) + 2
-    measured = 1000 * told["values"].get("rtt_p50_seconds", 0.0)
+    measured = 1000 * result["values"].get("rtt_p50_seconds", 0.0)
     return within(f"{name}: round trip by datagrams", measured, truth - 0.5, truth + 12, "ms")
 
 
@@ -127,9 +127,9 @@ async def by_page(one: PageLab, names: list[str], directory: Path, kind: str) ->
     async with one.page(directory):
         for name in names:
             line = set_line(one, LINES[name])
-            told = await one.probe("bandwidth")
-            rows += speed_rows(f"{kind} {name}", line, told)
-            spent = told["values"].get("bytes_spent", 0.0)
+            result = await one.probe("bandwidth")
+            rows += speed_rows(f"{kind} {name}", line, result)
+            spent = result["values"].get("bytes_spent", 0.0)
             rows.append(note(f"{kind} {name}: test's bytes", spent / 1e6, "MB"))
             rows.append(
                 latency_row(f"{kind} {name}", line, await one.probe("latency", path="page"))
@@ -161,8 +161,8 @@ async def ways(one: PageLab, directory: Path, secret: str, flow_seconds: int) ->
     async with one.page(directory), turn_server(one, secret):
         with firewall(one, BLOCK):
             call = await one.probe("conference", **CALL)
-            told = call["conditions"]
-            by_tcp = float(told.get("transport") == "turn-tcp")
+            result = call["conditions"]
+            by_tcp = float(result.get("transport") == "turn-tcp")
             rows.append(within("UDP blocked: carried by TURN over TCP 443", by_tcp, 1, 1, "yes"))
             grade = call["values"].get("grade", -1.0)
             rows.append(within("UDP blocked: grade over TCP", grade, 3, 4, "grade"))

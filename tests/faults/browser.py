@@ -78,8 +78,8 @@ async def cut(one: PageLab, page: Page, seconds: float) -> list[Row]:
         at_most("back after the cut", await back(page), BACK_SECONDS, "s"),
         *await handed_in(one, page, waiting),
     ]
-    told = {row["outcome"] for row in await stored(one) if row["id"] in waiting}
-    rows.append(within("the outage is seen as one", float("failed" in told), 1, 1, "yes"))
+    outcomes = {row["outcome"] for row in await stored(one) if row["id"] in waiting}
+    rows.append(within("the outage is seen as one", float("failed" in outcomes), 1, 1, "yes"))
     return rows
 
 

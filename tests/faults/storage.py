@@ -30,10 +30,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import aiohttp
-from sqlalchemy import select
 
-from jharnet_monitor.store import tables as t
-from jharnet_monitor.store.engine import reading
+from jharnet_monitor.model import Route
 from tests.bench.marks import Row, at_most, finish, parser, within
 from tests.faults.cluster import Cluster
 from tests.faults.crash import database_of, doubled, stored_ids
@@ -269,13 +267,12 @@ def sent_packets(metrics: str) -> float:
 def longest_gap(one: Installation, began: float, ended: float) -> float:
     """The longest time between the starts of the hub's own measurements of an office."""
     store = database_of(one)
-    m, gap = t.measurements, 0.0
+    gap = 0.0
     try:
         for office in one.offices:
-            query = select(m.c.started_at).where(m.c.office == office, m.c.path == "jharnet")
-            with reading(store._engine) as connection:
-                found = connection.execute(query.order_by(m.c.started_at)).scalars().all()
-            times = [began, *(at / 1000 for at in found if began < at / 1000 < ended), ended]
+            runs = store.measurements(office=office, path=Route.JHARNET)
+            found = (run.started_at.timestamp() for run in runs)
+            times = [began, *(at for at in found if began < at < ended), ended]
             gap = max(gap, *(b - a for a, b in pairwise(times)))
     finally:
         store.close()

@@ -39,12 +39,13 @@ class FastWall(SystemClock):
 
 
 async def seal_for_ever(hub: Hub) -> None:
-    """Seal each hour as it ends, while the hub stores."""
+    """Seal each hour as it ends, and pack it, while the hub stores."""
     while True:
         await asyncio.sleep(SEAL_SECONDS)
         if hub.opening.opened:
             with contextlib.suppress(StoreError):
                 await asyncio.to_thread(hub.store.chain.seal)
+                await asyncio.to_thread(hub.store.packing.step)
 
 
 async def run_hub(config: Path, epoch: float, speed: float) -> None:

@@ -168,8 +168,8 @@ def by_streams(streams: Sequence[TcpStream]) -> RateReading:
     """
     best = max(streams, key=lambda stream: stream.rate)
     found = by_tcp(best)
-    apart = min(stream.rate for stream in streams) < (1 - DISAGREE) * best.rate
-    if not apart or found.high is None:
+    differs = min(stream.rate for stream in streams) < (1 - DISAGREE) * best.rate
+    if not differs or found.high is None:
         return found
     low = min(stream.ends[0] for stream in streams)
     return replace(found, low=low, limited_by=found.limited_by or Limit.TIME)

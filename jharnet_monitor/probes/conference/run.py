@@ -76,16 +76,16 @@ async def _run_relayed(context: ProbeContext, agent: AgentLink, blocked: Failed)
     """The call over the first transport that carries it; raises `blocked` where none does."""
     tried = [DIRECT]
     for way in relayed_ways(context):
-        told = {"transport": way.transport, "transports_blocked": ", ".join(tried)}
+        carried = {"transport": way.transport, "transports_blocked": ", ".join(tried)}
         try:
             reading = await _run_over(context, agent, way)
         except Failed:
             tried.append(way.transport)
             continue
         except NoData as error:
-            error.conditions.update(told)
+            error.conditions.update(carried)
             raise
-        return Reading(reading.values, {**reading.conditions, **told})
+        return Reading(reading.values, {**reading.conditions, **carried})
     blocked.conditions["transports_blocked"] = ", ".join(tried)
     raise blocked
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 from collections import Counter
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 
 from jharnet_monitor.judge.latency import summarise
-from jharnet_monitor.model import Cause
+from jharnet_monitor.model import ROUND_TRIP_UNIT, Cause
 from jharnet_monitor.probes.base import Failed, NoData, Reading
 from jharnet_monitor.probes.latency.pinger import Echo, UnexpectedReply
 
@@ -31,8 +32,14 @@ class EchoTally:
         self.skipped = 0
         self.unresolved = 0
         self.rtts: list[float] = []
+        self._packets: list[tuple[int, int | None]] = []
         self.unexpected_replies: Counter[UnexpectedReply] = Counter()
         self.send_errors: Counter[str] = Counter()
+
+    @property
+    def round_trips(self) -> tuple[int | None, ...]:
+        """Every packet in the order of sending, as `Measurement.round_trips` has them."""
+        return tuple(units for _, units in sorted(self._packets, key=itemgetter(0)))
 
     @property
     def expected(self) -> int:
@@ -48,6 +55,8 @@ class EchoTally:
             self.unknown += 1
         if echo.rtt is not None:
             self.rtts.append(echo.rtt)
+        units = None if echo.rtt is None else round(echo.rtt / ROUND_TRIP_UNIT)
+        self._packets.append((echo.sent_ns, units))
 
     def unexpected(self, echo: Echo, kind: UnexpectedReply) -> None:
         """Count a reply that does not answer its request."""

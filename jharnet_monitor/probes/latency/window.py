@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from jharnet_monitor.probes.base import ProbeError, Reading
+from jharnet_monitor.probes.base import DURATION_DECIMALS, ProbeError, Reading
 from jharnet_monitor.probes.latency.pinger import Echo
 from jharnet_monitor.probes.latency.statistics import EchoTally
 
@@ -16,8 +16,9 @@ class LatencySummary:
     """The result of one window of an office.
 
     `result` is the `Reading`, or the `Failed` or `NoData` that a probe would have raised. `rtts`
-    are all round-trip times in seconds, for histograms. `duration` is in seconds;
-    `started_monotonic` is the start in monotonic seconds.
+    are all round-trip times in seconds, for histograms; `round_trips` are those of every packet as
+    they are stored. `duration` is in seconds; `started_monotonic` is the start in monotonic
+    seconds.
     """
 
     office: str
@@ -26,6 +27,7 @@ class LatencySummary:
     duration: float
     result: Reading | ProbeError
     rtts: tuple[float, ...]
+    round_trips: tuple[int | None, ...] = ()
 
 
 class PingWindow(EchoTally):
@@ -80,9 +82,10 @@ class PingWindow(EchoTally):
             office=office,
             started_at=self.started_at,
             started_monotonic=self.started_monotonic,
-            duration=self.duration or 0.0,
+            duration=round(self.duration or 0.0, DURATION_DECIMALS),
             result=result,
             rtts=tuple(self.rtts),
+            round_trips=self.round_trips,
         )
 
     def _check_complete(self) -> None:

@@ -136,14 +136,6 @@ def upgrade() -> None:
         sa.Column("conditions", sa.BigInteger(), nullable=False),
         sa.Column("names", sa.BigInteger(), nullable=False),
         sa.Column("values", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["conditions"],
-            ["texts.number"],
-        ),
-        sa.ForeignKeyConstraint(
-            ["names"],
-            ["texts.number"],
-        ),
         sa.PrimaryKeyConstraint("number"),
         sa.UniqueConstraint("id"),
         sqlite_autoincrement=True,
