@@ -84,13 +84,11 @@ def _answer(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> st
         return words("report.answer.empty")
     if len(names["untested"]) == total:
         return words("report.answer.untested")
-    if able == total:
-        sentence = (
-            words("report.answer.all", total=total) if total > 1 else words("report.answer.only")
-        )
-        parts = [sentence]
+    if total == 1:
+        parts = [words("report.answer.only" if able else "report.answer.only_none")]
     else:
-        parts = [words(f"report.answer.{'some' if able else 'none'}", able=able, total=total)]
+        key = "all" if able == total else "some" if able else "none"
+        parts = [words(f"report.answer.{key}", able=able, total=total)]
     for group, key in (("partly", "partly"), ("unable", "unable"), ("untested", "untested_too")):
         if names[group]:
             sentence = names_of(names[group], total, "report.all_blocks", words)
