@@ -167,7 +167,7 @@ class Updater:
             place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             lock = self._versions.directory / "release.lock"
             lock.write_text(release.lock(_python()), encoding="utf-8")
-            _run(sys.executable, "-m", "venv", str(place))
+            _run(sys.executable, "-P", "-m", "venv", str(place))
             _run(
                 str(place / "bin" / "pip"), "--isolated", "install", "--quiet", "--no-index",
                 "--disable-pip-version-check", "--no-deps", "--require-hashes", "--only-binary",
