@@ -82,7 +82,9 @@ def _written_to(store: str, hub: int, directory: Path) -> Path:
     text = CONFIGURATION.read_text("utf-8")
     start = text.index("# remote_write:")
     config = yaml.safe_load(text[:start] + re.sub(r"^# ?", "", text[start:], flags=re.MULTILINE))
-    config["remote_write"][0]["url"] = f"{store}/api/v1/write"
+    write = config["remote_write"][0]
+    write["url"] = f"{store}/api/v1/write"
+    del write["basic_auth"]  # vmauth asks for it, not the store itself
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(EXPORTERS / "prometheus" / "rules" / "*.yml")]
     del config["alerting"]
