@@ -178,7 +178,7 @@ def test_windows_events_and_drills_are_found_again(bench: Bench) -> None:
     everywhere = Window(None, START, START + hour, "generator service")
     event_log.add_window(everywhere)
     event_log.add_window(Window("boram", START, START + hour, "new router"))
-    kept = replace(everywhere, announced=START)
+    kept = replace(everywhere, announced=START, number=1)
     assert event_log.windows(START, START + hour, "potka") == [kept]
     event_log.add_event("potka", "joined", START, {"boot_id": "b1"})
     [event] = event_log.events("potka", START, START + hour)

@@ -64,7 +64,7 @@ class StoreWriter:
         self._clock = clock
         self._queue = DiskQueue(file, MAX_WAITING)
         self._on_hold = False
-        self._longest_write = LONGEST_WRITE_SECONDS
+        self._stopping = False
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "database")
         """A thread of its own, so that a database that does not answer blocks nothing else."""
@@ -100,7 +100,7 @@ class StoreWriter:
 
     def hurry(self) -> None:
         """From now on wait no longer than a stop may take for a database that does not answer."""
-        self._longest_write = STOPPING_WRITE_SECONDS
+        self._stopping = True
 
     async def close(self) -> None:
         """Close the queue; waiting records are written at the next start."""
@@ -246,12 +246,13 @@ class StoreWriter:
 
         The work continues in its thread and may still succeed.
         """
+        limit = STOPPING_WRITE_SECONDS if self._stopping else LONGEST_WRITE_SECONDS
         running = asyncio.get_running_loop().run_in_executor(pool, partial(work, *arguments))
         try:
-            return await asyncio.wait_for(asyncio.shield(running), self._longest_write)
+            return await asyncio.wait_for(asyncio.shield(running), limit)
         except TimeoutError:
             running.add_done_callback(_ignore_result)
-            raise StoreError(f"no answer within {self._longest_write:g} s") from None
+            raise StoreError(f"no answer within {limit:g} s") from None
 
     @contextmanager
     def _note_outcome(self) -> Iterator[None]:
