@@ -46,6 +46,8 @@ EMPTY = {
     "jharnet_path": "no way was traced on the first day",
     "sustained": "the long test is a weekly one",
     "grade_probability": "it needs a call of some length",
+    "backup_last_success": "no nightly backup is configured",
+    "state_push": "the district hands nothing in to a state",
 }
 """Metrics that rightly are absent on a good first day, and why."""
 
