@@ -19,7 +19,7 @@ from jharnet_monitor.rtc.sdp import BadDescription, sanitize
 
 CLOSE_SECONDS = 3.0
 MOST_BYTES = 64
-"""Of a datagram that is passed on; a longer one is none of ours."""
+"""The longest datagram that is passed on; the hub sends no longer ones."""
 
 _REFUSED = (
     ValueError, AssertionError, LookupError, TypeError, AttributeError, InternalError,

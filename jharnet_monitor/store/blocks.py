@@ -1,4 +1,4 @@
-"""What reports read: measurements as columns, made of the columns of packed hours."""
+"""Measurements as columns for reports, made from the columns of packed hours."""
 
 from __future__ import annotations
 

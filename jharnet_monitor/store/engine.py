@@ -144,8 +144,8 @@ def _refuse_older_term(engine: Engine, connection: Connection) -> None:
     if term is None:
         return
     query = "SELECT body FROM memory WHERE key = 'owner'"
-    held = connection.exec_driver_sql(query).scalar_one_or_none()
-    if held is None or json.loads(held)["term"] != term:
+    lease = connection.exec_driver_sql(query).scalar_one_or_none()
+    if lease is None or json.loads(lease)["term"] != term:
         raise StoreError(f"{place(engine)}: another hub has taken over this database")
 
 

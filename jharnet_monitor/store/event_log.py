@@ -262,7 +262,7 @@ class EventLog:
             return int(connection.execute(row.returning(t.windows.c.number)).scalar_one())
 
     def withdraw_window(self, window: Window, at: datetime) -> None:
-        """Withdraw a stored window: it counts no longer from `at` on, and stays on record."""
+        """Withdraw a stored window: from `at` on it no longer counts, but it stays on record."""
         self.add_event(window.office or EVERY_OFFICE, WITHDRAWN, at, {"window": window.number})
 
     def windows(self, since: datetime, until: datetime, office: str | None = None) -> list[Window]:
@@ -303,7 +303,7 @@ class EventLog:
         return found
 
     def add_drill(self, drill: Drill) -> None:
-        """Keep a drill as it stands now; what was kept of it before stays."""
+        """Store a drill as it stands now; its older rows stay."""
         row = insert(t.drills).values(
             id=drill.id,
             started_at=t.to_ms(drill.started_at),

@@ -61,10 +61,10 @@ class Lease:
             return
         now = self._clock.now()
         with writing(self._engine, fenced=False) as connection:
-            held = _read(connection)
-            if held is not None and held["holder"] != self._holder:
-                self._refuse_while_held(held, now)
-            term = self._next_term(held)
+            lease = _read(connection)
+            if lease is not None and lease["holder"] != self._holder:
+                self._refuse_other_owner(lease, now)
+            term = self._next_term(lease)
             _write(connection, {
                 "holder": self._holder, "machine": self._machine, "term": term,
                 "until": t.to_ms(now + timedelta(seconds=LEASE_SECONDS)),
@@ -77,27 +77,27 @@ class Lease:
         if self.term is None:
             return
         with writing(self._engine) as connection:
-            held = _read(connection)
-            if held is not None and held["holder"] == self._holder:
-                _write(connection, held | {"until": 0})
+            lease = _read(connection)
+            if lease is not None and lease["holder"] == self._holder:
+                _write(connection, lease | {"until": 0})
         self.term = None
 
-    def _next_term(self, held: dict[str, Any] | None) -> int:
-        if held is None:
+    def _next_term(self, lease: dict[str, Any] | None) -> int:
+        if lease is None:
             return 1
-        if held["holder"] == self._holder and self.term is not None:
+        if lease["holder"] == self._holder and self.term is not None:
             return self.term
-        return int(held["term"]) + 1
+        return int(lease["term"]) + 1
 
-    def _refuse_while_held(self, held: dict[str, Any], now: datetime) -> None:
+    def _refuse_other_owner(self, lease: dict[str, Any], now: datetime) -> None:
         if self.term is not None:
             raise TemporaryError(
-                f"{place(self._engine)}: the hub on {held['machine']} has taken over this database"
+                f"{place(self._engine)}: the hub on {lease['machine']} has taken over this database"
             )
-        until = t.from_ms(held["until"])
-        if held["machine"] != self._machine and until > now:
+        until = t.from_ms(lease["until"])
+        if lease["machine"] != self._machine and until > now:
             raise TemporaryError(
-                f"{place(self._engine)}: the hub on {held['machine']} was writing into this "
+                f"{place(self._engine)}: the hub on {lease['machine']} was writing into this "
                 f"database until a moment ago; stop it, or wait until {until:%H:%M:%S} UTC"
             )
 
@@ -107,28 +107,28 @@ class Lease:
 
 
 def clear(engine: Engine) -> None:
-    """End whatever lease a copy of a database has brought along; its term stays used."""
+    """End the lease that a copy of a database contains; its term is not used again."""
     with writing(engine, fenced=False) as connection:
-        held = _read(connection)
-        if held is not None:
-            _write(connection, held | {"until": 0})
+        lease = _read(connection)
+        if lease is not None:
+            _write(connection, lease | {"until": 0})
 
 
 def _read(connection: Connection) -> dict[str, Any] | None:
     body = connection.execute(select(t.memory.c.body).where(t.memory.c.key == KEY)).scalar()
     if body is None:
         return None
-    held: dict[str, Any] = json.loads(body)
-    return held
+    lease: dict[str, Any] = json.loads(body)
+    return lease
 
 
-def _write(connection: Connection, held: dict[str, Any]) -> None:
+def _write(connection: Connection, lease: dict[str, Any]) -> None:
     connection.execute(delete(t.memory).where(t.memory.c.key == KEY))
-    connection.execute(insert(t.memory).values(key=KEY, body=json.dumps(held)))
+    connection.execute(insert(t.memory).values(key=KEY, body=json.dumps(lease)))
 
 
 def holder_of(engine: Engine) -> tuple[str, int] | None:
     """Machine and term of the newest owner; None if there was none. Raises `StoreError`."""
     with reading(engine) as connection:
-        held = _read(connection)
-    return None if held is None else (str(held["machine"]), int(held["term"]))
+        lease = _read(connection)
+    return None if lease is None else (str(lease["machine"]), int(lease["term"]))

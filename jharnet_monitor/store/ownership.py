@@ -29,8 +29,8 @@ class Ownership:
     """The ownership of one database: a lock on a file next to SQLite's, or of a PostgreSQL session.
 
     The kernel, or PostgreSQL, releases it when the process ends, however it ends. The lease in the
-    database (`store.lease`) does where the lock does not reach: another machine, and a hub that
-    goes on writing after it has lost the lock.
+    database (`store.lease`) excludes what the lock cannot: a hub on another machine, and a hub
+    that goes on writing after it has lost the lock.
     """
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
@@ -40,7 +40,7 @@ class Ownership:
         self._session: Connection | None = None
 
     def take(self) -> None:
-        """Become the owner, or make sure of still being it; blocks.
+        """Become the owner, or check that this hub still is; blocks.
 
         Raises `TemporaryError` while another hub is the owner, and `StoreError`. A new database
         has a lease only once it has tables: call this again then.
@@ -53,7 +53,7 @@ class Ownership:
             self.lease.take()
         except TemporaryError as error:
             if not isinstance(error, StoreError):
-                self._let_go()
+                self._unlock()
             raise
 
     def release(self) -> None:
@@ -62,9 +62,9 @@ class Ownership:
             self.lease.give_up()
         except StoreError as error:
             log.debug("the lease runs out by itself: %s", error)
-        self._let_go()
+        self._unlock()
 
-    def _let_go(self) -> None:
+    def _unlock(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -84,7 +84,7 @@ class Ownership:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             file.close()
-            raise self._taken() from None
+            raise self._owned_error() from None
         self._file = file
 
     def _take_session(self) -> None:
@@ -107,7 +107,7 @@ class Ownership:
             raise store_error(self._engine, error) from error
         if not taken:
             session.close()
-            raise self._taken()
+            raise self._owned_error()
         self._session = session
 
     def _close_session(self) -> None:
@@ -116,7 +116,7 @@ class Ownership:
             self._session.close()
             self._session = None
 
-    def _taken(self) -> TemporaryError:
+    def _owned_error(self) -> TemporaryError:
         return TemporaryError(
             f"{place(self._engine)}: another hub is running on this database; stop it first, or "
             "look at its pages"

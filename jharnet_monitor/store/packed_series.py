@@ -215,7 +215,7 @@ def _packed_values(name: str, values: Mapping[str, Sequence[Number]]) -> bytes:
 
 
 def _loss(sent: Sequence[Number], received: Sequence[Number]) -> list[float]:
-    """As `judge.latency` computes it."""
+    """The share of packets lost, as `judge.latency` computes it."""
     return [(out - back) / out for out, back in zip(sent, received, strict=True)]
 
 

@@ -114,7 +114,7 @@ class Packing:
             return None
 
     def _read(self, link: ChainLink) -> _Hour:
-        """The hour's rows, and what they are packed."""
+        """The hour's rows, and their packed form."""
         first = link.previous_rows.get(t.measurements.name, 0)
         last = link.last_rows.get(t.measurements.name, 0)
         rows, trips, old = list[StoredRow](), list[RoundTrips](), False
@@ -133,8 +133,8 @@ class Packing:
 
     def _is_sealed(self, link: ChainLink, hour: _Hour) -> bool:
         """Whether the records that are packed, unpacked again, are those that were sealed."""
-        gone = {row.number for block in hour.blocks for row in block.rows}
-        rows = [row for row in hour.rows if row.number not in gone]
+        packed_numbers = {row.number for block in hour.blocks for row in block.rows}
+        rows = [row for row in hour.rows if row.number not in packed_numbers]
         for block in hour.blocks:
             first = block.rows[0]
             series = PackedSeries(first.office, first.probe, first.path, block.shapes, block.body)
@@ -146,7 +146,7 @@ class Packing:
         return parts_of((kind, line) for _, kind, line in lines) == _expected(link)
 
     def _write(self, link: ChainLink, hour: _Hour | None) -> None:
-        """Put the packed hour in the place of its rows; without one, leave the rows for ever."""
+        """Replace the rows by the packed hour; without one, leave the rows as they are."""
         m, c = t.measurements, t.chunks
         with writing(self._engine) as connection:
             now = connection.execute(
@@ -225,7 +225,7 @@ def _mark_sweep(connection: Connection) -> None:
 
 
 def _expected(link: ChainLink) -> dict[str, SealedPart]:
-    """What was sealed of measurements and round trips, without what was pruned."""
+    """The sealed parts of measurements and round trips that were not pruned."""
     return {
         kind: part for kind, part in _of_measurements(link.parts).items() if kind not in link.pruned
     }
@@ -239,11 +239,11 @@ def _of_measurements(parts: Mapping[str, SealedPart]) -> dict[str, SealedPart]:
 def _series(rows: Iterable[StoredRow]) -> Iterator[list[StoredRow]]:
     """The rows of each packed block: one series, begun within `SPAN_MS`, in their order.
 
-    What spent bytes stays in rows, where an index finds it.
+    Measurements that spent bytes stay rows, where an index finds them.
     """
-    free = [row for row in rows if _SPENT not in row.names and _SPENT not in row.conditions]
+    packable = [row for row in rows if _SPENT not in row.names and _SPENT not in row.conditions]
     key = attrgetter("office", "probe", "path")
-    for _, same in groupby(sorted(free, key=key), key):
+    for _, same in groupby(sorted(packable, key=key), key):
         block: list[StoredRow] = []
         for row in sorted(same, key=attrgetter("started_at", "number")):
             if block and row.started_at - block[0].started_at >= t.SPAN_MS:
@@ -261,5 +261,5 @@ def _large(block: list[StoredRow]) -> Iterator[list[StoredRow]]:
 def _portions(numbers: Iterable[int]) -> Iterator[list[int]]:
     """The numbers in lists that a statement can hold."""
     rest = iter(numbers)
-    while some := list(islice(rest, _AT_ONCE)):
-        yield some
+    while portion := list(islice(rest, _AT_ONCE)):
+        yield portion

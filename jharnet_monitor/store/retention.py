@@ -1,9 +1,8 @@
 """Prunes old measurements, whole sealed hours at a time, so that the chain stays verifiable.
 
-Bandwidth tests, conference calls, states, events and drills are few and are kept for ever. What is
-measured every minute is pruned; for each day the number of runs and the spread of their values
-remain.
-Every hour's pruning is an event of its own, which the chain seals (`pruning`).
+Bandwidth tests, conference calls, states, events and drills are few and are never pruned. Runs of
+every minute are pruned; for each day their number and the spread of their values remain. Each
+pruned hour is an event of its own, which the chain seals (`pruning`).
 """
 
 from __future__ import annotations
@@ -105,8 +104,8 @@ class Retention:
             removed += connection.execute(delete(m).where(*rows)).rowcount
             if ROUND_TRIPS in kinds:
                 connection.execute(delete(trips).where(trips.c.link == link.number))
-                left = update(m).where(*within, m.c.round_trips.is_not(None))
-                connection.execute(left.values(round_trips=None))
+                others = update(m).where(*within, m.c.round_trips.is_not(None))
+                connection.execute(others.values(round_trips=None))
             if kinds:
                 self._note(connection, link, kinds)
         return removed
@@ -121,7 +120,7 @@ class Retention:
                 " `jharnet-monitor db verify` names them",
                 ", ".join(changed), f"{link.begin:%Y-%m-%d %H:%M}",
             )  # fmt: skip
-        # A row holds its round trips, too: what is changed of them keeps the row.
+        # A row holds its round trips, too, so it must stay if those are changed.
         return set() if ROUND_TRIPS in changed else kinds - set(changed)
 
     def _note(self, connection: Connection, link: ChainLink, kinds: set[str]) -> None:
@@ -178,7 +177,7 @@ class Retention:
 
 
 _Key = tuple[date, str, str]
-"""PrunedDay, office, probe."""
+"""Day, office, probe."""
 
 
 def cutoff(now: datetime, keep_seconds: float, zone: tzinfo) -> datetime:

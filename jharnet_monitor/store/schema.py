@@ -38,9 +38,9 @@ def migrate(engine: Engine) -> str | None:
 
 
 def require(engine: Engine) -> None:
-    """Raise `UserError` unless the schema is this program's: for those who only read.
+    """Raise `UserError` unless the schema is this program's: for commands that only read.
 
-    A file that is not there is not made. Raises `StoreError` where the database cannot be read.
+    A missing file is not created. Raises `StoreError` where the database cannot be read.
     """
     file = engine.url.database
     if engine.dialect.name == "sqlite" and file and not Path(file).exists():

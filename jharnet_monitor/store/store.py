@@ -48,7 +48,7 @@ class Store:
     the measurements; `packing` packs sealed hours; `bulk_reader` reads many measurements for
     reports; `export` reads sealed records for a dossier; `tallies` are the running totals;
     `retention` prunes old measurements; `mails` is the log of sent mails. `ownership` keeps a
-    second hub from writing. Nobody outside knows whether a measurement is packed.
+    second hub from writing. Callers need not know whether a measurement is packed.
     """
 
     def __init__(self, url: str, clock: Clock) -> None:
@@ -96,9 +96,9 @@ class Store:
         return new
 
     def _packed_ids(self, connection: Connection, new: Sequence[Measurement]) -> set[str]:
-        """The ids of those that are stored and packed: a run has its start, as often as it comes.
+        """The ids of those that are stored and packed: a repeated run has the same start.
 
-        Nearly everything is newer than all that is packed, so that no packed hour is read.
+        Most new runs are newer than everything packed, so usually no packed hour is read.
         """
         found: set[str] = set()
         series: dict[tuple[str, str, str], list[int]] = {}
@@ -281,12 +281,12 @@ class Store:
 def _parts(connection: Connection, office: str | None, probe: str | None) -> list[list[Any]]:
     """Conditions that divide an office's measurements by probe, or a probe's by office."""
     table, m = t.tallies, t.measurements
-    known, given, value = (
+    other, fixed, value = (
         ("probe", "office", office) if probe is None else ("office", "probe", probe)
     )
-    query = select(table.c[known]).where(table.c[given] == value).distinct()
+    query = select(table.c[other]).where(table.c[fixed] == value).distinct()
     return [
-        [m.c[known] == name] for name in connection.execute(query.limit(_MOST_PARTS + 1)).scalars()
+        [m.c[other] == name] for name in connection.execute(query.limit(_MOST_PARTS + 1)).scalars()
     ]
 
 

@@ -1,8 +1,8 @@
 """The log of requests: who asked for what, from where, and with what result; a file a day.
 
 CERT-In's directions of 28 April 2022 want logs for 180 days. Lines are JSON, so nothing that a
-stranger sends can forge one. Files of former days are compressed. A day's file has a longest
-length: a flood is counted, not written down.
+stranger sends can forge one. Files of earlier days are compressed. The size of a day's file is
+limited: lines beyond it are counted, not written.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MOST_BYTES_A_DAY = 50_000_000
 MOST_WAITING = 20_000
 _LONGEST = 200
 _SECRET_PATHS = ("/agent/transfer/",)
-"""Their last part is a one-time key."""
+"""The last part of these paths is a one-time key."""
 
 
 class AccessLog:
@@ -46,7 +46,7 @@ class AccessLog:
         self._pruned: date | None = None
 
     def add(self, request: BaseRequest, response: StreamResponse, seconds: float) -> None:
-        """Take note of a request that was answered."""
+        """Record an answered request."""
         if self._days == 0:
             return
         if len(self._waiting) >= MOST_WAITING:
@@ -58,7 +58,7 @@ class AccessLog:
             "from": request.get(SENDER, request.remote),
             "who": request.get(ACTOR),
             "method": request.method[:20],
-            "path": _shown(request.path),
+            "path": _logged_path(request.path),
             "status": response.status,
             "bytes": response.body_length,
             "seconds": round(seconds, 4),
@@ -67,7 +67,7 @@ class AccessLog:
         self._waiting.append((now, json.dumps(line)))
 
     def flush(self) -> None:
-        """Write what waits, compress former days, remove what is too old; blocks."""
+        """Write the waiting lines, compress the files of earlier days, remove old files; blocks."""
         if not self._waiting and not self._missed:
             return
         try:
@@ -103,7 +103,7 @@ class AccessLog:
                     self._missed = 0
 
     def _prune(self, today: date) -> None:
-        """Compress the files of former days, and remove those that are older than wanted."""
+        """Compress the files of earlier days, and remove those that are too old."""
         oldest = today - timedelta(days=self._days)
         for path in self._directory.glob("????-??-??.jsonl*"):
             try:
@@ -118,13 +118,13 @@ class AccessLog:
 
 def _compress(path: Path) -> None:
     compressed = path.with_name(f"{path.name}.gz")
-    with path.open("rb") as read, gzip.open(compressed, "ab") as written:
-        shutil.copyfileobj(read, written)
+    with path.open("rb") as source, gzip.open(compressed, "ab") as target:
+        shutil.copyfileobj(source, target)
     compressed.chmod(0o600)
     path.unlink()
 
 
-def _shown(path: str) -> str:
+def _logged_path(path: str) -> str:
     for start in _SECRET_PATHS:
         if path.startswith(start):
             return f"{start}…"
@@ -132,7 +132,7 @@ def _shown(path: str) -> str:
 
 
 def logger_class(log: AccessLog | None) -> type[AbstractAccessLogger]:
-    """The class that aiohttp tells of each request; without a log it does nothing."""
+    """The class of aiohttp's access logger; without a log it does nothing."""
 
     class Logger(AbstractAccessLogger):
         def log(self, request: BaseRequest, response: StreamResponse, time: float) -> None:

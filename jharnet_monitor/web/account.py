@@ -22,7 +22,7 @@ from jharnet_monitor.web.sessions import Session
 
 ACTS_SHOWN = 100
 _ORDER = ("account", "office", "probe", "profile", "minutes", "from", "to")
-"""In which order a row tells what an act was about; the rest follows."""
+"""The order of an act's details in a row; all others follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +73,10 @@ class AccountPages:
     async def sign_in(self, request: web.Request) -> web.Response:
         """Take password or token, and set the session's cookie."""
         form = await in_time(request.post())
-        name, given, target = (form.get(key, "") for key in ("name", "token", "next"))
-        if not isinstance(name, str) or not isinstance(given, str):
-            name, given = "", ""
-        session = await self._access.sign_in(request, name, given)
+        name, secret, target = (form.get(key, "") for key in ("name", "token", "next"))
+        if not isinstance(name, str) or not isinstance(secret, str):
+            name, secret = "", ""
+        session = await self._access.sign_in(request, name, secret)
         if session is None:
             return await self._form(request, str(target), name, status=401)
         response = see_other(request, _local_path(str(target)))
@@ -117,7 +117,7 @@ class AccountPages:
         return response
 
     async def account(self, request: web.Request) -> web.Response:
-        """The reader's sessions; for administrators those of all, and who did what."""
+        """The reader's sessions; administrators see all sessions, and who did what."""
         actor = await self._access.who(request)
         if actor is None:
             raise Refusal(401, "sign in first")
@@ -168,7 +168,7 @@ class AccountPages:
         return ", ".join(value) if isinstance(value, list) else str(value)
 
     async def end_session(self, request: web.Request) -> web.Response:
-        """End a session: one's own, or as administrator anybody's."""
+        """End one of the reader's own sessions; an administrator may end any."""
         actor = await self._access.require(request, Role.READ)
         for session in self._access.sessions.all():
             if session.id == request.match_info["session"]:

@@ -74,7 +74,7 @@ class Api:
             body, content_type = snapshot.encode(accept)
             return gzip.compress(body, 1) if compress else body, content_type
 
-        # A thread of its own: a scrape that waits for a slow database reads as a dead hub.
+        # In a thread of its own: to Prometheus, a hub whose scrape waits for the database is down.
         loop = asyncio.get_running_loop()
         body, content_type = await loop.run_in_executor(self._encoder, write)
         headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
@@ -99,7 +99,7 @@ class Api:
         return web.json_response({"reloaded": True})
 
     async def openapi(self, request: web.Request) -> web.Response:
-        """The description of all this."""
+        """The OpenAPI description of the API."""
         if self._openapi is None:
             described = await self._hub.read(document, self._hub.probe_names)
             self._openapi = json.dumps(described)

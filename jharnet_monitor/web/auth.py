@@ -36,7 +36,7 @@ FAILURES_A_MINUTE = 10
 """Wrong tokens and passwords from an address."""
 ACCOUNT_FAILURES = 10
 ACCOUNT_SECONDS = 600.0
-"""Wrong passwords of an account, from wherever, and the time in which they count."""
+"""Wrong passwords for an account, from any address, and the time in which they count."""
 MOST_CHECKS = 8
 """Passwords that wait to be checked: each takes 32 MB and 0.2 s, one after the other."""
 _LONG_TOKEN = 32
@@ -47,7 +47,7 @@ _OPEN = frozenset({
     "/join/{office}/app.webmanifest", "/agent", "/agent/transfer/{key}",
     "/-/healthy", "/-/ready", "/api/v1/ca.pem", "/api/v1/enrolments",
 })  # fmt: skip
-"""What is open even where reading needs an account: it has its own proof, or says nothing."""
+"""Open even where reading needs an account: these need another proof, or reveal nothing."""
 
 NOT_CONFIGURED = (
     "changes over HTTP are disabled: set `hub: api_token_file:` in the configuration to a file "
@@ -85,7 +85,7 @@ class Access:
         """Who sends the request; raises `Refusal` unless they may do what needs this role."""
         actor = await self._by_token(request) or await self.who(request)
         if actor is None:
-            await self._refuse_where_nothing_is_set()
+            await self._refuse_if_not_configured()
             raise Refusal(401, UNAUTHORIZED, {"WWW-Authenticate": 'Bearer realm="jharnet-monitor"'})
         request[ACTOR] = actor.name
         if actor.session is not None and request.method != "GET" and not _same_origin(request):
@@ -116,20 +116,20 @@ class Access:
         """Record what somebody does."""
         by, user = actor.name, request.headers.get("Jharnet-User", "")
         if actor.account is None and user.isprintable() and 0 < len(user) <= _LONGEST_USER:
-            by = f"{by} (user {user})"  # who has the token may say so: it is no proof
+            by = f"{by} (user {user})"  # anyone with the token may claim this: it is no proof
         await self._hub.record_act(Act(what, by, request.remote or "", about))
 
     async def _by_token(self, request: web.Request) -> Actor | None:
-        """Whoever sends the API token as bearer; raises `Refusal` for guessers."""
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        """Whoever sends the API token as bearer; raises `Refusal` after many wrong tokens."""
+        scheme, _, sent = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or self._hub.config.hub.api_token_file is None:
             return None
         token, address = await self._token(), request.remote or ""
-        # Nobody guesses a long token, so whoever has it is let in: behind a proxy all share one
-        # address, and one could lock out everybody.
+        # Nobody guesses a long token, so the right one is always accepted: behind a proxy all
+        # share one address, and one of them could lock out everybody.
         if len(token) < _LONG_TOKEN:
             self._refuse_guessers(address)
-        if _equal(given.strip(), token):
+        if _equal(sent.strip(), token):
             return Actor("API token", Role.ADMINISTER)
         self._refuse_guessers(address)
         self._addresses.failed(address)
@@ -175,17 +175,17 @@ class Access:
         await self.act(request, actor, "signed in", {})
         return self.sessions.begin(name or None, credential, address)
 
-    async def _check_token(self, given: str, address: str) -> str | None:
+    async def _check_token(self, secret: str, address: str) -> str | None:
         token = await self._token()
         if len(token) < _LONG_TOKEN:
             self._refuse_guessers(address)
-        if _equal(given, token):
+        if _equal(secret, token):
             return hash_token(token)
         self._refuse_guessers(address)
         return None
 
-    async def _check_password(self, name: str, given: str, address: str) -> str | None:
-        """The account's session key for its password; what is checked is checked one by one."""
+    async def _check_password(self, name: str, password: str, address: str) -> str | None:
+        """The account's session key for its password; passwords are checked one at a time."""
         self._refuse_guessers(address, name)
         if self._waiting >= MOST_CHECKS:
             raise Refusal(503, "too many sign-ins at once; try again", {"Retry-After": "5"})
@@ -194,7 +194,7 @@ class Access:
             async with self._checking:
                 self._refuse_guessers(address, name)  # others may have failed meanwhile
                 account = (await self._known_accounts()).get(name)
-                right = await asyncio.to_thread(has_password, account, given)
+                right = await asyncio.to_thread(has_password, account, password)
         finally:
             self._waiting -= 1
         if account is None or not right:
@@ -213,14 +213,14 @@ class Access:
                 )  # fmt: skip
 
     async def sign_out(self, request: web.Request) -> None:
-        """End the browser's session, wherever else its cookie is kept."""
+        """End the browser's session, so that copies of its cookie stop working, too."""
         actor = await self.who(request)
         if actor is not None and actor.session is not None:
             self.sessions.end(actor.session)
             await self.act(request, actor, "signed out", {})
 
     async def _token(self) -> str:
-        """Read the token, each time, so that a new one needs no reload; raises `Refusal`."""
+        """Read the token from its file each time: a new one needs no reload; raises `Refusal`."""
         path = self._hub.config.hub.api_token_file
         if path is None:
             raise Refusal(403, NOT_CONFIGURED)
@@ -231,7 +231,7 @@ class Access:
             raise Refusal(403, UNREADABLE) from None
 
     async def _known_accounts(self) -> dict[str, Account]:
-        """Read the accounts, each time, so that one that was ended needs no reload."""
+        """Read the accounts from their file each time, so that a removed one needs no reload."""
         path = self._hub.config.hub.accounts_file
         if path is None:
             return {}
@@ -241,16 +241,16 @@ class Access:
             _log.error("cannot read the accounts, nobody is let in by one: %s", error)
             return {}
 
-    async def _refuse_where_nothing_is_set(self) -> None:
-        """Raise `Refusal` (403) where no token can open: the configuration must change first."""
+    async def _refuse_if_not_configured(self) -> None:
+        """Raise `Refusal` (403) if no token could be right: the configuration must change first."""
         if self._hub.config.hub.accounts_file is None:
             await self._token()
 
 
-def _equal(given: str, right: str) -> bool:
+def _equal(sent: str, expected: str) -> bool:
     """Compare in constant time."""
     # Bytes of a header that are not UTF-8 arrive as surrogates.
-    return hmac.compare_digest(given.encode(errors="surrogateescape"), right.encode())
+    return hmac.compare_digest(sent.encode(errors="surrogateescape"), expected.encode())
 
 
 def is_own_origin(origin: str, host: str) -> bool:

@@ -27,9 +27,9 @@ class PlotSpan:
     buckets: int
     width: timedelta
     mark_hours: int = 0
-    """A mark at every so many hours of the day; else at midnights."""
+    """The hours between two marks; 0 places them at midnights."""
     mark_days: int = 1
-    """A mark at every so many midnights."""
+    """The days between two marks at midnights."""
 
     @property
     def length(self) -> timedelta:

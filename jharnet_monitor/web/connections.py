@@ -1,7 +1,7 @@
-"""How many connections the hub holds: of all others together, and of one address.
+"""Limits the connections that the hub holds: in total, and from one address.
 
 Each costs memory and a descriptor, whoever opens it: ten thousand idle ones must not keep an
-office's agent out. More than an address may have are closed as soon as they are accepted.
+office's agent out. Connections beyond a limit are closed as soon as they are accepted.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class CountingListener(socket.socket):
 
 
 def allow_descriptors(wanted: int = DESCRIPTORS) -> int:
-    """Let this process open as many files as it needs, as far as the system allows; says how many.
+    """Raise this process's limit of open files as far as the system allows; returns the limit.
 
     The usual limit of 1024 is reached by a thousand idle connections.
     """

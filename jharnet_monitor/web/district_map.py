@@ -1,4 +1,4 @@
-"""The schematic map of the district: each block where it lies, with its state. Pure."""
+"""The schematic map of the district: the position and the state of each block. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OFFSETS = {"right": (6.0, 2.0), "left": (-6.0, 2.0), "below": (0.0, 10.0), "abo
 
 @dataclass(frozen=True, slots=True)
 class Disc:
-    """One block: its centre, where its name stands, and whether it is in trouble."""
+    """One block: its centre, the position of its name, and whether it is in trouble."""
 
     row: OfficeRow
     x: float

@@ -1,4 +1,4 @@
-"""The pages on drills: what one would cost, its start, how it goes, its result to print."""
+"""The pages on drills: the cost of one, its start, its progress, and its result for printing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SIGNATORIES = ("engineer", "manager", "dio")
 
 @dataclass(frozen=True, slots=True)
 class DrillCost:
-    """What a drill would take; `warning` is empty where nothing speaks against it."""
+    """The cost of a drill; `warning` is empty if it exceeds no limit."""
 
     profile: Profile
     minutes: float
@@ -67,7 +67,7 @@ class DrillLine:
 
 @dataclass(frozen=True, slots=True)
 class DrillPageRow:
-    """One office in a drill: as in its report, and what its call shows while it runs."""
+    """An office in a drill: its row of the report, and the rates of a running call."""
 
     name: str
     address: str
@@ -163,18 +163,18 @@ class DrillPages:
         )  # fmt: skip
 
 
-def _requested(given: Mapping[str, object], default: Profile) -> tuple[Profile, float]:
+def _requested(form: Mapping[str, object], default: Profile) -> tuple[Profile, float]:
     """Profile and minutes of a form; raises `Refusal`."""
-    text = str(given.get("minutes", DEFAULT_MINUTES))
+    text = str(form.get("minutes", DEFAULT_MINUTES))
     try:
         minutes: float | str = float(text)
     except ValueError:
         minutes = text
-    return parse_drill({"profile": given.get("profile", default), "minutes": minutes}, default)
+    return parse_drill({"profile": form.get("profile", default), "minutes": minutes}, default)
 
 
 def drill_cost(config: Config, profile: Profile, minutes: float, formats: Formats) -> DrillCost:
-    """What such a drill takes of each line, of headquarters' line and of the day's budget."""
+    """What such a drill takes from each line, from headquarters' line and from the day's budget."""
     t, count = formats.words, len(config.offices)
     need = drill_bytes(profile, 60 * minutes, count)
     each = profile.rung.line_rate
@@ -256,8 +256,8 @@ def _page_row(
     if office.live is not None:
         live = words(
             "web.drills.live", time=formats.duration(office.live.seconds),
-            down=_live_rate(office.live.down.bits_per_second),
-            up=_live_rate(office.live.up.bits_per_second),
+            down=rate(office.live.down.bits_per_second),
+            up=rate(office.live.up.bits_per_second),
         )  # fmt: skip
     return DrillPageRow(
         name=row["office"],
@@ -273,17 +273,13 @@ def _page_row(
     )
 
 
-def _live_rate(value: float | None) -> str:
-    return rate(value)
-
-
 def _moment(at: datetime, config: Config, formats: Formats) -> str:
     local = at.astimezone(ZoneInfo(config.district.timezone))
     return f"{formats.date_and_time(at)} {local.tzname() or ''}".strip()
 
 
 def _share(drill: Drill, now: datetime) -> float | None:
-    """How far a running drill is; None where its length is not known."""
+    """The progress of a running drill, from 0 to 1; None if its length is not known."""
     if not drill.running or drill.minutes is None:
         return None
     length = 60 * drill.minutes + gallery_seconds(60 * drill.minutes)

@@ -38,11 +38,11 @@ MOST_FAULTS = 1000
 """Faults of one office; a typing error in a loop must not fill the chain."""
 MOST_STOPS = 20
 LOOKED_BACK = timedelta(days=60)
-"""For how long outages are proposed, and faults are listed after their restoration."""
+"""How long outages are proposed, and how long faults are listed after their restoration."""
 EARLY = timedelta(minutes=5)
 """How far a booked time may lie ahead of the hub's clock."""
 MEASURED = "measured"
-"""As `restored_at`: the end of the measured outage."""
+"""The value of `restored_at` that stands for the end of the measured outage."""
 KEYS = (*TEXTS, *MOMENTS, "stop", "withdrawn")
 
 

@@ -1,7 +1,7 @@
 """The status page, rendered once for all who look at it, and its changes as server-sent events.
 
 A page has parts: the answer, a row for each office, the map. They are rendered together, at most
-every few seconds and in a thread of their own; a reader is sent those that changed.
+every few seconds and in a thread of their own; each reader receives those that changed.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from jharnet_monitor.web.status import NextTests, status
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
-"""How often it is looked whether a state changed."""
+"""How often the feed checks whether a state has changed."""
 RENEW_SECONDS = 20.0
-"""How often figures and ages are renewed; also shows the reader that the hub lives."""
+"""How often figures and ages are renewed; this also shows the reader that the hub is alive."""
 VIEW_SECONDS = 5.0
-"""For how long a rendered page is served, unless a state changes."""
+"""How long a rendered page is served, unless a state changes."""
 MOST_READERS = 400
-"""Open status pages that are sent events; others renew themselves."""
-_BEHIND = 4
-"""Messages that may wait for a reader; one that is further behind is let go."""
+"""Open status pages that receive events; others reload by themselves."""
+_MOST_QUEUED = 4
+"""Messages that may wait for a reader; a slower reader is disconnected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class StatusView:
 
 @dataclass(slots=True)
 class _Rendered:
-    """What one language was rendered last, and when each part changed."""
+    """The newest page in one language, and the revision in which each part changed."""
 
     view: StatusView = field(default_factory=StatusView)
     changed: dict[str, int] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class _Rendered:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def take(self, view: StatusView) -> None:
-        """Replace the view, and note what differs from the one before."""
+        """Replace the view, and record which parts changed."""
         before = self.view
         self.changed = {
             name: self.changed.get(name, 0) if before.parts.get(name) == html else view.revision
@@ -105,7 +105,7 @@ class StatusFeed:
         return rendered.view
 
     def _signature(self) -> Any:
-        """What must be shown at once when it changes."""
+        """The values whose changes must be shown at once."""
         live = self._hub.live
         return (
             live.uplink_up, live.hub.database_failing, live.config,
@@ -162,7 +162,7 @@ class StatusFeed:
             headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
         )
         await response.prepare(request)
-        queue: asyncio.Queue[bytes | None] = asyncio.Queue(_BEHIND)
+        queue: asyncio.Queue[bytes | None] = asyncio.Queue(_MOST_QUEUED)
         self._readers[queue] = language
         self._start_ticking()
         try:
@@ -186,7 +186,7 @@ class StatusFeed:
             self._ticking = asyncio.create_task(self._tick(), name="status feed")
 
     async def _tick(self) -> None:
-        """Send changes while somebody looks."""
+        """Send changes while there are readers."""
         loop = asyncio.get_running_loop()
         renewed = loop.time()
         while self._readers:
@@ -208,12 +208,12 @@ class StatusFeed:
     def _send(self, language: str, message: bytes) -> None:
         for queue in [one for one, wanted in self._readers.items() if wanted == language]:
             if queue.full():
-                self._let_go(queue)
+                self._disconnect(queue)
             else:
                 queue.put_nowait(message)
 
-    def _let_go(self, queue: asyncio.Queue[bytes | None]) -> None:
-        """End a reader once it has taken what waits for it now."""
+    def _disconnect(self, queue: asyncio.Queue[bytes | None]) -> None:
+        """End a reader's stream after the messages that already wait for it."""
         self._readers.pop(queue, None)
         queue.get_nowait()
         queue.put_nowait(None)

@@ -36,7 +36,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """What a row shows of the past. `told` is the same in words, for who sees no picture."""
+    """What a row shows of the past; its texts say the same in words, for screen readers."""
 
     day: tuple[Piece, ...]
     week: tuple[Piece, ...]
@@ -50,7 +50,7 @@ class Glance:
     """x and height of columns, where packets were lost beyond the standard."""
     spark_text: str
     grades: tuple[int, ...]
-    """Of the newest tests, oldest first."""
+    """The grades of the newest tests, oldest first."""
     grades_text: str
 
 
@@ -124,8 +124,8 @@ def times_text(times: StateTimes, formats: Formats, what: str) -> str:
 
 
 def _day(past: OfficePast, now: datetime) -> list[HalfHour]:
-    """The buckets of the last 24 hours in order, empty where nothing was measured or where that
-    says nothing about the office.
+    """The buckets of the last 24 hours in order; empty where nothing was measured, or where the
+    state excuses the office.
     """
     begin = now - DAY
     first = begin - timedelta(seconds=begin.timestamp() % BUCKET.total_seconds()) + BUCKET
@@ -150,11 +150,11 @@ def _lines(latency: Sequence[float | None], top: float) -> Iterator[str]:
 
 
 def _columns(loss: Sequence[float | None], limit: float) -> Iterator[tuple[int, int]]:
-    """Where more packets were lost than the standard allows: half height at the standard, the full
-    height from five times of it.
+    """Columns where more packets were lost than the standard allows: half the height at the
+    standard, the full height from five times the standard.
     """
     step = STRIP / max(len(loss), 1)
     for number, value in enumerate(loss):
         if value is not None and value > limit:
-            high = min(1.0, 0.5 + value / (10 * limit)) if limit else 1.0
-            yield round(number * step), round(SPARK_HEIGHT * high)
+            height = min(1.0, 0.5 + value / (10 * limit)) if limit else 1.0
+            yield round(number * step), round(SPARK_HEIGHT * height)

@@ -44,10 +44,10 @@ class UpdateDesk(Protocol):
         """Offer a version to offices, or in stages to all; raises `UserError`."""
 
     async def withdraw(self) -> None:
-        """Offer nothing any more."""
+        """Withdraw the offer."""
 
     async def status(self) -> dict[str, Any]:
-        """Releases, what is offered, and how each office stands."""
+        """The releases, the current offer, and the state of each office."""
 
 
 class HubApi(Protocol):
@@ -87,7 +87,7 @@ class HubApi(Protocol):
 
     @property
     def read(self) -> Readers:
-        """Runs what reads the store, in threads of the web's own."""
+        """Runs reads of the store in threads of the web application."""
 
     @property
     def reports_dir(self) -> Path | None:
@@ -112,7 +112,7 @@ class HubApi(Protocol):
         """A drill by its id, as it stands; None when there is none."""
 
     async def newest_drill(self) -> Drill | None:
-        """The drill that began last, as it stands; None when none ever did."""
+        """The newest drill, as it stands; None if there was none."""
 
     async def plan(
         self, office_id: str | None, begin: datetime, end: datetime, reason: str

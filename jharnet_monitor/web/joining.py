@@ -1,7 +1,7 @@
-"""Headquarters' page on who has joined, and new join links, for administrators.
+"""The administrators' page on the offices that have joined, and on new join links.
 
-The hub keeps no token, only its hash, so a link can be shown once: in the answer to the order that
-makes a new one. The old one then stops working.
+The hub stores no token, only its hash, so a link can be shown once: in the response to the request
+that makes it. The old link then stops working.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CARD = ("jharnet_monitor.report.output.join_card", "card_for")
 
 @dataclass(frozen=True, slots=True)
 class JoiningRow:
-    """An office: whether a link was made for it, and who has joined by which means."""
+    """An office: whether a link was made for it, and how it has joined."""
 
     id: str
     name: str
@@ -59,8 +59,8 @@ class JoiningPages:
         """Every office, its link without the token, and who has joined."""
         await self._access.require(request, Role.ADMINISTER)
         formats = self._pages.formats(request)
-        made = await asyncio.to_thread(self._made)
-        rows = [self._row(office, made, formats) for office in self._hub.config.offices]
+        with_token = await asyncio.to_thread(self._offices_with_token)
+        rows = [self._row(office, with_token, formats) for office in self._hub.config.offices]
         connected = sum(
             self._hub.live.offices[office.id].agent.connected for office in self._hub.config.offices
         )
@@ -69,7 +69,7 @@ class JoiningPages:
             summary=formats.words("web.joining.summary", n=connected, total=len(rows)),
         )  # fmt: skip
 
-    def _made(self) -> frozenset[str]:
+    def _offices_with_token(self) -> frozenset[str]:
         """The offices for which a token was made."""
         return frozenset(
             office.id
@@ -77,7 +77,7 @@ class JoiningPages:
             if office.agent is not None and office.agent.token_hash_file.exists()
         )
 
-    def _row(self, office: Office, made: frozenset[str], formats: Formats) -> JoiningRow:
+    def _row(self, office: Office, with_token: frozenset[str], formats: Formats) -> JoiningRow:
         t, agent = formats.words, self._hub.live.offices[office.id].agent
         if agent.connected:
             joined = t(f"web.joining.by.{agent.kind or 'program'}", version=agent.version or "")
@@ -90,17 +90,17 @@ class JoiningPages:
             joined=joined,
             seen="" if agent.last_heard is None else formats.age(agent.last_heard),
             expected=office.agent is not None,
-            made=office.id in made,
+            made=office.id in with_token,
         )
 
     async def new_link(self, request: web.Request) -> web.Response:
-        """Make a new token; the answer is the card with its link, which is kept nowhere."""
+        """Make a new token; returns the card with its link, which the hub does not store."""
         actor = await self._access.require(request, Role.ADMINISTER)
         office = self._pages.office_of(request)
         if office.agent is None:
             raise Refusal(400, f"{office.id} has no `agent: token_hash_file:` in the configuration")
-        made = make_token()
-        link = f"{hub_url(self._hub.config.hub)}/join/{office.id}#t={made}"
+        token = make_token()
+        link = f"{hub_url(self._hub.config.hub)}/join/{office.id}#t={token}"
         order = *CARD, office.id, link, self._hub.config, self._hub.clock.now()
         loop = asyncio.get_running_loop()
         try:
@@ -110,7 +110,7 @@ class JoiningPages:
         # The card comes first: a token without its card would lock the office out.
         file = office.agent.token_hash_file
         await self._access.act(request, actor, "token made", {"office": office.id})
-        await asyncio.to_thread(write_secret, file, hash_token(made) + "\n", replace=True)
+        await asyncio.to_thread(write_secret, file, hash_token(token) + "\n", replace=True)
         return web.Response(
             body=card,
             content_type="application/pdf",

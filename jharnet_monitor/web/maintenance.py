@@ -1,4 +1,4 @@
-"""Planned maintenance over HTTP: announce, see, withdraw, by the API and by the page."""
+"""Planned maintenance over HTTP: announce, list and withdraw it, by the API and on the page."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ def office_page(
         else "",
         troubles=troubles(row, limit, plot, live.config, formats),
         plots=plots_view(live.config, office, span, plot, formats),
-        newest=tuple(_sheets(live, office, history, formats)),
+        newest=tuple(_newest_runs(live, office, history, formats)),
         applications=_applications(live, office, formats),
         use=tuple(_use(live.config, office, history.traffic, formats)),
         changes=tuple(_changes(history.transitions, formats)),
@@ -205,7 +205,7 @@ def _contract(office: Office, formats: Formats) -> str:
 
 
 def _applications(live: Live, office: Office, formats: Formats) -> str:
-    """By the newest visit of each service."""
+    """How many services gave their page in time, by the newest visit of each."""
     settings = live.config.probes.service
     known = live.offices[office.id].last_conclusive
     visits = [known.get(series_key("service", one.name)) for one in settings.services]
@@ -263,8 +263,8 @@ def _outcome(measurement: Measurement, formats: Formats) -> str:
     return f"{word}: {t.get(f'cause.{measurement.cause}', measurement.cause)}"
 
 
-def _sheets(live: Live, office: Office, past: History, formats: Formats) -> Iterator[Newest]:
-    """The newest runs in the order of the probes; a service is left out once nobody asks for it."""
+def _newest_runs(live: Live, office: Office, past: History, formats: Formats) -> Iterator[Newest]:
+    """The newest runs in the order of the probes; outdated runs of a service are left out."""
     config, state, now = live.config, live.offices[office.id], formats.now
     known = current(config, state.last_conclusive, now)
     at_headquarters = current(config, live.headquarters.last_conclusive, now)
@@ -287,7 +287,7 @@ def _latency_at(latency: Sequence[Measurement], run: Measurement) -> dict[str, M
 
 
 def _phrase(remark: Remark, formats: Formats) -> str:
-    def written(value: object) -> object:
+    def formatted(value: object) -> object:
         match value:
             case Remark():
                 return _phrase(value, formats)
@@ -295,7 +295,7 @@ def _phrase(remark: Remark, formats: Formats) -> str:
                 return formats.value(number, unit)
         return value
 
-    return formats.words(remark.phrase, **{k: written(v) for k, v in remark.values.items()})
+    return formats.words(remark.phrase, **{k: formatted(v) for k, v in remark.values.items()})
 
 
 def _newest(measurement: Measurement, formats: Formats, remarks: Sequence[str]) -> Newest:

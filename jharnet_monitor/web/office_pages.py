@@ -27,10 +27,10 @@ from jharnet_monitor.web.plots import span_named
 _log = logging.getLogger(__name__)
 
 KEPT_SECONDS = MappingProxyType({"day": 20.0, "week": 60.0, "month": 600.0, "year": 600.0})
-"""For how long what was read for a plot is shown again."""
+"""How long the data of a plot are reused."""
 MOST_KEPT = 100
 FINISHED_SECONDS = 300.0
-"""For how long the page shows the result of a probe that was started from it."""
+"""How long the page shows the result of a probe that was started from it."""
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ class OfficePages:
         )
 
     async def _plot(self, office: str, span: PlotSpan, formats: Formats) -> PlotData:
-        """What is plotted, as it was read a moment ago or is now."""
+        """The data of a plot, from the cache or from the store."""
         key, now = (office, span.name), self._hub.clock.monotonic()
         if key in self._plots and now - self._plots[key][0] < KEPT_SECONDS[span.name]:
             return self._plots[key][1]
@@ -128,7 +128,7 @@ class OfficePages:
         run.measurement, run.ended = measurement, self._hub.clock.monotonic()
 
     def _progress(self, office: str, formats: Formats) -> list[RunProgress]:
-        """How far the probes are that were started here and still run."""
+        """The progress of the probes that were started here and still run."""
         live, found = self._hub.live.offices[office], []
         for (place, probe), run in self._runs.items():
             if place != office or run.ended is not None:

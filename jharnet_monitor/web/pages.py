@@ -86,7 +86,7 @@ class Pages:
         return known[request.match_info["office"]]
 
     async def close(self, app: web.Application) -> None:
-        """End all reading."""
+        """Stop reading the past."""
         await self._pasts.close(app)
 
     async def join(self, request: web.Request) -> web.Response:
@@ -151,7 +151,7 @@ class Pages:
         return await self.page(request, "help.html", formats, page=content, contents=every)
 
     async def end_streams(self, app: web.Application) -> None:
-        """End what is sent without an end."""
+        """End the streams of events."""
         await self._feed.end(app)
 
     async def error(self, request: web.Request, status: int, message: str) -> web.Response:

@@ -33,7 +33,7 @@ BUCKET = timedelta(minutes=30)
 """Of latency and loss, for a line as small as a word."""
 REFRESH_SECONDS = 60.0
 PATIENCE_SECONDS = 0.5
-"""How long a page waits for what was never read before."""
+"""How long a page waits for data that was never read before."""
 MOST_ROWS = 20_000
 
 
@@ -79,11 +79,11 @@ class Pasts:
         """When something was read, in monotonic seconds."""
 
     def of(self, office: str) -> OfficePast | None:
-        """What is known of an office; None if nothing was read yet."""
+        """The past of an office; None if nothing was read yet."""
         return self._known.get(office)
 
     async def refresh(self) -> None:
-        """Begin to read what is new, if that is due; wait for it a moment if nothing is known."""
+        """Begin to read new data if that is due; wait a moment while offices have no data yet."""
         now = self._hub.clock.monotonic()
         if self._task is None or self._task.done():
             if self._started is not None and now - self._started < REFRESH_SECONDS:
@@ -112,7 +112,8 @@ class Pasts:
             except (StoreError, Refusal) as error:
                 log.debug("the past of %s is not read now: %s", office.id, error)
             self.changed_at = self._hub.clock.monotonic()
-            await asyncio.sleep(loop.time() - started)  # others read, too
+            # As long a pause leaves the readers' threads to other requests.
+            await asyncio.sleep(loop.time() - started)
 
 
 def _read(store: Store, office: str, past: OfficePast, now: datetime) -> OfficePast:

@@ -34,8 +34,11 @@ def read_plot(store: Store, office: str, span: PlotSpan, now: datetime, zone: Zo
     """The past of one office up to now; loss that says nothing about it is left out."""
     begin = now - span.length
     states = spans(store.event_log.transitions(office, begin), now)
-    echoes = [*_echoes(store, office, begin, now), *_pruned(store, office, begin, now, zone)]
-    kept = (one for one in echoes if not is_excused(states, one.at))
+    echoes = [
+        *_echoes(store, office, begin, now),
+        *_daily_summaries(store, office, begin, now, zone),
+    ]
+    counted = (one for one in echoes if not is_excused(states, one.at))
     tests = store.measurements(
         office=office, probe="bandwidth", path=Route.JHARNET, since=begin, limit=MOST_TESTS,
         newest_first=True,
@@ -46,7 +49,7 @@ def read_plot(store: Store, office: str, span: PlotSpan, now: datetime, zone: Zo
         newest_first=True,
     )  # fmt: skip
     return PlotData(
-        in_buckets(kept, now, span),
+        in_buckets(counted, now, span),
         [
             (test.started_at, test.values.get(names[0]), test.values.get(names[1]))
             for test in reversed(tests)
@@ -74,10 +77,10 @@ def _echoes(store: Store, office: str, begin: datetime, now: datetime) -> Iterat
             )
 
 
-def _pruned(
+def _daily_summaries(
     store: Store, office: str, begin: datetime, now: datetime, zone: ZoneInfo
 ) -> Iterator[EchoSummary]:
-    """Days of which only the daily summary is kept, each at its noon."""
+    """The daily summaries of pruned days, each at noon."""
     first = begin.astimezone(zone).date()
     last = now.astimezone(zone).date() + timedelta(days=1)
     for day in store.retention.days(first, last, office, "latency"):

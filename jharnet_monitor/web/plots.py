@@ -40,7 +40,7 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class PlotsView:
-    """All plots of one span, and where their figures can be had as tables."""
+    """All plots of one span, and the addresses of their figures as tables."""
 
     span: str
     spans: tuple[str, ...]
@@ -123,13 +123,12 @@ def _speed(config: Config, office: Office, data: PlotData, formats: Formats) -> 
     contracted = None if office.link is None else office.link.rate(Direction.DOWN)
     delivered = config.thresholds.delivered
     chart = speed_chart(data.speeds, contracted, delivered, past.begin, past.span, formats.zone)
-    middle = (
-        _median([down for _, down, _ in data.speeds]), _median([up for _, _, up in data.speeds])
-    )  # fmt: skip
+    down = _median([down for _, down, _ in data.speeds])
+    up = _median([up for _, _, up in data.speeds])
     return Plot(
         chart,
         t("web.plots.speed"),
-        t("web.plots.speed_summary", down=rate(middle[0]), up=rate(middle[1]), n=len(data.speeds)),
+        t("web.plots.speed_summary", down=rate(down), up=rate(up), n=len(data.speeds)),
         rate(chart.top),
         "" if contracted is None else t("web.plots.of_contract", share=share(delivered)),
         t("web.plots.speed_lines"),
@@ -163,7 +162,7 @@ def span_named(name: str) -> PlotSpan:
 
 
 def since_when(moments: Sequence[tuple[datetime, bool]]) -> datetime | None:
-    """Since when the newest of ordered findings has held without a break; None if it does not.
+    """When the newest unbroken run of true findings began; None if the last one is false.
 
     >>> from datetime import UTC
     >>> days = [datetime(2026, 11, day, tzinfo=UTC) for day in (1, 2, 3)]

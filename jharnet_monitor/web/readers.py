@@ -1,4 +1,4 @@
-"""Threads of the web's own for reading the store: whoever asks for much holds up only who asks.
+"""Threads of the web application that read the store: slow requests delay only other requests.
 
 Writing, judging and the hub's metrics have other threads.
 """
@@ -34,7 +34,7 @@ class Readers:
         self._waiting += 1
         loop = asyncio.get_running_loop()
         reading = loop.run_in_executor(self._pool, partial(work, *arguments))
-        reading.add_done_callback(self._done)  # who asked may be gone before it is read
+        reading.add_done_callback(self._done)  # the client may be gone before the read ends
         return await reading
 
     def _done(self, reading: asyncio.Future[Any]) -> None:

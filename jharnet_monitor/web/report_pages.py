@@ -1,4 +1,4 @@
-"""The page of reports, drills' sheets and dossiers, and the making of one for any period."""
+"""The page of reports, drills' sheets and dossiers, and the form that makes one for any period."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ class ReportPages:
             "reports.html",
             formats,
             papers=reports.papers(found, formats),
-            job=self._shown(formats),
+            job=self._job_view(formats),
             first=str(week.days[0]),
             last=str(week.days[-1]),
             today=str(today),
             kinds=tuple(MAKERS),
         )
 
-    def _shown(self, formats: Formats) -> dict[str, Any] | None:
+    def _job_view(self, formats: Formats) -> dict[str, Any] | None:
         """The job in the reader's words."""
         job, t = self._job, formats.words
         if job is None:
@@ -108,7 +108,7 @@ class ReportPages:
         }  # fmt: skip
 
     async def make(self, request: web.Request) -> web.Response:
-        """Begin to make a paper from the form; redirect to the list, which shows how far it is."""
+        """Begin to make a paper from the form; redirect to the list, which shows the progress."""
         actor = await self._access.require(request)
         form = await in_time(request.post())
         kind, first, last = (str(form.get(key, "")) for key in ("kind", "first", "last"))
@@ -152,7 +152,7 @@ class ReportPages:
         return web.FileResponse(path, headers=reports.headers(path))
 
     async def close(self, app: web.Application) -> None:
-        """Give up what is being made; the hub ends its process."""
+        """Cancel the job; the hub ends its process."""
         if self._job is not None and self._job.task is not None:
             self._job.task.cancel()
             await asyncio.gather(self._job.task, return_exceptions=True)

@@ -112,7 +112,7 @@ def _titled(stem: str, formats: Formats) -> tuple[str, str]:
             covered = period.date_range(days[2], days[3], formats.zone)
             return ("dossier" if kind == "dossier" else "period"), day_range(covered, words)
     except UserError:
-        pass  # a name of somebody's own
+        pass  # not a name that this program gives
     return "unnamed", stem
 
 
@@ -126,9 +126,9 @@ def find(directory: Path | None, name: str) -> Path | None:
 
 def headers(path: Path) -> dict[str, str]:
     """Response headers: PDF and HTML open in the browser, HTML sandboxed; the rest is saved."""
-    shown = path.suffix in (".pdf", ".html")
+    opens = path.suffix in (".pdf", ".html")
     found = {
-        "Content-Disposition": f'{"inline" if shown else "attachment"}; filename="{path.name}"'
+        "Content-Disposition": f'{"inline" if opens else "attachment"}; filename="{path.name}"'
     }
     if path.suffix == ".html":
         found["Content-Security-Policy"] = (

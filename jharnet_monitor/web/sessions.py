@@ -1,7 +1,7 @@
 """The browsers that are signed in. The hub holds them in memory, so each can be ended.
 
-A cookie is a random number; its hash is all that is held. A session also holds what its account or
-the token was when it began: once that is another one, the session is over.
+A cookie is a random number, of which the hub stores only the hash. A session also stores the
+credential with which it began: it ends when the account's password or the token changes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Session:
     """One signed-in browser."""
 
     id: str
-    """Names it in lists; nobody can sign in with it."""
+    """Identifies it in lists; nobody can sign in with it."""
     account: str | None
     """The account's name; None for whoever signed in with the API token."""
     credential: str

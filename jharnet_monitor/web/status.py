@@ -35,9 +35,9 @@ NO_CONFERENCE_STATES = (
 """In these states the office cannot join a conference, whatever its last test showed."""
 
 GROUPED_FROM = 31
-"""From so many offices on the page shows those in trouble, and all others by subdivision."""
+"""From this many offices on, the page lists those in trouble, and all offices by subdivision."""
 MOST_IN_TROUBLE = 40
-"""Rows of offices in trouble on such a page; the others stand in their groups alone."""
+"""The most offices in trouble that such a page lists; the others appear only in their groups."""
 BELOW = 2
 """The rank of an office that is connected and whose conference is below the standard."""
 FINE = 6
@@ -94,14 +94,14 @@ class OfficeRow:
     seen: Figure
     running: str
     measures: bool
-    """Whether a measuring PC is connected, where one is expected: who answers need not measure."""
+    """Whether the measuring PC is connected, if one is expected; the line may be up without it."""
     next_test: str
     """When the conference is tested next, where it is not tested; else empty."""
     glance: Glance | None
 
     @property
     def rank(self) -> int:
-        """How much is wrong: 0 is the worst, from `FINE` on nothing is."""
+        """The severity: 0 is the worst; from `FINE` on, nothing is wrong."""
         figures = (self.latency, self.loss, self.download, self.upload)
         wrong = (
             self.state in (OfficeState.UNREACHABLE, OfficeState.UPLINK_DOWN),
@@ -166,10 +166,10 @@ def _groups(live: Live, rows: Sequence[OfficeRow], formats: Formats) -> Iterator
     for office, row in zip(live.config.offices, rows, strict=True):
         names.setdefault(office.subdivision or formats.words("web.other_blocks"), []).append(row)
     wanted = live.config.thresholds.grade
-    for place, (name, members) in enumerate(names.items()):
+    for index, (name, members) in enumerate(names.items()):
         ready = sum((row.grade.level or 0) >= wanted for row in members if _is_connected(row))
         yield Subdivision(
-            place,
+            index,
             name,
             formats.words(
                 "web.group", total=len(members), ready=ready,
@@ -311,7 +311,7 @@ class _OfficeFigures:
         if measurement is None or name not in measurement.values:
             return Figure(UNKNOWN, why)
         t, value, link = self.formats.words, measurement.values[name], self.office.link
-        why = "; ".join([why, *self._doubt(measurement, direction)])
+        why = "; ".join([why, *self._rate_remarks(measurement, direction)])
         if link is None:
             return Figure(rate(value), f"{why}; {t('web.no_contract')}")
         contracted = link.rate(direction)
@@ -325,7 +325,7 @@ class _OfficeFigures:
             min(1.0, value / contracted),
         )
 
-    def _doubt(self, measurement: Measurement, direction: Direction) -> Iterator[str]:
+    def _rate_remarks(self, measurement: Measurement, direction: Direction) -> Iterator[str]:
         """The interval of a rate, and what limited it."""
         t, name = self.formats.words, f"{direction.transfer}_bits_per_second"
         low, high = (measurement.values.get(f"{name}_{end}") for end in ("low", "high"))

@@ -51,12 +51,12 @@ class OfficeTrouble:
 def troubles(
     row: OfficeRow, limit: str | None, data: PlotData, config: Config, formats: Formats
 ) -> tuple[OfficeTrouble, ...]:
-    """What is wrong, the worst first. `limit` is what kept the newest call from more."""
-    found = _found(row, limit, data, config)
-    return tuple(_worded(kind, since, row, formats) for kind, since in found)
+    """What is wrong, the worst first. `limit` is what limited the newest call."""
+    found = _kinds_with_start(row, limit, data, config)
+    return tuple(_in_words(kind, since, row, formats) for kind, since in found)
 
 
-def _found(
+def _kinds_with_start(
     row: OfficeRow, limit: str | None, data: PlotData, config: Config
 ) -> Iterator[tuple[str, datetime | str | None]]:
     """Each kind of trouble, with its beginning or the words for it."""
@@ -106,7 +106,7 @@ def _below_contract(row: OfficeRow, data: PlotData, config: Config) -> list[tupl
     return [(at, falls_short(rates)) for at, *rates in data.speeds]
 
 
-def _worded(
+def _in_words(
     kind: str, since: datetime | str | None, row: OfficeRow, formats: Formats
 ) -> OfficeTrouble:
     t = formats.words

@@ -1,4 +1,4 @@
-"""The agents' updates over HTTP: what is published and offered, and how each office stands."""
+"""The agents' updates over HTTP: the releases, the current offer, and the state of each office."""
 
 from __future__ import annotations
 

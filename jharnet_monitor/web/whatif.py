@@ -29,11 +29,11 @@ MAX_CACHED = 256
 
 def known_clients(config: Config) -> dict[str, Client]:
     """The clients that can be asked for, by name."""
-    given = (
+    configured = (
         Client(each.name, max_video=each.video, max_height=each.height)
         for each in config.probes.conference.clients
     )
-    return {client.name: client for client in (*BUILT_IN, *given)}
+    return {client.name: client for client in (*BUILT_IN, *configured)}
 
 
 def newest_line(office: OfficeLive) -> tuple[LineModel, Measurement] | None:
@@ -48,7 +48,7 @@ def newest_line(office: OfficeLive) -> tuple[LineModel, Measurement] | None:
 
 
 def measured_probabilities(office: OfficeLive) -> tuple[float, ...]:
-    """Those of the newest call that met a line, of the grades 0 to 4; empty if none has."""
+    """The probability of each grade, 0 to 4, from the newest call that met a line; else empty."""
     met = newest_line(office)
     names = [f"grade_{grade}_probability" for grade in range(GRADES)]
     if met is None or not all(name in met[1].values for name in names):

@@ -138,7 +138,7 @@ async def cpu_of_readers(address: str, process: psutil.Process, seconds: float) 
             one.cancel()
         await asyncio.gather(*readers, return_exceptions=True)
     if ended:
-        raise RuntimeError(f"{len(ended)} of {READERS} readers were let go")
+        raise RuntimeError(f"{len(ended)} of {READERS} readers were disconnected")
     return float(used / lasted)
 
 
@@ -182,20 +182,20 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--seed", type=int, default=17)
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="jhn-pages-") as directory:
-        found = asyncio.run(measure(directory, given.seed, quick=given.quick))
-    print(f"seed {given.seed}, {os.cpu_count()} cores")
+        found = asyncio.run(measure(directory, options.seed, quick=options.quick))
+    print(f"seed {options.seed}, {os.cpu_count()} cores")
     for one in found:
         word = "ok" if one.ok else "MISSED"
         print(f"{one.name:50} {one.measured:10.3f} {one.unit:5} mark {one.mark:g} {word}")
-    if given.json:
+    if options.json:
         rows: list[dict[str, Any]] = [
             {"name": one.name, "measured": one.measured, "mark": one.mark, "unit": one.unit,
              "ok": one.ok}
             for one in found
         ]  # fmt: skip
-        given.json.write_text(json.dumps(rows, indent=2))
+        options.json.write_text(json.dumps(rows, indent=2))
     return 0 if all(one.ok for one in found) else 1
 
 

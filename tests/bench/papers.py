@@ -159,20 +159,20 @@ def draw(path: Path, *, grey: bool) -> None:
 
 
 def main() -> int:
-    """Make them; returns 0 if every weekly report keeps to its pages."""
+    """Make the papers; returns 0 if no weekly report has more than `PAGES`."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("directory", type=Path)
     options.add_argument("--only", nargs="+", default=list(SITUATIONS), choices=list(SITUATIONS))
     options.add_argument("--grey", action="store_true", help="as a printer without colour")
-    given = options.parse_args()
+    chosen = options.parse_args()
     too_long = False
-    for name in given.only:
-        folder = given.directory / name
+    for name in chosen.only:
+        folder = chosen.directory / name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "week.db").unlink(missing_ok=True)
         for file, content in files(SITUATIONS[name], folder):
             write_whole(folder / file, content)
-            draw(folder / file, grey=given.grey)
+            draw(folder / file, grey=chosen.grey)
             pages = len(PdfReader(BytesIO(content)).pages)
             print(f"{name:14} {file:40} {pages:3} pages", flush=True)
             too_long |= file.startswith("weekly") and "annex" not in file and pages > PAGES

@@ -55,13 +55,13 @@ class Line:
         """A minute as the product records it."""
         trips = self._trips(at)
         lost = self.dice.random(PACKETS) < LOSS
-        back = [float(trip) for trip, gone in zip(trips, lost, strict=True) if not gone]
+        back = [float(trip) for trip, is_lost in zip(trips, lost, strict=True) if not is_lost]
         conditions: dict[str, object] = {"target": "router", "address": "10.8.3.1"}
         packets: tuple[int | None, ...] = ()
         if self.path is Route.JHARNET:
             packets = tuple(
-                None if gone else round(trip / ROUND_TRIP_UNIT)
-                for trip, gone in zip(trips.tolist(), lost.tolist(), strict=True)
+                None if is_lost else round(trip / ROUND_TRIP_UNIT)
+                for trip, is_lost in zip(trips.tolist(), lost.tolist(), strict=True)
             )
         else:
             conditions = {"path": self.path.value, "boot_id": "9d1c3f0e-7a55-4f0e-8f3b-2a9c",

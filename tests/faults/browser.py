@@ -49,14 +49,14 @@ async def handed_in(one: PageLab, page: Page, waiting: set[str]) -> list[Row]:
     deadline = time.monotonic() + BACK_SECONDS
     while time.monotonic() < deadline:
         names = [row["id"] for row in await stored(one)]
-        left = await kept(page)
-        if waiting <= set(names) and not waiting & left:
+        remaining = await kept(page)
+        if waiting <= set(names) and not waiting & remaining:
             break
         await asyncio.sleep(0.5)
     return [
         at_most("measurements that are missing", len(waiting - set(names)), 0, "rows"),
         at_most("measurements that are stored twice", len(names) - len(set(names)), 0, "rows"),
-        at_most("stored ones that are still kept", len(waiting & left), 0, "rows"),
+        at_most("stored ones that are still kept", len(waiting & remaining), 0, "rows"),
     ]
 
 

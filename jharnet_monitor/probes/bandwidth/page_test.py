@@ -27,7 +27,8 @@ ECHO = "echo"
 PING_BYTES = 170
 """IP bytes of a ping in the session: frame, WebSocket, TLS, TCP and IP, and its acknowledgement."""
 SPACING_FACTOR = PING_BYTES / 60
-"""A ping in the session is larger than a datagram, and takes its place in the same share."""
+"""Pings in the session are larger than datagrams, so they are sent less often: their share of the
+line is the same."""
 DRAIN_ROUND_TRIPS, MOST_PAUSE_SECONDS = 10.0, 1.0
 """The pause before a second stream, in which the queue of the first one empties."""
 LAST_SECONDS = 1.0
@@ -60,7 +61,7 @@ class PageThroughputTest(ThroughputTest):
         self._transfer_bytes += 2 * PING_BYTES * pings.sent
 
     async def _measure_direction(self, direction: Direction) -> None:
-        """A second stream where the first leaves a doubt: there is no paced stream to ask."""
+        """A second stream where the first leaves a doubt, as a page has no paced stream."""
         idle_rtt = self._values["idle_rtt_seconds"]
         streams = [await self._tcp_stream(direction)]
         if needs_paced_stream(streams[0], idle_rtt, self._jitter):
@@ -107,7 +108,7 @@ class SessionPings:
         self._now = now
         self._channel = channel
         self._waiting: dict[int, float] = {}
-        self._silent = asyncio.Event()
+        self._answered = asyncio.Event()
         self.sent = 0
         self.rtts: list[RttSample] = []
 
@@ -131,8 +132,8 @@ class SessionPings:
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_SECONDS):
                 while self._waiting:
-                    self._silent.clear()
-                    await self._silent.wait()
+                    self._answered.clear()
+                    await self._answered.wait()
 
     async def _receive(self) -> None:
         with suppress(ChannelClosed):
@@ -141,4 +142,4 @@ class SessionPings:
                 if type(number) is int and number in self._waiting:
                     sent = self._waiting.pop(number)
                     self.rtts.append(RttSample(sent, self._now() - sent))
-                self._silent.set()
+                self._answered.set()

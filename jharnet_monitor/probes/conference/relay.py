@@ -1,4 +1,4 @@
-"""The way over a TURN server that a call takes where no UDP comes through (RFC 8656).
+"""The TURN server over which a call is made where UDP is blocked (RFC 8656).
 
 A page gets credentials that expire (the scheme of coturn's `use-auth-secret`): the user name is the
 time of expiry and the office, the password its HMAC-SHA-1 with the secret.

@@ -1,7 +1,8 @@
 """Latency to a page in a browser, by small datagrams of an unreliable data channel.
 
-The hub sends and times them, and the page sends them back, so no figure rests on the page's word.
-A long series also shows a firewall that ends UDP flows: real calls then drop at that age.
+The hub sends and times them, and the page sends them back, so no figure depends on
+what the page reports. A long series also shows a firewall that ends UDP flows: real calls then drop at that
+age.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ OFFER_SECONDS, OPEN_SECONDS = 15.0, 10.0
 PAD = bytes(28)
 """A datagram has 32 bytes of payload, about 130 with all headers."""
 ENDED_PACKETS, ENDED_SECONDS = 5, 8.0
-"""A path has ended if so many datagrams in so long a time at the end came back no more, and those
-before did."""
+"""A path has ended if at least this many of the last datagrams, over at least this time, were not
+answered, though earlier ones were."""
 
 
 async def run(context: ProbeContext) -> Reading:
@@ -80,7 +81,7 @@ async def _measure(context: ProbeContext, agent: AgentLink, channel: Channel) ->
 
 
 class SendsDatagrams(Protocol):
-    """What a series goes over: a `DatagramPath`."""
+    """The path of a series: a `DatagramPath`."""
 
     def send(self, datagram: bytes) -> None:
         """Send one datagram."""
@@ -111,7 +112,7 @@ class DatagramSeries:
             await self._clock.sleep(max(0.0, self._timeout - self._spacing))
 
     def received(self, datagram: bytes) -> None:
-        """Time an answer; one that comes twice, late or unasked counts nothing."""
+        """Time an answer; one that comes twice, late or without a request is not counted."""
         number = int.from_bytes(datagram[:4])
         if number < len(self._sent) and number not in self._rtts:
             rtt = self._clock.monotonic() - self._sent[number]

@@ -57,7 +57,7 @@ export class Bandwidth {
   }
 }
 
-// Sends back what comes, at once.
+// Sends each message back at once.
 export async function echo(channel) {
   for (;;) {
     const message = await channel.next().catch(() => null);

@@ -2,7 +2,7 @@
 // outages and restarts of the browser. Each measurement has an id, so the hub takes it once.
 
 const BATCH = 100;
-const MOST = 20000; // two weeks of one a minute; beyond it the oldest go
+const MOST = 20000; // two weeks of one a minute; beyond it the oldest are deleted
 const LATEST = 60000; // for an acknowledgement, before the batch is sent again
 
 export class Keep {
@@ -67,7 +67,7 @@ export class Keep {
     try {
       return (await this.ready).transaction("measurements", mode).objectStore("measurements");
     } catch {
-      return null; // a private window may have no database: then nothing is kept
+      return null; // a private window may have no database: then nothing is stored
     }
   }
 }

@@ -1,8 +1,8 @@
 // Lets the join page start while the line is down: it keeps the page and its files as they were last
-// seen. What the hub answers always goes first.
+// seen. An answer of the hub always comes first.
 "use strict";
 
-const KEPT = "jharnet-join";
+const CACHE_NAME = "jharnet-join";
 const PATIENCE = 6000;
 
 addEventListener("install", () => skipWaiting());
@@ -15,16 +15,16 @@ addEventListener("fetch", (event) => {
 });
 
 async function answer(request) {
-  const kept = await caches.open(KEPT);
+  const cache = await caches.open(CACHE_NAME);
   try {
     const fresh = await fetch(request, { signal: AbortSignal.timeout(PATIENCE) });
     if (fresh.ok) {
-      await kept.delete(request, { ignoreSearch: true }); // of an older version
-      await kept.put(request, fresh.clone());
+      await cache.delete(request, { ignoreSearch: true }); // of an older version
+      await cache.put(request, fresh.clone());
     }
     return fresh;
   } catch (error) {
-    const found = await kept.match(request, { ignoreSearch: true });
+    const found = await cache.match(request, { ignoreSearch: true });
     if (found) return found;
     throw error;
   }

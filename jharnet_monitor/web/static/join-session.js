@@ -88,8 +88,8 @@ export class Channel {
   }
 }
 
-// `on` has what happens: `state(name)`, `open(channel, task, params)`, `welcome()`, `beat(frame)`,
-// `ack(frame)`, `sent(n)` for each heartbeat, `attempt(answered)` for each attempt that failed, and
+// `on` handles the events: `state(name)`, `open(channel, task, params)`, `welcome()`,
+// `beat(frame)`, `ack(frame)`, `sent(n)` for each heartbeat, `attempt(answered)` for each attempt that failed, and
 // `spooled()`, the number of measurements that wait.
 export class Session {
   #channels = new Map();
@@ -231,7 +231,7 @@ export class Session {
     this.#retryAt = performance.now() + wait;
   }
 
-  // The computer has slept, or says that it has a network again: what was is over.
+  // The computer has slept, or says that it has a network again: the old connection is dead.
   renew() {
     if (this.#retryAt !== null) this.#retryAt = performance.now();
     else if (this.#socket && performance.now() - this.heard > SILENCE / 2) this.lost(0);

@@ -83,10 +83,10 @@ export function sent(samples, wanted, least) {
 function hostLimited(samples, seconds) {
   const first = samples[0];
   const last = samples.at(-1);
-  const gone = (read) => (read(last) ?? 0) - (read(first) ?? 0);
-  const lacked = gone((s) => s.out.video?.qualityLimitationDurations?.cpu) / seconds;
-  const rate = gone((s) => s.source.video?.frames) / seconds;
-  const decoding = gone((s) => s.in.video?.totalDecodeTime) / seconds;
+  const increase = (read) => (read(last) ?? 0) - (read(first) ?? 0);
+  const lacked = increase((s) => s.out.video?.qualityLimitationDurations?.cpu) / seconds;
+  const rate = increase((s) => s.source.video?.frames) / seconds;
+  const decoding = increase((s) => s.in.video?.totalDecodeTime) / seconds;
   const slow = rate < SLOW_CAMERA ? 1 - rate / SLOW_CAMERA : 0;
   return Math.min(1, Math.max(0, lacked, slow, late(samples) / seconds, decoding > BUSY ? 1 : 0));
 }
@@ -145,24 +145,24 @@ function stretch(kind, during, end, final, packets, window) {
     seconds,
     rate: sent > 0 && seconds > 0 ? (bytes * 8) / seconds : 0,
     now: end.in[kind] ?? {},
-    gone: (name) => (end.in[kind]?.[name] ?? 0) - (begun.in[kind]?.[name] ?? 0),
+    increase: (name) => (end.in[kind]?.[name] ?? 0) - (begun.in[kind]?.[name] ?? 0),
     samples: during.slice(during.indexOf(begun)),
     end,
   };
 }
 
-function sound({ sent: packets, lost, now, gone }) {
-  const played = gone("totalSamplesReceived");
-  const madeUp = gone("concealedSamples");
-  const bursts = gone("concealmentEvents");
+function sound({ sent: packets, lost, now, increase }) {
+  const played = increase("totalSamplesReceived");
+  const madeUp = increase("concealedSamples");
+  const bursts = increase("concealmentEvents");
   const burst = (madeUp / SAMPLES_A_PACKET / bursts) * (1 - lost / packets);
-  const emitted = gone("jitterBufferEmittedCount");
+  const emitted = increase("jitterBufferEmittedCount");
   return {
     audio_sent: packets,
     audio_lost: lost,
     audio_concealed: played > 0 ? Math.round((madeUp / played) * packets) : packets,
     audio_burst_ratio: bursts > 0 && lost > 0 ? Math.max(1, burst) : null,
-    audio_play_out: emitted > 0 ? gone("jitterBufferDelay") / emitted : null,
+    audio_play_out: emitted > 0 ? increase("jitterBufferDelay") / emitted : null,
     jitter_seconds: now.jitter ?? null,
     pdv_seconds: null,
   };
@@ -170,7 +170,7 @@ function sound({ sent: packets, lost, now, gone }) {
 
 const shown = (s) => s.in.video?.framesRendered ?? s.in.video?.framesDecoded ?? 0;
 
-function picture({ sent: packets, lost, now, gone, samples, end }, seconds) {
+function picture({ sent: packets, lost, now, increase, samples, end }, seconds) {
   const first = samples.find((s) => shown(s) > 0);
   const frames = first ? shown(end) - shown(first) : 0;
   const seen = packets > 0 && frames > 0;
@@ -182,10 +182,10 @@ function picture({ sent: packets, lost, now, gone, samples, end }, seconds) {
     video_lost: lost,
     video_missing: null,
     judged_seconds: seconds,
-    frames_complete: seen ? gone("framesReceived") : 0,
+    frames_complete: seen ? increase("framesReceived") : 0,
     frames_per_second: seen ? frames / (end.at - first.at) : 0,
-    freeze_count: seen ? gone("freezeCount") + (still ? 1 : 0) : 1,
-    freeze_seconds: seen ? gone("totalFreezesDuration") + still : seconds,
+    freeze_count: seen ? increase("freezeCount") + (still ? 1 : 0) : 1,
+    freeze_seconds: seen ? increase("totalFreezesDuration") + still : seconds,
     height: seen ? (now.frameHeight ?? 0) : 0,
   };
 }

@@ -78,9 +78,9 @@ async function receive(url, options, count) {
 
 function thinned(points) {
   const step = Math.max(1, Math.ceil(points.length / MOST_POINTS));
-  const kept = points.filter((_, at) => at % step === 0 || at === points.length - 1);
-  const first = kept.length ? kept[0][0] : 0;
-  return kept.map(([at, segments, bytes]) => [Math.round((at - first) * 100) / 100, segments, bytes]);
+  const chosen = points.filter((_, at) => at % step === 0 || at === points.length - 1);
+  const first = chosen.length ? chosen[0][0] : 0;
+  return chosen.map(([at, segments, bytes]) => [Math.round((at - first) * 100) / 100, segments, bytes]);
 }
 
 // A page cannot see what its kernel has sent: the hub counts what arrives, and knows why it ended.
@@ -91,7 +91,7 @@ async function upload({ urls, headers, bytes }, signal) {
   return {};
 }
 
-// Bytes that no device on the route can compress. Its parts are one block, kept once.
+// Bytes that no device on the route can compress. All its parts are one block, stored once.
 function random(bytes) {
   const block = new Blob([crypto.getRandomValues(new Uint8Array(BLOCK))]);
   return new Blob(Array(Math.max(1, Math.ceil(bytes / BLOCK))).fill(block));

@@ -16,8 +16,8 @@ const page = document.getElementById("join");
 const screen = document.getElementById("screen");
 const { office } = page.dataset;
 const stored = `jharnet-token-${office}`;
-const given = new URLSearchParams(location.hash.slice(1)).get("t");
-const token = given ?? remembered();
+const fromLink = new URLSearchParams(location.hash.slice(1)).get("t");
+const token = fromLink ?? remembered();
 
 function remembered() {
   try {
@@ -32,7 +32,7 @@ function remember(value) {
     if (value) localStorage.setItem(stored, value);
     else localStorage.removeItem(stored);
   } catch {
-    // The link works without.
+    // The link works without it.
   }
 }
 
@@ -75,7 +75,7 @@ class Agent {
     this.session.connect();
   }
 
-  // What the session tells.
+  // Events of the session.
 
   state(state) {
     this.latency.reached(false);
