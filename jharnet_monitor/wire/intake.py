@@ -35,10 +35,10 @@ LATEST_TIME = 253402300800.0
 MOST_FEATURES = 20
 MOST_BYTES_SPENT = 1e12
 UPDATE_STATES = ("trial", "confirmed", "rolled_back", "refused")
-"""What may have become of an agent's last update."""
+"""The possible results of an agent's last update."""
 
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
-"""Never something that a spreadsheet takes for a formula: ids appear in a dossier's tables."""
+"""No id may look like a formula to a spreadsheet: ids appear in a dossier's tables."""
 _COUNTED = re.compile(r"(.+)_[0-9a-f]{12}-\d+")
 """An id that an agent counts (`CountedIds`). Whoever saw one could guess the next, and take it."""
 _CAUSES = frozenset(cause.value for cause in Cause)
@@ -49,7 +49,7 @@ _LARGEST_NUMBER = 1e15
 
 @dataclass(frozen=True, slots=True)
 class UpdateReport:
-    """What an agent tells of its last update."""
+    """An agent's report of its last update."""
 
     version: str
     serial: int
@@ -57,7 +57,7 @@ class UpdateReport:
     """`trial`, `confirmed`, `rolled_back` or `refused`."""
     why: str = ""
     offer: str = ""
-    """The hub's name of the offer that it answers."""
+    """The hub's name for the offer that it answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def read_vitals(frame: Mapping[str, Any]) -> Vitals:
 
 
 def _update(reported: object) -> UpdateReport | None:
-    """The report of an update; one that cannot be true is none, for measuring matters more."""
+    """The report of an update; an impossible one is ignored, as measuring matters more."""
     if not isinstance(reported, dict):
         return None
     version, why = _version(reported.get("version")), str(reported.get("why", ""))[:200]

@@ -51,7 +51,7 @@ AGENTS_OWN_SERIES = frozenset(
 """All series that an agent program measures by itself. Only the hub records probes in which it
 takes part, so that no figure rests on one end's word alone."""
 PAGES_OWN_SERIES = frozenset(key for key, one in series().items() if one.route.by_page)
-"""The same of a page in a browser, whose word on its own gateway, or on power, proves nothing."""
+"""The same for a page in a browser, whose reports on its gateway or on power prove nothing."""
 HEARTBEAT_SECONDS = 2.0
 FRESH_SECONDS = 5.5
 """An agent heard from within this time is alive; longer silence is evidence."""

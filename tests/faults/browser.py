@@ -34,7 +34,7 @@ WAITING = """() => new Promise((resolve, reject) => {
 })"""
 
 
-async def kept(page: Page) -> set[str]:
+async def waiting_ids(page: Page) -> set[str]:
     """The ids of the measurements that wait in the browser."""
     return set(await page.evaluate(WAITING))
 
@@ -45,11 +45,11 @@ async def stored(one: PageLab) -> list[dict[str, Any]]:
 
 
 async def handed_in(one: PageLab, page: Page, waiting: set[str]) -> list[Row]:
-    """Whether all that waited is stored, once, and no longer kept."""
+    """Whether all measurements that waited are stored once, and no longer wait."""
     deadline = time.monotonic() + BACK_SECONDS
     while time.monotonic() < deadline:
         names = [row["id"] for row in await stored(one)]
-        remaining = await kept(page)
+        remaining = await waiting_ids(page)
         if waiting <= set(names) and not waiting & remaining:
             break
         await asyncio.sleep(0.5)
@@ -71,7 +71,7 @@ async def cut(one: PageLab, page: Page, seconds: float) -> list[Row]:
     """The line is cut for a while."""
     one.lab.cut(OFFICE)
     await asyncio.sleep(seconds)
-    waiting = await kept(page)
+    waiting = await waiting_ids(page)
     one.lab.restore(OFFICE)
     rows = [
         within("measurements of the outage", len(waiting), 1, 20, "rows"),
@@ -87,7 +87,7 @@ async def hub_killed(one: PageLab, page: Page) -> list[Row]:
     """The hub is killed and started again."""
     await asyncio.to_thread(one.kill_hub)
     await until_state(page, "lost")
-    waiting = await kept(page)
+    waiting = await waiting_ids(page)
     one.programs.start_hub()
     await asyncio.to_thread(one.wait)
     rows = [at_most("back after the hub", await back(page), BACK_SECONDS, "s")]
@@ -99,7 +99,7 @@ async def reloaded(one: PageLab, page: Page) -> list[Row]:
     one.lab.cut(OFFICE)
     await until_state(page, "lost")
     await asyncio.sleep(2)
-    waiting = await kept(page)
+    waiting = await waiting_ids(page)
     one.lab.restore(OFFICE)
     await page.reload()
     rows = [at_most("back after a reload", await back(page), BACK_SECONDS, "s")]

@@ -276,7 +276,7 @@ class ThroughputTest(BandwidthTest):
         return reported if found is at_hub else found
 
     def _loss_name(self, direction: Direction) -> str:
-        """The condition that tells `_loss`."""
+        """The name of the condition that holds `_loss`."""
         return "retransmitted"
 
     def _loss(

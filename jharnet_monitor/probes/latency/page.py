@@ -1,7 +1,7 @@
 """Latency to a page in a browser, by small datagrams of an unreliable data channel.
 
-The hub sends and times them, and the page sends them back, so no figure depends on
-what the page reports. A long series also shows a firewall that ends UDP flows: real calls then drop at that
+The hub sends and times them, and the page sends them back, so no figure depends on what the
+page reports. A long series also shows a firewall that ends UDP flows: real calls then drop at that
 age.
 """
 
