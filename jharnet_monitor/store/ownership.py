@@ -61,7 +61,7 @@ class Ownership:
         try:
             self.lease.give_up()
         except StoreError as error:
-            log.debug("the lease runs out by itself: %s", error)
+            log.debug("cannot give up the lease, which will expire: %s", error)
         self._unlock()
 
     def _unlock(self) -> None:

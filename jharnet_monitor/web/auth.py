@@ -227,7 +227,7 @@ class Access:
         try:
             return await asyncio.to_thread(read_secret, path)
         except UserError as error:
-            _log.error("cannot read the API token, it lets nobody in: %s", error)
+            _log.error("cannot read the API token, so nobody can use it: %s", error)
             raise Refusal(403, UNREADABLE) from None
 
     async def _known_accounts(self) -> dict[str, Account]:
@@ -238,7 +238,7 @@ class Access:
         try:
             return await asyncio.to_thread(read_accounts, path)
         except UserError as error:
-            _log.error("cannot read the accounts, nobody is let in by one: %s", error)
+            _log.error("cannot read the accounts, so nobody can sign in with one: %s", error)
             return {}
 
     async def _refuse_if_not_configured(self) -> None:

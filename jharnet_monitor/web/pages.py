@@ -181,7 +181,7 @@ class Pages:
             try:
                 self._past_made_up = await self._hub.read(self._hub.store.made_up)
             except Exception:  # the page of an error must not fail over its cause
-                _log.warning("not known whether the past is made up", exc_info=True)
+                _log.warning("cannot read whether the past is made up", exc_info=True)
                 return False
         return self._past_made_up
 

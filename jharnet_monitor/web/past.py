@@ -110,7 +110,7 @@ class Pasts:
                     _read, self._hub.store, office.id, past, now
                 )
             except (StoreError, Refusal) as error:
-                log.debug("the past of %s is not read now: %s", office.id, error)
+                log.debug("cannot read the past of %s now: %s", office.id, error)
             self.changed_at = self._hub.clock.monotonic()
             # As long a pause leaves the readers' threads to other requests.
             await asyncio.sleep(loop.time() - started)

@@ -89,8 +89,8 @@ export class Channel {
 }
 
 // `on` handles the events: `state(name)`, `open(channel, task, params)`, `welcome()`,
-// `beat(frame)`, `ack(frame)`, `sent(n)` for each heartbeat, `attempt(answered)` for each attempt that failed, and
-// `spooled()`, the number of measurements that wait.
+// `beat(frame)`, `ack(frame)`, `sent(n)` for each heartbeat, `attempt(answered)` for each attempt
+// that failed, and `spooled()`, the number of measurements that wait.
 export class Session {
   #channels = new Map();
   #failures = 0;
