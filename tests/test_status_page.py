@@ -16,9 +16,11 @@ from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import OfficeState
+from jharnet_monitor.store import Store
 from jharnet_monitor.web.feed import VIEW_SECONDS
 from jharnet_monitor.web.glance import glance, pieces
 from jharnet_monitor.web.past import BUCKET, HalfHour, OfficePast
+from jharnet_monitor.web.past import _read as read_past
 from jharnet_monitor.web.status import FINE, MOST_IN_TROUBLE, status
 from tests.made_up import NOW, config, district, full, latency
 from tests.made_up_hub import MadeUpHub
@@ -35,6 +37,19 @@ def test_the_worst_office_comes_first() -> None:
     assert {row.id for row in rows[3:5]} == {"potka", "dumaria"}
     ranks = [row.rank for row in rows]
     assert ranks == sorted(ranks)
+
+
+def test_a_minute_that_is_stored_late_counts_once(tmp_path: Path) -> None:
+    """The hub stores a minute once it is over: by then the page has read up to a later moment."""
+    store = Store(f"sqlite:///{tmp_path / 'm.db'}", ManualClock(NOW))
+    store.migrate()
+    past = OfficePast()
+    for minute in range(100):
+        now = NOW + timedelta(minutes=minute)
+        store.add([latency("potka", now - timedelta(seconds=70))])
+        past = read_past(store, "potka", past, now)
+    store.close()
+    assert sum(bucket.sent for bucket in past.buckets.values()) == 100 * 60
 
 
 def test_who_answers_need_not_measure() -> None:

@@ -66,4 +66,5 @@ def _dump_postgresql(engine: Engine, part: Path) -> None:
         command, env=environment, capture_output=True, text=True, check=False
     )
     if result.returncode:
-        raise StoreError(f"pg_dump: {result.stderr.strip().splitlines()[-1]}")
+        lines = result.stderr.strip().splitlines() or [f"ended with status {result.returncode}"]
+        raise StoreError(f"pg_dump: {lines[-1]}")

@@ -158,7 +158,7 @@ class AccountPages:
         """What an act was about: names of offices and probes, moments, and other values."""
         if key == "office":
             names = {o.id: o.name_in(formats.words.language) for o in self._hub.config.offices}
-            return names.get(value, formats.words("web.account.all_offices"))
+            return names.get(value, value or formats.words("web.account.all_offices"))
         if key == "probe":
             return formats.words.get(f"probe.{value}", str(value))
         if key in ("from", "to"):

@@ -168,9 +168,8 @@ class Api:
         about = {"profile": str(profile), "minutes": minutes}
         await self._access.act(request, actor, "drill", about)
         drill = await self._hub.start_drill(profile, minutes)
-        return web.json_response(
-            drill.to_json(), status=202, headers={"Location": f"/api/v1/drills/{drill.id}"}
-        )
+        place = f"{request.app[BASE]}/api/v1/drills/{drill.id}"
+        return web.json_response(drill.to_json(), status=202, headers={"Location": place})
 
     async def drill(self, request: web.Request) -> web.Response:
         """The current state of a drill."""
@@ -191,9 +190,8 @@ class Api:
         office = str(body.pop("office", ""))
         fault = await self._faults.book(office, body)
         await self._access.act(request, actor, "fault", {"fault": fault.id})
-        return web.json_response(
-            fault.to_json(), status=201, headers={"Location": f"/api/v1/faults/{fault.id}"}
-        )
+        place = f"{request.app[BASE]}/api/v1/faults/{fault.id}"
+        return web.json_response(fault.to_json(), status=201, headers={"Location": place})
 
     async def change_fault(self, request: web.Request) -> web.Response:
         """Book a further entry on a fault."""

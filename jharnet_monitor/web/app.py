@@ -113,6 +113,6 @@ async def _asset(request: web.Request) -> web.Response:
         },
     )
     if name == SERVICE:
-        response.headers["Service-Worker-Allowed"] = SCOPE
+        response.headers["Service-Worker-Allowed"] = request.app[BASE] + SCOPE
     response.enable_compression()
     return response

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from aiohttp import web
 
+from jharnet_monitor.errors import StoreError
 from jharnet_monitor.model import QUANTITY_NAMES, Measurement, format_utc
 from jharnet_monitor.web.errors import Refusal, unknown_office
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.query import in_order, parse_moment, refuse_unknown_keys
+
+_log = logging.getLogger(__name__)
 
 MOST_ROWS_AT_ONCE = 2000
 LONGEST = timedelta(days=400)
@@ -58,7 +62,13 @@ class CsvExport:
             sent = page if is_end else [one for one in page if one.started_at < last]
             await response.write(_lines(_rows(sent, quantities)))
             # Others may have begun in the same millisecond as the last one.
-            page = [] if is_end else await self._read(office, probe, last, until)
+            try:
+                page = [] if is_end else await self._read(office, probe, last, until)
+            except (Refusal, StoreError) as error:  # too late for another status
+                _log.warning("an export of %s, %s is broken off: %s", office, probe, error)
+                if request.transport is not None:
+                    request.transport.abort()
+                return response
         await response.write_eof()
         return response
 

@@ -243,7 +243,7 @@ def entry_of_form(form: Mapping[str, Any], zone: ZoneInfo) -> dict[str, Any]:
         if key in MOMENTS and value != MEASURED:
             try:
                 entry[key] = format_utc(datetime.fromisoformat(value).replace(tzinfo=zone))
-            except ValueError:
+            except (ValueError, OverflowError):
                 raise Refusal(400, f"`{key}` must be a time such as 2026-11-25T14:00") from None
         else:
             entry[key] = value

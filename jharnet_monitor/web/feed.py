@@ -34,6 +34,8 @@ RENEW_SECONDS = 20.0
 """How often figures and ages are renewed; this also shows the reader that the hub is alive."""
 VIEW_SECONDS = 5.0
 """How long a rendered page is served, unless a state changes."""
+STREAM_SECONDS = 300.0
+"""After it a reader has to connect again, which shows that its session has not ended."""
 MOST_READERS = 400
 """Open status pages that receive events; others reload by themselves."""
 _MOST_QUEUED = 4
@@ -166,13 +168,14 @@ class StatusFeed:
         self._readers[queue] = language
         self._start_ticking()
         try:
-            await self.view(language)
-            message: bytes | None = self._message(language, after)
-            while message is not None:
-                await response.write(message)
-                message = await queue.get()
-        except ConnectionResetError:
-            pass  # the reader left
+            async with asyncio.timeout(STREAM_SECONDS):
+                await self.view(language)
+                message: bytes | None = self._message(language, after)
+                while message is not None:
+                    await response.write(message)
+                    message = await queue.get()
+        except (ConnectionResetError, TimeoutError):
+            pass  # the reader left, or has to show again that it may read
         finally:
             self._readers.pop(queue, None)
         return response

@@ -41,19 +41,22 @@ SERVICE = "join-service.js"
 SCOPE = "/join/"
 
 
-def manifest(office: Office, language: str, name: str) -> dict[str, Any]:
-    """The web app manifest (W3C) by which a browser installs the page; the token is not in it."""
+def manifest(office: Office, language: str, name: str, base: str) -> dict[str, Any]:
+    """The web app manifest (W3C) by which a browser installs the page; the token is not in it.
+
+    `base` is the path before all addresses, behind a proxy.
+    """
     return {
-        "id": f"/join/{office.id}",
+        "id": f"{base}/join/{office.id}",
         "name": f"{name}: {office.name_in(language)}",
         "short_name": office.name_in(language),
         "lang": language,
-        "start_url": f"/join/{office.id}",
-        "scope": f"/join/{office.id}",
+        "start_url": f"{base}/join/{office.id}",
+        "scope": f"{base}/join/{office.id}",
         "display": "standalone",
         "background_color": "#ffffff",
         "theme_color": "#1d4f7c",
-        "icons": [{"src": "/static/icon.svg", "sizes": "any", "type": "image/svg+xml"}],
+        "icons": [{"src": f"{base}/static/icon.svg", "sizes": "any", "type": "image/svg+xml"}],
     }
 
 

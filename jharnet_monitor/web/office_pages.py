@@ -60,6 +60,7 @@ class OfficePages:
         self._pages = pages
         self._faults = faults
         self._runs: dict[tuple[str, str], StartedRun] = {}
+        self._starting = asyncio.Lock()
         self._plots: OrderedDict[tuple[str, str], tuple[float, PlotData]] = OrderedDict()
 
     def routes(self) -> list[web.RouteDef]:
@@ -110,12 +111,13 @@ class OfficePages:
         if probe not in self._hub.probe_names:
             raise Refusal(404, f"there are the probes {', '.join(self._hub.probe_names)}")
         PROBES[probe].parse_options({})  # one that needs options is started by the API alone
-        word, known = "already", self._runs.get((office, probe))
-        if known is None or known.task.done():
-            await self._access.act(request, actor, "probe", {"office": office, "probe": probe})
-            task = asyncio.create_task(self._run(office, probe))
-            self._runs[office, probe] = StartedRun(task, self._hub.clock.monotonic())
-            word = "started"
+        async with self._starting:
+            word, known = "already", self._runs.get((office, probe))
+            if known is None or known.task.done():
+                await self._access.act(request, actor, "probe", {"office": office, "probe": probe})
+                task = asyncio.create_task(self._run(office, probe))
+                self._runs[office, probe] = StartedRun(task, self._hub.clock.monotonic())
+                word = "started"
         return see_other(request, f"/office/{office}?{word}={probe}#measure")
 
     async def _run(self, office: str, probe: str) -> None:

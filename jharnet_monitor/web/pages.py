@@ -101,7 +101,7 @@ class Pages:
         """What a browser needs to install the join page as an app."""
         office, formats = self.office_of(request), self.formats(request)
         words = formats.words
-        content = join.manifest(office, words.language, words("web.title"))
+        content = join.manifest(office, words.language, words("web.title"), request.app[BASE])
         return web.json_response(content, content_type="application/manifest+json")
 
     async def faults(self, request: web.Request) -> web.Response:

@@ -64,7 +64,7 @@ class OfficePast:
     grades: Sequence[tuple[datetime, int]] = ()
     buckets: dict[datetime, HalfHour] = field(default_factory=dict)
     read_until: datetime | None = None
-    """Latency that began before is in `buckets`."""
+    """The beginning of a bucket: what began before it is in `buckets`, and is not read again."""
 
 
 class Pasts:
@@ -117,13 +117,16 @@ class Pasts:
 
 
 def _read(store: Store, office: str, past: OfficePast, now: datetime) -> OfficePast:
-    """The office's past up to now; blocks. What was read before is not read again."""
+    """The office's past up to now; blocks.
+
+    The newest buckets are read again: a measurement is stored a minute or more after it began.
+    """
     since = now - DAY if past.read_until is None else past.read_until
     new = store.measurements(
         office=office, probe="latency", path=Route.JHARNET, since=since, until=now,
         limit=MOST_ROWS, newest_first=True,
     )  # fmt: skip
-    buckets = {at: one for at, one in past.buckets.items() if at > now - DAY - BUCKET}
+    buckets = {at: one for at, one in past.buckets.items() if now - DAY - BUCKET < at < since}
     for measurement in new:
         _add(buckets, measurement)
     calls = store.measurements(
@@ -138,15 +141,20 @@ def _read(store: Store, office: str, past: OfficePast, now: datetime) -> OfficeP
             if "grade" in call.values
         ],
         buckets=buckets,
-        read_until=now,
+        read_until=_bucket_of(now - BUCKET),
     )
+
+
+def _bucket_of(at: datetime) -> datetime:
+    """The beginning of the bucket into which a moment falls."""
+    begin = at - timedelta(seconds=at.timestamp() % BUCKET.total_seconds())
+    return begin.replace(microsecond=0)
 
 
 def _add(buckets: dict[datetime, HalfHour], measurement: Measurement) -> None:
     values: Any = measurement.values
     at = measurement.started_at
-    begin = at - timedelta(seconds=at.timestamp() % BUCKET.total_seconds())
-    bucket = buckets.setdefault(begin.replace(microsecond=0), HalfHour())
+    bucket = buckets.setdefault(_bucket_of(at), HalfHour())
     if "rtt_p50_seconds" in values:
         bucket.medians.append(values["rtt_p50_seconds"])
     bucket.sent += int(values.get("sent", 0))

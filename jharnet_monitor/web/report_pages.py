@@ -63,6 +63,7 @@ class ReportPages:
         self._make = make
         self._thread = ThreadPoolExecutor(1, "papers")
         self._job: PaperJob | None = None
+        self._starting = asyncio.Lock()
 
     def routes(self) -> list[web.RouteDef]:
         """All routes of these pages."""
@@ -118,13 +119,13 @@ class ReportPages:
         now = self._hub.clock.now()
         if chosen.start > now:
             raise Refusal(400, f"the period begins on {first}, which is still to come")
-        if self._job is not None and self._job.ended is None:
-            raise Refusal(400, "another paper is being made; wait for its end")
         about = {"paper": kind, "from": chosen.start.isoformat(), "to": chosen.end.isoformat()}
-        await self._access.act(request, actor, "report made", about)
-        job = PaperJob(kind, chosen, self._hub.clock.monotonic())
-        job.task = asyncio.create_task(self._run(job), name=f"making a {kind}")
-        self._job = job
+        async with self._starting:
+            if self._job is not None and self._job.ended is None:
+                raise Refusal(400, "another paper is being made; wait for its end")
+            await self._access.act(request, actor, "report made", about)
+            self._job = job = PaperJob(kind, chosen, self._hub.clock.monotonic())
+            job.task = asyncio.create_task(self._run(job), name=f"making a {kind}")
         return see_other(request, "/reports")
 
     async def _run(self, job: PaperJob) -> None:

@@ -45,7 +45,7 @@ export class Bandwidth {
     const order = {
       number: this.#number,
       direction,
-      urls: paths.map((path) => path + this.query),
+      urls: paths.map((path) => document.body.dataset.base + path + this.query),
       headers: this.headers,
       seconds: Math.min(seconds, MOST_SECONDS),
       bytes: Math.min(bytes || MOST_BYTES, MOST_BYTES),

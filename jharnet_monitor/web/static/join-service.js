@@ -10,7 +10,7 @@ addEventListener("activate", (event) => event.waitUntil(clients.claim()));
 
 addEventListener("fetch", (event) => {
   const { pathname, origin } = new URL(event.request.url);
-  const ours = origin === location.origin && /^\/(join|static)\//.test(pathname);
+  const ours = origin === location.origin && /\/(join|static)\//.test(pathname);
   if (ours && event.request.method === "GET") event.respondWith(answer(event.request));
 });
 

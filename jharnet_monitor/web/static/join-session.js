@@ -118,7 +118,8 @@ export class Session {
 
   connect() {
     const scheme = location.protocol === "https:" ? "wss" : "ws";
-    const url = `${scheme}://${location.host}/agent?office=${encodeURIComponent(this.office)}`;
+    const base = document.body.dataset.base;
+    const url = `${scheme}://${location.host}${base}/agent?office=${encodeURIComponent(this.office)}`;
     this.#retryAt = null;
     let socket;
     try {

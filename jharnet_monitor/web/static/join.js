@@ -185,7 +185,7 @@ async function renew() {
 // where this computer knows the hub's certificate.
 async function install() {
   try {
-    await navigator.serviceWorker?.register(page.dataset.service, { scope: "/join/" });
+    await navigator.serviceWorker?.register(page.dataset.service, { scope: `${document.body.dataset.base}/join/` });
   } catch {
     remark("untrusted", window.isSecureContext);
   }

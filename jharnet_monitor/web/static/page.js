@@ -8,6 +8,7 @@
   const pattern = lost.textContent;
   const address = live.dataset.events;
   let stream = null;
+  let soon = null;
   let heard = 0;
 
   async function renew() {
@@ -40,7 +41,8 @@
 
   // While something runs that the reader started, look more often.
   function watch() {
-    if (live.querySelector("[data-poll]")) setTimeout(renew, 2000);
+    clearTimeout(soon);
+    if (live.querySelector("[data-poll]")) soon = setTimeout(renew, 2000);
   }
 
   // Keep the focus on the reader's link.
