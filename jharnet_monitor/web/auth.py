@@ -42,6 +42,8 @@ MOST_CHECKS = 8
 _LONG_TOKEN = 32
 _LONGEST_USER = 64
 
+_FORWARDED = ("Forwarded", "X-Forwarded-For", "Via")
+"""Headers of a request that a proxy on this machine passed on for another."""
 _OPEN = frozenset({
     "/signin", "/signout", "/static/{name}", "/join/{office}",
     "/join/{office}/app.webmanifest", "/agent", "/agent/transfer/{key}",
@@ -100,7 +102,8 @@ class Access:
         path = "" if resource is None else resource.canonical
         if self._hub.config.hub.reading == "open" or path in _OPEN:
             return
-        if path == "/metrics" and _is_this_machine(request.remote):
+        passed_on = any(name in request.headers for name in _FORWARDED)
+        if path == "/metrics" and _is_this_machine(request.remote) and not passed_on:
             return
         if request.method == "GET" and not request.path.startswith(PROGRAM_PATHS):
             if await self.who(request) is None:
