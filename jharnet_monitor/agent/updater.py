@@ -47,7 +47,7 @@ class UpdateRefused(UserError):
 
 
 class Updater:
-    """The agent's half of an update. `restart` is called once a new version is in force."""
+    """The agent's half of an update. It calls `restart` once a new version is active."""
 
     def __init__(self, versions: Versions, key: str, restart: Callable[[], None]) -> None:
         self._versions = versions
