@@ -2,8 +2,8 @@
 
     python .ci/bench.py [--quick] [--json FILE] [NAME...]
 
-NAME is a part of a file's name; by default all run. A run that cannot start here (no root, no
-server) is listed with its last line. Exit code 0 if every mark is met.
+NAME is a part of a file's name; by default all run. A program that cannot run here (no root, no
+server) is listed with its last line of output. Exit code 0 if every mark is met.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ LONGEST = 8 * 3600
 
 
 def programs(names: list[str]) -> list[Path]:
-    """The files below tests/bench and tests/faults that are programs with a table."""
+    """The files in tests/bench and tests/faults that are programs with a table of results."""
     found = []
     for path in sorted([*ROOT.glob("tests/bench/*.py"), *ROOT.glob("tests/faults/*.py")]):
         text = path.read_text("utf-8")
-        is_one = "finish(" in text and "__main__" in text and path.name != "marks.py"
-        if is_one and (not names or any(name in path.stem for name in names)):
+        is_program = "finish(" in text and "__main__" in text and path.name != "marks.py"
+        if is_program and (not names or any(name in path.stem for name in names)):
             found.append(path)
     return found
 
 
 def run(path: Path, quick: bool) -> tuple[list[dict[str, Any]], str, float]:
-    """Its rows, what it said if there are none, and the minutes that it took."""
+    """Run a program; returns its rows, its last line if there are none, and the minutes taken."""
     began = time.monotonic()
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
@@ -59,12 +59,12 @@ def main() -> int:
     options.add_argument("--quick", action="store_true")
     options.add_argument("--json", type=Path)
     options.add_argument("name", nargs="*")
-    given = options.parse_args()
+    parsed = options.parse_args()
     table = Table("run", "what", "measured", "unit", "mark", "met", "peer", title="All benchmarks")
     every, met = [], True
-    for path in programs(given.name):
+    for path in programs(parsed.name):
         name = f"{path.parent.name}/{path.stem}"
-        rows, why, minutes = run(path, given.quick)
+        rows, why, minutes = run(path, parsed.quick)
         print(f"{name}: {len(rows)} rows in {minutes:.1f} min {why}", file=sys.stderr, flush=True)
         if not rows:
             met = False
@@ -78,8 +78,8 @@ def main() -> int:
             )  # fmt: skip
             every.append({"run": name, **row})
     Console(width=150).print(table)
-    if given.json:
-        given.json.write_text(json.dumps(every, indent=1) + "\n", "utf-8")
+    if parsed.json:
+        parsed.json.write_text(json.dumps(every, indent=1) + "\n", "utf-8")
     return 0 if met else 1
 
 

@@ -1,4 +1,4 @@
-"""Lock files for Windows: what pip fetches as wheels, and what is published as source only.
+"""Writes lock files for Windows: packages that have wheels, and packages published only as source.
 
 python .ci/windows/lock.py LOCK REST ALONE
 python .ci/windows/lock.py --of WHEELS LOCK
@@ -19,8 +19,8 @@ if sys.argv[1] == "--of":
 else:
     lock, rest, alone = map(Path, sys.argv[1:])
     entries = re.split(r"\n(?=[A-Za-z0-9])", lock.read_text("utf-8").strip())
-    # pip asks of the machine that it runs on, not of the one that it fetches for
+    # pip evaluates markers for the machine on which it runs, not for the one for which it fetches.
     entries = [re.sub(r" ; sys_platform == 'win32'", "", entry) for entry in entries]
-    for path, kept in ((rest, False), (alone, True)):
-        text = [e for e in entries if (e.split("==")[0] in WITHOUT_WHEEL) is kept]
-        path.write_text("\n".join(text) + "\n", "utf-8")
+    for path, source_only in ((rest, False), (alone, True)):
+        chosen = [e for e in entries if (e.split("==")[0] in WITHOUT_WHEEL) is source_only]
+        path.write_text("\n".join(chosen) + "\n", "utf-8")

@@ -64,7 +64,7 @@ T = TypeVar("T")
 FIRST_RETRY_SECONDS = 1.0
 LAST_RETRY_SECONDS = 15.0
 LONGEST_PROOF_SECONDS = 60.0
-"""How long a session of a version on trial must last, at most, before that version stays."""
+"""The longest session that a version on trial needs before it is kept."""
 
 
 class RefusedError(Exception):
@@ -81,7 +81,7 @@ class AgentSettings:
     spool: Path
     ca: Path | None = None
     release_key: str | None = None
-    """The key that updates must be signed with; without one there are none."""
+    """The key with which updates must be signed; without one there are no updates."""
     updates: Path | None = None
     """Directory for updates."""
 
@@ -123,7 +123,7 @@ class Agent:
         self._spool_error = ""
         """The spool's last error, until it can be written again."""
         self.restart_wanted = False
-        """Set when an update is installed: the version in force is to start in our place."""
+        """Set when an update is installed: the active version must replace this process."""
         self._updater = self._make_updater(settings)
         self._self_monitor = SelfMonitor(settings.office, settings.hub_host, clock, self.record)
 
@@ -316,7 +316,7 @@ class Agent:
         try:
             await self._updater.confirm()
         except OSError as error:
-            log.error("that this version works cannot be kept: %s", error)
+            log.error("this version could not be confirmed: %s", error)
         with contextlib.suppress(ChannelClosed):
             await channels.send({"type": "heartbeat", **self._vitals()})
 

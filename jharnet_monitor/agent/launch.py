@@ -1,7 +1,7 @@
-"""Starts the version in force, watches over one on trial, and goes back when it fails.
+"""Starts the active version, monitors a version on trial, and rolls back when it fails.
 
-The program that was installed by hand comes first at every start. It gives way to the version in
-force (`exec`). A version on trial it starts as a child, so that it can end one that hangs.
+The program that was installed by hand always starts first. It replaces itself with the active
+version (`exec`). It starts a version on trial as a child, so that it can end one that hangs.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from jharnet_monitor.agent.versions import LastUpdate, Versions
 log = logging.getLogger(__name__)
 
 LAUNCHED_BY = "JHARNET_AGENT_BASE"
-"""Names the program that started this version; absent where no update is in force."""
+"""The program that started this version; not set if no update is active."""
 BASE_VERSION = "JHARNET_AGENT_BASE_VERSION"
 """The version of that program."""
 WATCHED = "JHARNET_AGENT_WATCHED"
-"""Set while the program that started this version watches over it."""
-_PYTHONS_OWN = ("PYTHONPATH", "PYTHONHOME")
-"""What would have a version run the modules of another one."""
-_OURS = (LAUNCHED_BY, BASE_VERSION, WATCHED)
+"""Set while the program that started this version monitors it."""
+_PYTHON_VARIABLES = ("PYTHONPATH", "PYTHONHOME")
+"""With these a version would load the modules of another one."""
+_OWN_VARIABLES = (LAUNCHED_BY, BASE_VERSION, WATCHED)
 START_AGAIN = 75
-"""Exit status of a watched version that asks to be started again, as after an update."""
+"""Exit status with which a monitored version requests a restart, as after an update."""
 LOOK_SECONDS = 0.5
 END_SECONDS = 15.0
 PAUSE_SECONDS = 3.0
-"""Between two starts of a version that fails."""
+"""Pause between two starts of a failing version."""
 
 
 def versions_in(directory: Path) -> Versions:
@@ -44,9 +44,9 @@ def versions_in(directory: Path) -> Versions:
 
 
 def launch(versions: Versions, arguments: Sequence[str]) -> None:
-    """Run the version in force with these arguments; returns if that is this program itself.
+    """Run the active version with these arguments; returns if this program is the active version.
 
-    Ends the process otherwise.
+    Otherwise this process ends with it.
     """
     if LAUNCHED_BY in os.environ:
         return
@@ -54,7 +54,7 @@ def launch(versions: Versions, arguments: Sequence[str]) -> None:
         program, trial = versions.to_start()
         if program is None:
             return
-        environment = {k: v for k, v in os.environ.items() if k not in _PYTHONS_OWN}
+        environment = {k: v for k, v in os.environ.items() if k not in _PYTHON_VARIABLES}
         environment |= {LAUNCHED_BY: _base(), BASE_VERSION: __version__}
         if trial is None:
             _replace_process(program, arguments, environment)
@@ -66,13 +66,13 @@ def launch(versions: Versions, arguments: Sequence[str]) -> None:
 
 
 def start_again(arguments: Sequence[str]) -> None:
-    """End this process, so that the version in force starts in its place."""
+    """End this process, so that the active version starts instead of it."""
     if WATCHED in os.environ:
         sys.exit(START_AGAIN)
     base = os.environ.get(LAUNCHED_BY) or _base()
-    environment = {k: v for k, v in os.environ.items() if k not in _OURS}
+    environment = {k: v for k, v in os.environ.items() if k not in _OWN_VARIABLES}
     _replace_process(Path(base), arguments, environment)
-    sys.exit(START_AGAIN)  # whoever started this program starts it again
+    sys.exit(START_AGAIN)  # the service manager starts this program again
 
 
 def _base() -> str:
@@ -80,7 +80,7 @@ def _base() -> str:
 
 
 def _replace_process(program: Path, arguments: Sequence[str], environment: dict[str, str]) -> None:
-    """Never returns, unless the program cannot be started."""
+    """Replace this process; returns only if the program cannot be started."""
     sys.stdout.flush()
     sys.stderr.flush()
     try:
@@ -90,7 +90,7 @@ def _replace_process(program: Path, arguments: Sequence[str], environment: dict[
 
 
 class _Watch:
-    """Watches over one start of a version on trial."""
+    """Monitors one start of a version on trial."""
 
     def __init__(self, versions: Versions, trial: LastUpdate) -> None:
         self._versions = versions
@@ -101,7 +101,7 @@ class _Watch:
     def run(
         self, program: Path, arguments: Sequence[str], environment: dict[str, str]
     ) -> int | None:
-        """Run it to its end; the exit status for this process, or None to choose again."""
+        """Run it until it ends; returns this process's exit status, or None to choose again."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._pass_on)
         argv = [str(program), *arguments]
@@ -120,7 +120,7 @@ class _Watch:
             return status if status >= 0 else 1
         if status is None:
             self._versions.roll_back(
-                f"it did not get through to the hub within {self._trial.trial_seconds:g} s"
+                f"it did not reach the hub within {self._trial.trial_seconds:g} s"
             )
         else:
             self._versions.note_failure(f"it ended with status {status}")
@@ -128,7 +128,7 @@ class _Watch:
         return None
 
     def _wait(self, child: subprocess.Popen[bytes]) -> int | None:
-        """The child's exit status; None if it had to be ended, as its time was over."""
+        """The child's exit status; None if it was ended because its time was over."""
         until = time.monotonic() + self._trial.trial_seconds
         confirmed = False
         while True:

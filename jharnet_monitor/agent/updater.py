@@ -1,7 +1,7 @@
-"""Takes over a release from the hub: proves it, fetches what is missing, installs it, restarts.
+"""Installs a release that the hub offers: verifies it, fetches missing wheels, installs, restarts.
 
-The hub opens the task `update` while the office's line is free, and decides how much may be
-fetched at a time. What was fetched is kept over lost sessions, restarts and power cuts.
+The hub opens the task `update` while the office's line is free, and decides how much the agent may
+fetch at a time. Fetched data survives lost sessions, restarts and power cuts.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ SHORTEST_TRIAL, LONGEST_TRIAL = 20.0, 3600.0
 INSTALL_SECONDS = 900.0
 TRANSFER_SECONDS = 120.0
 FREE_BYTES = 600_000_000
-"""A version takes some 250 MB on the disk, and the line's results must have room beside it."""
+"""A version needs some 250 MB of disk, and measurements must still fit beside it."""
 
 _read_release = Deferred("jharnet_monitor.handover.release:read_release")
-"""Its library takes memory, so it is loaded for an update only."""
+"""Loaded only for an update, because its library takes memory."""
 
 
 class UpdateRefused(UserError):
-    """The release does not suit this machine, or was changed on its way."""
+    """The release does not fit this machine, or was changed in transit."""
 
 
 class Updater:
-    """The agent's half of an update. `restart` is called once a new version is in force."""
+    """The agent's half of an update. It calls `restart` once a new version is active."""
 
     def __init__(self, versions: Versions, key: str, restart: Callable[[], None]) -> None:
         self._versions = versions
@@ -55,10 +55,10 @@ class Updater:
         self._restart = restart
         self._busy = asyncio.Lock()
         self.report = self._last_report()
-        """What became of the last update, for the hub; None if there was none."""
+        """The result of the last update, for the hub; None if there was none."""
 
     async def confirm(self) -> None:
-        """Keep the version on trial: it got through to the hub."""
+        """Keep the version on trial, because it reached the hub."""
         await asyncio.to_thread(self._versions.confirm)
         self.report = self._last_report()
 
@@ -70,9 +70,9 @@ class Updater:
     async def task(
         self, channel: Channel, params: Mapping[str, Any], context: AgentContext
     ) -> None:
-        """Take over the release in `params`, as far as the hub lets it be fetched now."""
+        """Fetch the release in `params` as far as the hub allows now; install it once complete."""
         if self._busy.locked() or await asyncio.to_thread(self.trial_seconds) is not None:
-            raise ChannelClosed("an update is under way already")
+            raise ChannelClosed("an update is already running")
         async with self._busy:
             try:
                 release = await asyncio.to_thread(self._proven, params)
@@ -93,9 +93,9 @@ class Updater:
         return last.to_report() if last else None
 
     async def _refuse(self, channel: Channel, params: Mapping[str, Any], why: str) -> None:
-        log.error("the hub's update is refused: %s", why)
+        log.error("refused the hub's update: %s", why)
         serial = params.get("serial")
-        if isinstance(serial, int):  # by which the hub knows what was refused
+        if isinstance(serial, int):  # identifies the refused release to the hub
             try:
                 await asyncio.to_thread(
                     self._versions.refuse,
@@ -105,14 +105,14 @@ class Updater:
                     _offer(params),
                 )
             except OSError as error:
-                log.error("the refusal cannot be kept: %s", error)
+                log.error("the refusal could not be saved: %s", error)
             self.report = self._last_report()
         await channel.send({"state": "refused", "why": why[:200]})
 
-    # --- proof
+    # --- verifying
 
     def _proven(self, params: Mapping[str, Any]) -> Any:
-        """The release, signed with the pinned key, for this machine, and no older one."""
+        """The release, if the pinned key signed it, it fits this machine and it is not too old."""
         release = _read_release(_bytes(params, "manifest"), _bytes(params, "signature"), self._key)
         if release.serial < self._versions.floor():
             raise UpdateRefused(f"release {release.id} is older than one that ran here before")
@@ -125,19 +125,21 @@ class Updater:
     # --- fetching
 
     async def _fetch(self, release: Any, channel: Channel, context: AgentContext) -> None:
-        """Fetch the wheels that are missing; raises `ChannelClosed` when the hub breaks off."""
+        """Fetch the missing wheels; raises `ChannelClosed` if the hub stops the transfer."""
         directory = self._versions.wheels
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         names = release.pythons[_python()]
         missing = [
             name
             for name in names
-            if not await asyncio.to_thread(_is, directory / name, release.wheels[name].sha256)
+            if not await asyncio.to_thread(_matches, directory / name, release.wheels[name].sha256)
         ]
         if shutil.disk_usage(directory).free < FREE_BYTES:
             raise UpdateRefused(f"less than {FREE_BYTES / 1e6:.0f} MB are free on the disk")
-        left = sum(release.wheels[name].size - _size(_part(directory, name)) for name in missing)
-        await channel.send({"state": "fetching", "bytes_left": left})
+        bytes_left = sum(
+            release.wheels[name].size - _size(_part(directory, name)) for name in missing
+        )
+        await channel.send({"state": "fetching", "bytes_left": bytes_left})
         for name in missing:
             await self._fetch_wheel(name, release.wheels[name], channel, context)
 
@@ -152,7 +154,7 @@ class Updater:
             most = min(wheel.size - offset, MOST_PIECE_BYTES)
             data = await _get(context, str(answer.get("path", "")), most)
             await asyncio.to_thread(_append, part, data)
-        if not await asyncio.to_thread(_is, part, wheel.sha256):
+        if not await asyncio.to_thread(_matches, part, wheel.sha256):
             part.unlink(missing_ok=True)
             raise UpdateRefused(f"{name} is not the file that was signed")
         part.replace(path)
@@ -160,7 +162,7 @@ class Updater:
     # --- installing
 
     def _install(self, release: Any, params: Mapping[str, Any]) -> None:
-        """Install into a directory of its own, try it, and put it in force; blocks."""
+        """Install the release into its own directory, and activate it on trial; blocks."""
         place = self._versions.place(release.id)
         if not self._versions.is_complete(release.id):
             shutil.rmtree(place, ignore_errors=True)
@@ -212,7 +214,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _is(path: Path, sha256: str) -> bool:
+def _matches(path: Path, sha256: str) -> bool:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == sha256
@@ -223,7 +225,7 @@ def _is(path: Path, sha256: str) -> bool:
 async def _get(context: AgentContext, path: str, most: int) -> bytes:
     """A piece from the hub; raises `ChannelClosed` if the transfer failed."""
     if not path.startswith("/agent/transfer/"):
-        raise ChannelClosed("the hub names no transfer")
+        raise ChannelClosed("the hub sent no path of a transfer")
     timeout = aiohttp.ClientTimeout(total=TRANSFER_SECONDS)
     query = {"office": context.office}
     try:
@@ -235,7 +237,7 @@ async def _get(context: AgentContext, path: str, most: int) -> bytes:
             async for chunk in answer.content.iter_chunked(1 << 16):
                 data += chunk
                 if len(data) > most:
-                    raise ChannelClosed("the hub sent more than was asked for")
+                    raise ChannelClosed("the hub sent more than was requested")
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise ChannelClosed(f"the transfer failed: {error}") from error
     if not data:
@@ -251,12 +253,12 @@ def _append(path: Path, data: bytes) -> None:
 
 
 def _run(*argv: str) -> None:
-    """Run a program behind everything else on this machine; raises `UpdateRefused`."""
-    gentle = ["nice", "-n", "19"] if shutil.which("nice") else []
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    """Run a program at the lowest priority; raises `UpdateRefused` if it fails."""
+    priority = ["nice", "-n", "19"] if shutil.which("nice") else []
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     try:
         done = subprocess.run(  # noqa: S603 - Python and pip of this machine
-            [*gentle, *argv], capture_output=True, text=True, check=False, env=clean,
+            [*priority, *argv], capture_output=True, text=True, check=False, env=environment,
             timeout=INSTALL_SECONDS,
         )  # fmt: skip
     except subprocess.TimeoutExpired:

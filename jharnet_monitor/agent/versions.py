@@ -1,12 +1,12 @@
-"""The agent's versions on this machine: which one runs, which one is on trial, and the way back.
+"""The agent's versions on this machine: the active one, the one on trial, and the rollback.
 
 The version that was installed by hand (the base) stays where it is. An update is installed beside
-it, in a directory of its own, and the link `current` names the one that runs:
+it, in a directory of its own, and the link `current` points to the active one:
 
-    updates/wheels/                  what was fetched, by name
-    updates/versions/0.2.0-1795/     a virtual environment; whole once it holds the file `complete`
+    updates/wheels/                  fetched wheels, by name
+    updates/versions/0.2.0-1795/     a virtual environment; usable once it has the file `complete`
     updates/current -> versions/0.2.0-1795
-    updates/state.json               the last update: on trial, confirmed, rolled back, refused
+    updates/state.json               the last update: on trial, confirmed, rolled back or refused
 
 Every change is one rename, so that a power cut leaves either the old state or the new.
 """
@@ -26,12 +26,12 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 MOST_ATTEMPTS = 3
-"""Starts of a version on trial that may fail before the agent goes back."""
+"""How often a version on trial may fail to start before the agent rolls back."""
 COMPLETE = "complete"
 
 
 class UpdateState(StrEnum):
-    """What became of the last update."""
+    """The result of the last update."""
 
     TRIAL = "trial"
     CONFIRMED = "confirmed"
@@ -47,25 +47,25 @@ class LastUpdate:
     serial: int
     state: UpdateState
     base: str
-    """The version that was installed by hand when the update came."""
+    """The version installed by hand at the time of the update."""
     directory: str = ""
     previous: str = ""
-    """The directory of the version before; empty for the base."""
+    """The directory of the previous version; empty for the base."""
     floor: int = 0
-    """The serial of the last confirmed release: an older one is refused."""
+    """The serial of the last confirmed release; older releases are refused."""
     attempts: int = 0
     trial_seconds: float = 600.0
     why: str = ""
     offer: str = ""
-    """The hub's name of the offer that it answers."""
+    """The hub's name for the offer to which this is the answer."""
 
     @property
     def on_trial(self) -> bool:
-        """Whether the version still has to get through to the hub."""
+        """Whether the version still has to reach the hub."""
         return self.state is UpdateState.TRIAL
 
     def to_report(self) -> dict[str, object]:
-        """What the hub is told of it."""
+        """The part of it that is reported to the hub."""
         return {
             "version": self.version,
             "serial": self.serial,
@@ -84,7 +84,7 @@ class Versions:
 
     @property
     def wheels(self) -> Path:
-        """Where fetched wheels are kept."""
+        """The directory of fetched wheels."""
         return self.directory / "wheels"
 
     def place(self, release_id: str) -> Path:
@@ -92,7 +92,7 @@ class Versions:
         return self.directory / "versions" / release_id
 
     def is_complete(self, release_id: str) -> bool:
-        """Whether a version was installed to the end."""
+        """Whether the installation of a version was completed."""
         return (self.place(release_id) / COMPLETE).exists()
 
     def last(self) -> LastUpdate | None:
@@ -107,7 +107,7 @@ class Versions:
             return None
 
     def current(self) -> str:
-        """The directory of the version in force; empty for the base."""
+        """The directory of the active version; empty for the base."""
         try:
             return (self.directory / "current").readlink().name
         except OSError:
@@ -119,14 +119,14 @@ class Versions:
         write_durably(self.directory / "state.json", json.dumps(asdict(update)).encode())
 
     def mark_complete(self, release_id: str) -> None:
-        """Note that a version is installed to the end: all of it is on the disk first."""
+        """Mark a version as completely installed, once all of it is on the disk."""
         os.sync()
         write_durably(self.place(release_id) / COMPLETE, b"")
 
     def begin_trial(
         self, version: str, serial: int, directory: str, trial_seconds: float, offer: str
     ) -> None:
-        """Put a complete version in force, on trial; raises `OSError`."""
+        """Activate a complete version on trial; raises `OSError`."""
         self.save(
             LastUpdate(
                 version,
@@ -148,15 +148,15 @@ class Versions:
         return last.floor if last else 0
 
     def confirm(self) -> None:
-        """The version on trial got through to the hub: keep it, and delete older ones."""
+        """Keep the version on trial, which reached the hub, and delete older ones."""
         update = self.last()
         if update is not None and update.on_trial:
             self.save(replace(update, state=UpdateState.CONFIRMED, floor=update.serial))
             self._delete_all_but({update.directory, update.previous})
-            log.info("version %s got through to the hub and stays", update.version)
+            log.info("version %s reached the hub and is kept", update.version)
 
     def refuse(self, version: str, serial: int, why: str, offer: str) -> None:
-        """Note that a release is not taken, and why; what is in force stays."""
+        """Record that a release was refused, and why; the active version stays."""
         self.save(
             LastUpdate(
                 version,
@@ -174,7 +174,7 @@ class Versions:
         update = self.last()
         if update is None:
             return
-        log.error("version %s: %s; going back to %s", update.version, why,
+        log.error("version %s: %s; rolling back to %s", update.version, why,
                   update.previous or self._base)  # fmt: skip
         self._point_at(update.previous)
         self.save(replace(update, state=UpdateState.ROLLED_BACK, why=why))
@@ -183,13 +183,13 @@ class Versions:
     def to_start(self) -> tuple[Path | None, LastUpdate | None]:
         """The program to start instead of the base, and its update while that is on trial.
 
-        Counts the start of a version on trial, and goes back after `MOST_ATTEMPTS`.
+        Counts the starts of a version on trial, and rolls back after `MOST_ATTEMPTS`.
         """
         update, current = self.last(), self.current()
         if not current:
             return None, None
         if update is None or update.base != self._base:
-            log.info("version %s was installed by hand: it takes the place of updates", self._base)
+            log.info("version %s was installed by hand and replaces all updates", self._base)
             self._point_at("")
             return None, None
         if update.on_trial and update.directory == current:
@@ -208,13 +208,13 @@ class Versions:
         return self.place(release_id) / "bin" / "jharnet-monitor"
 
     def note_failure(self, why: str) -> None:
-        """Keep why the version on trial failed at its last start."""
+        """Record why the version on trial failed at its last start."""
         update = self.last()
         if update is not None and update.on_trial:
             self.save(replace(update, why=why))
 
     def keep_wheels(self, names: set[str]) -> None:
-        """Delete all wheels but these: the next release shares most of them."""
+        """Delete all other wheels; the next release can reuse most of these."""
         for path in self.wheels.iterdir():
             if path.name not in names:
                 path.unlink(missing_ok=True)
@@ -229,10 +229,10 @@ class Versions:
             partial.replace(link)
         _sync_directory(self.directory)
 
-    def _delete_all_but(self, kept: set[str]) -> None:
+    def _delete_all_but(self, names: set[str]) -> None:
         with contextlib.suppress(OSError):
             for path in (self.directory / "versions").iterdir():
-                if path.name not in kept:
+                if path.name not in names:
                     shutil.rmtree(path, ignore_errors=True)
 
 
@@ -251,7 +251,7 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    if not hasattr(os, "O_DIRECTORY"):  # Windows has no such thing
+    if not hasattr(os, "O_DIRECTORY"):  # Windows cannot open directories
         return
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -70,7 +70,7 @@ def _enrolled(path: Path, directory: Path) -> Path:
 
 
 async def _run_agent(settings: AgentSettings) -> bool:
-    """Whether it ended because a new version is in force."""
+    """Run the agent; returns whether it ended to start a new version."""
     one = Agent(settings, SystemClock())
     try:
         await until_signal(one.run, one.stop)

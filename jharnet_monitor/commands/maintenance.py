@@ -68,22 +68,22 @@ def maintenance(
 def _window(
     config: Config, path: str, office: str, begin: str | None, end: str | None, reason: str
 ) -> dict[str, Any]:
-    """What is announced; raises `UserError` for what the hub would refuse."""
+    """The request to the hub; raises `UserError` for values that the hub would refuse."""
     known = [o.id for o in config.offices]
     if office not in ("all", *known):
         raise UserError(f"no office `{office}` in {path}; there are {', '.join(known)}, or `all`")
     if begin is None or end is None:
         raise UserError("maintenance needs --from and --to, such as 2026-11-25T14:00")
     zone = ZoneInfo(config.district.timezone)
-    start, over = local_moment(begin, zone, "--from"), local_moment(end, zone, "--to")
-    if start >= over:
+    start, stop = local_moment(begin, zone, "--from"), local_moment(end, zone, "--to")
+    if start >= stop:
         raise UserError(f"--from {begin} must be before --to {end}")
-    if over <= SystemClock().now():
+    if stop <= SystemClock().now():
         raise UserError(f"--to {end} is in the past; announce maintenance before it ends")
     return {
         "office": None if office == "all" else office,
         "from": start.isoformat(),
-        "to": over.isoformat(),
+        "to": stop.isoformat(),
         "reason": reason,
     }
 
@@ -92,13 +92,13 @@ def _show_one(window: dict[str, Any], zone: ZoneInfo, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(window, ensure_ascii=False))
         return
-    late = ""
+    remark = ""
     if parse_utc(window["from"]) < SystemClock().now():
-        late = "; the time before now does not count as planned maintenance"
+        remark = "; the time before now does not count as planned maintenance"
     begin, end = (_local(window[key], zone) for key in ("from", "to"))
     office = window["office"] or "all"
     console.print(
-        f"planned: {office} from {begin} to {end}{late} (number {window['number']})",
+        f"planned: {office} from {begin} to {end}{remark} (number {window['number']})",
         soft_wrap=True,
     )
 

@@ -16,7 +16,7 @@ import typer
 from jharnet_monitor.errors import UserError
 
 END_SECONDS = 0.5
-"""For threads to end once the main job has; one that waits for a database may take for ever."""
+"""Time limit for threads after the main job; one may wait for a database indefinitely."""
 
 LogLevel = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
 
@@ -40,7 +40,7 @@ async def until_signal(
 ) -> None:
     """Run `main` until it ends; SIGINT and SIGTERM call `stop`, SIGHUP calls `reload`.
 
-    After it, no thread holds up the end of the process for more than `END_SECONDS`.
+    Afterwards, threads delay the end of the process by at most `END_SECONDS`.
     """
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -57,6 +57,6 @@ async def until_signal(
 
 
 def _end_process() -> None:
-    logging.getLogger(__name__).warning("a thread that still waits is given up")
+    logging.getLogger(__name__).warning("ending the process although a thread is still waiting")
     logging.shutdown()
     os._exit(0)

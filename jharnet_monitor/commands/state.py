@@ -79,7 +79,7 @@ def push(
 
     loaded, period = load_config(config), _period(week)
     if loaded.state is None:
-        raise UserError(f"{config}: state: is not set; it names the state's receiver and the key")
+        raise UserError(f"{config}: state: is not set; set the state's receiver and the key there")
     signed = make_signed(loaded, period, SystemClock().now())
     if out is not None:
         out.write_text(signed.model_dump_json(), "utf-8")

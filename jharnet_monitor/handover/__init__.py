@@ -1,1 +1,1 @@
-"""How the package reaches machines without the Internet: the offline bundle and its installer."""
+"""Brings the package to machines without the Internet: the offline bundle and its installer."""

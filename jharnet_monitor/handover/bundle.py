@@ -28,24 +28,24 @@ from jharnet_monitor.handover.wheel_choice import platforms, wheels_for
 from jharnet_monitor.security.tokens import read_bytes_private, write_secret
 
 PYTHONS = ("3.11", "3.12", "3.13")
-"""The versions of Python on the machines to install on, by default."""
+"""The default versions of Python for which the bundle has wheels."""
 SUMS, SIGNATURE, KEY = "SHA256SUMS", "SHA256SUMS.sig", "bundle.pub"
 OWN = "jharnet-monitor"
 LOCKS = {"hub": "requirements.lock", "agent": "config/agent.lock"}
 WITHOUT_WHEEL = ("speedtest-cli",)
-"""Published as source only; pure Python, so a wheel made here fits everywhere."""
+"""Published as source only. They are pure Python, so that a wheel built here fits everywhere."""
 
 Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A checkout: what the bundle is made of."""
+    """The checkout from which the bundle is made."""
 
     directory: Path
 
     def file(self, name: str) -> Path:
-        """A file of the checkout; raises `UserError` if this is none."""
+        """A file of the checkout; raises `UserError` if it does not exist."""
         path = self.directory / name
         if not path.is_file():
             raise UserError(f"{path}: there is no such file; run this in a checkout of {OWN}")
@@ -84,7 +84,7 @@ def collect_wheels(
 
 @dataclass(frozen=True, slots=True)
 class Machines:
-    """The machines that a bundle is for: their processor, and versions of Python."""
+    """The machines for which a bundle is made: their processor and versions of Python."""
 
     machine: str
     pythons: Sequence[str] = PYTHONS
@@ -136,7 +136,7 @@ def pack(
 
 
 def signing_key(path: Path) -> Ed25519PrivateKey:
-    """The key in a file that only its owner can read; made if there is none."""
+    """Read the key from a file that only its owner can read; creates the file if necessary."""
     if not path.exists():
         made = Ed25519PrivateKey.generate()
         text = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
@@ -159,13 +159,13 @@ def _release(wheels: Sequence[Path], source: Source, target: Machines, serial: i
         for python in target.pythons
     }
     needed = {name for chosen in pythons.values() for name in chosen}
-    held = {
+    described = {
         wheel.name: Wheel(wheel.stat().st_size, release.sha256(wheel.read_bytes()))
         for wheel in wheels
         if wheel.name in needed
     }
     version = next(wheel.name.split("-")[1] for wheel in wheels if _project(wheel.name) == OWN)
-    return Release(version, serial, target.machine, held, pythons)
+    return Release(version, serial, target.machine, described, pythons)
 
 
 def _pip(*arguments: str) -> None:
@@ -190,8 +190,8 @@ def _requirement(lock: str, name: str) -> str:
 
 
 def _without(lock: str, names: Iterable[str]) -> str:
-    left = (e for e in _entries(lock) if e.split("==")[0] not in names)
-    return "\n".join(left) + "\n"
+    entries = (e for e in _entries(lock) if e.split("==")[0] not in names)
+    return "\n".join(entries) + "\n"
 
 
 def _normal(name: str) -> str:

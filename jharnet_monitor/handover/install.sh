@@ -5,8 +5,8 @@
 #   sh install.sh agent --fingerprint XXXX-XXXX-... --enrolment potka.enrolment
 #   sh install.sh check --fingerprint XXXX-XXXX-...       # only checks the bundle
 #
-# The fingerprint was printed when the bundle was made. Take it from the engineer, not from this
-# stick. Nothing is installed unless key, signature and every file are right.
+# The fingerprint was printed when the bundle was made. Get it from the engineer, not from this
+# stick. Nothing is installed unless the key, the signature and every file are correct.
 set -eu
 
 say() { printf '%s\n' "$*"; }
@@ -32,7 +32,7 @@ if [ -n "$enrolment" ]; then
 fi
 cd "$(dirname "$0")"
 
-# --- the bundle is what was signed
+# --- check the bundle
 
 for tool in openssl sha256sum; do
   command -v $tool > /dev/null || fail "$tool is missing; install it first"
@@ -92,16 +92,16 @@ if [ "$role" = hub ]; then
 else
   install -d -m 755 /etc/jharnet-agent
   unit=jharnet-agent.service
-  # An update over JharNet then fetches only the wheels that changed.
-  held=/var/lib/jharnet-agent/spool-updates
-  install -d -m 700 /var/lib/jharnet-agent "$held" "$held/wheels"
+  # With these wheels an update over JharNet fetches only the ones that changed.
+  updates=/var/lib/jharnet-agent/spool-updates
+  install -d -m 700 /var/lib/jharnet-agent "$updates" "$updates/wheels"
   "$python" -c 'import json, sys
 here = "%d.%d" % sys.version_info[:2]
 print(*json.load(open("release.json"))["pythons"].get(here, ()), sep="\n")' |
     while IFS= read -r wheel; do
-      [ -z "$wheel" ] || install -m 600 "wheels/$wheel" "$held/wheels/"
+      [ -z "$wheel" ] || install -m 600 "wheels/$wheel" "$updates/wheels/"
     done
-  chown -R --reference=/var/lib/jharnet-agent/ "$held"
+  chown -R --reference=/var/lib/jharnet-agent/ "$updates"
 fi
 install -D -m 644 "systemd/$unit" "/etc/systemd/system/$unit"
 install -D -m 755 uninstall.sh "$into/share/jharnet-monitor/uninstall.sh"

@@ -1,7 +1,7 @@
 """A signed release of the agent: its version, and the wheels that each version of Python needs.
 
-Whoever makes the bundle signs the release with the district's release key (Ed25519, RFC 8032). The
-hub only passes it on: an agent trusts the key that it got at enrolment, and not the hub.
+The maker of the bundle signs the release with the district's release key (Ed25519, RFC 8032). The
+hub only forwards it: an agent trusts the key that it got at enrolment, not the hub.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class ReleaseRefused(UserError):
-    """The release is not what the key's owner signed, or does not suit."""
+    """The release is not the one that the key's owner signed, or is not usable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,13 @@ class Wheel:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What a release holds. Of two releases, the one with the greater serial is the later."""
+    """The content of a release. Of two releases, the one with the greater serial is newer."""
 
     version: str
     serial: int
     """When it was made, in seconds since 1970."""
     machine: str
-    """The processor that it is for, as `uname -m` says."""
+    """The processor for which it is made, as `uname -m` prints it."""
     wheels: Mapping[str, Wheel]
     pythons: Mapping[str, tuple[str, ...]]
     """For each version of Python, such as 3.11, the names of the wheels that it needs."""
@@ -64,7 +64,7 @@ class Release:
         return f"{self.version}-{self.serial}"
 
     def lock(self, python: str) -> str:
-        """The lock file for that version of Python, as `pip install --require-hashes` reads it."""
+        """The lock file for a version of Python, as `pip install --require-hashes` reads it."""
         lines = []
         for name in self.pythons[python]:
             project, version = name.split("-")[:2]
@@ -72,7 +72,7 @@ class Release:
         return "".join(lines)
 
     def to_bytes(self) -> bytes:
-        """The manifest, which is signed as it stands."""
+        """The manifest; exactly these bytes are signed."""
         data = {
             "format": FORMAT,
             "version": self.version,
@@ -91,7 +91,7 @@ def read_release(manifest: bytes, signature: bytes, key: str) -> Release:
             signature, manifest
         )
     except InvalidSignature:
-        raise ReleaseRefused("the signature is not of the district's release key") from None
+        raise ReleaseRefused("the signature was not made with the district's release key") from None
     except (ValueError, binascii.Error):
         raise ReleaseRefused("the release key is no Ed25519 key in base64") from None
     if len(manifest) > MOST_MANIFEST_BYTES:
@@ -106,7 +106,7 @@ def _parsed(data: Any) -> Release:
     wheels = {name: Wheel(**wheel) for name, wheel in data["wheels"].items()}
     pythons = {python: tuple(names) for python, names in data["pythons"].items()}
     release = Release(data["version"], data["serial"], data["machine"], wheels, pythons)
-    sound = (
+    valid = (
         data["format"] == FORMAT
         and _VERSION.fullmatch(release.version)
         and type(release.serial) is int
@@ -121,7 +121,7 @@ def _parsed(data: Any) -> Release:
         )
         and all(set(names) <= set(wheels) for names in pythons.values())
     )
-    if not sound:
+    if not valid:
         raise ValueError
     return release
 

@@ -29,7 +29,7 @@ _MOST_KEY_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A release with what proves it, as an agent gets both."""
+    """A release with the manifest and signature that prove it, as an agent gets them."""
 
     release: Release
     manifest: bytes
@@ -37,13 +37,13 @@ class Published:
     directory: Path
 
     def piece(self, wheel: str, offset: int, most: int) -> bytes:
-        """At most so many bytes of a wheel from `offset` on; blocks."""
+        """Read at most `most` bytes of a wheel from `offset` on; blocks."""
         with (self.directory / "wheels" / wheel).open("rb") as file:
             file.seek(offset)
             return file.read(most)
 
     def to_params(self) -> dict[str, str]:
-        """Manifest and signature, as they cross the session."""
+        """Manifest and signature, as parameters of the agent's task."""
         return {
             "manifest": base64.b64encode(self.manifest).decode(),
             "signature": base64.b64encode(self.signature).decode(),
@@ -66,7 +66,7 @@ class Releases:
             raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
 
     def publish(self, bundle: Path, expected: str | None) -> Release:
-        """Take over the agent's release from a bundle; blocks.
+        """Publish the agent's release from a bundle; blocks.
 
         `expected` is the fingerprint of the bundle's key, needed for the first release. Raises
         `UserError` for a bundle of another key, and for one that was changed.
@@ -122,7 +122,7 @@ class Releases:
         _give_to_owner(self.directory)
 
     def all(self) -> Iterator[Published]:
-        """Every release, the latest last; one that its key does not prove is left out."""
+        """Every release with a valid signature, the latest last."""
         found = []
         for path in self.directory.glob(f"*/{MANIFEST}"):
             try:
@@ -132,7 +132,7 @@ class Releases:
         yield from sorted(found, key=lambda one: one.release.serial)
 
     def find(self, version: str) -> Published:
-        """The latest release of a version; raises `UserError` that names those there are."""
+        """The latest release of a version; raises `UserError` with the known versions."""
         every = list(self.all())
         for one in reversed(every):
             if one.release.version == version:
@@ -167,7 +167,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _give_to_owner(directory: Path) -> None:
-    """What root publishes belongs to the service that has to read it."""
+    """If root publishes, give the files to the service that has to read them."""
     if os.geteuid() == 0:
         owner = directory.parent.stat()
         for path in (directory, *directory.rglob("*")):

@@ -1,4 +1,4 @@
-"""Which wheels of a bundle a version of Python takes."""
+"""Chooses the wheels of a bundle for a version of Python."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 OLDEST_GLIBC, NEWEST_GLIBC = 17, 36
-"""Wheels for glibc 2.17 (manylinux2014) up to 2.36 (Debian 12) are taken."""
+"""Wheels for glibc 2.17 (manylinux2014) up to 2.36 (Debian 12) are accepted."""
 
 
 def platforms(machine: str) -> list[str]:
-    """The platform tags of the machines to install on, the newest first (PEP 600)."""
+    """The platform tags that the target machines accept, the newest first (PEP 600)."""
     glibc = [f"manylinux_2_{n}_{machine}" for n in range(NEWEST_GLIBC, OLDEST_GLIBC - 1, -1)]
     return [*glibc, f"manylinux2014_{machine}", f"linux_{machine}"]
 
 
 def wheels_for(python: str, machine: str, wheels: Iterable[str], projects: set[str]) -> list[str]:
-    """For each project the wheel that fits best; `projects` are normalized names (PEP 503).
+    """The best wheel for each project; `projects` are normalized names (PEP 503).
 
     >>> names = ["a-1-py3-none-any.whl", "b-2-cp311-cp311-manylinux_2_28_x86_64.whl",
     ...          "b-2-cp312-cp312-manylinux_2_28_x86_64.whl", "c-1-py3-none-any.whl"]

@@ -1,7 +1,7 @@
-"""Tests an office once when its agent is there for the first time, before the schedule would.
+"""Tests an office soon after its agent connects for the first time, ahead of the schedule.
 
-Otherwise a district that was just installed shows nothing until the next planned test, which may be
-a day away. It waits a minute, in which a person may start a test, and takes one office at a time.
+Otherwise a newly installed district has no results until the next planned test, which may be a day
+later. It waits for a minute, in which a person may start a test, and tests one office at a time.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from jharnet_monitor.model import series_key
 log = logging.getLogger(__name__)
 
 FIRST_AFTER_SECONDS = 60.0
-"""How long an agent has been connected before its office is tested."""
+"""How long an agent must have been connected before its office is tested."""
 CHECK_SECONDS = 10.0
 FIRST_PROBES = ("bandwidth", "conference")
-"""Whether the line delivers, and whether it carries a conference."""
+"""They show the line's rate, and whether it can carry a conference."""
 
 RunScheduled = Callable[[str, str, Mapping[str, Any]], Awaitable[Any]]
 
 
 class FirstTests:
-    """The first tests of the offices of one hub; each is tried once in the hub's life."""
+    """The first tests of one hub's offices; each office gets one attempt per start of the hub."""
 
     def __init__(self, live: Live, clock: Clock, run: RunScheduled) -> None:
         self._live = live
@@ -36,7 +36,7 @@ class FirstTests:
         self._tried: set[str] = set()
 
     async def run_due(self) -> None:
-        """Test what is due, one office after the other."""
+        """Test the offices that are due, one after the other."""
         now = self._clock.monotonic()
         for office_id, office in self._live.offices.items():
             if not office.agent.connected:
@@ -50,5 +50,5 @@ class FirstTests:
         self._tried.add(office_id)
         for probe in FIRST_PROBES:
             if series_key(probe) not in self._live.offices[office_id].latest:
-                log.info("%s has never had a test of %s: it has one now", office_id, probe)
+                log.info("%s has no result of %s yet: starting its first test", office_id, probe)
                 await self._run(office_id, probe, {})

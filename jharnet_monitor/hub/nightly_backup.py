@@ -1,7 +1,7 @@
-"""Makes the nightly backup when it is due, and hands it to the command that ships it.
+"""Makes the nightly backup when it is due, and runs the command that copies it elsewhere.
 
-A backup that became due while the hub was down is made at the next start. One that fails is tried
-again; the metrics say since when there is none.
+A backup that became due while the hub was down is made at the next start. A failed backup is
+retried; the metrics show when the last one was made.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CHECK_SECONDS = 60.0
 RETRY = timedelta(minutes=15)
 LONGEST_SHIPPING_SECONDS = 6 * 3600.0
 _MADE = "backup"
-"""Key of the time in the store at which the newest backup was begun."""
+"""Key in the store for the time at which the newest backup was started."""
 _MOST_TEXT = 300
 
 Saver = Callable[[Path], Path]
@@ -37,7 +37,7 @@ Saver = Callable[[Path], Path]
 
 
 class ShippingFailed(Exception):
-    """The command that takes a backup away did not succeed."""
+    """The command that copies a backup elsewhere failed."""
 
 
 def save_in_own_process(config_path: Path) -> Path:
@@ -70,7 +70,7 @@ class NightlyBackup:
             await self._clock.sleep(CHECK_SECONDS)
 
     async def run_once(self) -> None:
-        """Make the backup if it is due; never raises what may pass."""
+        """Make the backup if it is due; logs temporary errors instead of raising them."""
         config, now = self._current.config, self._clock.now()
         if config.backup is None:
             self._status.backup_due = None
@@ -79,8 +79,8 @@ class NightlyBackup:
         try:
             made = await asyncio.to_thread(self._store.get_value, _MADE)
             self._status.backup_at = None if made is None else parse_utc(str(made))
-            waits = self._not_before is not None and now < self._not_before
-            if waits or (self._status.backup_at is not None and self._status.backup_at >= due):
+            must_wait = self._not_before is not None and now < self._not_before
+            if must_wait or (self._status.backup_at is not None and self._status.backup_at >= due):
                 return
             await self._make(config, now)
         except (UserError, StoreError, WorkerError, ShippingFailed) as error:
@@ -91,7 +91,7 @@ class NightlyBackup:
 
     async def _make(self, config: Config, now: datetime) -> None:
         backup = await asyncio.to_thread(self._save, self._config_path)
-        assert config.backup is not None  # noqa: S101 - `run_once` has looked
+        assert config.backup is not None  # noqa: S101 - checked in `run_once`
         if config.backup.ship:
             await self._ship(config.backup.ship, backup)
         await asyncio.to_thread(self._store.set_value, _MADE, format_utc(now))
@@ -121,7 +121,7 @@ class NightlyBackup:
             )
 
     def stop(self) -> None:
-        """End a shipping that is under way; the next start begins it again."""
+        """End a running copy; the hub makes the backup again after its next start."""
         if self._shipping is not None and self._shipping.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._shipping.kill()

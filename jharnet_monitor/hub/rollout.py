@@ -1,4 +1,4 @@
-"""A version that is offered to the agents: to which offices, in which order, and how far it is."""
+"""The rollout of a version to the agents: its offices, their order, and its progress."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ FILE = "rollout.json"
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """A release on its way to offices. `offices` are those that a person named; None for all, in
-    stages."""
+    """A release that is rolled out. `offices` are those that a person named; None means all
+    offices, in stages."""
 
     version: str
     serial: int
@@ -27,20 +27,20 @@ class Rollout:
     began: str
     offices: tuple[str, ...] | None = None
     updated: Mapping[str, str] = field(default_factory=dict)
-    """When each office was found to run it."""
+    """By office: when the hub found that it runs the release."""
     failed: Mapping[str, str] = field(default_factory=dict)
-    """Why offices went back or refused. One is enough to halt the others."""
+    """By office: why it rolled back or refused. One failure halts the other offices."""
 
     def with_updated(self, office: str, at: datetime) -> Rollout:
-        """After an office was found to run it."""
+        """The rollout after an office was found to run the release."""
         return replace(self, updated={**self.updated, office: format_utc(at)})
 
     def with_failed(self, office: str, why: str) -> Rollout:
-        """After an office refused it or went back."""
+        """The rollout after an office refused the release or rolled it back."""
         return replace(self, failed={**self.failed, office: why})
 
     def is_over(self, office: str) -> bool:
-        """Whether nothing is left to do for an office."""
+        """Whether the rollout has ended for an office."""
         return office in self.updated or office in self.failed
 
     def due(
@@ -48,8 +48,8 @@ class Rollout:
     ) -> list[str]:
         """The offices that may get it now; none once an office has failed.
 
-        `agents` are the offices with an agent, `first` those that go before all others, and `soak`
-        the seconds that it must run there.
+        `agents` are the offices with an agent, `first` those that get it before all others, and
+        `soak` the seconds for which it must run there.
 
         >>> from datetime import UTC
         >>> noon = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -77,7 +77,7 @@ class Rollout:
 
 
 def read_rollout(directory: Path) -> Rollout | None:
-    """The rollout that the hub kept; None if there is none. Raises `UserError`."""
+    """Read the stored rollout; None if there is none. Raises `UserError`."""
     path = directory / FILE
     try:
         data: dict[str, Any] = json.loads(path.read_text("utf-8"))
@@ -90,7 +90,7 @@ def read_rollout(directory: Path) -> Rollout | None:
 
 
 def write_rollout(directory: Path, rollout: Rollout | None) -> None:
-    """Keep the rollout over a restart of the hub; raises `UserError`."""
+    """Store the rollout, so that it survives a restart of the hub; raises `UserError`."""
     if rollout is None:
         (directory / FILE).unlink(missing_ok=True)
     else:

@@ -1,4 +1,4 @@
-"""The hub's half of an update for a while: pieces of a release for one agent, at a given rate."""
+"""The hub's half of one round of an update: sends parts of a release to an agent, rate-limited."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from jharnet_monitor.handover.releases import Published
 from jharnet_monitor.probes.base import AgentLink, Channel, ChannelClosed
 
 TASK = "update"
-"""The agent task, which an agent offers that can update itself."""
+"""The name of the agent task; agents that can update themselves announce it."""
 PIECE_BYTES = 128 * 1024
-"""Half a second of a line of 2 Mbit/s."""
+"""A line of 2 Mbit/s carries this in half a second."""
 ANSWER_SECONDS = 150.0
-"""How long an agent may take over a piece."""
+"""How long an agent may take for a piece."""
 INSTALL_SECONDS = 1000.0
 _STATES = {"fetching": "fetching", "installing": "installing", "restarting": "trial",
            "refused": "refused"}  # fmt: skip
 
 
 def on_the_line(amount: int) -> int:
-    """What so many bytes of a wheel take on the line, with the headers of HTTP, TLS and TCP."""
+    """Bytes on the line for so many bytes of a wheel, with the headers of HTTP, TLS and TCP."""
     return int(amount * 1.08) + 1500
 
 
 class UpdateRound:
-    """One round. `may_go_on` is asked before each piece, whose bytes on the line are charged."""
+    """One round. Calls `may_go_on` before each piece, and `charge` with its bytes on the line."""
 
     def __init__(
         self,
@@ -50,15 +50,15 @@ class UpdateRound:
         self.bytes_sent = 0
 
     async def run(self, params: Mapping[str, Any]) -> AsyncIterator[str]:
-        """Serve the agent until it has everything, or may not go on; yields each new state.
+        """Serve the agent until it has everything or must stop; yields each new state.
 
-        Raises `ChannelClosed` when the agent is gone, and `TimeoutError` when it says nothing.
+        Raises `ChannelClosed` if the agent disconnects, and `TimeoutError` if it does not answer.
         """
         channel = await self._link.open(TASK, params)
-        patience = ANSWER_SECONDS
+        limit = ANSWER_SECONDS
         try:
             while True:
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(limit):
                     message = await channel.receive()
                 if "piece" in message:
                     if not self._may_go_on():
@@ -68,18 +68,18 @@ class UpdateRound:
                     yield state
                     if state in ("trial", "refused"):
                         return
-                    patience = INSTALL_SECONDS if state == "installing" else ANSWER_SECONDS
+                    limit = INSTALL_SECONDS if state == "installing" else ANSWER_SECONDS
                 else:
-                    raise ChannelClosed("the agent says what this hub does not know")
+                    raise ChannelClosed("the agent sent a message that this hub does not know")
         finally:
             await channel.close()
 
     async def _send(self, channel: Channel, message: Mapping[str, Any]) -> None:
-        """Offer the piece that was asked for; not before the ones before it are paid for."""
+        """Offer the requested piece, once the rate allows it after the previous pieces."""
         name, offset = message.get("piece"), message.get("offset")
         wheel = self._published.release.wheels.get(str(name))
         if wheel is None or not isinstance(offset, int) or not 0 <= offset < wheel.size:
-            raise ChannelClosed("the agent asks for what is not in the release")
+            raise ChannelClosed("the agent requested data that is not in the release")
         now = self._clock.monotonic()
         await self._clock.sleep(max(0.0, self._busy_until - now))
         data = await asyncio.to_thread(self._published.piece, str(name), offset, PIECE_BYTES)

@@ -1,7 +1,8 @@
-"""Brings a published version to the agents: off-hours, inside the byte budget, in stages.
+"""Rolls a published version out to the agents in stages, off-hours and within the byte budget.
 
-The agent fetches, proves and installs; the hub decides who may fetch how much and when. It trusts
-no agent with more than the pieces of one signed release, and no agent trusts it.
+The agent fetches, verifies and installs; the hub decides which agent may fetch how much and when.
+The hub gives an agent only parts of one signed release. The agent checks the release's signature,
+so that it need not trust the hub.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ LOOK_SECONDS = 15.0
 ROUND_SECONDS = 60.0
 """How long an office may fetch before probes get their turn."""
 DEFAULT_RATE = 2e6
-"""bit/s of a line whose contract is not known."""
+"""Assumed rate in bit/s of a line whose contract is unknown."""
 
 
 class Updates:
-    """The rollout of one version at a time; `step` moves it on."""
+    """The rollout of one version at a time; `step` advances it."""
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class Updates:
         self._agent_of = agent_of
         self._rounds: dict[str, asyncio.Task[None]] = {}
         self._spent: dict[str, tuple[object, int]] = {}
-        """By office: the day, and the bytes that updates spent in it."""
+        """By office: the day, and the bytes that updates spent on it."""
         self.rollout: Rollout | None = None
         self._published: Published | None = None
 
@@ -74,7 +75,7 @@ class Updates:
         return Releases(self.config.updates.directory)
 
     async def restore(self) -> None:
-        """Go on with the rollout of before the hub's restart."""
+        """Continue the rollout that was running before the hub restarted."""
         try:
             self.rollout = await asyncio.to_thread(read_rollout, self.config.updates.directory)
             await self._load()
@@ -92,15 +93,17 @@ class Updates:
         if self._published is None:
             raise UserError(f"release {self.rollout.version} is not published any more")
 
-    # --- what people do
+    # --- requests of people
 
     async def offer(self, version: str, offices: tuple[str, ...] | None, by: str) -> Rollout:
         """Offer a published version to offices, or in stages to all; raises `UserError`."""
         found = await asyncio.to_thread(self._releases().find, version)
-        able = self._with_agents()
+        known = self._with_agents()
         for office in offices or ():
-            if office not in able:
-                raise UserError(f"{office[:40]} is no office with an agent: {', '.join(able)}")
+            if office not in known:
+                raise UserError(
+                    f"no office {office[:40]} has an agent; there are: {', '.join(known)}"
+                )
         began = format_utc(self._clock.now())
         release = found.release
         await self._keep(Rollout(release.version, release.serial, by, began, offices))
@@ -108,7 +111,7 @@ class Updates:
         return self.rollout or Rollout(version, release.serial, by, began, offices)
 
     async def withdraw(self) -> None:
-        """Offer nothing any more; what is installed stays."""
+        """Stop offering a version; installed versions stay."""
         await self._keep(None)
         self._published = None
         for office in self._live.offices.values():
@@ -119,7 +122,7 @@ class Updates:
         self.rollout = rollout
 
     async def status(self) -> dict[str, Any]:
-        """Releases, rollout and each office's state, as the API gives them."""
+        """Releases, rollout and each office's state, in the form of the API."""
         every = await asyncio.to_thread(lambda: list(self._releases().all()))
         rollout = self.rollout
         return {
@@ -139,15 +142,15 @@ class Updates:
         why = (self.rollout.failed.get(name) if self.rollout else None) or None
         return {"office": name, "version": agent.version, "state": agent.update_state, "why": why}
 
-    # --- what the hub does by itself
+    # --- automatic steps
 
     async def step(self) -> None:
-        """Take note of what agents tell, and start the offices that are due."""
+        """Evaluate the agents' reports, and start the offices that are due."""
         rollout = self.rollout
         if rollout is None or self._published is None:
             return
         for office in self._with_agents():
-            await self._note(office)
+            await self._evaluate(office)
         rollout = self.rollout or rollout
         settings = self.config.updates
         due = rollout.due(self._with_agents(), settings.first, settings.soak, self._clock.now())
@@ -163,7 +166,7 @@ class Updates:
         return [office.id for office in self.config.offices if office.agent is not None]
 
     def _state(self, office: str, rollout: Rollout, *, due: bool) -> str:
-        """How an office stands; `fetching` if it may fetch now."""
+        """The state of an office; `fetching` if it may fetch now."""
         if office in rollout.updated:
             return "updated"
         agent, link = self._live.offices[office].agent, self._agent_of(office)
@@ -178,8 +181,8 @@ class Updates:
             return "fetching"
         return "waiting"
 
-    async def _note(self, office: str) -> None:
-        """Take note of what an office's agent tells of this release."""
+    async def _evaluate(self, office: str) -> None:
+        """Evaluate an agent's report on this release."""
         rollout, agent = self.rollout, self._live.offices[office].agent
         if rollout is None or rollout.is_over(office) or not agent.connected:
             return
@@ -209,12 +212,12 @@ class Updates:
         return not in_office_hours(self.config.district, self._clock.now())
 
     def _bytes_left(self, office: str) -> float:
-        """What an update may still take today: of its own budget, and of the whole."""
+        """Bytes that an update may still use today, of its own budget and of the day's budget."""
         day, _ = self._recorder.today()
         known = self._spent.get(office)
         own = known[1] if known is not None and known[0] == day else 0
-        whole = self.config.budget - self._recorder.spent_today(office)
-        return min(self.config.updates.budget - own, whole)
+        total = self.config.budget - self._recorder.spent_today(office)
+        return min(self.config.updates.budget - own, total)
 
     def _charge(self, office: str, amount: int) -> None:
         day, _ = self._recorder.today()
@@ -223,10 +226,10 @@ class Updates:
         self._spent[office] = (day, before + amount)
         self._recorder.charge(office, amount)
 
-    async def _event(self, office: str, did: str, **more: Any) -> None:
+    async def _event(self, office: str, action: str, **more: Any) -> None:
         rollout = self.rollout
         about = {} if rollout is None else {"version": rollout.version, "serial": rollout.serial}
-        await self._journal.add_event(office, UPDATE, {"did": did, **about, **more})
+        await self._journal.add_event(office, UPDATE, {"did": action, **about, **more})
 
     # --- one round of one office
 
@@ -235,16 +238,16 @@ class Updates:
         self._rounds[office] = task
 
     async def _round(self, office: str, published: Published) -> None:
-        """Let the office fetch for a while, and install once it has everything."""
+        """Let the office fetch for a limited time, and install once it has everything."""
         try:
-            async with self._runner.hold_line(office, TASK, self._rate(office)) as granted:
-                await self._converse(office, published, granted)
+            async with self._runner.hold_line(office, TASK, self._rate(office)) as rate:
+                await self._converse(office, published, rate)
         except (ChannelClosed, NoData, TimeoutError) as error:
-            log.info("%s: the update goes on later: %s", office, error or "it took too long")
+            log.info("%s: the update will continue later: %s", office, error or "it took too long")
         except Exception:
-            log.exception("%s: the update failed in itself", office)
+            log.exception("%s: unexpected error in the update", office)
 
-    async def _converse(self, office: str, published: Published, granted: float) -> None:
+    async def _converse(self, office: str, published: Published, rate: float) -> None:
         link, rollout = self._agent_of(office), self.rollout
         if link is None or rollout is None:
             return
@@ -259,7 +262,7 @@ class Updates:
         one = UpdateRound(
             link,
             published,
-            granted,
+            rate,
             self._clock,
             lambda: self._clock.monotonic() < until and self._may_go_on(office),
             lambda amount: self._charge(office, amount),
@@ -282,7 +285,7 @@ class Updates:
         return self.rollout is not None and self._may_fetch(office)
 
     async def stop(self) -> None:
-        """End every round; what was fetched stays at the offices."""
+        """End every round; offices keep what they have fetched."""
         for task in self._rounds.values():
             task.cancel()
         await asyncio.gather(*self._rounds.values(), return_exceptions=True)

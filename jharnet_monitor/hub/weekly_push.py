@@ -1,7 +1,7 @@
-"""Hands each week in to the state, signed, once its report is due; tries again until it is taken.
+"""Submits each week, signed, to the state when its report is due, and retries until it is accepted.
 
-What the state refuses for good, such as a key that is not registered, is tried again once an hour:
-somebody has to register the key, and nobody should have to restart the hub afterwards.
+A week that the state refuses, for example because the key is not registered, is retried once an
+hour, so that the hub need not be restarted after somebody has registered the key.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ log = logging.getLogger(__name__)
 CHECK_SECONDS = 60.0
 REFUSED = timedelta(hours=1)
 _SINCE = "state_since"
-"""Key of the time in the store from which on weeks are due."""
+"""Key in the store for the time from which weeks are due."""
 
 Pusher = Callable[[Config, Period, datetime], str]
-"""Makes a week and hands it in; blocks. Raises `StoreError` for what may succeed later."""
+"""Makes and submits a week; blocks. Raises `StoreError` if a later attempt may succeed."""
 
 
 def push_in_own_process(config: Config, period: Period, now: datetime) -> str:
     """Like `state.push.make_and_send`, but in another process; raises `WorkerError`, too."""
-    became: str = in_own_process("jharnet_monitor.state.push", "make_and_send", config, period, now)
-    return became
+    result: str = in_own_process("jharnet_monitor.state.push", "make_and_send", config, period, now)
+    return result
 
 
 class WeeklyPush:
-    """The weeks of one hub for the state; `status` says when one was taken."""
+    """Submits the weeks of one hub; `status` shows when the state accepted the last one."""
 
     def __init__(
         self, current: CurrentConfig, store: Store, clock: Clock, status: HubStatus,
@@ -63,7 +63,7 @@ class WeeklyPush:
             await self._clock.sleep(CHECK_SECONDS)
 
     async def run_once(self) -> None:
-        """Hand in the weeks that are due; never raises what may pass."""
+        """Submit the weeks that are due; logs temporary errors instead of raising them."""
         config, now = self._current.config, self._clock.now()
         if config.state is None:
             return
@@ -72,20 +72,20 @@ class WeeklyPush:
             if self._not_before is not None and now < self._not_before:
                 return
             for period in weeks:
-                await self._hand_in(config, period, now)
+                await self._submit(config, period, now)
         except (UserError, StoreError, WorkerError) as error:
-            self._note(error, now)
+            self._note_failure(error, now)
 
-    async def _hand_in(self, config: Config, period: Period, now: datetime) -> None:
+    async def _submit(self, config: Config, period: Period, now: datetime) -> None:
         key = f"state-{period.stem}"
-        taken = await asyncio.to_thread(self._store.get_value, key)
-        if taken is None:
-            became = await asyncio.to_thread(self._push, config, period, now)
-            taken = format_utc(self._clock.now())
-            await asyncio.to_thread(self._store.set_value, key, taken)
-            log.info("the state has week %s: %s", period.name, became)
+        accepted_at = await asyncio.to_thread(self._store.get_value, key)
+        if accepted_at is None:
+            result = await asyncio.to_thread(self._push, config, period, now)
+            accepted_at = format_utc(self._clock.now())
+            await asyncio.to_thread(self._store.set_value, key, accepted_at)
+            log.info("the state accepted week %s: %s", period.name, result)
         self._failures, self._not_before, self._last_logged = 0, None, ""
-        self._status.state_push_at = parse_utc(str(taken))
+        self._status.state_push_at = parse_utc(str(accepted_at))
 
     def _due(self, config: Config, now: datetime) -> list[Period]:
         since = self._store.get_value(_SINCE)
@@ -94,8 +94,8 @@ class WeeklyPush:
             self._store.set_value(_SINCE, since)
         return due_weeks(config, parse_utc(str(since)), now)
 
-    def _note(self, error: Exception, now: datetime) -> None:
-        """Say why once, and wait before the next attempt."""
+    def _note_failure(self, error: Exception, now: datetime) -> None:
+        """Log each reason once, and set when to try again."""
         self._failures += 1
         self._status.state_push_failures += 1
         wait = timedelta(seconds=backoff_seconds(self._failures))

@@ -1,1 +1,1 @@
-"""A hub's backup, and the same hub on another machine."""
+"""Backs a hub up, and restores it on the same or another machine."""

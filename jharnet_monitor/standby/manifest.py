@@ -1,4 +1,4 @@
-"""What a backup of a hub holds: its manifest, with the hash of every file."""
+"""The manifest of a hub's backup: what was saved, with the hash of every file."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ MANIFEST = "manifest.json"
 DATABASE = "database"
 """A SQLite file, or a dump in PostgreSQL's custom format."""
 WAITING = "waiting.db"
-"""Records that the database had not taken yet."""
+"""Records that were not yet written to the database."""
 INSIDE, OUTSIDE = "config", "elsewhere"
-"""Folders of the files in the configuration's directory, and of others by their full path."""
+"""Folders for files of the configuration's directory, and for others, by their full path."""
 _MOST_BYTES = 50_000_000
 
 
@@ -34,7 +34,7 @@ class HeldFile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What was saved, when, of which hub; `files` by their place in the backup."""
+    """What was saved from which hub, and when; `files` is keyed by the path in the backup."""
 
     version: str
     made_at: str
@@ -45,13 +45,13 @@ class Manifest:
     directory: str
     """The directory of the configuration."""
     config: str
-    """The configuration's name in it."""
+    """The file name of the configuration in that directory."""
     kind: str
     """`sqlite` or `postgresql`."""
     hours: int
-    """Links of the hash chain."""
+    """Number of links of the hash chain."""
     root: str | None
-    """The chain's root after the last of them."""
+    """Root of the hash chain after its last link; None for PostgreSQL."""
     files: dict[str, HeldFile]
 
     @property
@@ -60,7 +60,7 @@ class Manifest:
         return parse_utc(self.made_at)
 
     def text(self) -> str:
-        """The file's content."""
+        """The content of the manifest's file."""
         return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False, indent=1) + "\n"
 
 
@@ -72,7 +72,7 @@ def read_manifest(backup: Path) -> Manifest:
             data: Any = json.loads(source.read(_MOST_BYTES))
         if data.pop("format") != FORMAT:
             raise UserError(f"{file}: was made by another version; install that version to restore")
-        files = {_place(name, file): HeldFile(**held) for name, held in data.pop("files").items()}
+        files = {_place(name, file): HeldFile(**saved) for name, saved in data.pop("files").items()}
         manifest = Manifest(files=files, **data)
         _place(manifest.config, file)
         parse_utc(manifest.made_at)
@@ -99,12 +99,12 @@ def sha256_of(file: Path) -> str:
 
 
 def differences(backup: Path, manifest: Manifest) -> list[str]:
-    """What of a backup is missing or was changed; empty if it is whole."""
+    """List the files of a backup that are missing or changed; empty if it is complete."""
     found = []
-    for name, held in manifest.files.items():
+    for name, saved in manifest.files.items():
         file = backup / name
         if not file.is_file() or file.is_symlink():
             found.append(f"{name}: is missing")
-        elif file.stat().st_size != held.size or sha256_of(file) != held.sha256:
+        elif file.stat().st_size != saved.size or sha256_of(file) != saved.sha256:
             found.append(f"{name}: was changed or is not whole")
     return found

@@ -1,7 +1,7 @@
 """Restores a hub from its backup, on this machine or on another one.
 
-Everything is put together and verified in a folder beside its place first; a backup that is not
-whole, or whose records were changed, changes nothing.
+It first collects and verifies the files in a folder within the target directory, so that an
+incomplete or changed backup does not replace a hub.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was restored: the configuration, and how many records of how many hours."""
+    """The result of a restore: the configuration, and the numbers of hours and records."""
 
     config: Path
     manifest: Manifest
@@ -92,22 +92,22 @@ class Restore:
     def _refuse_what_is_there(self) -> None:
         if self._replace or not self._target.exists():
             return
-        there = [one for one in self._target.iterdir() if one.name != _STAGE]
-        if there:
+        existing = [one for one in self._target.iterdir() if one.name != _STAGE]
+        if existing:
             raise UserError(
-                f"{self._target}: is not empty ({there[0].name}); "
+                f"{self._target}: is not empty ({existing[0].name}); "
                 "--replace sets aside what is there"
             )
 
     def _put_together(self) -> _Verified:
-        """Everything in the stage, the database verified."""
+        """Collect everything in the stage, and verify the database."""
         self._say("copying files")
-        for name, held in self._manifest.files.items():
+        for name, saved in self._manifest.files.items():
             if name.startswith(f"{INSIDE}/"):
                 place = self._stage / Path(name).relative_to(INSIDE)
                 place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 shutil.copy2(self._backup / name, place)
-                place.chmod(held.mode)
+                place.chmod(saved.mode)
         config = load_config(self._stage / self._manifest.config, files=False)
         self._say("restoring the database")
         url = self._restore_database(config)
@@ -119,7 +119,7 @@ class Restore:
         return self._verified(url)
 
     def _restore_database(self, config: Config) -> str:
-        """The database in its new place, not used by any hub yet; returns its URL."""
+        """Restore the database where no hub uses it yet; returns its URL."""
         url = make_url(config.hub.database)
         if self._manifest.kind == "sqlite":
             file = Path(url.database or "")
@@ -146,7 +146,7 @@ class Restore:
             )
 
     def _verified(self, url: str) -> _Verified:
-        """Recompute the hash chain; raises `UserError` if a record was changed or is missing."""
+        """Recompute the hash chain; raises `UserError` if a record is changed or missing."""
         store = Store(url, self._clock)
         try:
             store.migrate()
@@ -161,7 +161,7 @@ class Restore:
             if self._manifest.kind == "sqlite" and (hours, root) != (
                 self._manifest.hours, self._manifest.root,
             ):  # fmt: skip
-                problems.append("the chain is not the one that the manifest names")
+                problems.append("the hash chain does not match the manifest")
             if problems:
                 raise UserError(f"{self._backup}: {problems[0]}: nothing was restored")
             store.event_log.add_event(OF_THE_DATABASE, RESTORED, self._clock.now(), {
@@ -177,7 +177,7 @@ class Restore:
         return _Verified(url, hours, records)
 
     def _put_into_place(self, database: str) -> None:
-        """Move everything out of the stage, the configuration last: no hub starts on half of it."""
+        """Move all out of the stage, the configuration last, so that no hub starts too early."""
         self._say("moving into place")
         self._set_aside_what_is_there()
         self._place_outside()
@@ -190,26 +190,26 @@ class Restore:
         self._give_to_owner()
 
     def _set_aside_what_is_there(self) -> None:
-        there = [one for one in self._target.iterdir() if one.name != _STAGE]
-        if not there:
+        existing = [one for one in self._target.iterdir() if one.name != _STAGE]
+        if not existing:
             return
         earlier = self._target / f"before-restore-{self._clock.now():%Y%m%dT%H%M%SZ}"
         earlier.mkdir(mode=0o700)
-        for one in there:
+        for one in existing:
             if not one.name.startswith("before-restore-"):
                 one.replace(earlier / one.name)
-        self._say(f"what was there is in {earlier}")
+        self._say(f"moved the earlier files to {earlier}")
 
     def _place_outside(self) -> None:
-        for name, held in self._manifest.files.items():
+        for name, saved in self._manifest.files.items():
             if not name.startswith(f"{OUTSIDE}/"):
                 continue
             place = Path("/") / Path(name).relative_to(OUTSIDE)
             if place.exists() and not self._replace:
-                continue  # such as the machine's own certificates
+                continue  # it may be this machine's own, such as a certificate
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(self._backup / name, place)
-            place.chmod(held.mode)
+            place.chmod(saved.mode)
 
     def _give_to_owner(self) -> None:
         """As root, give the files to the user who owned the configuration, if there is one."""
@@ -218,7 +218,9 @@ class Restore:
         try:
             user = pwd.getpwnam(self._manifest.owner)
         except KeyError:
-            self._say(f"there is no user {self._manifest.owner} here; give the files to the hub's")
+            self._say(
+                f"there is no user {self._manifest.owner}; change the owner to the hub's user"
+            )
             return
         for one in (self._target, *self._target.rglob("*")):
             os.chown(one, user.pw_uid, user.pw_gid, follow_symlinks=False)
@@ -240,7 +242,7 @@ def _pg_restore(dump: Path, url: str) -> None:
     parsed = make_url(url)
     bare = parsed.set(drivername="postgresql", password=None)
     environment = dict(os.environ)
-    if parsed.password:  # in the environment: everyone can read arguments
+    if parsed.password:  # every user can read a process's arguments
         environment["PGPASSWORD"] = str(parsed.password)
     command = [
         program, "--no-owner", "--exit-on-error", "--single-transaction",
@@ -250,5 +252,5 @@ def _pg_restore(dump: Path, url: str) -> None:
         command, env=environment, capture_output=True, text=True, check=False
     )
     if result.returncode:
-        lines = result.stderr.strip().splitlines() or ["it said nothing"]
+        lines = result.stderr.strip().splitlines() or ["no output"]
         raise StoreError(f"pg_restore: {lines[-1]}")

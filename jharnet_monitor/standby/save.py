@@ -1,7 +1,7 @@
-"""Saves a hub while it runs: database, configuration, secrets, accounts, certificates, papers.
+"""Backs up a running hub: database, configuration, secrets, accounts, certificates, reports.
 
-The backup is a folder, not an archive, so that rsync sends only what is new. It holds secrets: keep
-the folder and its copies as you keep the hub.
+The backup is a folder, not an archive, so that rsync sends only new files. It contains secrets:
+protect the folder and its copies like the hub itself.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from jharnet_monitor.store.lease import this_machine
 
 
 def backups_in(directory: Path, district: str) -> list[Path]:
-    """The whole backups of a district, oldest first."""
+    """The complete backups of a district, the oldest first."""
     found = directory.glob(f"{district}-[0-9]*Z")
     return sorted(one for one in found if (one / MANIFEST).is_file())
 
@@ -45,7 +45,7 @@ def backups_in(directory: Path, district: str) -> list[Path]:
 def save(config_path: Path, directory: Path, keep: int, clock: Clock | None = None) -> Path:
     """Save the hub into a new folder of `directory`, and delete all but the newest `keep`.
 
-    The folder appears under its name only when it is whole. Blocks; raises `UserError`,
+    The folder gets its name only when it is complete. Blocks; raises `UserError`,
     `StoreError`.
     """
     now = (clock or SystemClock()).now()
@@ -54,8 +54,8 @@ def save(config_path: Path, directory: Path, keep: int, clock: Clock | None = No
     part = directory / f".{name}.part"
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for left in directory.glob(f".{config.district.id}-*.part"):
-            shutil.rmtree(left)
+        for partial in directory.glob(f".{config.district.id}-*.part"):
+            shutil.rmtree(partial)
         part.mkdir(mode=0o700)
         manifest = _fill(part, config_path, config, format_utc(now))
         (part / MANIFEST).write_text(manifest.text(), "utf-8")
@@ -72,7 +72,7 @@ def save(config_path: Path, directory: Path, keep: int, clock: Clock | None = No
 
 
 def save_configured(config_path: Path) -> Path:
-    """Save the hub as its configuration has it; raises as `save` does."""
+    """Save the hub with the settings of its configuration; raises as `save` does."""
     settings = load_config(config_path, files=False).backup
     if settings is None:
         raise UserError(f"{config_path}: backup: is not set")
@@ -112,7 +112,7 @@ def _fill(part: Path, config_path: Path, config: Config, made_at: str) -> Manife
 
 
 def _save_waiting(file: Path, copy: Path) -> None:
-    """Copy what waits for the database, while the hub may write to it."""
+    """Copy the records that wait for the database; the hub may write to the file meanwhile."""
     if not file.exists():
         return
     try:
@@ -127,7 +127,7 @@ def _save_waiting(file: Path, copy: Path) -> None:
 
 
 def _chain_of(copy: Path) -> tuple[int, str | None]:
-    """Length and root of the chain in the copy itself, as the hub may have sealed meanwhile."""
+    """Length and root of the copy's chain; the hub may have sealed another hour since."""
     with closing(sqlite3.connect(f"{copy.absolute().as_uri()}?mode=ro", uri=True)) as database:
         (hours,) = database.execute("SELECT count(*) FROM chunks").fetchone()
         row = database.execute("SELECT root FROM chunks ORDER BY number DESC LIMIT 1").fetchone()
@@ -135,7 +135,7 @@ def _chain_of(copy: Path) -> tuple[int, str | None]:
 
 
 def _chain_now(config: Config) -> tuple[int, str | None]:
-    """Of PostgreSQL, whose dump is not read back: left to the restore, which recomputes it."""
+    """Length of PostgreSQL's chain; without the root, as the dump may have an earlier one."""
     store = Store(config.hub.database, SystemClock())
     try:
         links = store.chain.links()
@@ -153,14 +153,14 @@ def _owner(config_path: Path) -> str:
 
 
 def _sources(config: Config, config_path: Path) -> Iterator[Path]:
-    """Every file that belongs to the hub, each once; databases and backups apart."""
+    """Every file that belongs to the hub, each once, without databases and backups."""
     home = config_path.parent
     named = [config_path, *_paths(config)]
     places = {path if path.is_dir() else path.parent for path in named}
     below = {place for place in places if place != home and home in place.parents}
     listed = {path for path in named if path.is_dir()} | below
     backups = config.backup.directory if config.backup else None
-    left_out = {config.waiting_file, _database_file(config)}
+    excluded = {config.waiting_file, _database_file(config)}
     found = {path for path in named if path.is_file()}
     for place in listed:
         found.update(file for file in place.rglob("*") if file.is_file() and not file.is_symlink())
@@ -168,7 +168,7 @@ def _sources(config: Config, config_path: Path) -> Iterator[Path]:
         if backups is not None and backups in file.parents:
             continue
         if not any(one is not None and file.name.startswith(one.name) and file.parent == one.parent
-                   for one in left_out):  # fmt: skip
+                   for one in excluded):  # fmt: skip
             yield file
 
 
@@ -178,7 +178,7 @@ def _database_file(config: Config) -> Path | None:
 
 
 def _paths(section: object) -> Iterator[Path]:
-    """Every file name in a section and those below it, that of backups left out."""
+    """Every path in a section and its subsections, except that of the backups."""
     if isinstance(section, Path):
         yield section.absolute()
     elif isinstance(section, BaseModel):
@@ -191,7 +191,7 @@ def _paths(section: object) -> Iterator[Path]:
 
 
 def _sync(folder: Path) -> None:
-    """Let a power cut find the whole backup or none."""
+    """Write everything to the disk, so that a power cut leaves no incomplete backup."""
     for file in (*folder.rglob("*"), folder):
         descriptor = os.open(file, os.O_RDONLY)
         try:

@@ -1,1 +1,1 @@
-"""The state above the districts: signed weeks of their hubs, one table, one report."""
+"""The state level: collects signed weekly results of the districts' hubs, and reports on them."""

@@ -1,6 +1,7 @@
-"""The state's figures of a week, from the districts' signed weeks alone. Pure.
+"""Computes the state's figures of a week, only from the districts' signed weeks. Pure.
 
-A district that handed nothing in is a row without figures; it is never left out, and never 0.
+A district that submitted nothing gets a row without figures: a missing row would hide it, and zeros
+would be false.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _OFFICE_COLUMNS = (
 
 @dataclass(frozen=True)
 class DistrictFigures:
-    """One district; `week` is None if it handed nothing in."""
+    """One district; `week` is None if it submitted nothing."""
 
     district: StateDistrict
     week: DistrictWeek | None
@@ -39,7 +40,7 @@ class DistrictFigures:
 
     @property
     def offices(self) -> tuple[OfficeWeek, ...]:
-        """Its offices; none if it is silent."""
+        """Its offices; empty if the district is silent."""
         return () if self.week is None else self.week.offices
 
     def count(self, group: Group) -> int:
@@ -48,13 +49,13 @@ class DistrictFigures:
 
     @cached_property
     def availability(self) -> float | None:
-        """Mean of the offices whose availability is known."""
+        """Mean availability of the offices for which it is known."""
         known = [one.availability for one in self.offices if one.availability is not None]
         return fmean(known) if known else None
 
     @cached_property
     def delivered(self) -> float | None:
-        """Median of what is delivered over what is contracted, towards the offices."""
+        """Median ratio of delivered to contracted speed, towards the offices."""
         ratios = [
             one.delivered / one.contracted
             for one in self.offices
@@ -63,7 +64,7 @@ class DistrictFigures:
         return median(ratios) if ratios else None
 
     def kept(self, value: bool) -> int:
-        """Number of offices whose promised availability was kept, or missed."""
+        """Number of offices whose promised availability was met (True) or missed (False)."""
         return sum(office.kept is value for office in self.offices)
 
     def wanting(self, verdict: LineVerdict) -> int:
@@ -79,7 +80,7 @@ class DistrictFigures:
 
     @property
     def rank_key(self) -> tuple[bool, float, float, str]:
-        """By the share of able offices, then by availability; silent districts last."""
+        """Sort key: by the share of able offices, then by availability; silent districts last."""
         total = len(self.offices)
         share = self.count("able") / total if total else 0.0
         return (self.week is None, -share, -(self.availability or 0.0), self.district.id)
@@ -87,24 +88,24 @@ class DistrictFigures:
 
 @dataclass(frozen=True)
 class StateFigures:
-    """The state over one week, its districts in the order of their rank."""
+    """The state's figures of one week, with the districts in the order of their rank."""
 
     name: str
     districts: tuple[DistrictFigures, ...]
 
     @property
     def reported(self) -> tuple[DistrictFigures, ...]:
-        """Those that handed the week in."""
+        """The districts that submitted the week."""
         return tuple(one for one in self.districts if one.week is not None)
 
     @property
     def silent(self) -> tuple[DistrictFigures, ...]:
-        """Those that did not."""
+        """The districts that did not submit it."""
         return tuple(one for one in self.districts if one.week is None)
 
     @property
     def offices(self) -> int:
-        """Number of offices of which there are figures."""
+        """Number of offices that have figures."""
         return sum(len(one.offices) for one in self.districts)
 
     def count(self, group: Group) -> int:
@@ -113,7 +114,7 @@ class StateFigures:
 
     @cached_property
     def in_trouble(self) -> tuple[tuple[DistrictFigures, OfficeWeek], ...]:
-        """Offices that cannot confer as they should, or whose promise was missed; worst first."""
+        """Offices that fall short in conferences or in availability, the worst first."""
         found = [
             (one, office)
             for one in self.districts
@@ -124,8 +125,8 @@ class StateFigures:
 
     @cached_property
     def slabs(self) -> tuple[tuple[float | None, Counter[str]], ...]:
-        """Offices that need more speed, by the slab to order (None: beyond the tariff), and by
-        district."""
+        """Number of offices that need more speed, by the slab to order (None: beyond the tariff)
+        and by district."""
         found: dict[float | None, Counter[str]] = {}
         for one in self.districts:
             for office in one.offices:
@@ -135,7 +136,7 @@ class StateFigures:
 
     @property
     def made_up(self) -> bool:
-        """Whether any of it is the week of a demo."""
+        """Whether any of the weeks comes from a demo."""
         return any(one.week.made_up for one in self.reported if one.week is not None)
 
 
@@ -150,13 +151,13 @@ def figures_of(
     weeks: Mapping[str, DistrictWeek],
     before: Mapping[str, DistrictWeek],
 ) -> StateFigures:
-    """The figures of the week `name`, from the weeks by district."""
+    """The figures of the week `name`, from each district's week and the one before."""
     found = [DistrictFigures(one, weeks.get(one.id), before.get(one.id)) for one in districts]
     return StateFigures(name, tuple(sorted(found, key=lambda one: one.rank_key)))
 
 
 def tables(figures: StateFigures) -> tuple[Annex, Annex]:
-    """The figures for programs, in base units: a row a district, and a row an office."""
+    """The figures for programs, in base units: one row per district, and one per office."""
     districts = tuple(_district_row(n, one) for n, one in enumerate(figures.districts, 1))
     offices = tuple(
         (one.district.id, *(_cell(getattr(office, name)) for name in _OFFICE_COLUMNS[1:]))
@@ -171,8 +172,8 @@ def tables(figures: StateFigures) -> tuple[Annex, Annex]:
 
 def _district_row(rank: int, one: DistrictFigures) -> tuple[Cell, ...]:
     if one.week is None:
-        nothing = [None] * (len(_DISTRICT_COLUMNS) - 3)
-        return (None, one.district.id, one.district.name, *nothing)
+        empty = [None] * (len(_DISTRICT_COLUMNS) - 3)
+        return (None, one.district.id, one.district.name, *empty)
     return (
         rank, one.district.id, one.district.name, len(one.offices),
         *(one.count(group) for group in ("able", "partly", "unable", "untested")),

@@ -1,4 +1,4 @@
-"""A hub's judgements of a week, as it tells them to the state."""
+"""Makes a hub's weekly results for the state from its judgements of the week."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from jharnet_monitor.state.week import DistrictWeek, OfficeWeek
 from jharnet_monitor.store import Store
 
 DIGITS = 6
-"""Decimals of ratios and seconds; rates are whole bit/s."""
+"""Decimals of ratios and seconds; rates are rounded to whole bit/s."""
 
 
 def make_week(store: Store, config: Config, period: Period, now: datetime) -> DistrictWeek:
-    """The judgements of a week that is over, the same as in its report.
+    """The judgements of a week that has ended, the same as in its report.
 
     Raises `UserError`, `StoreError`.
     """
@@ -27,7 +27,7 @@ def make_week(store: Store, config: Config, period: Period, now: datetime) -> Di
 
 
 def week_of(summary: Summary) -> DistrictWeek:
-    """A summary in the state's form."""
+    """Convert a summary to the form that the state takes."""
     return DistrictWeek(
         district=summary.config.district.id,
         week=summary.period.name,

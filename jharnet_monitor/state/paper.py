@@ -1,7 +1,7 @@
-"""The state's report of a week: two to four pages, a row a district, in one language.
+"""The state's report of a week: two to four pages in one language, with one row per district.
 
-The signed weeks from which it was made are attached to it, and nothing else goes into it: `verify`
-makes it again from them and compares.
+The report is made only from the signed weeks that are attached to it, so that `verify` can make it
+again from them and compare.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from jharnet_monitor.state.figures import DistrictFigures, StateFigures, figures
 from jharnet_monitor.state.week import ZONE, DistrictWeek, OfficeWeek, SignedWeek
 
 MOST_TROUBLES = 50
-"""Offices in trouble that are listed by name."""
+"""How many offices in trouble the report lists by name."""
 WEEKS, ABOUT = "signed-weeks.csv", "about.csv"
 _WEEK_COLUMNS = ("district", "week", "signature", "body")
 _HEADS = {
@@ -41,28 +41,28 @@ _HEADS = {
 
 @dataclass(frozen=True, slots=True)
 class ReportBasis:
-    """All that a report is made from, besides the state's file."""
+    """All data from which a report is made, besides the state's file."""
 
     week: str
     made_at: datetime
     weeks: Mapping[str, SignedWeek]
     """By district."""
     before: Mapping[str, SignedWeek]
-    """Those of the preceding week."""
+    """The signed weeks of the preceding week, by district."""
 
 
 def make_report(state: StateFile, basis: ReportBasis, words: Words) -> OutputFile:
-    """The PDF in one language; raises `UserError` and `TypesettingError`."""
-    read = {district: one.read() for district, one in basis.weeks.items()}
+    """Make the PDF in one language; raises `UserError` and `TypesettingError`."""
+    weeks = {district: one.read() for district, one in basis.weeks.items()}
     before = {district: one.read() for district, one in basis.before.items()}
-    figures = figures_of(basis.week, state.districts, read, before)
-    attached = [
+    figures = figures_of(basis.week, state.districts, weeks, before)
+    attachments = [
         *(Attachment(f"{each.name}.csv", each.title, each.csv) for each in tables(figures)),
         Attachment(WEEKS, "Signed weeks", _weeks_csv([basis.before, basis.weeks])),
         Attachment(ABOUT, "About", _about_csv(basis, words.language)),
     ]
     data = content(state, basis, figures, words)
-    pdf = render_pdf("state.typ", data, basis.made_at, attached)
+    pdf = render_pdf("state.typ", data, basis.made_at, attachments)
     name = f"state-{basis.week}.{words.language}.pdf"
     return OutputFile(name, words.language, "pdf", pdf)
 
@@ -86,7 +86,7 @@ def content(
 ) -> dict[str, Any]:
     """The report as plain JSON."""
     period = week_named(basis.week, ZONE)
-    shown = figures.in_trouble[:MOST_TROUBLES]
+    listed = figures.in_trouble[:MOST_TROUBLES]
     return {
         "language": words.language,
         "title": words("statewide.title"),
@@ -107,8 +107,8 @@ def content(
         },
         "titles": {name: words(f"statewide.part.{name}") for name in (*_HEADS, "method")},
         "districts": [_district(n, one, words) for n, one in enumerate(figures.districts, 1)],
-        "troubles": [_trouble(one, office, words) for one, office in shown],
-        "more": _more(len(figures.in_trouble) - len(shown), words),
+        "troubles": [_trouble(one, office, words) for one, office in listed],
+        "more": _more(len(figures.in_trouble) - len(listed), words),
         "no_trouble": words("statewide.no_trouble"),
         "slabs": [_slab(slab, where, state, words) for slab, where in figures.slabs],
         "no_upgrade": words("statewide.no_upgrade"),
@@ -146,7 +146,7 @@ def _district(rank: int, one: DistrictFigures, words: Words) -> dict[str, Any]:
     name = one.district.name_in(words.language)
     if one.week is None:
         return {"district": name, "nothing": words("statewide.nothing")}
-    total, kept = len(one.offices), one.kept(True)
+    total, met = len(one.offices), one.kept(True)
     return {
         "district": name,
         "nothing": None,
@@ -155,7 +155,7 @@ def _district(rank: int, one: DistrictFigures, words: Words) -> dict[str, Any]:
             words("statewide.part_of", part=one.count("able"), total=total),
             _change(one),
             formats.share_floor(one.availability),
-            words("statewide.part_of", part=kept, total=kept + one.kept(False)),
+            words("statewide.part_of", part=met, total=met + one.kept(False)),
             formats.share_whole(one.delivered),
             formats.number(one.wanting(LineVerdict.UPGRADE)),
             formats.number(one.wanting(LineVerdict.REPAIR)),
@@ -226,7 +226,7 @@ def _evidence(
 def basis_of(
     week: str, made_at: datetime, rows: Sequence[tuple[str, str, SignedWeek]]
 ) -> ReportBasis:
-    """A report's basis from rows of district, week and what was signed."""
+    """A report's basis, from rows of district, week and signed week."""
     before = week_named(week, ZONE).before().name
     return ReportBasis(
         week, made_at,

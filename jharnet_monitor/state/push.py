@@ -1,4 +1,4 @@
-"""Hands a week in to the state: made from the hub's database, signed with its key, over HTTPS."""
+"""Submits a week to the state: makes it from the hub's database, signs it, sends it by HTTPS."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from jharnet_monitor.store import Store
 PATH = "/api/v1/weeks"
 SECONDS = 60.0
 _MOST_ANSWER = 4096
-_OTHERS_FAULT = (408, 429)
+_RETRY_STATUSES = (408, 429)
 
 
 def make_signed(config: Config, period: Period, now: datetime) -> SignedWeek:
-    """A week from the configured database, signed; raises `UserError`, `StoreError`."""
+    """Make and sign a week from the configured database; raises `UserError`, `StoreError`."""
     settings = _settings(config)
     key = read_key(settings.key_file)
     store = Store(config.hub.database, SystemClock())
@@ -39,9 +39,9 @@ def make_signed(config: Config, period: Period, now: datetime) -> SignedWeek:
 
 
 def make_and_send(config: Config, period: Period, now: datetime) -> str:
-    """Make a week and hand it in; returns what became of it (`stored`, `held`).
+    """Make and submit a week; returns the receiver's result (`stored` or `held`).
 
-    Raises `StoreError` where it may succeed later, and `UserError` where it never will.
+    Raises `StoreError` if a later attempt may succeed, and `UserError` if none will.
     """
     week = make_signed(config, period, now)
     try:
@@ -51,7 +51,7 @@ def make_and_send(config: Config, period: Period, now: datetime) -> str:
 
 
 async def send(settings: StateSettings, week: SignedWeek) -> str:
-    """Hand a signed week in; raises `TemporaryError`, or `UserError` where it is refused."""
+    """Submit a signed week; raises `TemporaryError`, or `UserError` if it is refused."""
     address = settings.url + PATH
     try:
         async with (
@@ -62,7 +62,7 @@ async def send(settings: StateSettings, week: SignedWeek) -> str:
             status = answer.status
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise TemporaryError(f"state.url: {address}: {error or 'no answer in time'}") from error
-    if status in _OTHERS_FAULT or status >= 500:
+    if status in _RETRY_STATUSES or status >= 500:
         raise TemporaryError(f"state.url: {address}: answered {status}: {text[:200]}")
     if status >= 400:
         raise UserError(f"state.url: {address}: refused the week: {text[:200]}")
@@ -70,12 +70,12 @@ async def send(settings: StateSettings, week: SignedWeek) -> str:
         result: Any = json.loads(text)
         return str(result["result"])
     except (ValueError, KeyError, TypeError) as error:
-        raise TemporaryError(f"state.url: {address}: is no receiver of the state") from error
+        raise TemporaryError(f"state.url: {address}: is not the state's receiver") from error
 
 
 def _settings(config: Config) -> StateSettings:
     if config.state is None:
-        raise UserError("state: is not set; it names the state's receiver and the hub's key")
+        raise UserError("state: is not set; set the state's receiver and the hub's key there")
     return config.state
 
 

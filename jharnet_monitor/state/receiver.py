@@ -1,7 +1,7 @@
-"""The state's receiver: takes signed weeks of registered districts over HTTPS, and nothing else.
+"""The state's receiver: accepts only signed weeks of registered districts, over HTTPS.
 
-Who has no registered key can make it compute one signature a request, and store nothing: the body
-is bounded, few are read at a time, and every refusal is one line in the log.
+A sender without a registered key can store nothing and costs little: the size of a request and the
+number that are read at a time are limited, and a refusal takes one line in the log.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from jharnet_monitor.state.week import (
 log = logging.getLogger(__name__)
 
 AT_ONCE = 8
-"""Requests that are read at a time; more are asked to come again."""
+"""Number of requests read at a time; the others get status 429 and retry later."""
 READ_SECONDS = 30.0
 CERTIFICATE_SECONDS = 60.0
 _MOST_REQUEST = 2 * MOST_BYTES
-"""A text in JSON may need two bytes for one."""
+"""JSON may escape a byte of the text as two."""
 
 
 class WeekReceiver:
-    """One receiver; `run` until `stop`."""
+    """One receiver; `run` serves until `stop` is called."""
 
     def __init__(self, file: Path, state: StateFile, clock: Clock) -> None:
         self._file = file
@@ -49,7 +49,7 @@ class WeekReceiver:
         self._reading = 0
         self._stopping = asyncio.Event()
         self.address: str | None = None
-        """Where it listens, once it does."""
+        """The URL at which it listens; None until it does."""
 
     def stop(self) -> None:
         """Ask the receiver to end."""
@@ -61,7 +61,7 @@ class WeekReceiver:
         tls = self._state.tls
         certificate = await asyncio.to_thread(ServedCertificate, tls) if tls else None
         if certificate is None:
-            log.warning("tls is off: weeks cross the network unencrypted")
+            log.warning("tls is off: weeks are sent unencrypted")
         runner = web.AppRunner(self.app(), access_log=None, keepalive_timeout=READ_SECONDS)
         await runner.setup()
         try:
@@ -86,10 +86,10 @@ class WeekReceiver:
             ) from error
         scheme = "http" if certificate is None else "https"
         self.address = f"{scheme}://{host}:{runner.addresses[0][1]}"
-        log.info("%d districts are expected; ready at %s", len(self._state.districts), self.address)
+        log.info("ready at %s, expecting %d districts", self.address, len(self._state.districts))
 
     def app(self) -> web.Application:
-        """The two addresses."""
+        """The web application: one path that receives weeks, and one for health checks."""
         app = web.Application(client_max_size=_MOST_REQUEST)
         app.router.add_post(PATH, self._receive)
         app.router.add_get("/-/healthy", _healthy)
@@ -97,7 +97,7 @@ class WeekReceiver:
 
     async def _receive(self, request: web.Request) -> web.Response:
         if self._reading >= AT_ONCE:
-            return _answer(429, "too many at a time; come again", retry=True)
+            return _answer(429, "too many requests at a time; try again later", retry=True)
         self._reading += 1
         try:
             async with asyncio.timeout(READ_SECONDS):
@@ -118,34 +118,36 @@ class WeekReceiver:
             return self._refuse(remote, 400, str(error))
         key = signed.key_among(self._state.keys_of(week.district))
         if key is None:
-            return self._refuse(remote, 403, f"no registered key of {week.district} signed this")
+            return self._refuse(
+                remote, 403, f"it is not signed with a registered key of {week.district}"
+            )
         if is_from_the_future(week, self._clock.now()):
-            return self._refuse(remote, 409, f"was made in the future, at {week.made_at}")
+            return self._refuse(remote, 409, f"the week was made in the future, at {week.made_at}")
         return await self._store(remote, signed, week, key)
 
     async def _store(
         self, remote: str, signed: SignedWeek, week: DistrictWeek, key: str
     ) -> web.Response:
         try:
-            became, number = await asyncio.to_thread(
+            reception, number = await asyncio.to_thread(
                 self._table.add, signed, week, key, self._clock.now()
             )
         except StoreError as error:
-            log.error("week %s of %s is not stored: %s", week.week, week.district, error)
-            return _answer(503, "the table takes nothing now; come again", retry=True)
-        if became is Reception.OLDER:
+            log.error("week %s of %s could not be stored: %s", week.week, week.district, error)
+            return _answer(503, "the database is unavailable; try again later", retry=True)
+        if reception is Reception.OLDER:
             return self._refuse(
-                remote, 409, f"a later week {week.week} of {week.district} is held already"
+                remote, 409, f"a later version of week {week.week} of {week.district} exists"
             )
-        if became is Reception.STORED:
-            log.info("week %s of %s stored as number %d, made %s", week.week, week.district, number,
-                     week.made_at)  # fmt: skip
-        body = json.dumps({"result": became.value, "number": number, "sha256": signed.sha256})
-        status = 201 if became is Reception.STORED else 200
+        if reception is Reception.STORED:
+            log.info("stored week %s of %s as number %d, made at %s", week.week, week.district,
+                     number, week.made_at)  # fmt: skip
+        body = json.dumps({"result": reception.value, "number": number, "sha256": signed.sha256})
+        status = 201 if reception is Reception.STORED else 200
         return web.Response(status=status, text=body, content_type="application/json")
 
     def _refuse(self, remote: str, status: int, why: str) -> web.Response:
-        log.warning("a week from %s was refused: %s", remote, ascii(why)[1:-1])
+        log.warning("refused a week from %s: %s", remote, ascii(why)[1:-1])
         return _answer(status, why)
 
 
@@ -155,7 +157,7 @@ def _renew(certificate: ServedCertificate | None) -> None:
     try:
         certificate.refresh()
     except (UserError, OSError) as error:
-        log.error("the old certificate is served on: %s", error)
+        log.error("still serving the old certificate: %s", error)
 
 
 def _answer(status: int, why: str, *, retry: bool = False) -> web.Response:

@@ -1,7 +1,7 @@
-"""What vmauth and the rules need to know of the districts, written from the state's file.
+"""Writes the parts of vmauth's configuration and of the rules that depend on the districts.
 
-One list says who is expected. A district that stands in no list cannot be missed, so the rules have
-it as a recorded series: where its figures end, that series goes on.
+The state's file lists the expected districts. The rules record a series for each of them, which
+continues when a district's own figures end, so that an alert can find the silent district.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from jharnet_monitor.config.state_file import StateFile
 
 _MADE = "# Written by `jharnet-monitor state rules`; change the state's file instead.\n"
 WRITER = "http://127.0.0.1:8429"
-"""vmagent, which keeps on disk what a node has not taken."""
+"""vmagent, which buffers on disk the samples that a node has not accepted yet."""
 NODES = ("http://node-a.example.in:8428", "http://node-b.example.in:8428")
 
 
@@ -31,15 +31,15 @@ def expected_rules(state: StateFile) -> str:
 
 
 def vmauth_config(state: StateFile) -> str:
-    """`vmauth.yml`: each district writes with its own label and password; Grafana reads all.
+    """`vmauth.yml`: each district writes with its own label and password, and Grafana reads all.
 
-    Passwords come from the environment of vmauth, such as `EAST_SINGHBHUM_PASSWORD`.
+    vmauth takes the passwords from its environment, such as `EAST_SINGHBHUM_PASSWORD`.
     """
     return "".join([_MADE, "users:\n", *_writers(state), *_readers(state)])
 
 
 def variable_of(district: str) -> str:
-    """The name of a district's password in the environment of vmauth.
+    """The environment variable of vmauth that holds a district's password.
 
     >>> variable_of("east-singhbhum")
     'EAST_SINGHBHUM_PASSWORD'
@@ -48,7 +48,7 @@ def variable_of(district: str) -> str:
 
 
 def _writers(state: StateFile) -> Iterator[str]:
-    """A district's user writes, and its label is set whatever its Prometheus says."""
+    """Users of the districts; vmauth sets the label, so that no district can write as another."""
     for district in state.districts:
         yield f"  - username: {district.id}\n"
         yield f'    password: "%{{{variable_of(district.id)}}}"\n'
@@ -59,7 +59,7 @@ def _writers(state: StateFile) -> Iterator[str]:
 
 
 def _readers(state: StateFile) -> Iterator[str]:
-    """Grafana and vmalert read all; vmalert also writes what it records."""
+    """Grafana and vmalert read all districts; vmalert also writes its recorded series."""
     for name, writes in (("grafana", False), ("vmalert", True)):
         yield f"  - username: {name}\n"
         yield f'    password: "%{{{variable_of(name)}}}"\n'
@@ -71,7 +71,7 @@ def _readers(state: StateFile) -> Iterator[str]:
 
 
 def _queries(suffix: str) -> Iterator[str]:
-    """Reading, from the first node that answers."""
+    """Routes for queries, which the first node that answers serves."""
     yield '      - src_paths: ["/api/v1/(query|query_range|series|labels|label/[^/]+/values)"]\n'
     yield "        load_balancing_policy: first_available\n"
     yield "        retry_status_codes: [500, 502, 503]\n"

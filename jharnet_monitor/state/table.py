@@ -1,7 +1,7 @@
-"""The state's table: every signed week as it came, and views for Grafana.
+"""The state's database: every signed week as it was received, and views for Grafana.
 
-Nothing is changed or deleted: a hub that corrects a week sends it again, made later, and the newest
-counts.
+Weeks are never changed or deleted. A hub that corrects a week sends a new version of it, and the
+version that was made last counts.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ expected = Table(
     Column("name", String(200), nullable=False),
     Column("name_hi", String(200), nullable=False),
 )
-"""The districts that the state expects: one that is silent is a row without figures."""
+"""The districts that the state expects, so that Grafana also shows the silent ones."""
 
 _VIEWS = (
     """
@@ -79,13 +79,13 @@ _VIEWS = (
 
 
 class Reception(StrEnum):
-    """What became of a week that was handed in."""
+    """The result of submitting a week."""
 
     STORED = "stored"
     HELD = "held"
-    """The very same text is there already."""
+    """The same text was stored before."""
     OLDER = "older"
-    """A week that was made later, or at the same time, is there: a replay, or a lost race."""
+    """A version made later, or at the same time, is stored: this one is a replay, or came late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class StateTable:
         self._engine = open_engine(url)
 
     def prepare(self, districts: Sequence[StateDistrict]) -> None:
-        """Make tables and views, and note which districts are expected."""
+        """Create the tables and views, and store which districts are expected."""
         with writing(self._engine) as connection:
             metadata.create_all(connection)
             if self._engine.dialect.name == "postgresql":
@@ -125,7 +125,7 @@ class StateTable:
     def add(
         self, signed: SignedWeek, week: DistrictWeek, key: str, now: datetime
     ) -> tuple[Reception, int]:
-        """Store a week whose signature was checked; says what became of it, and its number."""
+        """Store a week whose signature was checked; returns the result and the row's number."""
         t = weeks.c
         same = (t.district == week.district, t.week == week.week)
         with writing(self._engine) as connection:
@@ -140,7 +140,7 @@ class StateTable:
             return Reception.STORED, _insert(connection, signed, week, key, now)
 
     def newest(self, week: str) -> dict[str, HeldWeek]:
-        """The week of each district that counts: the one that was made last."""
+        """The version of a week that counts, by district: the one that was made last."""
         return {one.district: one for one in self.rows(week)}
 
     def rows(self, week: str | None = None) -> Iterator[HeldWeek]:
@@ -150,7 +150,7 @@ class StateTable:
             query = query.where(weeks.c.week == week)
         with reading(self._engine) as connection:
             for row in connection.execute(query):
-                yield _held(row)
+                yield _week_of(row)
 
     def close(self) -> None:
         """Close all connections."""
@@ -167,7 +167,7 @@ def _insert(
     return int(connection.execute(row.returning(weeks.c.number)).scalar_one())
 
 
-def _held(row: Row[tuple[object, ...]]) -> HeldWeek:
+def _week_of(row: Row[tuple[object, ...]]) -> HeldWeek:
     return HeldWeek(
         row.number, row.district, row.week, from_ms(row.made_at), from_ms(row.received_at),
         row.sha256, row.key,

@@ -26,22 +26,22 @@ _TABLES = tuple(f"{name}.csv" for name in ("districts", "offices"))
 
 
 def check_rows(state: StateFile, rows: Iterator[HeldWeek]) -> tuple[int, list[str]]:
-    """How many rows of the table there are, and what is wrong with them."""
+    """Check rows of the table; returns their number and the problems found."""
     count, problems = 0, list[str]()
     for row in rows:
         count += 1
-        problems += [f"number {row.number}: {what}" for what in _faults_of(state, row)]
+        problems += [f"number {row.number}: {text}" for text in _problems_of(state, row)]
     return count, problems
 
 
-def _faults_of(state: StateFile, row: HeldWeek) -> Iterator[str]:
+def _problems_of(state: StateFile, row: HeldWeek) -> Iterator[str]:
     key = row.signed.key_among(state.keys_of(row.district))
     if key is None:
-        yield f"no registered key of {row.district} signed it"
+        yield f"is not signed with a registered key of {row.district}"
     elif fingerprint(key) != row.key:
-        yield f"another key signed it than {row.key}"
+        yield f"is signed with another key than {row.key}"
     if row.signed.sha256 != row.sha256:
-        yield "its hash is not that of its text"
+        yield "its hash does not match its text"
     try:
         week = row.signed.read()
     except UserError as error:
@@ -49,20 +49,20 @@ def _faults_of(state: StateFile, row: HeldWeek) -> Iterator[str]:
         return
     signed = (week.district, week.week, week.made)
     if signed != (row.district, row.week, row.made_at):
-        yield "district, week or time differ from what was signed"
+        yield "its district, week or time differs from the signed text"
 
 
 def check_report(state: StateFile, file: Path) -> tuple[ReportBasis, list[str]]:
     """Make a report again from the signed weeks attached to it, and compare.
 
-    Returns what it was made from, and what is wrong. Raises `UserError` for a file that is no
+    Returns the report's basis and the problems found. Raises `UserError` for a file that is no
     report of the state.
     """
     data = _read(file)
     reader = _reader(file, data)
-    attached = _attachments(file, reader)
+    attachments = _attachments(file, reader)
     csv.field_size_limit(min(sys.maxsize, 4 * MOST_BYTES))
-    basis, language = _basis(file, attached)
+    basis, language = _basis(file, attachments)
     problems = list(_unsigned(state, basis))
     try:
         again = make_report(state, basis, words(language)).content
@@ -73,15 +73,15 @@ def check_report(state: StateFile, file: Path) -> tuple[ReportBasis, list[str]]:
     other = _reader(file, again)
     made = _attachments(file, other)
     problems += [f"{name}: differs from the signed weeks" for name in _TABLES
-                 if attached.get(name) != made[name]]  # fmt: skip
+                 if attachments.get(name) != made[name]]  # fmt: skip
     problems += list(_different_pages(reader, other))
     return basis, problems
 
 
-def _different_pages(given: pypdf.PdfReader, again: pypdf.PdfReader) -> Iterator[str]:
-    if len(given.pages) != len(again.pages):
-        yield f"has {len(given.pages)} pages, and {len(again.pages)} follow from the signed weeks"
-    for number, (one, other) in enumerate(zip(given.pages, again.pages, strict=False), 1):
+def _different_pages(report: pypdf.PdfReader, again: pypdf.PdfReader) -> Iterator[str]:
+    if len(report.pages) != len(again.pages):
+        yield f"has {len(report.pages)} pages, and {len(again.pages)} follow from the signed weeks"
+    for number, (one, other) in enumerate(zip(report.pages, again.pages, strict=False), 1):
         if one.extract_text() != other.extract_text():
             yield f"page {number}: differs from what follows from the signed weeks"
 
@@ -92,24 +92,26 @@ def _unsigned(state: StateFile, basis: ReportBasis) -> Iterator[str]:
             if one.key_among(state.keys_of(district)) is None:
                 yield f"{district}: no registered key of the district signed its week"
             elif one.read().district != district:
-                yield f"{district}: what was signed is of {one.read().district}"
+                yield f"{district}: the signed week is that of {one.read().district}"
 
 
-def _basis(file: Path, attached: dict[str, bytes]) -> tuple[ReportBasis, str]:
+def _basis(file: Path, attachments: dict[str, bytes]) -> tuple[ReportBasis, str]:
     try:
-        [about] = csv.DictReader(io.StringIO(attached[ABOUT].decode()))
+        [about] = csv.DictReader(io.StringIO(attachments[ABOUT].decode()))
         made_at: datetime = parse_utc(about["made_at"])
         language = about["language"]
         if language not in LANGUAGES:
-            raise UserError(f"{file}: is in a language that is not known: {language[:20]}")
+            raise UserError(f"{file}: is in an unknown language: {language[:20]}")
         rows = [
             (row["district"], row["week"],
              SignedWeek(body=row["body"], signature=row["signature"]))
-            for row in csv.DictReader(io.StringIO(attached[WEEKS].decode()))
+            for row in csv.DictReader(io.StringIO(attachments[WEEKS].decode()))
         ]  # fmt: skip
         return basis_of(about["week"], made_at, rows), language
     except (KeyError, ValueError, TypeError, csv.Error) as error:
-        raise UserError(f"{file}: is no report of the state: its attachments are not") from error
+        raise UserError(
+            f"{file}: is no report of the state: its attachments are invalid"
+        ) from error
 
 
 def _read(file: Path) -> bytes:

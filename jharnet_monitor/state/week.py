@@ -1,7 +1,7 @@
-"""What a hub tells the state of one week: its own judgements, an office a row, and its signature.
+"""A hub's signed results of one week for the state: its own judgements, one row per office.
 
-The text that is signed is stored and forwarded as it is, never written anew: whoever has the
-district's public key can check it for as long as it exists.
+The signed text is stored and forwarded unchanged, so that anyone who has the district's public key
+can check the signature at any later time.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from jharnet_monitor.security.signing import is_signed, sign
 
 PURPOSE = b"jharnet-monitor state week 1"
 MOST_BYTES = 512_000
-"""Of a signed week: 1000 offices have room."""
+"""Size limit of a signed week; 1000 offices fit."""
 MOST_OFFICES = 1000
 ZONE = ZoneInfo("Asia/Kolkata")
-"""In which the weeks of the state begin."""
+"""The time zone in which the state's weeks begin."""
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Id = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$")]
@@ -39,13 +39,13 @@ Number = Annotated[int, Field(ge=0, le=10_000_000)]
 
 
 class WeekPart(BaseModel):
-    """A part of a week: frozen, without unknown keys, infinities or NaN."""
+    """Base of a week's parts: immutable, and without unknown keys, infinities or NaN."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class OfficeWeek(WeekPart):
-    """One office; what is not known is null."""
+    """One office; unknown values are null."""
 
     id: Id
     name: Name
@@ -55,27 +55,27 @@ class OfficeWeek(WeekPart):
     """Whether it can hold a conference of the grade that the district wants."""
     grade: Annotated[int, Field(ge=0, le=4)] | None
     calls: Number
-    """Conference tests behind the grade."""
+    """Number of conference tests on which the grade is based."""
     availability: Ratio | None
     coverage: Ratio | None
-    """Share of the time that the availability is based on."""
+    """Share of the time on which the availability is based."""
     promised: Ratio
-    """Availability by the contract, or else the district's own mark."""
+    """Availability that the contract promises, or else the district's own threshold."""
     kept: bool | None
-    """Whether the promise was kept; null if too little of the time is known."""
+    """Whether the promise was kept; null if too little of the time was measured."""
     outages: Number
     down_seconds: Annotated[float, Field(ge=0, le=1e6)]
     contracted: BitRate | None
-    """Towards the office, in bit/s."""
+    """Contracted speed towards the office, in bit/s."""
     delivered: BitRate | None
     """Median of the speed tests towards the office, in bit/s."""
     tests: Number
     rtt_seconds: Annotated[float, Field(ge=0, le=60)] | None
     loss: Ratio | None
     verdict: LineVerdict = Field(strict=False)
-    """What would help."""
+    """The action that the line needs."""
     slab: BitRate | None
-    """The speed to order, in bit/s, where the verdict is an upgrade and the tariff has one."""
+    """The speed to order, in bit/s, if the verdict is an upgrade that the tariff offers."""
 
 
 class DistrictWeek(WeekPart):
@@ -87,18 +87,18 @@ class DistrictWeek(WeekPart):
     made_at: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
     version: Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[\w.+-]+$")]
     root: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
-    """The hub's hash chain after the week's last sealed hour."""
+    """Root of the hub's hash chain after the week's last sealed hour."""
     faults_open: Number
     made_up: bool = False
-    """The week of a demo."""
+    """Whether the week comes from a demo."""
     offices: Annotated[tuple[OfficeWeek, ...], Field(max_length=MOST_OFFICES, strict=False)]
 
     @model_validator(mode="after")
     def _is_over(self) -> DistrictWeek:
         if self.made < self.period.end:
-            raise ValueError("the week was not over when this was made")
+            raise ValueError("the results were made before the week ended")
         if len({office.id for office in self.offices}) < len(self.offices):
-            raise ValueError("an office is there twice")
+            raise ValueError("an office is listed twice")
         return self
 
     @property
@@ -116,7 +116,7 @@ class DistrictWeek(WeekPart):
 
 
 class SignedWeek(BaseModel):
-    """A week as it travels: the signed text and its signature in base64."""
+    """A week as it is transmitted: the signed text, and its signature in base64."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -129,11 +129,11 @@ class SignedWeek(BaseModel):
         return hashlib.sha256(self.body.encode()).hexdigest()
 
     def read(self) -> DistrictWeek:
-        """What was signed; raises `UserError` in one line, and says nothing of who signed it."""
+        """Parse the signed text without checking the signature; raises `UserError` in one line."""
         return read_week(self.body)
 
     def key_among(self, keys: Sequence[str]) -> str | None:
-        """The public key that signed it; None if none of these did."""
+        """The one of these public keys that verifies the signature, or None."""
         body = self.body.encode()
         return next((k for k in keys if is_signed(k, PURPOSE, body, self.signature)), None)
 
@@ -146,7 +146,7 @@ def signed(week: DistrictWeek, key: Ed25519PrivateKey) -> SignedWeek:
 
 
 def read_signed(text: bytes) -> SignedWeek:
-    """What came over the network; raises `UserError`."""
+    """Parse a signed week received over the network; raises `UserError`."""
     try:
         return SignedWeek.model_validate_json(text)
     except ValidationError as error:
@@ -154,7 +154,7 @@ def read_signed(text: bytes) -> SignedWeek:
 
 
 def read_week(body: str) -> DistrictWeek:
-    """The week in a signed text; raises `UserError`."""
+    """Parse the week in a signed text; raises `UserError`."""
     try:
         return DistrictWeek.model_validate_json(body)
     except ValidationError as error:
@@ -168,5 +168,5 @@ def _first(error: ValidationError) -> str:
 
 
 def is_from_the_future(week: DistrictWeek, now: datetime) -> bool:
-    """Whether it says that it was made after now, beyond what clocks differ by."""
+    """Whether the week claims to be made after `now`, by more than clocks may differ."""
     return week.made > now.astimezone(UTC) + timedelta(minutes=10)

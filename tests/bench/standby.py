@@ -1,4 +1,4 @@
-"""Backup and restore of a hub with a year of eleven offices.
+"""Times backup and restore of a hub with a year of data from eleven offices.
 
 python -m tests.bench.standby [--quick] [--json FILE] [--seed N] [--days N]
 """
@@ -25,7 +25,7 @@ RESTORE_SECONDS = 600.0
 
 
 def measure(directory: Path, days: int, seed: int) -> list[Row]:
-    """Fill a hub's database, save the hub, lose it, restore it."""
+    """Fill a hub's database, save the hub, delete it, and restore it."""
     home = directory / "hub"
     home.mkdir()
     file = home / "jharnet.yaml"

@@ -1,4 +1,4 @@
-"""The state's report of 24 districts in both languages, and the proof that it follows.
+"""Times the state's report of 24 districts in both languages, and its verification.
 
 python -m tests.bench.state [--quick] [--json FILE] [--seed N]
 """
@@ -24,7 +24,7 @@ BEFORE = "2026-W46"
 
 
 def measure(directory: Path, seed: int, offices: int) -> list[Row]:
-    """Store two weeks of every district, make the report, prove it."""
+    """Store two weeks of every district, make the report, and verify it."""
     one = Statewide(directory, f"sqlite:///{directory / 'state.db'}")
     table = StateTable(one.state.database)
     table.prepare(one.state.districts)

@@ -1,12 +1,13 @@
-"""A hub whose machine is lost goes on from its backup on another one, and never writes beside it.
+"""Tests that a lost hub can be restored from its backup, and that two hubs never share a database.
 
-Agents of the product measure without pause. The hub is backed up while they hand in, works on, and
-is killed; its directory is gone. The agents measure on. Then one command restores the hub in
-another directory, on the same address. Everything that the agents had kept must be there once; what
-the lost hub had acknowledged after its backup is counted, as it is on the lost disk alone.
+Real agents measure continuously. The hub is backed up while they submit results, continues to run,
+and is killed; its directory is removed. The agents continue to measure. Then one command restores
+the hub in another directory, at the same address. The hub must have every result that the agents
+had kept exactly once. Results that the lost hub acknowledged after its backup are only counted,
+because they exist only on the lost disk.
 
-On PostgreSQL a hub is stopped (SIGSTOP) and its session ended; another hub takes the database over;
-the first one goes on (SIGCONT) with the connections that it still has. It must write nothing.
+On PostgreSQL a hub is stopped (SIGSTOP) and its session ended, and another hub takes the database
+over. Then the first hub continues (SIGCONT) with its remaining connections. It must write nothing.
 
     python -m tests.faults.standby [--quick] [--json FILE] [--seed N]
 """
@@ -33,11 +34,11 @@ from tests.store_support import Postgres
 RESTORE_SECONDS = 600.0
 ENDING_SECONDS = 30.0
 TAKING_OVER_SECONDS = 120.0
-"""What the stopped hub had begun holds the writers' lock for up to a minute."""
+"""A transaction of the stopped hub holds the writers' lock for up to a minute."""
 
 
 def ids_in(database: Path) -> list[str]:
-    """All measurements in a database."""
+    """The ids of all measurements in a database."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
         return [str(row[0]) for row in db.execute("SELECT id FROM measurements")]
 
@@ -106,7 +107,7 @@ def _restore(installation: Installation, backup: Path, into: Path) -> str:
 
 
 async def two_hubs(directory: Path, seconds: float) -> list[Row]:
-    """One database, a hub that was only stopped, and its successor."""
+    """A stopped hub continues after another one has taken its database over."""
     cluster = Postgres()
     try:
         return await _two_hubs(directory, cluster.new_database(), seconds)
@@ -154,7 +155,7 @@ async def _two_hubs(directory: Path, url: str, seconds: float) -> list[Row]:
 
 
 def _end_owner(url: str) -> int:
-    """End the session that holds the owner's lock, as PostgreSQL does when its machine is gone."""
+    """End the session that holds the owner's lock, as PostgreSQL does when the machine is lost."""
     engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
     try:
         with engine.begin() as connection:
@@ -169,7 +170,7 @@ def _end_owner(url: str) -> int:
 
 
 async def run(directory: Path, seconds: float) -> list[Row]:
-    """Both, one after the other."""
+    """Run both tests, one after the other."""
     return [
         *await lost_machine(directory / "lost-machine", seconds),
         *await two_hubs(directory / "two-hubs", seconds),

@@ -1,12 +1,12 @@
-"""The state's store and rules on real servers: a node is killed, a district falls silent.
+"""Tests the state's store and rules on real servers: a node is killed, and a district is silent.
 
-Three hubs, each scraped by a Prometheus of its own that writes to vmauth with the district's
-password; vmagent hands every sample to two VictoriaMetrics nodes; vmalert evaluates the shipped
-rules and tells Alertmanager. One node is killed and comes back, one district's Prometheus is
-stopped. The state must hear of the district, reading must go on, and afterwards every sample that
-the Prometheus servers have must be there; a node that is killed loses what it held in memory for
-less than a second, which the other one has. A district that writes in another one's name writes
-in its own.
+Three hubs run, each scraped by its own Prometheus, which writes to vmauth with the district's
+password. vmagent sends every sample to two VictoriaMetrics nodes. vmalert evaluates the shipped
+rules and notifies Alertmanager. The run kills one node and starts it again, and stops one
+district's Prometheus. The state must be alerted to the district, queries must still be answered,
+and afterwards the store must have every sample of the Prometheus servers. The killed node may lose
+the samples of the last second in its memory, because the other node has them. Samples that a
+district writes in another one's name must get its own label.
 
     python -m tests.faults.state [--quick] [--json FILE] [--seed N]
 
@@ -50,7 +50,7 @@ DISTRICTS = ("bokaro", "chatra", "deoghar")
 SILENT = "chatra"
 METRIC = 'jharnet_build_info{job="jharnet-monitor"}'
 LIAR = "deoghar"
-"""Its Prometheus says of some of its figures that they are the silent district's."""
+"""Its Prometheus labels some of its samples as the silent district's."""
 
 
 class Server:
@@ -64,7 +64,7 @@ class Server:
     async def start(self) -> None:
         """Start it, and wait until it answers."""
         with self._log.open("ab") as out:
-            self.process = subprocess.Popen(  # noqa: ASYNC220 - it does not block for long
+            self.process = subprocess.Popen(  # noqa: ASYNC220 - it blocks only briefly
                 self._argv, stdout=out, stderr=out, cwd=self._log.parent, env=self._environment
             )
         await until(lambda: answers(self._ready), START_SECONDS, f"{self._argv[0]}, {self._log}")
@@ -75,7 +75,7 @@ class Server:
             self.process.send_signal(number)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Send a signal, and wait for the end."""
+        """Send a signal, and wait until the program ends."""
         if self.process is not None:
             self.process.send_signal(number)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -96,7 +96,7 @@ async def until(condition: Callable[[], object], seconds: float, what: str) -> f
 
 
 def ask(url: str, user: str | None = None, data: bytes | None = None, **query: str) -> bytes:
-    """What a server answers; the password of everybody is `secret`."""
+    """A server's answer; every user has the password `secret`."""
     if query:
         url += "?" + urllib.parse.urlencode(query)
     request = urllib.request.Request(url, data)  # noqa: S310 - loopback
@@ -109,7 +109,7 @@ def ask(url: str, user: str | None = None, data: bytes | None = None, **query: s
 
 
 def answers(url: str) -> bool:
-    """Whether somebody answers with success."""
+    """Whether the server answers successfully."""
     with contextlib.suppress(OSError, urllib.error.URLError):
         ask(url)
         return True
@@ -117,7 +117,7 @@ def answers(url: str) -> bool:
 
 
 def samples(node: str) -> dict[str, list[int]]:
-    """The moments of the metric's samples in a node, in milliseconds, by district."""
+    """By district: the times of the metric's samples in a node, in milliseconds."""
     found: dict[str, list[int]] = {}
     for one in exported(node, METRIC):
         found.setdefault(one["metric"]["district"], []).extend(one["timestamps"])
@@ -132,7 +132,7 @@ def exported(node: str, selector: str) -> list[dict[str, Any]]:
 
 @dataclass
 class District:
-    """A hub, its Prometheus, and what that has sent."""
+    """A hub, its Prometheus, and the times of the samples that it scraped."""
 
     name: str
     hub: Installation | None
@@ -141,7 +141,7 @@ class District:
     scraped: list[int] = field(default_factory=list)
 
     def note_scraped(self) -> None:
-        """Read its own samples: what must arrive."""
+        """Read the samples of its Prometheus, which the store must receive."""
         url = f"http://127.0.0.1:{self.port}/api/v1/query"
         answer = json.loads(ask(url, query=f"{METRIC}[1h]"))
         self.scraped = sorted(
@@ -150,12 +150,12 @@ class District:
 
 
 class Stack:
-    """Everything, on free ports of loopback."""
+    """All servers, on free ports of the loopback address."""
 
     def __init__(
         self, directory: Path, shorter: int, hubs: Mapping[str, int] | None = None
     ) -> None:
-        """`hubs` are the ports of hubs that run already, by district; else three are started."""
+        """`hubs` are the ports of running hubs, by district; without it, three are started."""
         self.directory, self.shorter = directory, shorter
         self.names = DISTRICTS if hubs is None else tuple(hubs)
         self._hubs = hubs
@@ -167,7 +167,7 @@ class Stack:
 
     @contextlib.contextmanager
     def prepared(self) -> Iterator[None]:
-        """Write every file; end every program afterwards."""
+        """Write all files; afterwards end all programs."""
         with self.inbox.receiving() as address:
             state = self._state()
             self._write_rules(state)
@@ -286,7 +286,7 @@ class Stack:
         self.districts[name] = District(name, hub, server, port)
 
     async def start(self) -> None:
-        """Start the store, then the hubs, then who scrapes them, then the rules."""
+        """Start the store, then the hubs, then the Prometheus servers."""
         for name in ("a", "b", "agent", "auth"):
             await self.servers[name].start()
         hubs = [one.hub for one in self.districts.values() if one.hub is not None]
@@ -300,7 +300,7 @@ class Stack:
                     START_SECONDS, "the first samples")  # fmt: skip
 
     def notified(self, alert: str, district: str, status: str) -> bool:
-        """Whether somebody was told of it."""
+        """Whether Alertmanager sent this notification."""
         return any(
             (name, where, what) == (alert, district, status)
             for message in self.inbox.messages
@@ -308,14 +308,14 @@ class Stack:
         )
 
     def read_through_vmauth(self, user: str = "grafana") -> set[str]:
-        """The districts that a reader sees."""
+        """The districts that a user can read."""
         url = f"{self.urls['auth']}/api/v1/query"
         answer = json.loads(ask(url, user, query=f"count by (district) ({METRIC})"))
         return {one["metric"]["district"] for one in answer["data"]["result"]}
 
 
 def shortened(rules: str, shorter: int) -> str:
-    """The rules with every length of time divided."""
+    """The rules with every duration divided."""
 
     def divided(match: re.Match[str]) -> str:
         seconds = int(match[1]) * {"s": 1, "m": 60}[match[2]]
@@ -369,7 +369,7 @@ async def run(directory: Path, shorter: int) -> list[Row]:
 
 
 async def sample(directory: Path, hubs: Mapping[str, int]) -> list[Row]:
-    """The store alone, in seconds: a node killed and back, nothing lost, districts kept apart."""
+    """A short run of the store alone: a node is killed and restarted; nothing may be lost."""
     stack = Stack(directory, 30, hubs)
     with stack.prepared():
         await stack.start()
@@ -379,7 +379,7 @@ async def sample(directory: Path, hubs: Mapping[str, int]) -> list[Row]:
 
 
 async def node_killed(stack: Stack, seconds: float) -> list[Row]:
-    """Kill a node; what is read for so long afterwards comes from the other one."""
+    """Kill a node, wait, and check that the other one answers queries."""
     stack.servers["a"].end(signal.SIGKILL)
     await asyncio.sleep(seconds)
     with contextlib.suppress(TimeoutError):
@@ -395,15 +395,15 @@ def _others_blamed(stack: Stack) -> list[Row]:
 
 
 async def _compared(stack: Stack) -> list[Row]:
-    """Every sample of every Prometheus is in both nodes, the killed one included."""
+    """Check that every sample of every Prometheus is in the nodes, once."""
     for one in stack.districts.values():
         before = set(one.scraped)
         await asyncio.to_thread(one.note_scraped)
         one.scraped = sorted(before | set(one.scraped))
 
     def missing(name: str) -> int:
-        held = samples(stack.urls[name])
-        return sum(len(set(one.scraped) - set(held.get(one.name, ())))
+        stored = samples(stack.urls[name])
+        return sum(len(set(one.scraped) - set(stored.get(one.name, ())))
                    for one in stack.districts.values())  # fmt: skip
 
     with contextlib.suppress(TimeoutError):
@@ -424,8 +424,8 @@ async def _compared(stack: Stack) -> list[Row]:
 
 
 async def _separated(stack: Stack) -> list[Row]:
-    """A district reads its own figures, and its label is set whatever it writes."""
-    with contextlib.suppress(TimeoutError):  # a node that has just come back has yet to catch up
+    """Check that a district can read only its own figures and write only under its own label."""
+    with contextlib.suppress(TimeoutError):  # a restarted node may not have caught up yet
         await until(lambda: stack.read_through_vmauth(LIAR), 60, "its own figures")
     own = stack.read_through_vmauth(LIAR)
     lies = exported(stack.urls["b"], 'jharnet_build_info{job="liar"}')

@@ -1,13 +1,13 @@
-"""Agents over 2 Mbit/s lines are updated: good, tampered and broken versions, and power cuts.
+"""Updates agents over lines of 2 Mbit/s: good, tampered and broken versions, and power cuts.
 
     python -m tests.faults.update [--quick] [--json FILE] [--wheels DIR]
 
-The real agent, installed from wheels, at offices of the lab; a real hub at headquarters. A version
-comes to the first office and then to all, while one office's power is cut as it fetches and
-another's as it installs. Then come a version that was changed at the hub, one that crashes, and
-one that does not get through. Every measurement that an agent's spool ever held must be in the
-hub's database at the end. Needs root; the wheels come from the package index, or from `--wheels`.
-`--quick` has the libraries at the offices already, as the installer leaves them.
+Real agents, installed from wheels, run at offices of the lab, and a real hub at headquarters. A
+version is rolled out to the first office and then to all; one office loses power while it fetches,
+and another while it installs. Then follow a version that was changed at the hub, one that crashes,
+and one that does not reach the hub. At the end the hub's database must have every measurement that
+was ever in an agent's spool. Needs root; wheels come from the package index, or from `--wheels`.
+With `--quick` the offices have the libraries already, as the installer copies them.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def district() -> dict[str, Any]:
 
 
 class SpoolWatch(threading.Thread):
-    """Notes the id of every measurement that any spool holds, until it is stopped."""
+    """Records the id of every measurement in any spool, until it is stopped."""
 
     def __init__(self, spools: list[Path]) -> None:
         super().__init__(daemon=True)
@@ -72,7 +72,7 @@ class SpoolWatch(threading.Thread):
             self.look()
 
     def look(self) -> int:
-        """How many wait now."""
+        """Read all spools once; returns how many measurements wait."""
         waiting = 0
         for spool in self._spools:
             with (
@@ -87,13 +87,13 @@ class SpoolWatch(threading.Thread):
         return waiting
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the thread."""
         self._ended.set()
         self.join()
 
 
 class District:
-    """Hub and agents in the lab, and what happened to them."""
+    """Hub and agents in the lab, and the results of the run."""
 
     def __init__(self, directory: Path, makery: Makery, base: Path) -> None:
         self.makery, self.base = makery, base
@@ -120,13 +120,13 @@ class District:
         self.files.config.write_text(yaml.safe_dump(config, allow_unicode=True), "utf-8")
 
     def start_hub(self) -> None:
-        """At headquarters, from this tree."""
+        """Start the hub at headquarters, from this tree."""
         argv = [sys.executable, "-P", "-m", "jharnet_monitor", "run", "--config",
                 str(self.files.config)]  # fmt: skip
         self._start(HEADQUARTERS, argv, dict(os.environ))
 
     def start_agent(self, office: str) -> None:
-        """At an office, from the installed program, with an agent's file."""
+        """Start the installed agent at an office, with a configuration file."""
         place = self.files.token(office).parent
         lines = {
             "hub": f"wss://{self.place.hub_address}:{PORT}/agent", "office": office,
@@ -135,8 +135,8 @@ class District:
         }  # fmt: skip
         (place / "agent.yaml").write_text(yaml.safe_dump(lines), "utf-8")
         argv = [str(self.base), "agent", "--config", str(place / "agent.yaml")]
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-        self._start(office, argv, clean)
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+        self._start(office, argv, environment)
 
     def _start(self, where: str, argv: list[str], env: dict[str, str]) -> None:
         with self.files.log(where).open("ab") as log:
@@ -146,11 +146,11 @@ class District:
             )  # fmt: skip
 
     def updates(self, office: str) -> Path:
-        """Where an office keeps its updates."""
+        """An office's directory of updates."""
         return self.files.spool(office).with_name("spool-updates")
 
     def api(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """Ask the hub."""
+        """Send a request to the hub."""
         client = HubClient(f"https://{self.place.hub_address}:{PORT}",
                            self.files.api_token.read_text().strip(),
                            self.files.directory / "tls/hub.pem")  # fmt: skip
@@ -158,13 +158,13 @@ class District:
             return client.get(path) if body is None else client.post(path, body)
 
     def status(self, office: str) -> dict[str, Any]:
-        """How an office stands."""
+        """The state of an office's update."""
         every = self.api("/api/v1/updates")["offices"]
         found: dict[str, Any] = next(one for one in every if one["office"] == office)
         return found
 
     def wait(self, what: str, check: Callable[[], bool], seconds: float = LONG) -> float:
-        """Until it is so; the seconds that it took."""
+        """Wait until `check` is true; returns the seconds that it took."""
         began = time.monotonic()
         while time.monotonic() - began < seconds:
             with contextlib.suppress(Exception):  # the hub may not answer yet
@@ -174,11 +174,11 @@ class District:
         raise SystemExit(f"after {seconds:g} s still not: {what}; see {self.files.directory}")
 
     def connected(self) -> bool:
-        """Whether every agent is."""
+        """Whether every agent is connected."""
         return all(one["agent"]["connected"] for one in self.api("/api/v1/offices"))
 
     def version(self, office: str) -> str:
-        """What the connected agent of an office told."""
+        """The version that an office's connected agent reported; empty if none is connected."""
         every = self.api("/api/v1/offices")
         agent = next(one for one in every if one["id"] == office)["agent"]
         return str(agent["version"]) if agent["connected"] else ""
@@ -190,11 +190,11 @@ class District:
         self.makery.forget(version)
 
     def offer(self, version: str, *offices: str) -> None:
-        """Offer it to these offices, or in stages to all."""
+        """Offer a version to these offices, or in stages to all."""
         self.api("/api/v1/updates", {"version": version, "offices": list(offices) or None})
 
     def cut_power(self, office: str) -> None:
-        """For two seconds; then the machine starts the agent again."""
+        """Cut an office's power for two seconds, and start the agent again."""
         self.place.lab.cut(office, "power")
         self.running[office].wait()
         time.sleep(2.0)
@@ -202,12 +202,12 @@ class District:
         self.start_agent(office)
 
     def received(self) -> dict[str, int]:
-        """Bytes that each office's line carried towards it."""
+        """By office: the bytes that its line carried towards it."""
         links = self.place.lab.status()["links"]
         return {office: links[office]["down"]["bytes_out"] for office in OFFICES}
 
     def close(self) -> None:
-        """End all."""
+        """End all programs."""
         for process in reversed(list(self.running.values())):
             process.send_signal(signal.SIGTERM)
         for process in self.running.values():
@@ -219,7 +219,7 @@ class District:
 
 
 def roll_out(one: District, *, seeded: bool) -> None:
-    """The good version, to the first office and then to all, with two power cuts."""
+    """Roll a good version out to the first office and then to all, with two power cuts."""
     one.publish("0.2.0", 100, sound)
     one.start_hub()
     one.wait("the hub answers", lambda: bool(one.api("/api/v1/offices")), 60)
@@ -237,7 +237,7 @@ def roll_out(one: District, *, seeded: bool) -> None:
     part = one.updates(OFFICES[1]) / "wheels"
     one.wait("boram fetches", lambda: any(part.glob("*.part")))
     one.cut_power(OFFICES[1])
-    kept = sum(path.stat().st_size for path in part.glob("*.part"))
+    partial_bytes = sum(path.stat().st_size for path in part.glob("*.part"))
     half = one.updates(OFFICES[2]) / "versions"
     one.wait("dumaria installs", lambda: any(half.glob("*/bin/python*")))
     one.cut_power(OFFICES[2])
@@ -251,7 +251,7 @@ def roll_out(one: District, *, seeded: bool) -> None:
         note("0.2.0 on all four offices, two of them with a power cut", minutes, "min"),
         within("others waited for the first office", others_waited, 1, 1, ""),
         at_most("bytes on the busiest line", max(spent) / 1e6, BUDGET / 1e6, "MB"),
-        within("power cut while fetching: bytes kept", kept, 1, 1e9, "bytes"),
+        within("power cut while fetching: bytes kept", partial_bytes, 1, 1e9, "bytes"),
         within("power cut while installing: it was half installed", not complete, 1, 1, ""),
         within("power cut while installing: the old version ran", after_cut != "0.2.0", 1, 1, ""),
         within("versions after it", sum(one.version(o) == "0.2.0" for o in OFFICES), 4, 4, ""),
@@ -259,7 +259,7 @@ def roll_out(one: District, *, seeded: bool) -> None:
 
 
 def _seed(one: District, office: str) -> None:
-    """The libraries' wheels are there, as the installer leaves them."""
+    """Copy the libraries' wheels to an office, as the installer does."""
     place = one.updates(office) / "wheels"
     place.mkdir(parents=True)
     for wheel in (one.releases.directory / "0.2.0-100/wheels").glob("*.whl"):
@@ -268,7 +268,7 @@ def _seed(one: District, office: str) -> None:
 
 
 def refuse_tampered(one: District) -> None:
-    """A byte is changed at the hub after publication."""
+    """Change a byte at the hub after publication; the agent must refuse the version."""
     one.publish("0.2.1", 101, sound)
     wheel = next((one.releases.directory / "0.2.1-101/wheels").glob("jharnet*"))
     data = bytearray(wheel.read_bytes())
@@ -285,7 +285,7 @@ def refuse_tampered(one: District) -> None:
 
 
 def go_back(one: District, name: str, version: str, serial: int, office: str) -> None:
-    """A broken version is left again, without anybody's help."""
+    """Offer a broken version; the agent must roll back by itself."""
     one.publish(version, serial, crashes if name == "crashes" else mute)
     one.offer(version, office)
     place = one.updates(office) / "versions" / f"{version}-{serial}"
@@ -301,7 +301,7 @@ def go_back(one: District, name: str, version: str, serial: int, office: str) ->
 
 
 def cut_on_trial(one: District) -> None:
-    """The power fails while a good version is on trial."""
+    """Cut the power while a good version is on trial."""
     one.publish("0.2.4", 104, sound)
     one.offer("0.2.4", "boram")
     one.wait("boram is on trial", lambda: one.status("boram")["state"] == "trial", 600)
@@ -313,7 +313,7 @@ def cut_on_trial(one: District) -> None:
 
 
 def count_lost(one: District) -> None:
-    """Everything that waited must be stored."""
+    """Check that every measurement that waited is stored."""
     one.wait("all is handed in", lambda: one.watch.look() == 0, 180)
     one.watch.stop()
     with contextlib.closing(sqlite3.connect(one.files.directory / "monitor.db")) as db:
@@ -330,25 +330,25 @@ def main() -> int:
     """Print the table; exit code 0 if every mark is met."""
     options = parser(__doc__)
     options.add_argument("--wheels", type=Path)
-    given = options.parse_args()
+    parsed = options.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="jharnet-update-"))
-    makery = Makery(directory, given.wheels or directory / "wheels")
+    makery = Makery(directory, parsed.wheels or directory / "wheels")
     makery.prepare()
     base = makery.base(directory / "base")
     one = District(directory, makery, base)
     try:
         one.watch.start()
-        roll_out(one, seeded=given.quick)
+        roll_out(one, seeded=parsed.quick)
         refuse_tampered(one)
         go_back(one, "crashes", "0.2.2", 102, "boram")
-        if not given.quick:
+        if not parsed.quick:
             go_back(one, "does not get through", "0.2.3", 103, "dumaria")
             cut_on_trial(one)
         count_lost(one)
     finally:
         one.close()
     shutil.rmtree(directory)
-    return finish("Updates over lines of 2 Mbit/s", one.rows, given)
+    return finish("Updates over lines of 2 Mbit/s", one.rows, parsed)
 
 
 if __name__ == "__main__":
