@@ -259,6 +259,15 @@ def test_a_report_that_was_changed_does_not_follow(
         check_report(one.state, tmp_path / "x.pdf")
 
 
+def test_a_report_of_another_weeks_figures_is_found(one: Statewide, tmp_path: Path) -> None:
+    """A true week of the district, attached as if it were that of the report."""
+    old = one.sign(drawn_week("chatra", "2026-W40"))
+    made = make_report(one.state, basis_of(WEEK, MADE_AT, [("chatra", WEEK, old)]), words("en"))
+    file = tmp_path / made.name
+    file.write_bytes(made.content)
+    assert check_report(one.state, file)[1] == ["chatra: the signed week is 2026-W40 of chatra"]
+
+
 async def test_a_row_that_was_changed_is_found(one: Statewide) -> None:
     """Text, time or district of a row, by whoever can write into the table."""
     async with receiving(one) as address:

@@ -15,11 +15,12 @@ from pypdf.errors import PyPdfError
 from jharnet_monitor.config.state_file import StateFile
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n.words import LANGUAGES, words
+from jharnet_monitor.judge.calendar.period import week as week_named
 from jharnet_monitor.model import parse_utc
 from jharnet_monitor.security.signing import fingerprint
 from jharnet_monitor.state.paper import ABOUT, WEEKS, ReportBasis, basis_of, make_report
 from jharnet_monitor.state.table import HeldWeek
-from jharnet_monitor.state.week import MOST_BYTES, SignedWeek
+from jharnet_monitor.state.week import MOST_BYTES, ZONE, SignedWeek
 
 MOST_REPORT_BYTES = 100_000_000
 _TABLES = tuple(f"{name}.csv" for name in ("districts", "offices"))
@@ -87,12 +88,15 @@ def _different_pages(report: pypdf.PdfReader, again: pypdf.PdfReader) -> Iterato
 
 
 def _unsigned(state: StateFile, basis: ReportBasis) -> Iterator[str]:
-    for weeks in (basis.weeks, basis.before):
+    before = week_named(basis.week, ZONE).before().name
+    for name, weeks in ((basis.week, basis.weeks), (before, basis.before)):
         for district, one in weeks.items():
             if one.key_among(state.keys_of(district)) is None:
                 yield f"{district}: no registered key of the district signed its week"
-            elif one.read().district != district:
-                yield f"{district}: the signed week is that of {one.read().district}"
+                continue
+            signed = one.read()
+            if (signed.district, signed.week) != (district, name):
+                yield f"{district}: the signed week is {signed.week} of {signed.district}"
 
 
 def _basis(file: Path, attachments: dict[str, bytes]) -> tuple[ReportBasis, str]:
