@@ -10,11 +10,13 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -31,6 +33,7 @@ from jharnet_monitor.handover.releases import Releases
 from jharnet_monitor.hub import daemon as hub_daemon
 from jharnet_monitor.hub import update_round
 from jharnet_monitor.hub.daemon import Hub
+from jharnet_monitor.probes.base import ChannelClosed
 from jharnet_monitor.security.enrolment import Enrolment
 from jharnet_monitor.security.tokens import read_secret
 from jharnet_monitor.wire.intake import UpdateReport, read_vitals
@@ -228,6 +231,7 @@ import sys, time
 sys.path.insert(0, {root!r})
 from pathlib import Path
 from jharnet_monitor.agent.launch import versions_in
+sys.prefix = str(Path(__file__).parents[1])
 versions_in(Path(sys.argv[1])).confirm()
 print("the new one runs", flush=True)
 """
@@ -318,6 +322,71 @@ def test_a_power_cut_leaves_a_version_that_runs(versions: Versions, cut: str) ->
             (versions.directory / "current").unlink()
     expected = "the new one runs\n" if cut == "link" else "the base runs\n"
     assert started(versions.directory) == expected
+
+
+def test_only_the_version_on_trial_confirms_it(
+    versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old process, which the trial has not replaced yet, proves nothing about the new one."""
+    program(versions, GOOD)
+    _trial(versions)
+    versions.confirm()
+    last = versions.last()
+    one = Updater(versions, "", lambda: None)
+    assert last is not None and last.on_trial and one.trial_seconds() is None
+    monkeypatch.setattr(sys, "prefix", str(versions.place("7.1.0-5")))
+    assert one.trial_seconds() == 20.0
+    versions.confirm()
+    last = versions.last()
+    assert last is not None and last.state is UpdateState.CONFIRMED
+
+
+def test_a_trial_that_never_began_is_none(versions: Versions) -> None:
+    """After a power cut before the change of the link, the hub may offer the release again."""
+    program(versions, GOOD)
+    _trial(versions)
+    (versions.directory / "current").unlink()
+    assert Updater(versions, "", lambda: None).report is None and versions.trial() is None
+
+
+async def test_a_lost_session_does_not_prevent_the_restart(
+    versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The installation goes on, no second one begins beside it, and then the agent restarts."""
+    line, restarted, go_on = _ClosedLine(), asyncio.Event(), threading.Event()
+    one = Updater(versions, "", restarted.set)
+
+    async def fetch(*_: object) -> None:
+        """Everything is here already."""
+
+    monkeypatch.setattr(one, "_proven", lambda _: SimpleNamespace(version="7.1.0"))
+    monkeypatch.setattr(one, "_fetch", fetch)
+    monkeypatch.setattr(one, "_install", lambda *_: go_on.wait(20))
+    task = asyncio.create_task(one.task(line, {}, None))  # type: ignore[arg-type]
+    try:
+        await asyncio.wait_for(line.installing.wait(), 10)
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        with pytest.raises(ChannelClosed, match="already running"):
+            await one.task(line, {}, None)  # type: ignore[arg-type]
+        assert not restarted.is_set()
+    finally:
+        go_on.set()
+    await asyncio.wait_for(restarted.wait(), 10)
+
+
+class _ClosedLine:
+    """A channel that is lost once the agent installs."""
+
+    def __init__(self) -> None:
+        self.installing = asyncio.Event()
+
+    async def send(self, message: dict[str, object]) -> None:
+        """Fails for every message but one."""
+        if message != {"state": "installing"}:
+            raise ChannelClosed("session lost")
+        self.installing.set()
 
 
 def test_a_stop_during_the_trial_is_passed_on(versions: Versions) -> None:

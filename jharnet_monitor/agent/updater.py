@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import logging
 import os
@@ -35,6 +36,8 @@ MOST_PIECE_BYTES = 1 << 20
 SHORTEST_TRIAL, LONGEST_TRIAL = 20.0, 3600.0
 INSTALL_SECONDS = 900.0
 TRANSFER_SECONDS = 120.0
+SEND_SECONDS = 5.0
+"""How long the last message of an update may delay the restart."""
 FREE_BYTES = 600_000_000
 """A version needs some 250 MB of disk, and measurements must still fit beside it."""
 
@@ -54,6 +57,8 @@ class Updater:
         self._key = key
         self._restart = restart
         self._busy = asyncio.Lock()
+        self._installing: asyncio.Task[None] | None = None
+        """The installation, which goes on when the session ends."""
         self.report = self._last_report()
         """The result of the last update, for the hub; None if there was none."""
 
@@ -63,34 +68,57 @@ class Updater:
         self.report = self._last_report()
 
     def trial_seconds(self) -> float | None:
-        """The length of the running trial; None if no version is on trial."""
-        last = self._versions.last()
-        return last.trial_seconds if last and last.on_trial else None
+        """The length of this process's trial; None if it is not the version on trial."""
+        trial = self._versions.trial()
+        if trial is None or not self._versions.is_this_process(trial):
+            return None
+        return trial.trial_seconds
 
     async def task(
         self, channel: Channel, params: Mapping[str, Any], context: AgentContext
     ) -> None:
         """Fetch the release in `params` as far as the hub allows now; install it once complete."""
-        if self._busy.locked() or await asyncio.to_thread(self.trial_seconds) is not None:
+        if self._is_busy() or await asyncio.to_thread(self._versions.trial) is not None:
             raise ChannelClosed("an update is already running")
         async with self._busy:
             try:
                 release = await asyncio.to_thread(self._proven, params)
                 await self._fetch(release, channel, context)
                 await channel.send({"state": "installing"})
-                await asyncio.to_thread(self._install, release, params)
             except UserError as error:
                 await self._refuse(channel, params, str(error))
             except OSError as error:
                 await self._refuse(channel, params, f"the disk: {error.strerror or error}")
             else:
-                await channel.send({"state": "restarting"})
-                log.info("version %s is installed and starts now", release.version)
+                # The end of the session cancels this task, but cannot stop the installing thread.
+                # Without the shield a version would become active and nobody would restart.
+                self._installing = asyncio.create_task(self._activate(release, channel, params))
+                await asyncio.shield(self._installing)
+
+    def _is_busy(self) -> bool:
+        installing = self._installing is not None and not self._installing.done()
+        return self._busy.locked() or installing
+
+    async def _activate(self, release: Any, channel: Channel, params: Mapping[str, Any]) -> None:
+        """Install the release and restart, whatever becomes of the channel."""
+        try:
+            await asyncio.to_thread(self._install, release, params)
+        except UserError as error:
+            await self._refuse(channel, params, str(error))
+        except OSError as error:
+            await self._refuse(channel, params, f"the disk: {error.strerror or error}")
+        else:
+            log.info("version %s is installed and starts now", release.version)
+            try:
+                await _tell(channel, {"state": "restarting"})
+            finally:
                 self._restart()
 
     def _last_report(self) -> dict[str, object] | None:
         last = self._versions.last()
-        return last.to_report() if last else None
+        if last is None or (last.on_trial and self._versions.trial() is None):
+            return None
+        return last.to_report()
 
     async def _refuse(self, channel: Channel, params: Mapping[str, Any], why: str) -> None:
         log.error("refused the hub's update: %s", why)
@@ -107,7 +135,7 @@ class Updater:
             except OSError as error:
                 log.error("the refusal could not be saved: %s", error)
             self.report = self._last_report()
-        await channel.send({"state": "refused", "why": why[:200]})
+        await _tell(channel, {"state": "refused", "why": why[:200]})
 
     # --- verifying
 
@@ -180,6 +208,13 @@ class Updater:
         self._versions.begin_trial(
             release.version, release.serial, release.id, _trial_seconds(params), _offer(params)
         )
+
+
+async def _tell(channel: Channel, message: Mapping[str, Any]) -> None:
+    """Tell the hub if it still listens; its session may have ended meanwhile."""
+    with contextlib.suppress(ChannelClosed, TimeoutError):
+        async with asyncio.timeout(SEND_SECONDS):
+            await channel.send(message)
 
 
 def _python() -> str:
