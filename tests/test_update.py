@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -173,6 +174,47 @@ def test_only_the_district_publishes(tmp_path: Path) -> None:
     assert [one.release.version for one in releases.all()] == ["7.1.0"]
     with pytest.raises(UserError, match=r"there are: 7\.1\.0"):
         releases.find("7.2.0")
+
+
+@pytest.mark.parametrize("kind", ["link", "second name", "pipe"])
+def test_root_follows_no_link_of_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The service's user cannot make root give away or overwrite a file; the rest is given."""
+    given: list[Path] = []
+    descriptors = Path("/proc/self/fd")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(
+        os, "fchown", lambda number, *_: given.append((descriptors / str(number)).readlink())
+    )
+    releases = Releases(tmp_path / "updates")
+    bundle, fingerprint = small_bundle(tmp_path, "7.1.0", 5)
+    releases.publish(bundle, fingerprint)
+    assert {releases.directory, releases.directory / "7.1.0-5/release.json"} <= set(given)
+    shadow, trap = tmp_path / "shadow", releases.directory / "x"
+    shadow.write_text("root")
+    if kind == "link":
+        trap.symlink_to(shadow)
+    elif kind == "second name":
+        trap.hardlink_to(shadow)
+    else:
+        os.mkfifo(trap)
+    with pytest.raises(UserError, match="neither a plain file"):
+        releases.publish(small_bundle(tmp_path, "7.2.0", 6)[0], None)
+    assert [one.release.version for one in releases.all()] == ["7.1.0"]
+
+
+def test_the_key_is_not_written_through_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even through one whose target does not exist yet."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1)  # root refuses the link at once
+    releases = Releases(tmp_path / "updates")
+    releases.directory.mkdir()
+    (releases.directory / "bundle.pub").symlink_to(tmp_path / "target")
+    with pytest.raises(UserError):
+        releases.publish(*small_bundle(tmp_path, "7.1.0", 5))
+    assert not (tmp_path / "target").exists()
 
 
 def test_an_enrolment_carries_the_key(tmp_path: Path) -> None:
