@@ -6,6 +6,7 @@ With versions that crash and power cuts over slow lines it is shown by `tests/fa
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import signal
@@ -104,8 +105,8 @@ async def test_a_version_comes_over_the_line(
         running = {o: asyncio.create_task(agent.run()) for o, agent in agents.items()}
         await hub.updates.offer("7.1.0", None, "test")
         await state(hub, "o0", "fetching")
-        part = tmp_path / "o0/updates/wheels/jharnet_monitor-7.1.0-py3-none-any.whl.part"
-        while not part.exists():
+        wheels = tmp_path / "o0/updates/wheels"
+        while not any(wheels.glob("jharnet_monitor-7.1.0-*.part")):
             await asyncio.sleep(0.01)
         session = hub.agents.get("o0")
         assert session is not None and session.transport is not None
@@ -364,6 +365,50 @@ def test_a_power_cut_leaves_a_version_that_runs(versions: Versions, cut: str) ->
             (versions.directory / "current").unlink()
     expected = "the new one runs\n" if cut == "link" else "the base runs\n"
     assert started(versions.directory) == expected
+
+
+async def test_a_part_of_another_release_is_not_continued(
+    versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two builds of a version share the name of their wheel, but not its bytes."""
+    name, line = "monitor-7.1.0-py3-none-any.whl", _PatientLine()
+
+    def release(data: bytes) -> SimpleNamespace:
+        wheel = SimpleNamespace(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+        return SimpleNamespace(pythons={updater._python(): [name]}, wheels={name: wheel})
+
+    async def piece(context: object, path: str, most: int) -> bytes:
+        if line.data[line.offset :] == b"":
+            raise ChannelClosed("session lost")
+        return line.data[line.offset : line.offset + most]
+
+    monkeypatch.setattr(updater, "_get", piece)
+    monkeypatch.setattr(updater, "FREE_BYTES", 0)
+    one, first, second = Updater(versions, "", lambda: None), b"first build", b"second build"
+    line.data = first[:5]
+    with pytest.raises(ChannelClosed):
+        await one._fetch(release(first), line, None)  # type: ignore[arg-type]
+    line.data = second
+    await one._fetch(release(second), line, None)  # type: ignore[arg-type]
+    assert [(path.name, path.read_bytes()) for path in versions.wheels.iterdir()] == [
+        (name, second)
+    ]
+
+
+class _PatientLine:
+    """A channel that knows which byte of the wheel was requested last."""
+
+    def __init__(self) -> None:
+        self.data, self.offset = b"", 0
+
+    async def send(self, message: dict[str, object]) -> None:
+        """Note the offset of a piece."""
+        offset = message.get("offset")
+        self.offset = offset if isinstance(offset, int) else 0
+
+    async def receive(self) -> dict[str, object]:
+        """Every piece is on offer."""
+        return {"path": "/agent/transfer/1"}
 
 
 def test_only_the_version_on_trial_confirms_it(

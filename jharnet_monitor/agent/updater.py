@@ -162,11 +162,11 @@ class Updater:
             for name in names
             if not await asyncio.to_thread(_matches, directory / name, release.wheels[name].sha256)
         ]
+        parts = {name: _part(directory, name, release.wheels[name].sha256) for name in missing}
+        await asyncio.to_thread(_delete_parts_but, directory, set(parts.values()))
         if shutil.disk_usage(directory).free < FREE_BYTES:
             raise UpdateRefused(f"less than {FREE_BYTES / 1e6:.0f} MB are free on the disk")
-        bytes_left = sum(
-            release.wheels[name].size - _size(_part(directory, name)) for name in missing
-        )
+        bytes_left = sum(release.wheels[name].size - _size(parts[name]) for name in missing)
         await channel.send({"state": "fetching", "bytes_left": bytes_left})
         for name in missing:
             await self._fetch_wheel(name, release.wheels[name], channel, context)
@@ -175,7 +175,7 @@ class Updater:
         self, name: str, wheel: Any, channel: Channel, context: AgentContext
     ) -> None:
         path = self._versions.wheels / name
-        part = _part(self._versions.wheels, name)
+        part = _part(self._versions.wheels, name, wheel.sha256)
         while (offset := _size(part)) < wheel.size:
             await channel.send({"piece": name, "offset": offset})
             answer = await channel.receive()
@@ -238,8 +238,16 @@ def _offer(params: Mapping[str, Any]) -> str:
     return str(params.get("offer", ""))[:40]
 
 
-def _part(directory: Path, name: str) -> Path:
-    return directory / f"{name}.part"
+def _part(directory: Path, name: str, sha256: str) -> Path:
+    """The part of a wheel; named by its hash, because releases can share the name of a wheel."""
+    return directory / f"{name}.{sha256[:16]}.part"
+
+
+def _delete_parts_but(directory: Path, keep: set[Path]) -> None:
+    """Delete parts of other releases, which nothing would complete."""
+    for path in directory.glob("*.part"):
+        if path not in keep:
+            path.unlink(missing_ok=True)
 
 
 def _size(path: Path) -> int:
