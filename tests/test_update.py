@@ -6,15 +6,19 @@ With versions that crash and power cuts over slow lines it is shown by `tests/fa
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -31,6 +35,7 @@ from jharnet_monitor.handover.releases import Releases
 from jharnet_monitor.hub import daemon as hub_daemon
 from jharnet_monitor.hub import update_round
 from jharnet_monitor.hub.daemon import Hub
+from jharnet_monitor.probes.base import ChannelClosed
 from jharnet_monitor.security.enrolment import Enrolment
 from jharnet_monitor.security.tokens import read_secret
 from jharnet_monitor.wire.intake import UpdateReport, read_vitals
@@ -100,8 +105,8 @@ async def test_a_version_comes_over_the_line(
         running = {o: asyncio.create_task(agent.run()) for o, agent in agents.items()}
         await hub.updates.offer("7.1.0", None, "test")
         await state(hub, "o0", "fetching")
-        part = tmp_path / "o0/updates/wheels/jharnet_monitor-7.1.0-py3-none-any.whl.part"
-        while not part.exists():
+        wheels = tmp_path / "o0/updates/wheels"
+        while not any(wheels.glob("jharnet_monitor-7.1.0-*.part")):
             await asyncio.sleep(0.01)
         session = hub.agents.get("o0")
         assert session is not None and session.transport is not None
@@ -172,6 +177,47 @@ def test_only_the_district_publishes(tmp_path: Path) -> None:
         releases.find("7.2.0")
 
 
+@pytest.mark.parametrize("kind", ["link", "second name", "pipe"])
+def test_root_follows_no_link_of_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The service's user cannot make root give away or overwrite a file; the rest is given."""
+    given: list[Path] = []
+    descriptors = Path("/proc/self/fd")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(
+        os, "fchown", lambda number, *_: given.append((descriptors / str(number)).readlink())
+    )
+    releases = Releases(tmp_path / "updates")
+    bundle, fingerprint = small_bundle(tmp_path, "7.1.0", 5)
+    releases.publish(bundle, fingerprint)
+    assert {releases.directory, releases.directory / "7.1.0-5/release.json"} <= set(given)
+    shadow, trap = tmp_path / "shadow", releases.directory / "x"
+    shadow.write_text("root")
+    if kind == "link":
+        trap.symlink_to(shadow)
+    elif kind == "second name":
+        trap.hardlink_to(shadow)
+    else:
+        os.mkfifo(trap)
+    with pytest.raises(UserError, match="neither a plain file"):
+        releases.publish(small_bundle(tmp_path, "7.2.0", 6)[0], None)
+    assert [one.release.version for one in releases.all()] == ["7.1.0"]
+
+
+def test_the_key_is_not_written_through_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even through one whose target does not exist yet."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1)  # root refuses the link at once
+    releases = Releases(tmp_path / "updates")
+    releases.directory.mkdir()
+    (releases.directory / "bundle.pub").symlink_to(tmp_path / "target")
+    with pytest.raises(UserError):
+        releases.publish(*small_bundle(tmp_path, "7.1.0", 5))
+    assert not (tmp_path / "target").exists()
+
+
 def test_an_enrolment_carries_the_key(tmp_path: Path) -> None:
     """Once a release is published, an office enrols with the key that its updates need."""
     one = Installation(tmp_path, "sqlite:///monitor.db", 1)
@@ -228,6 +274,7 @@ import sys, time
 sys.path.insert(0, {root!r})
 from pathlib import Path
 from jharnet_monitor.agent.launch import versions_in
+sys.prefix = str(Path(__file__).parents[1])
 versions_in(Path(sys.argv[1])).confirm()
 print("the new one runs", flush=True)
 """
@@ -318,6 +365,115 @@ def test_a_power_cut_leaves_a_version_that_runs(versions: Versions, cut: str) ->
             (versions.directory / "current").unlink()
     expected = "the new one runs\n" if cut == "link" else "the base runs\n"
     assert started(versions.directory) == expected
+
+
+async def test_a_part_of_another_release_is_not_continued(
+    versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two builds of a version share the name of their wheel, but not its bytes."""
+    name, line = "monitor-7.1.0-py3-none-any.whl", _PatientLine()
+
+    def release(data: bytes) -> SimpleNamespace:
+        wheel = SimpleNamespace(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+        return SimpleNamespace(pythons={updater._python(): [name]}, wheels={name: wheel})
+
+    async def piece(context: object, path: str, most: int) -> bytes:
+        if line.data[line.offset :] == b"":
+            raise ChannelClosed("session lost")
+        return line.data[line.offset : line.offset + most]
+
+    monkeypatch.setattr(updater, "_get", piece)
+    monkeypatch.setattr(updater, "FREE_BYTES", 0)
+    one, first, second = Updater(versions, "", lambda: None), b"first build", b"second build"
+    line.data = first[:5]
+    with pytest.raises(ChannelClosed):
+        await one._fetch(release(first), line, None)  # type: ignore[arg-type]
+    line.data = second
+    await one._fetch(release(second), line, None)  # type: ignore[arg-type]
+    assert [(path.name, path.read_bytes()) for path in versions.wheels.iterdir()] == [
+        (name, second)
+    ]
+
+
+class _PatientLine:
+    """A channel that knows which byte of the wheel was requested last."""
+
+    def __init__(self) -> None:
+        self.data, self.offset = b"", 0
+
+    async def send(self, message: dict[str, object]) -> None:
+        """Note the offset of a piece."""
+        offset = message.get("offset")
+        self.offset = offset if isinstance(offset, int) else 0
+
+    async def receive(self) -> dict[str, object]:
+        """Every piece is on offer."""
+        return {"path": "/agent/transfer/1"}
+
+
+def test_only_the_version_on_trial_confirms_it(
+    versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old process, which the trial has not replaced yet, proves nothing about the new one."""
+    program(versions, GOOD)
+    _trial(versions)
+    versions.confirm()
+    last = versions.last()
+    one = Updater(versions, "", lambda: None)
+    assert last is not None and last.on_trial and one.trial_seconds() is None
+    monkeypatch.setattr(sys, "prefix", str(versions.place("7.1.0-5")))
+    assert one.trial_seconds() == 20.0
+    versions.confirm()
+    last = versions.last()
+    assert last is not None and last.state is UpdateState.CONFIRMED
+
+
+def test_a_trial_that_never_began_is_none(versions: Versions) -> None:
+    """After a power cut before the change of the link, the hub may offer the release again."""
+    program(versions, GOOD)
+    _trial(versions)
+    (versions.directory / "current").unlink()
+    assert Updater(versions, "", lambda: None).report is None and versions.trial() is None
+
+
+async def test_a_lost_session_does_not_prevent_the_restart(
+    versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The installation goes on, no second one begins beside it, and then the agent restarts."""
+    line, restarted, go_on = _ClosedLine(), asyncio.Event(), threading.Event()
+    one = Updater(versions, "", restarted.set)
+
+    async def fetch(*_: object) -> None:
+        """Everything is here already."""
+
+    monkeypatch.setattr(one, "_proven", lambda _: SimpleNamespace(version="7.1.0"))
+    monkeypatch.setattr(one, "_fetch", fetch)
+    monkeypatch.setattr(one, "_install", lambda *_: go_on.wait(20))
+    task = asyncio.create_task(one.task(line, {}, None))  # type: ignore[arg-type]
+    try:
+        await asyncio.wait_for(line.installing.wait(), 10)
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        with pytest.raises(ChannelClosed, match="already running"):
+            await one.task(line, {}, None)  # type: ignore[arg-type]
+        assert not restarted.is_set()
+    finally:
+        go_on.set()
+    await asyncio.wait_for(restarted.wait(), 10)
+
+
+class _ClosedLine:
+    """A channel that is lost once the agent installs."""
+
+    def __init__(self) -> None:
+        self.installing = asyncio.Event()
+
+    async def send(self, message: dict[str, object]) -> None:
+        """Fails for every message but one."""
+        if message != {"state": "installing"}:
+            raise ChannelClosed("session lost")
+        self.installing.set()
 
 
 def test_a_stop_during_the_trial_is_passed_on(versions: Versions) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import logging
 import os
@@ -35,6 +36,8 @@ MOST_PIECE_BYTES = 1 << 20
 SHORTEST_TRIAL, LONGEST_TRIAL = 20.0, 3600.0
 INSTALL_SECONDS = 900.0
 TRANSFER_SECONDS = 120.0
+SEND_SECONDS = 5.0
+"""How long the last message of an update may delay the restart."""
 FREE_BYTES = 600_000_000
 """A version needs some 250 MB of disk, and measurements must still fit beside it."""
 
@@ -54,6 +57,8 @@ class Updater:
         self._key = key
         self._restart = restart
         self._busy = asyncio.Lock()
+        self._installing: asyncio.Task[None] | None = None
+        """The installation, which goes on when the session ends."""
         self.report = self._last_report()
         """The result of the last update, for the hub; None if there was none."""
 
@@ -63,34 +68,57 @@ class Updater:
         self.report = self._last_report()
 
     def trial_seconds(self) -> float | None:
-        """The length of the running trial; None if no version is on trial."""
-        last = self._versions.last()
-        return last.trial_seconds if last and last.on_trial else None
+        """The length of this process's trial; None if it is not the version on trial."""
+        trial = self._versions.trial()
+        if trial is None or not self._versions.is_this_process(trial):
+            return None
+        return trial.trial_seconds
 
     async def task(
         self, channel: Channel, params: Mapping[str, Any], context: AgentContext
     ) -> None:
         """Fetch the release in `params` as far as the hub allows now; install it once complete."""
-        if self._busy.locked() or await asyncio.to_thread(self.trial_seconds) is not None:
+        if self._is_busy() or await asyncio.to_thread(self._versions.trial) is not None:
             raise ChannelClosed("an update is already running")
         async with self._busy:
             try:
                 release = await asyncio.to_thread(self._proven, params)
                 await self._fetch(release, channel, context)
                 await channel.send({"state": "installing"})
-                await asyncio.to_thread(self._install, release, params)
             except UserError as error:
                 await self._refuse(channel, params, str(error))
             except OSError as error:
                 await self._refuse(channel, params, f"the disk: {error.strerror or error}")
             else:
-                await channel.send({"state": "restarting"})
-                log.info("version %s is installed and starts now", release.version)
+                # The end of the session cancels this task, but cannot stop the installing thread.
+                # Without the shield a version would become active and nobody would restart.
+                self._installing = asyncio.create_task(self._activate(release, channel, params))
+                await asyncio.shield(self._installing)
+
+    def _is_busy(self) -> bool:
+        installing = self._installing is not None and not self._installing.done()
+        return self._busy.locked() or installing
+
+    async def _activate(self, release: Any, channel: Channel, params: Mapping[str, Any]) -> None:
+        """Install the release and restart, whatever becomes of the channel."""
+        try:
+            await asyncio.to_thread(self._install, release, params)
+        except UserError as error:
+            await self._refuse(channel, params, str(error))
+        except OSError as error:
+            await self._refuse(channel, params, f"the disk: {error.strerror or error}")
+        else:
+            log.info("version %s is installed and starts now", release.version)
+            try:
+                await _tell(channel, {"state": "restarting"})
+            finally:
                 self._restart()
 
     def _last_report(self) -> dict[str, object] | None:
         last = self._versions.last()
-        return last.to_report() if last else None
+        if last is None or (last.on_trial and self._versions.trial() is None):
+            return None
+        return last.to_report()
 
     async def _refuse(self, channel: Channel, params: Mapping[str, Any], why: str) -> None:
         log.error("refused the hub's update: %s", why)
@@ -107,7 +135,7 @@ class Updater:
             except OSError as error:
                 log.error("the refusal could not be saved: %s", error)
             self.report = self._last_report()
-        await channel.send({"state": "refused", "why": why[:200]})
+        await _tell(channel, {"state": "refused", "why": why[:200]})
 
     # --- verifying
 
@@ -134,11 +162,11 @@ class Updater:
             for name in names
             if not await asyncio.to_thread(_matches, directory / name, release.wheels[name].sha256)
         ]
+        parts = {name: _part(directory, name, release.wheels[name].sha256) for name in missing}
+        await asyncio.to_thread(_delete_parts_but, directory, set(parts.values()))
         if shutil.disk_usage(directory).free < FREE_BYTES:
             raise UpdateRefused(f"less than {FREE_BYTES / 1e6:.0f} MB are free on the disk")
-        bytes_left = sum(
-            release.wheels[name].size - _size(_part(directory, name)) for name in missing
-        )
+        bytes_left = sum(release.wheels[name].size - _size(parts[name]) for name in missing)
         await channel.send({"state": "fetching", "bytes_left": bytes_left})
         for name in missing:
             await self._fetch_wheel(name, release.wheels[name], channel, context)
@@ -147,7 +175,7 @@ class Updater:
         self, name: str, wheel: Any, channel: Channel, context: AgentContext
     ) -> None:
         path = self._versions.wheels / name
-        part = _part(self._versions.wheels, name)
+        part = _part(self._versions.wheels, name, wheel.sha256)
         while (offset := _size(part)) < wheel.size:
             await channel.send({"piece": name, "offset": offset})
             answer = await channel.receive()
@@ -182,6 +210,13 @@ class Updater:
         )
 
 
+async def _tell(channel: Channel, message: Mapping[str, Any]) -> None:
+    """Tell the hub if it still listens; its session may have ended meanwhile."""
+    with contextlib.suppress(ChannelClosed, TimeoutError):
+        async with asyncio.timeout(SEND_SECONDS):
+            await channel.send(message)
+
+
 def _python() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -203,8 +238,16 @@ def _offer(params: Mapping[str, Any]) -> str:
     return str(params.get("offer", ""))[:40]
 
 
-def _part(directory: Path, name: str) -> Path:
-    return directory / f"{name}.part"
+def _part(directory: Path, name: str, sha256: str) -> Path:
+    """The part of a wheel; named by its hash, because releases can share the name of a wheel."""
+    return directory / f"{name}.{sha256[:16]}.part"
+
+
+def _delete_parts_but(directory: Path, keep: set[Path]) -> None:
+    """Delete parts of other releases, which nothing would complete."""
+    for path in directory.glob("*.part"):
+        if path not in keep:
+            path.unlink(missing_ok=True)
 
 
 def _size(path: Path) -> int:

@@ -19,6 +19,7 @@ import logging
 import os
 import secrets
 import shutil
+import sys
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -113,6 +114,21 @@ class Versions:
         except OSError:
             return ""
 
+    def trial(self) -> LastUpdate | None:
+        """The update that is active and on trial; None if there is none.
+
+        A power cut between the record and the link leaves a trial that never began. It is none, so
+        that the hub can offer the release again.
+        """
+        update = self.last()
+        if update is None or not update.on_trial or update.directory != self.current():
+            return None
+        return update
+
+    def is_this_process(self, update: LastUpdate) -> bool:
+        """Whether this process runs the version of an update."""
+        return Path(sys.prefix).resolve() == self.place(update.directory).resolve()
+
     def save(self, update: LastUpdate) -> None:
         """Write the record of the last update; raises `OSError`."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -148,9 +164,12 @@ class Versions:
         return last.floor if last else 0
 
     def confirm(self) -> None:
-        """Keep the version on trial, which reached the hub, and delete older ones."""
+        """Keep the version on trial, which reached the hub, and delete older ones.
+
+        Only the version itself can prove that it works, so another one's process changes nothing.
+        """
         update = self.last()
-        if update is not None and update.on_trial:
+        if update is not None and update.on_trial and self.is_this_process(update):
             self.save(replace(update, state=UpdateState.CONFIRMED, floor=update.serial))
             self._delete_all_but({update.directory, update.previous})
             log.info("version %s reached the hub and is kept", update.version)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import os
 import shutil
+import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +73,8 @@ class Releases:
         `UserError` for a bundle of another key, and for one that was changed.
         """
         try:
+            if os.geteuid() == 0:
+                _each_owned(self.directory, lambda descriptor: None)
             with zipfile.ZipFile(bundle) as archive:
                 pem = _member(archive, KEY, _MOST_KEY_BYTES)
                 self._check_key(pem, expected)
@@ -79,6 +82,8 @@ class Releases:
                 signature = _member(archive, SIGNATURE, _MOST_KEY_BYTES)
                 release = read_release(manifest, signature, key_text(pem))
                 self._unpack(archive, release, {MANIFEST: manifest, SIGNATURE: signature})
+            if not (self.directory / KEY).exists():
+                _write(self.directory / KEY, pem)
         except (zipfile.BadZipFile, KeyError):
             raise UserError(f"{bundle}: is no bundle; `jharnet-monitor bundle` makes one") from None
         except OSError as error:
@@ -86,8 +91,6 @@ class Releases:
             raise UserError(f"{where}: {error.strerror}; nothing was published") from None
         except ReleaseRefused as error:
             raise UserError(f"{bundle}: {error}; nothing was published") from None
-        if not (self.directory / KEY).exists():
-            _write(self.directory / KEY, pem)
         return release
 
     def _check_key(self, pem: bytes, expected: str | None) -> None:
@@ -160,7 +163,7 @@ def _digits(text: str) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
+    with path.open("xb") as file:  # as root, never through a link of the service's user
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -170,5 +173,41 @@ def _give_to_owner(directory: Path) -> None:
     """If root publishes, give the files to the service that has to read them."""
     if os.geteuid() == 0:
         owner = directory.parent.stat()
-        for path in (directory, *directory.rglob("*")):
-            os.chown(path, owner.st_uid, owner.st_gid)
+        _each_owned(directory, lambda opened: os.fchown(opened, owner.st_uid, owner.st_gid))
+
+
+def _each_owned(directory: Path, use: Callable[[int], None]) -> None:
+    """Call `use` with the descriptor of the directory and of all in it; raises `UserError`.
+
+    The service's user owns the directory, and could place a link there to a file of root's. So
+    root opens without following links, and accepts only files and directories.
+    """
+    if not os.path.lexists(directory):
+        return
+    _use_owned(directory, None, use, directory)
+    for place, directories, files, descriptor in os.fwalk(directory):
+        for name in (*directories, *files):
+            _use_owned(name, descriptor, use, Path(place) / name)
+
+
+def _use_owned(
+    name: str | Path, within: int | None, use: Callable[[int], None], path: Path
+) -> None:
+    try:
+        # Not blocking, because opening a pipe would wait for its writer.
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=within)
+    except OSError as error:
+        raise _foreign(path) from error
+    try:
+        found = os.fstat(descriptor)
+        # A file with a second name may be a file of root's as well.
+        alone = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+        if not alone and not stat.S_ISDIR(found.st_mode):
+            raise _foreign(path)
+        use(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _foreign(path: Path) -> UserError:
+    return UserError(f"{path}: is neither a plain file nor a directory; delete it, and try again")
