@@ -20,6 +20,8 @@ WAITING = "waiting.db"
 """Records that were not yet written to the database."""
 INSIDE, OUTSIDE = "config", "elsewhere"
 """Folders for files of the configuration's directory, and for others, by their full path."""
+NAME_TIME = "%Y%m%dT%H%M%SZ"
+"""When a backup was made, in UTC, at the end of its folder's name."""
 _MOST_BYTES = 50_000_000
 
 
@@ -62,6 +64,12 @@ class Manifest:
     def text(self) -> str:
         """The content of the manifest's file."""
         return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False, indent=1) + "\n"
+
+
+def backups_in(directory: Path, district: str) -> list[Path]:
+    """The complete backups of a district, the oldest first."""
+    found = directory.glob(f"{district}-[0-9]*Z")
+    return sorted(one for one in found if (one / MANIFEST).is_file())
 
 
 def read_manifest(backup: Path) -> Manifest:
