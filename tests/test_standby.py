@@ -218,6 +218,62 @@ def test_a_copy_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
         save_module._chain_of(tmp_path / DATABASE)
 
 
+@pytest.mark.parametrize("place", ["hub/data", "elsewhere"])
+def test_a_database_with_an_absolute_path(place: str, tmp_path: Path) -> None:
+    """It is restored to its place, inside of the hub's directory or not; an earlier one is set
+    aside with its log, which SQLite would apply to the restored one, and only with --replace."""
+    database = tmp_path / place / "monitor.db"
+    backup = save(hub_in(tmp_path / "hub", f"sqlite:///{database}"), tmp_path / "away", 3)
+    for end in ("-wal", "-shm"):
+        database.with_name(f"monitor.db{end}").write_bytes(b"old")
+    if place == "elsewhere":
+        shutil.rmtree(tmp_path / "hub")
+        before = database.read_bytes()
+        with pytest.raises(UserError, match=r"monitor.db.*: exists already; --replace"):
+            Restore(backup).run()
+        assert database.read_bytes() == before
+    Restore(backup, replace=True).run()
+    present = sorted(one.name for one in database.parent.iterdir())
+    assert not [one for one in present if "restoring" in one]
+    assert {"monitor.db-wal", "monitor.db-shm"}.isdisjoint(present)
+    config = load_config(tmp_path / "hub/jharnet.yaml")
+    queue = DiskQueue(config.waiting_file, 100)
+    assert queue.peek(9) == [("beat", "{}")]
+    queue.close()
+    [log] = [one for one in tmp_path.rglob("monitor.db*-wal") if one.read_bytes() == b"old"]
+    assert "before-restore-" in str(log)
+    store = Store(config.hub.database, SystemClock())
+    assert len(store.measurements()) == 40
+    store.close()
+
+
+def test_a_changed_backup_puts_nothing_elsewhere(tmp_path: Path) -> None:
+    """A file from outside of the directory is handed over in it, wherever it says that it lay."""
+    backup = save(hub_in(tmp_path / "hub"), tmp_path / "away", 3)
+    goal = tmp_path / "cron.d/x"
+    planted = backup / "elsewhere" / goal.relative_to("/")
+    planted.parent.mkdir(parents=True)
+    planted.write_text("* * * * * root id", "utf-8")
+    manifest = json.loads((backup / MANIFEST).read_text("utf-8"))
+    held = {"sha256": sha256_of(planted), "size": planted.stat().st_size, "mode": 0o4755}
+    manifest["files"][str(planted.relative_to(backup))] = held
+    (backup / MANIFEST).write_text(json.dumps(manifest), "utf-8")
+    Restore(backup, tmp_path / "new").run()
+    assert not goal.parent.exists()
+    restored = tmp_path / "new" / planted.relative_to(backup)
+    assert restored.stat().st_mode & 0o7777 == 0o755
+
+
+def test_a_backup_with_a_symbolic_link_is_refused(tmp_path: Path) -> None:
+    """Also where the link is a folder on the way."""
+    backup = save(hub_in(tmp_path / "hub"), tmp_path / "away", 3)
+    (backup / "config/secrets").rename(tmp_path / "secrets")
+    (backup / "config/secrets").symlink_to(tmp_path / "secrets")
+    with pytest.raises(UserError, match=r"config/secrets/.*: is a symbolic link"):
+        Restore(backup, tmp_path / "new").run()
+    assert not (tmp_path / "new").exists()
+
+
 class Nights:
     """A hub's nightly backups under a clock of the test's own."""
 

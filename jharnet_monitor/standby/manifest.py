@@ -83,6 +83,10 @@ def read_manifest(backup: Path) -> Manifest:
         files = {_place(name, file): HeldFile(**saved) for name, saved in data.pop("files").items()}
         manifest = Manifest(files=files, **data)
         _place(manifest.config, file)
+        if f"{INSIDE}/{manifest.config}" not in files or "/" in manifest.config:
+            raise UserError(f"{file}: does not hold the configuration {manifest.config!r}")
+        if not Path(manifest.directory).is_absolute() or ".." in Path(manifest.directory).parts:
+            raise UserError(f"{file}: names no directory: {manifest.directory!r}")
         parse_utc(manifest.made_at)
     except OSError as error:
         raise UserError(
@@ -111,8 +115,10 @@ def differences(backup: Path, manifest: Manifest) -> list[str]:
     found = []
     for name, saved in manifest.files.items():
         file = backup / name
-        if not file.is_file() or file.is_symlink():
+        if not file.is_file():
             found.append(f"{name}: is missing")
+        elif file.resolve() != backup.resolve() / name:  # it, or a folder on the way to it
+            found.append(f"{name}: is a symbolic link")
         elif file.stat().st_size != saved.size or sha256_of(file) != saved.sha256:
             found.append(f"{name}: was changed or is not whole")
     return found
