@@ -19,15 +19,23 @@ from jharnet_monitor.clock import ManualClock, SystemClock
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.disk_queue import DiskQueue
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import StoreError, UserError
 from jharnet_monitor.hub.nightly_backup import RETRY, NightlyBackup
 from jharnet_monitor.live import HubStatus
 from jharnet_monitor.security.tls import Files, make_authority, make_certificate
 from jharnet_monitor.security.tokens import hash_token, matches, write_secret
 from jharnet_monitor.standby import restore as restore_module
-from jharnet_monitor.standby.manifest import DATABASE, MANIFEST, read_manifest, sha256_of
+from jharnet_monitor.standby import save as save_module
+from jharnet_monitor.standby.manifest import (
+    DATABASE,
+    MANIFEST,
+    WAITING,
+    backups_in,
+    read_manifest,
+    sha256_of,
+)
 from jharnet_monitor.standby.restore import RESTORED, Restore
-from jharnet_monitor.standby.save import backups_in, save
+from jharnet_monitor.standby.save import save
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.lease import holder_of
 from jharnet_monitor.store.pruning import OF_THE_DATABASE
@@ -157,6 +165,115 @@ def test_a_manifest_leads_nowhere_else(name: str, tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
+def test_a_record_that_is_written_meanwhile_is_in_the_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves the queue for the database between the two copies."""
+    file = hub_in(tmp_path / "hub")
+    copy = Store.backup
+
+    def copy_then_move(store: Store, target: Path) -> None:
+        copy(store, target)
+        queue = DiskQueue(load_config(file).waiting_file, 100)
+        queue.drop(["beat"])
+        queue.close()
+
+    monkeypatch.setattr(Store, "backup", copy_then_move)
+    queue = DiskQueue(save(file, tmp_path / "away", 3) / WAITING, 100)
+    assert queue.peek(9) == [("beat", "{}")]
+    queue.close()
+
+
+def test_a_second_backup_leaves_the_running_one_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused; the first is completed."""
+    file, away = hub_in(tmp_path / "hub"), tmp_path / "away"
+    copy, later = Store.backup, ManualClock(START + timedelta(days=900))
+
+    def copy_and_save_again(store: Store, target: Path) -> None:
+        with pytest.raises(UserError, match="another backup is being made"):
+            save(file, away, 3, later)
+        copy(store, target)
+
+    monkeypatch.setattr(Store, "backup", copy_and_save_again)
+    made = save(file, away, 3)
+    assert backups_in(away, "d") == [made]
+
+
+def test_a_backup_among_the_papers_holds_no_backup(tmp_path: Path) -> None:
+    """Neither an earlier one nor itself; the papers are in it."""
+    file, clock = hub_in(tmp_path / "hub"), ManualClock(START)
+    first = read_manifest(save(file, tmp_path / "hub/reports", 3, clock))
+    clock.step(60)
+    second = read_manifest(save(file, tmp_path / "hub/reports", 3, clock))
+    assert "config/reports/week.pdf" in first.files
+    assert first.files.keys() == second.files.keys()
+
+
+def test_a_copy_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    """A file that is no database."""
+    (tmp_path / DATABASE).write_bytes(b"x" * 5000)
+    with pytest.raises(StoreError, match="the copy of the database cannot be read"):
+        save_module._chain_of(tmp_path / DATABASE)
+
+
+@pytest.mark.parametrize("place", ["hub/data", "elsewhere"])
+def test_a_database_with_an_absolute_path(place: str, tmp_path: Path) -> None:
+    """It is restored to its place, inside of the hub's directory or not; an earlier one is set
+    aside with its log, which SQLite would apply to the restored one, and only with --replace."""
+    database = tmp_path / place / "monitor.db"
+    backup = save(hub_in(tmp_path / "hub", f"sqlite:///{database}"), tmp_path / "away", 3)
+    for end in ("-wal", "-shm"):
+        database.with_name(f"monitor.db{end}").write_bytes(b"old")
+    if place == "elsewhere":
+        shutil.rmtree(tmp_path / "hub")
+        before = database.read_bytes()
+        with pytest.raises(UserError, match=r"monitor.db.*: exists already; --replace"):
+            Restore(backup).run()
+        assert database.read_bytes() == before
+    Restore(backup, replace=True).run()
+    present = sorted(one.name for one in database.parent.iterdir())
+    assert not [one for one in present if "restoring" in one]
+    assert {"monitor.db-wal", "monitor.db-shm"}.isdisjoint(present)
+    config = load_config(tmp_path / "hub/jharnet.yaml")
+    queue = DiskQueue(config.waiting_file, 100)
+    assert queue.peek(9) == [("beat", "{}")]
+    queue.close()
+    [log] = [one for one in tmp_path.rglob("monitor.db*-wal") if one.read_bytes() == b"old"]
+    assert "before-restore-" in str(log)
+    store = Store(config.hub.database, SystemClock())
+    assert len(store.measurements()) == 40
+    store.close()
+
+
+def test_a_changed_backup_puts_nothing_elsewhere(tmp_path: Path) -> None:
+    """A file from outside of the directory is handed over in it, wherever it says that it lay."""
+    backup = save(hub_in(tmp_path / "hub"), tmp_path / "away", 3)
+    goal = tmp_path / "cron.d/x"
+    planted = backup / "elsewhere" / goal.relative_to("/")
+    planted.parent.mkdir(parents=True)
+    planted.write_text("* * * * * root id", "utf-8")
+    manifest = json.loads((backup / MANIFEST).read_text("utf-8"))
+    held = {"sha256": sha256_of(planted), "size": planted.stat().st_size, "mode": 0o4755}
+    manifest["files"][str(planted.relative_to(backup))] = held
+    (backup / MANIFEST).write_text(json.dumps(manifest), "utf-8")
+    Restore(backup, tmp_path / "new").run()
+    assert not goal.parent.exists()
+    restored = tmp_path / "new" / planted.relative_to(backup)
+    assert restored.stat().st_mode & 0o7777 == 0o755
+
+
+def test_a_backup_with_a_symbolic_link_is_refused(tmp_path: Path) -> None:
+    """Also where the link is a folder on the way."""
+    backup = save(hub_in(tmp_path / "hub"), tmp_path / "away", 3)
+    (backup / "config/secrets").rename(tmp_path / "secrets")
+    (backup / "config/secrets").symlink_to(tmp_path / "secrets")
+    with pytest.raises(UserError, match=r"config/secrets/.*: is a symbolic link"):
+        Restore(backup, tmp_path / "new").run()
+    assert not (tmp_path / "new").exists()
+
+
 class Nights:
     """A hub's nightly backups under a clock of the test's own."""
 
@@ -209,6 +326,28 @@ def test_a_backup_that_does_not_arrive_is_tried_again(
     nights.look(RETRY.total_seconds() / 3600)
     assert nights.status.backup_failures == 2
     assert nights.status.backup_due == datetime(2026, 11, 25, 21, 0, tzinfo=UTC)
+    nights.store.close()
+
+
+def test_a_retry_ships_the_backup_that_is_there(tmp_path: Path) -> None:
+    """It pushes out no earlier night; the next night has its own backup."""
+    away = tmp_path / "away"
+    nights = Nights(tmp_path, ship=["cp", "-r", "{backup}", str(away / "d")])
+    away.mkdir()
+    (away / "d").mkdir()
+    first = nights.look()
+    (away / "d").rename(away / "unreachable")
+    (away / "d").write_text("no directory", "utf-8")
+    both = nights.look(24)
+    assert (both[:1], len(both)) == (first, 2)
+    for _ in range(3):
+        assert nights.look(0.3) == both
+    assert nights.status.backup_failures == 4
+    (away / "d").unlink()
+    (away / "unreachable").rename(away / "d")
+    assert nights.look(0.3) == both
+    assert sorted(one.name for one in (away / "d").iterdir()) == both
+    assert nights.look(24)[0] == both[1]
     nights.store.close()
 
 

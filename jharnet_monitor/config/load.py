@@ -10,14 +10,15 @@ from jharnet_monitor.config.schema import Config
 from jharnet_monitor.config.yaml_model import first_problem, validate
 
 
-def load_config(path: Path, *, files: bool = True) -> Config:
+def load_config(path: Path, *, files: bool = True, base: Path | None = None) -> Config:
     """Read and check the whole configuration; raises `UserError` in one line.
 
     Without `files`, the certificates, tokens and passwords that it names need not exist; this is
-    for the commands that create them.
+    for the commands that create them. `base` is the directory from which relative paths are
+    resolved, if the file does not lie where it will be used.
     """
     document = read_document(path)
-    config = validate(document, Config)
+    config = validate(document, Config, base)
     problems = dict(contradictions(config))
     if files and not problems:
         from jharnet_monitor.config.files import file_problems  # noqa: PLC0415 - it loads TLS

@@ -25,10 +25,10 @@ def load_yaml_model(path: Path, model: type[M]) -> M:
     return validate(read_document(path), model)
 
 
-def validate(document: Document, model: type[M]) -> M:
-    """Validate a document; relative paths in it are resolved from its directory."""
+def validate(document: Document, model: type[M], base: Path | None = None) -> M:
+    """Validate a document; relative paths in it are resolved from `base`, else its directory."""
     try:
-        return model.model_validate(document.data, context={"base": document.path.parent})
+        return model.model_validate(document.data, context={"base": base or document.path.parent})
     except ValidationError as error:
         raise first_problem(document, dict(_problems(document, model, error))) from None
 

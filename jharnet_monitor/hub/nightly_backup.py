@@ -1,7 +1,8 @@
 """Makes the nightly backup when it is due, and runs the command that copies it elsewhere.
 
 A backup that became due while the hub was down is made at the next start. A failed backup is
-retried; the metrics show when the last one was made.
+retried, and one that was made but not shipped is shipped again; the metrics show when the last one
+was made.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from jharnet_monitor.errors import StoreError, UserError
 from jharnet_monitor.live import HubStatus
 from jharnet_monitor.model import format_utc, parse_utc
 from jharnet_monitor.report.output.worker import WorkerError, in_own_process
+from jharnet_monitor.standby.manifest import NAME_TIME, backups_in
 from jharnet_monitor.store import Store
 
 log = logging.getLogger(__name__)
@@ -82,15 +84,17 @@ class NightlyBackup:
             must_wait = self._not_before is not None and now < self._not_before
             if must_wait or (self._status.backup_at is not None and self._status.backup_at >= due):
                 return
-            await self._make(config, now)
+            await self._make(config, due, now)
         except (UserError, StoreError, WorkerError, ShippingFailed) as error:
             self._status.backup_failures += 1
             self._not_before = now + RETRY
             log.error("the backup failed, the next attempt is in %d min: %s",
                       RETRY.seconds // 60, error)  # fmt: skip
 
-    async def _make(self, config: Config, now: datetime) -> None:
-        backup = await asyncio.to_thread(self._save, self._config_path)
+    async def _make(self, config: Config, due: datetime, now: datetime) -> None:
+        backup = await asyncio.to_thread(made_between, config, due, now)
+        if backup is None:
+            backup = await asyncio.to_thread(self._save, self._config_path)
         assert config.backup is not None  # noqa: S101 - checked in `run_once`
         if config.backup.ship:
             await self._ship(config.backup.ship, backup)
@@ -121,11 +125,24 @@ class NightlyBackup:
             )
 
     def stop(self) -> None:
-        """End a running copy; the hub makes the backup again after its next start."""
+        """End a running copy; the hub ships the backup again after its next start."""
         if self._shipping is not None and self._shipping.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._shipping.kill()
         self._shipping = None
+
+
+def made_between(config: Config, due: datetime, now: datetime) -> Path | None:
+    """The newest backup that was made since it was due, but could not be shipped.
+
+    A retry ships it: another one at each attempt would push out those of earlier nights.
+    """
+    assert config.backup is not None  # noqa: S101 - checked in `run_once`
+    earliest, latest = f"{due:{NAME_TIME}}", f"{now:{NAME_TIME}}"
+    for backup in reversed(backups_in(config.backup.directory, config.district.id)):
+        if earliest <= backup.name.removeprefix(f"{config.district.id}-") <= latest:
+            return backup
+    return None
 
 
 def due_at(config: Config, now: datetime) -> datetime:

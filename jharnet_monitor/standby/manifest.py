@@ -20,6 +20,8 @@ WAITING = "waiting.db"
 """Records that were not yet written to the database."""
 INSIDE, OUTSIDE = "config", "elsewhere"
 """Folders for files of the configuration's directory, and for others, by their full path."""
+NAME_TIME = "%Y%m%dT%H%M%SZ"
+"""When a backup was made, in UTC, at the end of its folder's name."""
 _MOST_BYTES = 50_000_000
 
 
@@ -64,6 +66,12 @@ class Manifest:
         return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False, indent=1) + "\n"
 
 
+def backups_in(directory: Path, district: str) -> list[Path]:
+    """The complete backups of a district, the oldest first."""
+    found = directory.glob(f"{district}-[0-9]*Z")
+    return sorted(one for one in found if (one / MANIFEST).is_file())
+
+
 def read_manifest(backup: Path) -> Manifest:
     """The manifest of a backup; raises `UserError`."""
     file = backup / MANIFEST
@@ -75,6 +83,10 @@ def read_manifest(backup: Path) -> Manifest:
         files = {_place(name, file): HeldFile(**saved) for name, saved in data.pop("files").items()}
         manifest = Manifest(files=files, **data)
         _place(manifest.config, file)
+        if f"{INSIDE}/{manifest.config}" not in files or "/" in manifest.config:
+            raise UserError(f"{file}: does not hold the configuration {manifest.config!r}")
+        if not Path(manifest.directory).is_absolute() or ".." in Path(manifest.directory).parts:
+            raise UserError(f"{file}: names no directory: {manifest.directory!r}")
         parse_utc(manifest.made_at)
     except OSError as error:
         raise UserError(
@@ -103,8 +115,10 @@ def differences(backup: Path, manifest: Manifest) -> list[str]:
     found = []
     for name, saved in manifest.files.items():
         file = backup / name
-        if not file.is_file() or file.is_symlink():
+        if not file.is_file():
             found.append(f"{name}: is missing")
+        elif file.resolve() != backup.resolve() / name:  # it, or a folder on the way to it
+            found.append(f"{name}: is a symbolic link")
         elif file.stat().st_size != saved.size or sha256_of(file) != saved.sha256:
             found.append(f"{name}: was changed or is not whole")
     return found

@@ -1,7 +1,10 @@
 """Restores a hub from its backup, on this machine or on another one.
 
-It first collects and verifies the files in a folder within the target directory, so that an
-incomplete or changed backup does not replace a hub.
+It first collects and verifies the files in a folder within the target directory (a database that
+lies elsewhere: beside its place), so that an incomplete or changed backup does not replace a hub.
+
+The manifest is not signed. So apart from the database that the restored configuration names, and
+the records that wait for it, nothing is written outside of the target directory.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from jharnet_monitor.probes import PRUNABLE
 from jharnet_monitor.standby.manifest import (
     DATABASE,
     INSIDE,
+    NAME_TIME,
     OUTSIDE,
     WAITING,
     Manifest,
@@ -40,6 +44,10 @@ from jharnet_monitor.store.pruning import OF_THE_DATABASE, PruningRule
 RESTORED = "restored"
 """Kind of the event that says from which backup the database was restored."""
 _STAGE = ".restoring"
+_FILES, _DATABASES = "files", "databases"
+"""Folders of the stage."""
+_WITH_SQLITE = ("", "-wal", "-shm")
+"""Ends of the names of a SQLite database's files."""
 Say = Callable[[str], None]
 
 
@@ -65,6 +73,8 @@ class Restore:
         self._manifest = read_manifest(backup)
         self._target = (into or Path(self._manifest.directory)).absolute()
         self._stage = self._target / _STAGE
+        self._beside: list[_Moved] = []
+        """Databases in the stage or beside their places, and these places."""
         self._replace = replace
         self._clock = clock or SystemClock()
         self._say = say
@@ -79,13 +89,16 @@ class Restore:
         self._refuse_what_is_there()
         try:
             shutil.rmtree(self._stage, ignore_errors=True)
-            self._stage.mkdir(parents=True, mode=0o700)
+            for folder in (_FILES, _DATABASES):
+                (self._stage / folder).mkdir(parents=True, mode=0o700)
             found = self._put_together()
-            self._put_into_place(found.database)
+            self._put_into_place()
         except OSError as error:
             raise UserError(f"{error.filename or self._target}: {error.strerror}") from error
         finally:
             shutil.rmtree(self._stage, ignore_errors=True)
+            for moved in self._beside:
+                _delete(moved.staged)
         config = self._target / self._manifest.config
         return Restored(config, self._manifest, found.hours, found.records)
 
@@ -103,35 +116,47 @@ class Restore:
         """Collect everything in the stage, and verify the database."""
         self._say("copying files")
         for name, saved in self._manifest.files.items():
-            if name.startswith(f"{INSIDE}/"):
-                place = self._stage / Path(name).relative_to(INSIDE)
-                place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                shutil.copy2(self._backup / name, place)
-                place.chmod(saved.mode)
-        config = load_config(self._stage / self._manifest.config, files=False)
+            folder, *inside = Path(name).parts
+            if folder == INSIDE:
+                place = Path(*inside)
+            elif folder == OUTSIDE:
+                place = Path(OUTSIDE, *inside)
+            else:
+                continue
+            _copy(self._backup / name, self._stage / _FILES / place, saved.mode)
+        config = load_config(
+            self._stage / _FILES / self._manifest.config, files=False, base=self._target
+        )
         self._say("restoring the database")
-        url = self._restore_database(config)
-        if WAITING in self._manifest.files:
-            waiting = config.waiting_file
-            waiting.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self._backup / WAITING, waiting)
-            waiting.chmod(0o600)
-        return self._verified(url)
+        self._stage_database(WAITING, config.waiting_file)
+        return self._verified(self._restore_database(config))
 
     def _restore_database(self, config: Config) -> str:
         """Restore the database where no hub uses it yet; returns its URL."""
-        url = make_url(config.hub.database)
         if self._manifest.kind == "sqlite":
-            file = Path(url.database or "")
-            if not file.is_relative_to(self._stage):  # elsewhere on the disk
-                file = file.with_name(file.name + _STAGE)
-            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            shutil.copyfile(self._backup / DATABASE, file)
-            file.chmod(0o600)
-            return f"sqlite:///{file}"
+            file = Path(make_url(config.hub.database).database or "")
+            return f"sqlite:///{self._stage_database(DATABASE, file)}"
         self._refuse_full_database(config.hub.database)
         _pg_restore(self._backup / DATABASE, config.hub.database)
         return config.hub.database
+
+    def _stage_database(self, name: str, place: Path) -> Path:
+        """Copy a database, if it was saved, to where it can be renamed to its place, and return
+        the copy. Refuse or set aside an earlier one also where none was saved: the hub would
+        write what waited there into the restored database."""
+        place = Path(os.path.normpath(place))
+        # Either way it is set aside with the target directory, so it must not be staged beside.
+        inside = place.is_relative_to(self._target) or (
+            place.parent.resolve().is_relative_to(self._target.resolve())
+        )
+        if not inside and os.path.lexists(place) and not self._replace:
+            raise UserError(f"{place}: exists already; --replace sets it aside")
+        staged = self._stage / _DATABASES / name if inside else Path(f"{place}{_STAGE}")
+        self._beside.append(_Moved(staged, place, inside))
+        _delete(staged)  # left by an earlier restore, or a symbolic link
+        if name in self._manifest.files:
+            _copy(self._backup / name, staged, 0o600)
+        return staged
 
     def _refuse_full_database(self, url: str) -> None:
         engine = open_engine(url)
@@ -174,42 +199,42 @@ class Restore:
             clear(engine)
         finally:
             engine.dispose()
-        return _Verified(url, hours, records)
+        return _Verified(hours, records)
 
-    def _put_into_place(self, database: str) -> None:
+    def _put_into_place(self) -> None:
         """Move all out of the stage, the configuration last, so that no hub starts too early."""
         self._say("moving into place")
-        self._set_aside_what_is_there()
-        self._place_outside()
-        file = Path(make_url(database).database or "")
-        if self._manifest.kind == "sqlite" and not file.is_relative_to(self._stage):
-            file.replace(file.with_name(file.name.removesuffix(_STAGE)))
-        parts = sorted(self._stage.iterdir(), key=lambda part: part.name == self._manifest.config)
+        now = f"{self._clock.now():{NAME_TIME}}"
+        self._set_aside_what_is_there(now)
+        parts = list((self._stage / _FILES).iterdir())
         for part in parts:
-            part.replace(self._target / part.name)
+            if part.name != self._manifest.config:
+                part.replace(self._target / part.name)
+        for moved in self._beside:
+            if not moved.inside:
+                _set_aside(moved.place, now)
+            if moved.staged.exists():
+                moved.place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                moved.staged.replace(moved.place)
+        config = self._stage / _FILES / self._manifest.config
+        config.replace(self._target / self._manifest.config)
+        if (self._target / OUTSIDE).exists():
+            self._say(
+                f"what lay outside of {self._manifest.directory} is in {self._target / OUTSIDE}:"
+                " copy from there what this machine lacks"
+            )
         self._give_to_owner()
 
-    def _set_aside_what_is_there(self) -> None:
+    def _set_aside_what_is_there(self, now: str) -> None:
         existing = [one for one in self._target.iterdir() if one.name != _STAGE]
         if not existing:
             return
-        earlier = self._target / f"before-restore-{self._clock.now():%Y%m%dT%H%M%SZ}"
+        earlier = self._target / f"before-restore-{now}"
         earlier.mkdir(mode=0o700)
         for one in existing:
             if not one.name.startswith("before-restore-"):
                 one.replace(earlier / one.name)
         self._say(f"moved the earlier files to {earlier}")
-
-    def _place_outside(self) -> None:
-        for name, saved in self._manifest.files.items():
-            if not name.startswith(f"{OUTSIDE}/"):
-                continue
-            place = Path("/") / Path(name).relative_to(OUTSIDE)
-            if place.exists() and not self._replace:
-                continue  # it may be this machine's own, such as a certificate
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(self._backup / name, place)
-            place.chmod(saved.mode)
 
     def _give_to_owner(self) -> None:
         """As root, give the files to the user who owned the configuration, if there is one."""
@@ -222,7 +247,9 @@ class Restore:
                 f"there is no user {self._manifest.owner}; change the owner to the hub's user"
             )
             return
-        for one in (self._target, *self._target.rglob("*")):
+        databases = [moved.place for moved in self._beside if not moved.inside]
+        outside = [place for place in databases if place.exists()]
+        for one in (self._target, *self._target.rglob("*"), *outside):
             os.chown(one, user.pw_uid, user.pw_gid, follow_symlinks=False)
 
 
@@ -230,9 +257,37 @@ class Restore:
 class _Verified:
     """A restored database whose chain was recomputed."""
 
-    database: str
     hours: int
     records: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """A database that was copied, its place, and whether this lies in the target directory."""
+
+    staged: Path
+    place: Path
+    inside: bool
+
+
+def _copy(source: Path, place: Path, mode: int) -> None:
+    """Copy a file of the backup, which is no symbolic link."""
+    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    shutil.copy2(source, place, follow_symlinks=False)
+    place.chmod(mode & 0o777)  # a backup from elsewhere must not bring a set-uid program
+
+
+def _delete(database: Path) -> None:
+    for end in (*_WITH_SQLITE, "-owner"):  # the last is the lock that a `Store` holds
+        Path(f"{database}{end}").unlink(missing_ok=True)
+
+
+def _set_aside(database: Path, now: str) -> None:
+    """Rename an earlier database, with its log: SQLite would apply that to the restored one."""
+    for end in _WITH_SQLITE:
+        file = Path(f"{database}{end}")
+        if os.path.lexists(file):
+            file.replace(f"{database}.before-restore-{now}{end}")
 
 
 def _pg_restore(dump: Path, url: str) -> None:

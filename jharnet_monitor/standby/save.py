@@ -6,12 +6,14 @@ protect the folder and its copies like the hub itself.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -20,26 +22,25 @@ from jharnet_monitor import __version__
 from jharnet_monitor.clock import Clock, SystemClock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import StoreError, UserError
 from jharnet_monitor.model import format_utc
 from jharnet_monitor.standby.manifest import (
     DATABASE,
     INSIDE,
     MANIFEST,
+    NAME_TIME,
     OUTSIDE,
     WAITING,
     HeldFile,
     Manifest,
+    backups_in,
     sha256_of,
 )
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.lease import this_machine
 
-
-def backups_in(directory: Path, district: str) -> list[Path]:
-    """The complete backups of a district, the oldest first."""
-    found = directory.glob(f"{district}-[0-9]*Z")
-    return sorted(one for one in found if (one / MANIFEST).is_file())
+_MADE_HERE = re.compile(r"\.?.+-\d{8}T\d{6}Z(\.part)?")
+"""Names of backups, and of those that are being made."""
 
 
 def save(config_path: Path, directory: Path, keep: int, clock: Clock | None = None) -> Path:
@@ -50,25 +51,46 @@ def save(config_path: Path, directory: Path, keep: int, clock: Clock | None = No
     """
     now = (clock or SystemClock()).now()
     config = load_config(config_path, files=False)
-    name = f"{config.district.id}-{now:%Y%m%dT%H%M%SZ}"
+    name = f"{config.district.id}-{now:{NAME_TIME}}"
     part = directory / f".{name}.part"
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for partial in directory.glob(f".{config.district.id}-*.part"):
-            shutil.rmtree(partial)
-        part.mkdir(mode=0o700)
-        manifest = _fill(part, config_path, config, format_utc(now))
-        (part / MANIFEST).write_text(manifest.text(), "utf-8")
-        _sync(part)
-        made = directory / name
-        part.rename(made)
-        for old in backups_in(directory, config.district.id)[:-keep]:
-            shutil.rmtree(old)
+        with _alone(directory, config.district.id):
+            for partial in directory.glob(f".{config.district.id}-*.part"):
+                shutil.rmtree(partial)
+            try:
+                made = _make(part, directory / name, config_path, config, format_utc(now))
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+            for old in backups_in(directory, config.district.id)[:-keep]:
+                shutil.rmtree(old)
     except OSError as error:
         raise UserError(f"{error.filename or directory}: {error.strerror}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return made
+
+
+@contextmanager
+def _alone(directory: Path, district: str) -> Iterator[None]:
+    """Refuse a second backup while one is being made: it would delete the first one's part.
+
+    The system releases the lock when the process ends, however it ends.
+    """
+    with (directory / f".{district}.lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{directory}: another backup is being made there; wait until it is complete"
+            ) from None
+        yield
+
+
+def _make(part: Path, made: Path, config_path: Path, config: Config, made_at: str) -> Path:
+    part.mkdir(mode=0o700)
+    manifest = _fill(part, config_path, config, made_at)
+    (part / MANIFEST).write_text(manifest.text(), "utf-8")
+    _sync(part)
+    return part.rename(made)
 
 
 def save_configured(config_path: Path) -> Path:
@@ -81,14 +103,16 @@ def save_configured(config_path: Path) -> Path:
 
 def _fill(part: Path, config_path: Path, config: Config, made_at: str) -> Manifest:
     home = config_path.absolute().parent
+    # Before the database: a record that moves there meanwhile is then in both copies, and is
+    # recognised when it is written again; the other way round it would be in neither.
+    _save_waiting(config.waiting_file, part / WAITING)
     store = Store(config.hub.database, SystemClock())
     try:
         store.require_schema()
         store.backup(part / DATABASE)
     finally:
         store.close()
-    _save_waiting(config.waiting_file, part / WAITING)
-    for source in _sources(config, config_path.absolute()):
+    for source in _sources(config, config_path.absolute(), part.parent):
         inside = source.is_relative_to(home)
         place = (
             Path(INSIDE, source.relative_to(home)) if inside else Path(OUTSIDE, *source.parts[1:])
@@ -128,9 +152,13 @@ def _save_waiting(file: Path, copy: Path) -> None:
 
 def _chain_of(copy: Path) -> tuple[int, str | None]:
     """Length and root of the copy's chain; the hub may have sealed another hour since."""
-    with closing(sqlite3.connect(f"{copy.absolute().as_uri()}?mode=ro", uri=True)) as database:
-        (hours,) = database.execute("SELECT count(*) FROM chunks").fetchone()
-        row = database.execute("SELECT root FROM chunks ORDER BY number DESC LIMIT 1").fetchone()
+    newest = "SELECT root FROM chunks ORDER BY number DESC LIMIT 1"
+    try:
+        with closing(sqlite3.connect(f"{copy.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            (hours,) = database.execute("SELECT count(*) FROM chunks").fetchone()
+            row = database.execute(newest).fetchone()
+    except sqlite3.Error as error:
+        raise StoreError(f"the copy of the database cannot be read: {error}") from error
     return hours, row and row[0]
 
 
@@ -152,8 +180,11 @@ def _owner(config_path: Path) -> str:
         return str(uid)
 
 
-def _sources(config: Config, config_path: Path) -> Iterator[Path]:
-    """Every file that belongs to the hub, each once, without databases and backups."""
+def _sources(config: Config, config_path: Path, target: Path) -> Iterator[Path]:
+    """Every file that belongs to the hub, each once, without databases and backups.
+
+    `target` is where this backup is made: it may lie in a saved directory, such as the reports'.
+    """
     home = config_path.parent
     named = [config_path, *_paths(config)]
     places = {path if path.is_dir() else path.parent for path in named}
@@ -165,11 +196,20 @@ def _sources(config: Config, config_path: Path) -> Iterator[Path]:
     for place in listed:
         found.update(file for file in place.rglob("*") if file.is_file() and not file.is_symlink())
     for file in sorted(found):
-        if backups is not None and backups in file.parents:
+        if (backups is not None and backups in file.parents) or _is_backup(file, target):
             continue
         if not any(one is not None and file.name.startswith(one.name) and file.parent == one.parent
                    for one in excluded):  # fmt: skip
             yield file
+
+
+def _is_backup(file: Path, target: Path) -> bool:
+    """Whether a file belongs to a backup in `target`, which may also hold the hub's own files."""
+    real, directory = file.resolve(), target.resolve()
+    if not real.is_relative_to(directory):
+        return False
+    first, *inside = real.relative_to(directory).parts
+    return bool(_MADE_HERE.fullmatch(first) if inside else re.fullmatch(r"\..+\.lock", first))
 
 
 def _database_file(config: Config) -> Path | None:
