@@ -110,7 +110,7 @@ class Updater:
         else:
             log.info("version %s is installed and starts now", release.version)
             try:
-                await _tell(channel, {"state": "restarting"})
+                await _send_state(channel, {"state": "restarting"})
             finally:
                 self._restart()
 
@@ -135,7 +135,7 @@ class Updater:
             except OSError as error:
                 log.error("the refusal could not be saved: %s", error)
             self.report = self._last_report()
-        await _tell(channel, {"state": "refused", "why": why[:200]})
+        await _send_state(channel, {"state": "refused", "why": why[:200]})
 
     # --- verifying
 
@@ -210,7 +210,7 @@ class Updater:
         )
 
 
-async def _tell(channel: Channel, message: Mapping[str, Any]) -> None:
+async def _send_state(channel: Channel, message: Mapping[str, Any]) -> None:
     """Tell the hub if it still listens; its session may have ended meanwhile."""
     with contextlib.suppress(ChannelClosed, TimeoutError):
         async with asyncio.timeout(SEND_SECONDS):

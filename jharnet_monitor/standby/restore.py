@@ -73,7 +73,7 @@ class Restore:
         self._manifest = read_manifest(backup)
         self._target = (into or Path(self._manifest.directory)).absolute()
         self._stage = self._target / _STAGE
-        self._beside: list[_Moved] = []
+        self._next_to: list[_Moved] = []
         """Databases in the stage or beside their places, and these places."""
         self._replace = replace
         self._clock = clock or SystemClock()
@@ -97,7 +97,7 @@ class Restore:
             raise UserError(f"{error.filename or self._target}: {error.strerror}") from error
         finally:
             shutil.rmtree(self._stage, ignore_errors=True)
-            for moved in self._beside:
+            for moved in self._next_to:
                 _delete(moved.staged)
         config = self._target / self._manifest.config
         return Restored(config, self._manifest, found.hours, found.records)
@@ -152,7 +152,7 @@ class Restore:
         if not inside and os.path.lexists(place) and not self._replace:
             raise UserError(f"{place}: exists already; --replace sets it aside")
         staged = self._stage / _DATABASES / name if inside else Path(f"{place}{_STAGE}")
-        self._beside.append(_Moved(staged, place, inside))
+        self._next_to.append(_Moved(staged, place, inside))
         _delete(staged)  # left by an earlier restore, or a symbolic link
         if name in self._manifest.files:
             _copy(self._backup / name, staged, 0o600)
@@ -210,7 +210,7 @@ class Restore:
         for part in parts:
             if part.name != self._manifest.config:
                 part.replace(self._target / part.name)
-        for moved in self._beside:
+        for moved in self._next_to:
             if not moved.inside:
                 _set_aside(moved.place, now)
             if moved.staged.exists():
@@ -247,7 +247,7 @@ class Restore:
                 f"there is no user {self._manifest.owner}; change the owner to the hub's user"
             )
             return
-        databases = [moved.place for moved in self._beside if not moved.inside]
+        databases = [moved.place for moved in self._next_to if not moved.inside]
         outside = [place for place in databases if place.exists()]
         for one in (self._target, *self._target.rglob("*"), *outside):
             os.chown(one, user.pw_uid, user.pw_gid, follow_symlinks=False)
