@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,10 @@ from jharnet_monitor.handover.release import ReleaseRefused, read_release
 from jharnet_monitor.handover.releases import Releases
 from jharnet_monitor.hub import daemon as hub_daemon
 from jharnet_monitor.hub import update_round
+from jharnet_monitor.hub import updates as hub_updates
 from jharnet_monitor.hub.daemon import Hub
+from jharnet_monitor.hub.rollout import Rollout, write_rollout
+from jharnet_monitor.hub.updates import Updates
 from jharnet_monitor.probes.base import ChannelClosed
 from jharnet_monitor.security.enrolment import Enrolment
 from jharnet_monitor.security.tokens import read_secret
@@ -528,3 +532,85 @@ def test_a_machine_with_a_full_disk_refuses(
     assert Line.sent[-1]["state"] == "refused" and one.report is not None
     assert one.report["state"] == "refused" and "free on the disk" in str(one.report["why"])
     assert list((tmp_path / "agent/wheels").iterdir()) == []
+
+
+@pytest.fixture
+def rolling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Updates:
+    """A hub's rollout of one release to two offices, the first of which reports success."""
+    report = {"state": "confirmed", "serial": 5, "offer": "began"}
+    agents = {
+        office: SimpleNamespace(
+            connected=office == "o0", update=report, version="0", update_state=""
+        )
+        for office in ("o0", "o1")
+    }
+    offices = [SimpleNamespace(id=office, agent=True) for office in agents]
+    settings = SimpleNamespace(directory=tmp_path, first=[], soak=0.0)
+    current = SimpleNamespace(config=SimpleNamespace(updates=settings, offices=offices))
+    live = SimpleNamespace(offices={o: SimpleNamespace(agent=a) for o, a in agents.items()})
+
+    async def add_event(*_: object) -> None:
+        """Events do not matter here."""
+
+    journal = SimpleNamespace(add_event=add_event)
+    rest: tuple[Any, ...] = (None, None, None, lambda _: None)
+    one = Updates(current, SystemClock(), live, journal, *rest)  # type: ignore[arg-type]
+    monkeypatch.setattr(one, "_may_fetch", lambda _: True)
+    one.rollout = Rollout("7.1.0", 5, "test", "began")
+    one._published = SimpleNamespace(release=SimpleNamespace(serial=5))  # type: ignore[assignment]
+    return one
+
+
+async def test_a_withdrawal_is_not_overwritten(
+    rolling: Updates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report that is stored at the same time does not bring the rollout back."""
+    storing = threading.Event()
+
+    def slow(directory: Path, rollout: Rollout | None) -> None:
+        if rollout is not None:
+            storing.set()
+            time.sleep(0.2)
+        write_rollout(directory, rollout)
+
+    monkeypatch.setattr(hub_updates, "write_rollout", slow)
+    step = asyncio.create_task(rolling.step())
+    await asyncio.to_thread(storing.wait, 10)
+    await rolling.withdraw()
+    await step
+    assert rolling.rollout is None and not (tmp_path / "rollout.json").exists()
+
+
+async def test_a_failure_stops_rounds_that_run(
+    rolling: Updates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So do a withdrawal and another offer; the success of another office does not."""
+    began, went_on = rolling.rollout, []
+    assert began is not None
+    rollouts = (
+        began.with_updated("o0", SystemClock().now()),
+        began.with_failed("o0", "it crashed"),
+        replace(began, began="later"),
+        None,
+    )
+
+    class Round:
+        bytes_sent = 0
+
+        def __init__(self, *arguments: Any) -> None:
+            self._may_go_on = arguments[4]
+
+        async def run(self, _: object) -> AsyncIterator[str]:
+            """The hub's rollout changes while the round runs."""
+            for now in rollouts:
+                rolling.rollout = now
+                went_on.append(self._may_go_on())
+            return
+            yield
+
+    published = SimpleNamespace(release=began, to_params=dict)
+    rolling._current.config.updates.trial = 20.0
+    monkeypatch.setattr(rolling, "_agent_of", lambda _: object())
+    monkeypatch.setattr(hub_updates, "UpdateRound", Round)
+    await rolling._converse("o1", published, 1.0)  # type: ignore[arg-type]
+    assert went_on == [True, False, False, False]

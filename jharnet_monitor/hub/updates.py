@@ -63,6 +63,8 @@ class Updates:
         self._rounds: dict[str, asyncio.Task[None]] = {}
         self._spent: dict[str, tuple[object, int]] = {}
         """By office: the day, and the bytes that updates spent on it."""
+        self._changing = asyncio.Lock()
+        """Held from reading the rollout to storing its successor, so that none is overwritten."""
         self.rollout: Rollout | None = None
         self._published: Published | None = None
 
@@ -105,15 +107,17 @@ class Updates:
                     f"no office {office[:40]} has an agent; there are: {', '.join(known)}"
                 )
         began = format_utc(self._clock.now())
-        release = found.release
-        await self._keep(Rollout(release.version, release.serial, by, began, offices))
-        self._published = found
-        return self.rollout or Rollout(version, release.serial, by, began, offices)
+        rollout = Rollout(found.release.version, found.release.serial, by, began, offices)
+        async with self._changing:
+            await self._keep(rollout)
+            self._published = found
+        return rollout
 
     async def withdraw(self) -> None:
         """Stop offering a version; installed versions stay."""
-        await self._keep(None)
-        self._published = None
+        async with self._changing:
+            await self._keep(None)
+            self._published = None
         for office in self._live.offices.values():
             office.agent.update_state = None
 
@@ -146,12 +150,11 @@ class Updates:
 
     async def step(self) -> None:
         """Evaluate the agents' reports, and start the offices that are due."""
-        rollout = self.rollout
-        if rollout is None or self._published is None:
-            return
         for office in self._with_agents():
             await self._evaluate(office)
-        rollout = self.rollout or rollout
+        rollout, published = self.rollout, self._published  # maybe withdrawn meanwhile
+        if rollout is None or published is None:
+            return
         settings = self.config.updates
         due = rollout.due(self._with_agents(), settings.first, settings.soak, self._clock.now())
         for office in self._with_agents():
@@ -160,7 +163,7 @@ class Updates:
                 state = self._state(office, rollout, due=office in due)
                 self._live.offices[office].agent.update_state = state
                 if state == "fetching":
-                    self._start(office, self._published)
+                    self._start(office, published)
 
     def _with_agents(self) -> list[str]:
         return [office.id for office in self.config.offices if office.agent is not None]
@@ -183,21 +186,36 @@ class Updates:
 
     async def _evaluate(self, office: str) -> None:
         """Evaluate an agent's report on this release."""
-        rollout, agent = self.rollout, self._live.offices[office].agent
-        if rollout is None or rollout.is_over(office) or not agent.connected:
-            return
+        async with self._changing:
+            rollout = self.rollout
+            found = None if rollout is None else self._result(office, rollout)
+            if rollout is None or found is None:
+                return
+            state, why = found
+            if state == "updated":
+                await self._keep(rollout.with_updated(office, self._clock.now()))
+            else:
+                await self._keep(rollout.with_failed(office, why or state))
+        if state == "updated":
+            await self._event(office, rollout, state)
+        else:
+            log.error("%s: version %s was %s: %s", office, rollout.version, state, why)
+            await self._event(office, rollout, state, why=why)
+
+    def _result(self, office: str, rollout: Rollout) -> tuple[str, str] | None:
+        """How the rollout ended for an office, and why; None if it still runs."""
+        agent = self._live.offices[office].agent
+        if self._published is None or rollout.is_over(office) or not agent.connected:
+            return None
         report: Mapping[str, Any] = agent.update or {}
         state = report.get("state") if report.get("offer") == rollout.began else None
         confirmed = report.get("state") == "confirmed" and report.get("serial") == rollout.serial
         by_hand = agent.version == rollout.version and report.get("serial") != rollout.serial
         if confirmed or by_hand:
-            await self._keep(rollout.with_updated(office, self._clock.now()))
-            await self._event(office, "updated")
-        elif state in ("rolled_back", "refused"):
-            why = str(report.get("why", ""))
-            log.error("%s: version %s was %s: %s", office, rollout.version, state, why)
-            await self._keep(rollout.with_failed(office, why or str(state)))
-            await self._event(office, str(state), why=why)
+            return "updated", ""
+        if state in ("rolled_back", "refused"):
+            return str(state), str(report.get("why", ""))
+        return None
 
     def _may_fetch(self, office: str) -> bool:
         return (
@@ -226,9 +244,8 @@ class Updates:
         self._spent[office] = (day, before + amount)
         self._recorder.charge(office, amount)
 
-    async def _event(self, office: str, action: str, **more: Any) -> None:
-        rollout = self.rollout
-        about = {} if rollout is None else {"version": rollout.version, "serial": rollout.serial}
+    async def _event(self, office: str, rollout: Rollout, action: str, **more: Any) -> None:
+        about = {"version": rollout.version, "serial": rollout.serial}
         await self._journal.add_event(office, UPDATE, {"did": action, **about, **more})
 
     # --- one round of one office
@@ -246,10 +263,13 @@ class Updates:
             log.info("%s: the update will continue later: %s", office, error or "it took too long")
         except Exception:
             log.exception("%s: unexpected error in the update", office)
+            self._live.hub.parts.restarts["updates"] += 1
 
     async def _converse(self, office: str, published: Published, rate: float) -> None:
         link, rollout = self._agent_of(office), self.rollout
-        if link is None or rollout is None:
+        if link is None or rollout is None or rollout.serial != published.release.serial:
+            return
+        if not self._may_go_on(office, rollout):  # it waited for the line
             return
         params = {
             **published.to_params(),
@@ -264,25 +284,29 @@ class Updates:
             published,
             rate,
             self._clock,
-            lambda: self._clock.monotonic() < until and self._may_go_on(office),
+            lambda: self._clock.monotonic() < until and self._may_go_on(office, rollout),
             lambda amount: self._charge(office, amount),
         )
         try:
             async for state in one.run(params):
                 self._live.offices[office].agent.update_state = state
                 if state != "fetching":
-                    await self._event(office, state)
+                    await self._event(office, rollout, state)
         finally:
             if one.bytes_sent:
-                await self._event(office, "fetched", bytes=one.bytes_sent)
+                await self._event(office, rollout, "fetched", bytes=one.bytes_sent)
 
     def _rate(self, office: str) -> float:
         link = self.config.office(office).link
         contracted = DEFAULT_RATE if link is None else link.rate(Direction.DOWN)
         return contracted * self.config.updates.share
 
-    def _may_go_on(self, office: str) -> bool:
-        return self.rollout is not None and self._may_fetch(office)
+    def _may_go_on(self, office: str, rollout: Rollout) -> bool:
+        """Whether this rollout is still offered, and no office has failed since."""
+        now = self.rollout
+        if now is None or (now.serial, now.began) != (rollout.serial, rollout.began):
+            return False
+        return not now.failed and self._may_fetch(office)
 
     async def stop(self) -> None:
         """End every round; offices keep what they have fetched."""
