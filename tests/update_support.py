@@ -9,6 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+from jharnet_monitor.agent.versions import LastUpdate, Versions
 from jharnet_monitor.handover.bundle import Machines, Source, pack
 
 ROOT = Path(__file__).parents[1]
@@ -56,3 +57,11 @@ def small_bundle(
         target=HERE, serial=serial,
     )  # fmt: skip
     return out, found
+
+
+def begin_trial(versions: Versions, name: str = "7.1.0-5", seconds: float = 20.0) -> LastUpdate:
+    """The record of this version's trial, which has just begun."""
+    versions.begin_trial("7.1.0", 5, name, seconds, "offer")
+    last = versions.last()
+    assert last is not None
+    return last
