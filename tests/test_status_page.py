@@ -11,6 +11,7 @@ from typing import Any
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config.current import CurrentConfig
+from jharnet_monitor.hub.active_tests import ActiveTest, ActiveTests
 from jharnet_monitor.hub.first_tests import FIRST_AFTER_SECONDS, FirstTests
 from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.judge.outages.timeline import Span
@@ -175,19 +176,26 @@ async def _status_of(hub: MadeUpHub, directory: Path) -> int:
 
 
 async def test_a_new_office_is_tested_soon() -> None:
-    """Once its agent is connected for a minute, once, and not what was tested already."""
+    """Once its agent is connected for a minute in which nobody tests its line, and only once."""
     live, clock, ran = Live(CurrentConfig(config(2))), ManualClock(NOW), []
+    tests = ActiveTests(clock)
 
     async def run(office: str, probe: str, options: Any) -> None:
         ran.append((office, probe))
 
-    first = FirstTests(live, clock, run)
+    first = FirstTests(live, clock, tests.was_loaded_since, run)
     live.offices["patamda"].agent.connected = True
     await first.run_due()
     clock.step(FIRST_AFTER_SECONDS)
     await first.run_due()
     await first.run_due()
     assert ran == []  # a step of the wall clock is no time that passed
+    with tests.track(ActiveTest("patamda", "bandwidth", heavy=True, full=True)):
+        await clock.advance(FIRST_AFTER_SECONDS)
+        await first.run_due()
+    await clock.advance(FIRST_AFTER_SECONDS / 2)
+    await first.run_due()
+    assert ran == []  # somebody is testing
     await clock.advance(FIRST_AFTER_SECONDS)
     await first.run_due()
     await first.run_due()

@@ -107,7 +107,9 @@ class Hub:
             current, clock, self.runner, self._store_drill, self._speed_alone
         )
         self.policy = Policy(current, clock, self.live, self.runner, self.recorder.spent_today)
-        self.first_tests = FirstTests(self.live, clock, self.policy.run_scheduled)
+        self.first_tests = FirstTests(
+            self.live, clock, self.runner.active_tests.was_loaded_since, self.policy.run_scheduled
+        )
         self.updates = Updates(
             current, clock, self.live, self.journal, self.recorder, self.runner, self.policy,
             self._agent_of,

@@ -1,7 +1,8 @@
 """Tests an office soon after its agent connects for the first time, ahead of the schedule.
 
 Otherwise a newly installed district has no results until the next planned test, which may be a day
-later. It waits for a minute, in which a person may start a test, and tests one office at a time.
+later. It tests one office at a time, and none on whose line a test ran within the last minute: a
+person is testing there, and a second test would only cost bytes.
 """
 
 from __future__ import annotations
@@ -17,31 +18,40 @@ from jharnet_monitor.model import series_key
 log = logging.getLogger(__name__)
 
 FIRST_AFTER_SECONDS = 60.0
-"""How long an agent must have been connected before its office is tested."""
+"""How long an agent must have been connected, without a test on its line, before its office is
+tested."""
 CHECK_SECONDS = 10.0
 FIRST_PROBES = ("bandwidth", "conference")
 """They show the line's rate, and whether it can carry a conference."""
 
+LoadedSince = Callable[[str, float], bool]
+"""Whether a test loaded the line of an office since this time, in monotonic seconds."""
 RunScheduled = Callable[[str, str, Mapping[str, Any]], Awaitable[Any]]
 
 
 class FirstTests:
     """The first tests of one hub's offices; each office gets one attempt per start of the hub."""
 
-    def __init__(self, live: Live, clock: Clock, run: RunScheduled) -> None:
+    def __init__(
+        self, live: Live, clock: Clock, loaded_since: LoadedSince, run: RunScheduled
+    ) -> None:
         self._live = live
         self._clock = clock
+        self._loaded_since = loaded_since
         self._run = run
         self._connected: dict[str, float] = {}
         self._tried: set[str] = set()
 
     async def run_due(self) -> None:
         """Test the offices that are due, one after the other."""
-        now = self._clock.monotonic()
         for office_id, office in self._live.offices.items():
+            now = self._clock.monotonic()
             if not office.agent.connected:
                 self._connected.pop(office_id, None)
-            elif now - self._connected.setdefault(office_id, now) >= FIRST_AFTER_SECONDS:
+                continue
+            begin = now - FIRST_AFTER_SECONDS
+            connected = self._connected.setdefault(office_id, now)
+            if connected <= begin and not self._loaded_since(office_id, begin):
                 await self._test(office_id)
 
     async def _test(self, office_id: str) -> None:
