@@ -8,32 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 from jharnet_monitor.config import Office
+from jharnet_monitor.config.schema import ServiceProbe
 from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.live import Live
+from jharnet_monitor.probes.service.page_visit import origins
 from jharnet_monitor.web.status import Grade, office_row
 
 JOIN_ASSETS = (
     "join.js", "join-bandwidth.js", "join-call.js", "join-datagrams.js", "join-keep.js",
     "join-latency.js", "join-media.js", "join-paint.js", "join-service.js", "join-session.js",
-    "join-stats.js", "join-transfer.js", "join-worker.js",
+    "join-stats.js", "join-transfer.js", "join-visit.js", "join-worker.js",
 )  # fmt: skip
 
-HEADERS: Mapping[str, str] = MappingProxyType(
-    {
+
+def headers(services: ServiceProbe) -> Mapping[str, str]:
+    """Headers that replace those of other pages: this one may use camera, microphone and a worker,
+    and fetch the addresses of the services that it visits."""
+    connect = " ".join(("'self'", *dict.fromkeys(origins(services))))
+    return {
         "Content-Security-Policy": (
             "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; "
-            "img-src 'self'; connect-src 'self'; manifest-src 'self'; form-action 'self'; "
+            f"img-src 'self'; connect-src {connect}; manifest-src 'self'; form-action 'self'; "
             "base-uri 'none'; frame-ancestors 'none'"
         ),
         "Permissions-Policy": "camera=(self), microphone=(self), geolocation=()",
         "Referrer-Policy": "no-referrer",
     }
-)
-"""Headers that replace those of other pages: this one may use camera, microphone and a worker."""
 
 
 SERVICE = "join-service.js"

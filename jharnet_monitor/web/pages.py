@@ -94,7 +94,7 @@ class Pages:
         office, formats = self.office_of(request), self.formats(request)
         content = join.join_page(self._hub.live, office, formats)
         response = await self.page(request, "join.html", formats, page=content)
-        response.headers.update(join.HEADERS)
+        response.headers.update(join.headers(self._hub.config.probes.service))
         return response
 
     async def join_manifest(self, request: web.Request) -> web.Response:

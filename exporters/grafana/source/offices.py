@@ -194,7 +194,8 @@ def _uplink() -> list[Json]:
 
 
 def _services(selector: str) -> list[Json]:
-    """Web services (`probes.service`); without one configured these panels are empty."""
+    """Web services (`probes.service`); without one configured these panels are empty. "Answer" is
+    empty where no office takes part by browser."""
     one = f"by (service, end) (jharnet_service_%s{{{selector}}})"
     return [
         row("Services"),
@@ -212,6 +213,7 @@ def _services(selector: str) -> list[Json]:
                "TLS": f"max {one % 'tls_seconds'}",
                "First byte": f"max {one % 'first_byte_seconds'}",
                "Whole": f"max {one % 'total_seconds'}",
+               "Answer (browser)": f"max {one % 'answer_seconds'}",
                "Status": f"max {one % 'status_code'}", "Bytes": f"max {one % 'bytes'}",
                "Certificate": f"min {one % 'certificate_expiry_seconds'}"},
               {"service": "Service", "end": "From"}, size=(24, 7), unit="s",

@@ -65,6 +65,7 @@ FAMILIES = (
     _of_quantity("connect_seconds"),
     _of_quantity("tls_seconds"),
     _of_quantity("first_byte_seconds"),
+    _of_quantity("answer_seconds"),
     _of_quantity("total_seconds"),
     _of_quantity("bytes"),
     _of_quantity("status_code"),

@@ -49,9 +49,9 @@ def remarks(
 
 def is_in_time(run: Measurement, slow: float) -> bool:
     """Whether a visit got its page within `slow` seconds; a page that was only partly read counts
-    by the phases before its transfer."""
-    names = ("dns_seconds", "connect_seconds", "tls_seconds", "first_byte_seconds")
-    known = sum(run.values.get(name, 0.0) for name in names)
+    by the phases before its transfer, and a browser's by its answer."""
+    phases = ("dns_seconds", "connect_seconds", "tls_seconds", "first_byte_seconds")
+    known = sum(run.values.get(name, 0.0) for name in ("answer_seconds", *phases))
     return run.outcome is Outcome.OK and run.values.get("total_seconds", known) <= slow
 
 
@@ -79,6 +79,7 @@ def _visit(run: Measurement | None) -> PageVisit | None:
     return PageVisit(
         failure=failure,
         total=value("total_seconds"),
+        answer=value("answer_seconds"),
         dns=value("dns_seconds"),
         connect=value("connect_seconds"),
         tls=value("tls_seconds"),

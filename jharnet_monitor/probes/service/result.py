@@ -73,23 +73,23 @@ def reading_of(
     certificate is compared with the hub's clock, not the office's.
     """
     longest = min(order.seconds, elapsed) + SPARE_SECONDS
-    total = _number(report, "total", longest)
+    total = number_of(report, "total", longest)
     seconds = report.get("seconds")
     if not isinstance(seconds, Mapping) or not set(seconds) <= set(Phase):
         raise NoData(Cause.BAD_REPORT, "no such phases")
-    phases = {phase: _number(seconds, phase, longest) for phase in Phase if phase in seconds}
+    phases = {phase: number_of(seconds, phase, longest) for phase in Phase if phase in seconds}
     if sum(phases.values()) > total + 1e-3:
         raise NoData(Cause.BAD_REPORT, "the phases are longer than the whole")
-    size = _number(report, "bytes", order.most + SPARE_BYTES)
-    spent = _number(report, "spent", 2 * order.most + SPARE_BYTES + MOST_OVERHEAD_BYTES)
-    requests = _number(report, "requests", MOST_REDIRECTS + 1)
+    size = number_of(report, "bytes", order.most + SPARE_BYTES)
+    spent = number_of(report, "spent", 2 * order.most + SPARE_BYTES + MOST_OVERHEAD_BYTES)
+    requests = number_of(report, "requests", MOST_REDIRECTS + 1)
     conditions: dict[str, Any] = {"end": end, "bytes_spent": int(spent), "requests": int(requests)}
     conditions |= {flag: True for flag in ("proxied", "truncated") if report.get(flag) is True}
     values = {_TIMED[phase]: took for phase, took in phases.items() if phase in _TIMED}
     if report.get("status") is not None:
-        values["status_code"] = _number(report, "status", 599, least=100)
+        values["status_code"] = number_of(report, "status", 599, least=100)
     if report.get("certificate_expires") is not None:
-        expires = _number(report, "certificate_expires", now + CENTURY_SECONDS)
+        expires = number_of(report, "certificate_expires", now + CENTURY_SECONDS)
         values["certificate_expiry_seconds"] = expires - now
     cause = _cause(report)
     if cause is None:
@@ -118,8 +118,8 @@ def _cause(report: Mapping[str, Any]) -> Cause | None:
     raise NoData(Cause.BAD_REPORT, "no such cause")
 
 
-def _number(report: Mapping[str, Any], name: str, most: float, least: float = 0.0) -> float:
-    """A number within its bounds; raises `NoData`."""
+def number_of(report: Mapping[str, Any], name: str, most: float, least: float = 0.0) -> float:
+    """A number of a report within its bounds; raises `NoData`."""
     value = report.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise NoData(Cause.BAD_REPORT, f"{name} is no number")

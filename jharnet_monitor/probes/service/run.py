@@ -1,4 +1,5 @@
-"""A run of the service probe: one service, visited by the office's agent or by the hub itself."""
+"""A run of the service probe: one service, visited by the office's agent, by its page in a
+browser, or by the hub itself."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from jharnet_monitor.errors import UserError
 from jharnet_monitor.model import HEADQUARTERS, Cause
 from jharnet_monitor.probes.base import NoData, ProbeContext, Reading
 from jharnet_monitor.probes.service.order import VisitOrder
+from jharnet_monitor.probes.service.page_visit import visit_by_page
 from jharnet_monitor.probes.service.plan import OFFICE
 from jharnet_monitor.probes.service.result import reading_of
 from jharnet_monitor.probes.service.visit import visit
@@ -25,6 +27,8 @@ async def run(context: ProbeContext) -> Reading:
     except UserError as error:
         raise NoData(Cause.NOT_CONFIGURED, str(error)) from error
     order = VisitOrder.of(settings, service, ca)
+    if context.agent is not None and context.agent.in_browser:
+        return await visit_by_page(context.agent, order)
     began = context.clock.monotonic()
     if context.at_headquarters:
         report: Mapping[str, Any] = (await visit(order, context.clock.monotonic)).to_message()

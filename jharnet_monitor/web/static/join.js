@@ -8,6 +8,7 @@ import { Keep } from "./join-keep.js";
 import { Latency, name } from "./join-latency.js";
 import { Media } from "./join-media.js";
 import { Session } from "./join-session.js";
+import { visit } from "./join-visit.js";
 
 const RENEW_TICKS = 240; // of a quarter of a second
 const SLEPT = 10000;
@@ -58,7 +59,7 @@ class Agent {
     this.ticked = performance.now();
     this.running = 0;
     const own = { office, token, bootId: name() };
-    const features = ["bandwidth", "echo", ...(canCall ? ["conference", "datagrams"] : [])];
+    const features = ["bandwidth", "echo", "visit", ...(canCall ? ["conference", "datagrams"] : [])];
     this.session = new Session({ ...own, features }, this);
     this.keep = new Keep(office, (frame) => this.session.welcome && this.session.send(frame));
     this.latency = new Latency(own, (one) => this.keep.put(one), () => this.running > 0);
@@ -112,6 +113,7 @@ class Agent {
 
   async open(channel, task, params) {
     if (task === "echo") return echo(channel);
+    if (task === "visit") return visit(channel, params);
     if (task === "datagrams" && canCall) return datagrams(channel);
     if (task !== "bandwidth" && !(task === "conference" && canCall)) {
       channel.close(`this page has no ${task}`);

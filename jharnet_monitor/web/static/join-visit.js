@@ -1,0 +1,38 @@
+// The page's half of the service probe (probes/service/page_visit.py). A browser lets a page fetch
+// another site's page without reading it: only whether an answer came, and when its headers did.
+
+const LONGEST = 120000;
+
+export async function visit(channel, { url, seconds }) {
+  const address = new URL(url);
+  if (!/^https?:$/.test(address.protocol) || !(seconds > 0)) throw new Error("a visit needs an address and its time");
+  if (location.protocol === "https:" && address.protocol === "http:" && !isLocal(address)) {
+    channel.answer({ outcome: "mixed" });
+  } else {
+    channel.answer(await fetched(address, Math.min(1000 * seconds, LONGEST), channel));
+  }
+  await channel.over;
+}
+
+async function fetched(address, milliseconds, channel) {
+  const stop = new AbortController();
+  const began = performance.now();
+  const took = () => (performance.now() - began) / 1000;
+  const timer = setTimeout(() => stop.abort(), milliseconds);
+  channel.over.then(() => stop.abort());
+  try {
+    await fetch(address, { mode: "no-cors", cache: "no-store", credentials: "omit", signal: stop.signal });
+    return { outcome: "answered", seconds: took() };
+  } catch {
+    const outcome = took() * 1000 >= milliseconds - 5 ? "timeout" : "failed";
+    return { outcome, seconds: took() };
+  } finally {
+    clearTimeout(timer);
+    stop.abort(); // the rest of the page is not needed
+  }
+}
+
+// A browser trusts its own computer without encryption.
+function isLocal({ hostname }) {
+  return hostname === "localhost" || hostname === "[::1]" || /^127\./.test(hostname);
+}

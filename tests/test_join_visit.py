@@ -1,0 +1,88 @@
+"""Services visited by the join page in a real Chromium, which keeps their content from the page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+from playwright.async_api import Browser
+
+from jharnet_monitor.config.schema import ServiceProbe
+from jharnet_monitor.model import Cause, Measurement, Outcome
+from jharnet_monitor.probes.base import Failed, NoData
+from jharnet_monitor.probes.service.order import VisitOrder
+from jharnet_monitor.probes.service.page_visit import reading_of_page
+from tests.service_support import PageServer
+from tests.test_join import Door, browser, door, join, open_link
+
+__all__ = ["browser", "door"]
+
+pytestmark = pytest.mark.browser
+ORDER = VisitOrder("https://eoffice.example.in/", (), 10.0, 500_000)
+
+
+@pytest.fixture
+async def servers() -> AsyncIterator[dict[str, PageServer]]:
+    """One that is quick, one that is slow, one that hangs, and one that sends on to the quick."""
+    async with AsyncExitStack() as stack:
+        found = {"quick": PageServer(wait=0.1), "slow": PageServer(wait=1.2),
+                 "hangs": PageServer(wait=60.0)}  # fmt: skip
+        for server in found.values():
+            await stack.enter_async_context(server.serving())
+        for name, there in (("onward", found["quick"].url), ("elsewhere", "http://127.0.0.3:1/")):
+            found[name] = PageServer(status=302, headers={"Location": there})
+            await stack.enter_async_context(found[name].serving())
+        yield found
+
+
+async def test_a_page_visits_services(
+    door: Door, browser: Browser, servers: dict[str, PageServer]
+) -> None:
+    """How long each took to answer, and nothing that a browser does not tell; only configured
+    addresses are reached."""
+    urls = {name: server.url for name, server in servers.items()}
+    urls["closed"] = "http://127.0.0.1:9/"
+    services = [{"name": name, "url": url} for name, url in urls.items()]
+    settings = ServiceProbe.model_validate({"timeout": "3s", "slow": "1s", "services": services})
+    before = door.hub.current.config
+    probes = before.probes.model_copy(update={"service": settings})
+    door.hub.current.replace(before.model_copy(update={"probes": probes}))
+    page = await open_link(browser, door.link)
+    await join(page)
+
+    async def visited(name: str) -> Measurement:
+        return await door.hub.run_probe("potka", "service", {"service": name})
+
+    quick, slow = await visited("quick"), await visited("slow")
+    assert quick.outcome is slow.outcome is Outcome.OK, (quick, slow)
+    assert 0.1 <= quick.values["answer_seconds"] < 0.9
+    assert 1.2 <= slow.values["answer_seconds"] < 2.2
+    assert set(slow.values) == {"answer_seconds"} and slow.conditions["agent_client"] == "browser"
+    onward = await visited("onward")
+    assert onward.outcome is Outcome.OK and onward.values["answer_seconds"] >= 0.1
+    assert (await visited("hangs")).cause == Cause.TIMEOUT
+    for name in ("closed", "elsewhere"):
+        failed = await visited(name)
+        assert failed.outcome is Outcome.FAILED and failed.cause == Cause.CONNECTION_FAILED
+
+
+def test_what_a_page_reports_is_checked() -> None:
+    """An impossible report is no data; encryption around an open service is no failure."""
+    for report in _impossible():
+        with pytest.raises(NoData) as caught:
+            reading_of_page(report, ORDER)
+        assert caught.value.cause is Cause.BAD_REPORT
+    with pytest.raises(NoData) as caught:
+        reading_of_page({"outcome": "mixed"}, ORDER)
+    assert caught.value.cause is Cause.NEEDS_PROGRAM
+    with pytest.raises(Failed):
+        reading_of_page({"outcome": "failed", "seconds": 1.0}, ORDER)
+
+
+def _impossible() -> Iterator[dict[str, object]]:
+    yield {}
+    yield {"outcome": ["answered"], "seconds": 1.0}
+    yield {"outcome": "answered"}
+    for seconds in (-1.0, 11.5, True, "1", float("nan")):
+        yield {"outcome": "answered", "seconds": seconds}
