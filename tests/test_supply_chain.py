@@ -88,6 +88,7 @@ def test_the_image_fetches_nothing_without_a_hash() -> None:
         assert "--require-hashes" in one or "--no-deps --no-build-isolation" in one, one
     assert "--no-build-isolation" in installs[1], "speedtest-cli has no wheel"
     assert re.search(r"(?m)^USER jharnet$", text)
+    assert text.rstrip().endswith("FROM ${ROLE}"), "ROLE chooses the image of hub or agent"
     assert "!.ci/build.lock" in (ROOT / ".dockerignore").read_text("utf-8")
 
 
