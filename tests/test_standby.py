@@ -19,8 +19,13 @@ from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.disk_queue import DiskQueue
 from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.hub.journal import Journal
 from jharnet_monitor.hub.nightly_backup import RETRY, NightlyBackup
+from jharnet_monitor.hub.outage_attribution import ALL_OFFICES
+from jharnet_monitor.hub.records import HEARTBEAT_KEY, StartRecord, ValueRecord, write_out
+from jharnet_monitor.hub.store_writer import StoreWriter
 from jharnet_monitor.live import HubStatus
+from jharnet_monitor.model import format_utc
 from jharnet_monitor.security.tokens import matches
 from jharnet_monitor.standby import restore as restore_module
 from jharnet_monitor.standby import save as save_module
@@ -142,6 +147,60 @@ def test_a_record_that_is_written_meanwhile_is_in_the_backup(
     queue = DiskQueue(save(file, tmp_path / "away", 3) / WAITING, 100)
     assert queue.peek(9) == [("beat", "{}")]
     queue.close()
+
+
+async def test_the_newer_of_two_copies_is_restored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The waiting records are copied before the database, which may have later ones: a heartbeat
+    and a start that were written meanwhile change nothing."""
+    file = hub_in(tmp_path / "hub")
+    config, copy = load_config(file), Store.backup
+    waiting = ValueRecord(HEARTBEAT_KEY, START)
+    started = StartRecord(START, ("potka",), START - timedelta(hours=1))
+    later = START + timedelta(minutes=5)
+
+    def write_then_copy(store: Store, target: Path) -> None:
+        started.write(store)
+        ValueRecord(HEARTBEAT_KEY, later).write(store)
+        copy(store, target)
+
+    queue = DiskQueue(config.waiting_file, 100)
+    queue.drop(["beat"])
+    queue.put("start", json.dumps(write_out(started)))
+    queue.put(HEARTBEAT_KEY, json.dumps(write_out(waiting)))
+    queue.close()
+    monkeypatch.setattr(Store, "backup", write_then_copy)
+    done = Restore(save(file, tmp_path / "away", 3), tmp_path / "new").run()
+    config = load_config(done.config)
+    clock = ManualClock(START + timedelta(hours=1))
+    store = Store(config.hub.database, clock)
+    status = HubStatus()
+    writer = StoreWriter(store, config.waiting_file, status, clock)
+    await writer.open()
+    assert status.writes_waiting == 2
+    journal = Journal(writer, clock)
+    await writer.write_later()
+    assert store.get_value(HEARTBEAT_KEY) == format_utc(later)
+    await journal.hub_started(["potka"])
+    stops = [one.at for one in store.event_log.events(ALL_OFFICES) if one.kind == "hub_stopped"]
+    assert stops == [START - timedelta(hours=1), later]
+    assert status.writes_set_aside == 0
+    await writer.close()
+    store.close()
+
+
+async def test_a_start_counts_from_the_later_heartbeat(tmp_path: Path) -> None:
+    """That of the database, where an older one waits on disk."""
+    clock = ManualClock(START)
+    store = Store(f"sqlite:///{tmp_path}/monitor.db", clock)
+    store.migrate()
+    later = START - timedelta(minutes=5)
+    ValueRecord(HEARTBEAT_KEY, later).write(store)
+    StartRecord(START, ("potka",), START - timedelta(hours=1)).write(store)
+    stops = [one.at for one in store.event_log.events(ALL_OFFICES) if one.kind == "hub_stopped"]
+    assert stops == [later]
+    store.close()
 
 
 def test_a_second_backup_leaves_the_running_one_alone(
