@@ -22,9 +22,11 @@ from jharnet_monitor.config.schema import StateSettings
 from jharnet_monitor.config.state_file import StateFile
 from jharnet_monitor.config.yaml_model import load_yaml_model
 from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.hub import weekly_push
 from jharnet_monitor.hub.weekly_push import REFUSED, WeeklyPush
 from jharnet_monitor.i18n.words import words
-from jharnet_monitor.live import HubStatus
+from jharnet_monitor.live import HubStatus, Live
+from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.report.data.load import summarise
 from jharnet_monitor.security.signing import make_key
 from jharnet_monitor.security.tls import Files, make_authority, make_certificate
@@ -34,6 +36,7 @@ from jharnet_monitor.state.make import week_of
 from jharnet_monitor.state.paper import basis_of, make_report
 from jharnet_monitor.state.push import PATH, make_signed, send
 from jharnet_monitor.state.receiver import WeekReceiver
+from jharnet_monitor.state.refused import WeekRefusedError
 from jharnet_monitor.state.table import StateTable
 from jharnet_monitor.state.verify import check_report, check_rows
 from jharnet_monitor.state.week import MOST_BYTES, SignedWeek
@@ -336,6 +339,48 @@ def test_a_hub_hands_in_each_week_until_it_is_taken(
     assert pushes.look(hours=3)[5:] == []
     assert pushes.status.state_push_at is not None
     pushes.store.close()
+
+
+def test_a_week_that_is_refused_for_good_holds_up_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said once with its reason, also after a restart and as a metric; later weeks go on. A
+    hub of another version tries it again."""
+    pushes = Pushes(tmp_path, WeekRefusedError("a later version exists"), StoreError("away"))
+    assert pushes.look(hours=6) == ["2026-W47"]
+    assert pushes.status.state_push_refused == {"2026-W47": "a later version exists"}
+    assert "week 2026-W47 is not handed in again: a later version exists" in caplog.text
+    assert pushes.look(days=7) == ["2026-W47", "2026-W48"]
+    assert pushes.look(hours=1) == ["2026-W47", "2026-W48", "2026-W48"]
+    assert pushes.status.state_push_at is not None
+    pushes.status.state_push_refused = {}
+    pushes.look(hours=3)
+    live = Live(pushes.push._current)
+    live.hub = pushes.status
+    labels = {"week": "2026-W47", "reason": "a later version exists"}
+    value = MetricsRegistry(live, pushes.clock).get_sample_value
+    assert value("jharnet_state_push_refused", labels) == 1
+    assert len(pushes.pushed) == 3
+    monkeypatch.setattr(weekly_push, "__version__", "9.9.9")
+    assert pushes.look(minutes=1)[3:] == ["2026-W47"]
+    assert pushes.look(minutes=1)[4:] == []
+    assert pushes.status.state_push_refused == {}
+    pushes.store.close()
+
+
+async def test_the_receiver_says_what_is_for_good(one: Statewide, tmp_path: Path) -> None:
+    """A week that is older than the stored one, but not a key that can still be registered."""
+    later = drawn_week("chatra", made_at=MADE_AT + timedelta(minutes=5))
+    async with receiving(one) as address:
+        settings = StateSettings(url=address, key_file=tmp_path / "none")
+        assert await send(settings, one.sign(later)) == "stored"
+        with pytest.raises(WeekRefusedError, match="a later version of week 2026-W47"):
+            await send(settings, one.sign(drawn_week("chatra")))
+        future = drawn_week("chatra", made_at=NOW + timedelta(hours=1))
+        for wrong in (one.sign(later, "bokaro"), one.sign(future)):
+            with pytest.raises(UserError) as raised:
+                await send(settings, wrong)
+            assert not isinstance(raised.value, WeekRefusedError)
 
 
 def test_the_shipped_file_is_right() -> None:

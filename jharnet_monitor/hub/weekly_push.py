@@ -1,7 +1,9 @@
 """Submits each week, signed, to the state when its report is due, and retries until it is accepted.
 
-A week that the state refuses, for example because the key is not registered, is retried once an
-hour, so that the hub need not be restarted after somebody has registered the key.
+A refusal that somebody can end, for example because the key is not registered, is retried once an
+hour, so that the hub need not be restarted afterwards. A week that the receiver refuses for good is
+recorded with the reason, so that it does not hold up later weeks; a hub of another version tries it
+once more, because it makes the week anew.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+from jharnet_monitor import __version__
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
@@ -22,6 +25,7 @@ from jharnet_monitor.mail.outbox import backoff_seconds
 from jharnet_monitor.mail.schedule import due_weeks
 from jharnet_monitor.model import format_utc, parse_utc
 from jharnet_monitor.report.output.worker import in_own_process
+from jharnet_monitor.state.refused import WeekRefusedError
 from jharnet_monitor.store import Store
 
 log = logging.getLogger(__name__)
@@ -31,7 +35,7 @@ _SINCE = "state_since"
 """Key in the store for the time from which weeks are due."""
 
 Pusher = Callable[[Config, Period, datetime], str]
-"""Makes and submits a week; blocks. Raises `StoreError` if a later attempt may succeed."""
+"""Makes and submits a week; blocks. Raises as `state.push.make_and_send` does."""
 
 
 def push_in_own_process(config: Config, period: Period, now: datetime) -> str:
@@ -41,7 +45,8 @@ def push_in_own_process(config: Config, period: Period, now: datetime) -> str:
 
 
 class WeeklyPush(DueWork[Period]):
-    """Submits the weeks of one hub; `status` shows when the state accepted the last one."""
+    """Submits the weeks of one hub; `status` shows when the state accepted the last one, and which
+    it refused."""
 
     def __init__(
         self, current: CurrentConfig, store: Store, clock: Clock, status: HubStatus,
@@ -59,27 +64,42 @@ class WeeklyPush(DueWork[Period]):
         return () if config.state is None else await asyncio.to_thread(self._open, config, now)
 
     def _open(self, config: Config, now: datetime) -> list[Period]:
-        """The weeks that are due and not yet accepted."""
+        """The weeks that are due and neither accepted nor refused for good."""
         since = self._store.get_value(_SINCE)
         if since is None:
             since = format_utc(now)
             self._store.set_value(_SINCE, since)
         weeks: list[Period] = []
+        refused: dict[str, str] = {}
         for period in due_weeks(config, parse_utc(str(since)), now):
-            accepted_at = self._store.get_value(_key(period))
-            if accepted_at is None:
-                weeks.append(period)
-            else:
-                self._status.state_push_at = parse_utc(str(accepted_at))
+            match self._store.get_value(_key(period)):
+                case str(accepted_at):
+                    self._status.state_push_at = parse_utc(accepted_at)
+                case {"refused": str(why), "version": version} if version == __version__:
+                    refused[period.name] = why
+                case _:
+                    weeks.append(period)
+        self._status.state_push_refused = refused
         return weeks
 
     async def _do(self, work: Period, now: datetime) -> None:
         """Submit a week."""
-        result = await asyncio.to_thread(self._push, self._current.config, work, now)
+        try:
+            result = await asyncio.to_thread(self._push, self._current.config, work, now)
+        except WeekRefusedError as error:
+            await self._note_refusal(work, str(error))
+            return
         accepted_at = self._clock.now()
         await asyncio.to_thread(self._store.set_value, _key(work), format_utc(accepted_at))
         log.info("the state accepted week %s: %s", work.name, result)
         self._status.state_push_at, self._last_logged = accepted_at, ""
+
+    async def _note_refusal(self, week: Period, why: str) -> None:
+        self._status.state_push_failures += 1
+        log.error("week %s is not handed in again: %s", week.name, why)
+        found = {"refused": why, "version": __version__, "at": format_utc(self._clock.now())}
+        await asyncio.to_thread(self._store.set_value, _key(week), found)
+        self._status.state_push_refused = {**self._status.state_push_refused, week.name: why}
 
     def _note_failure(self, error: Exception) -> timedelta:
         """Log each reason once."""
@@ -93,5 +113,5 @@ class WeeklyPush(DueWork[Period]):
 
 
 def _key(period: Period) -> str:
-    """Key in the store for when the state accepted a week."""
+    """Key in the store for when the state accepted a week, or why it refused it."""
     return f"state-{period.stem}"

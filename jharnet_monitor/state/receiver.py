@@ -106,7 +106,7 @@ class WeekReceiver:
         except TimeoutError:
             return _answer(408, f"the request took longer than {READ_SECONDS:g} s")
         except web.HTTPRequestEntityTooLarge:
-            return _answer(413, f"a week has at most {MOST_BYTES} bytes")
+            return _answer(413, f"a week has at most {MOST_BYTES} bytes", final=True)
         finally:
             self._reading -= 1
 
@@ -115,7 +115,7 @@ class WeekReceiver:
             signed = read_signed(text)
             week = signed.read()
         except UserError as error:
-            return self._refuse(remote, 400, str(error))
+            return self._refuse(remote, 400, str(error), final=True)
         key = signed.key_among(self._state.keys_of(week.district))
         if key is None:
             return self._refuse(
@@ -137,8 +137,9 @@ class WeekReceiver:
             return _answer(503, "the database is unavailable; try again later", retry=True)
         if reception is Reception.OLDER:
             return self._refuse(
-                remote, 409, f"a later version of week {week.week} of {week.district} exists"
-            )
+                remote, 409, f"a later version of week {week.week} of {week.district} exists",
+                final=True,
+            )  # fmt: skip
         if reception is Reception.STORED:
             log.info("stored week %s of %s as number %d, made at %s", week.week, week.district,
                      number, week.made_at)  # fmt: skip
@@ -146,9 +147,9 @@ class WeekReceiver:
         status = 201 if reception is Reception.STORED else 200
         return web.Response(status=status, text=body, content_type="application/json")
 
-    def _refuse(self, remote: str, status: int, why: str) -> web.Response:
+    def _refuse(self, remote: str, status: int, why: str, *, final: bool = False) -> web.Response:
         log.warning("refused a week from %s: %s", remote, ascii(why)[1:-1])
-        return _answer(status, why)
+        return _answer(status, why, final=final)
 
 
 def _renew(certificate: ServedCertificate | None) -> None:
@@ -160,9 +161,10 @@ def _renew(certificate: ServedCertificate | None) -> None:
         log.error("still serving the old certificate: %s", error)
 
 
-def _answer(status: int, why: str, *, retry: bool = False) -> web.Response:
+def _answer(status: int, why: str, *, retry: bool = False, final: bool = False) -> web.Response:
+    """An error; `final` tells the hub that this week will never be accepted as it is."""
     headers = {"Retry-After": "60"} if retry else None
-    body = json.dumps({"error": why}, ensure_ascii=False)
+    body = json.dumps({"error": why, "final": final}, ensure_ascii=False)
     return web.Response(status=status, text=body, content_type="application/json", headers=headers)
 
 
