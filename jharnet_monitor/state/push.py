@@ -17,6 +17,7 @@ from jharnet_monitor.errors import StoreError, TemporaryError, UserError
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.security.signing import read_key
 from jharnet_monitor.state.make import make_week
+from jharnet_monitor.state.proof import HEADER, prove
 from jharnet_monitor.state.refused import WeekRefusedError
 from jharnet_monitor.state.week import SignedWeek, signed
 from jharnet_monitor.store import Store
@@ -56,10 +57,13 @@ async def send(settings: StateSettings, week: SignedWeek) -> str:
     """Submit a signed week; raises `TemporaryError`, `WeekRefusedError` if the receiver refuses it
     for good, and `UserError` for another refusal."""
     address = settings.url + PATH
+    body = week.model_dump_json().encode()
+    proof = prove(read_key(settings.key_file), week.read().district, body)
+    headers = {HEADER: proof.header(), "Content-Type": "application/json"}
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(SECONDS)) as http,
-            http.post(address, json=week.model_dump(), ssl=_context(settings)) as answer,
+            http.post(address, data=body, headers=headers, ssl=_context(settings)) as answer,
         ):
             text = (await answer.content.read(_MOST_ANSWER)).decode("utf-8", "replace")
             status = answer.status
