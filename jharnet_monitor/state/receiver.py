@@ -1,8 +1,8 @@
 """The state's receiver: accepts only signed weeks of registered districts, over HTTPS.
 
 A sender without a registered key can store nothing and costs little. A body is read only after its
-sender has proven in the head of the request that it has a registered key (`state.proof`). Until then
-a connection takes none of the places in which bodies are read, and is closed after seconds.
+sender has proven in the head of the request that it has a registered key (`state.proof`). Before
+that a connection takes none of the places in which bodies are read, and is closed after seconds.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ class WeekReceiver:
         closing = asyncio.create_task(self._strangers.run(), name="strangers")
         listening: asyncio.Server | None = None
         try:
-            listening = await self._listen(server, certificate and certificate.context)
+            listening = await self._listen(
+                server, None if certificate is None else certificate.context
+            )
             while not self._stopping.is_set():
                 try:
                     await asyncio.wait_for(self._stopping.wait(), CERTIFICATE_SECONDS)
