@@ -17,15 +17,19 @@ from jharnet_monitor.hub import store_writer
 from jharnet_monitor.hub.health import Health
 from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.records import (
+    DrillRecord,
     EventRecord,
     MeasurementRecord,
     StateRecord,
     ValueRecord,
+    is_written,
 )
 from jharnet_monitor.hub.store_writer import MOST_TRIES, StoreWriter
+from jharnet_monitor.judge.conference.drill import Drill, DrillState
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import Measurement, OfficeState, Outcome, format_utc
+from jharnet_monitor.profiles import Profile
 from jharnet_monitor.store import Store
 from tests.support import make_config
 
@@ -243,3 +247,17 @@ async def test_measurements_on_a_full_disk_wait_in_memory(bench: Bench) -> None:
     queue._db.execute("PRAGMA max_page_count=1000000")
     await bench.writer.write_later()
     assert len(bench.store.measurements()) == 100
+
+
+async def test_a_drill_waits_once_however_often_it_is_written(bench: Bench) -> None:
+    """The hub writes it again until the database has it."""
+    drill = Drill("d", DrillState.DONE, Profile.P720, NOW, ())
+    bench.take_away()
+    for _ in range(3):
+        await bench.writer.write(DrillRecord(drill))
+    assert bench.live.hub.writes_waiting == 1
+    bench.bring_back()
+    assert not is_written(DrillRecord(drill), bench.store)
+    await bench.writer.write_later()
+    assert is_written(DrillRecord(drill), bench.store)
+    assert bench.store.event_log.drill("d") == drill

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -173,6 +174,17 @@ def read_record(data: Any) -> Record:
     return _READERS[kind](body)
 
 
+def name_of(record: Record) -> str:
+    """The name under which a record waits; one of a name waits once."""
+    match record:
+        case ValueRecord(key=key):
+            return key
+        case DrillRecord(drill=drill):
+            return f"drill {drill.id}"
+        case _:
+            return uuid.uuid4().hex
+
+
 def is_written(record: Record, store: Store) -> bool:
     """Whether a waiting record was already written, but not yet deleted when the hub ended.
 
@@ -184,6 +196,8 @@ def is_written(record: Record, store: Store) -> bool:
             return store.event_log.has_event(office, kind, at)
         case StateRecord(office=office, state=state, at=at):
             return store.event_log.has_transition(office, state, at)
+        case DrillRecord(drill=drill):
+            return store.event_log.drill(drill.id) is not None
         case StartRecord(at=at):  # its last part; a later heartbeat would make another stop
             return store.event_log.has_event(ALL_OFFICES, "hub_started", at)
         case ValueRecord(key=key, at=at):
