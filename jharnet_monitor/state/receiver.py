@@ -24,6 +24,7 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.config.fields import split_listen
 from jharnet_monitor.config.state_file import StateFile
 from jharnet_monitor.errors import StoreError, TemporaryError, UserError
+from jharnet_monitor.security.connections import ConnectionCount, CountingListener
 from jharnet_monitor.security.tls import ServedCertificate
 from jharnet_monitor.state.proof import HEADER, Proof, read_proof
 from jharnet_monitor.state.push import PATH
@@ -42,7 +43,6 @@ from jharnet_monitor.state.week import (
     is_from_the_future,
     read_signed,
 )
-from jharnet_monitor.web.connections import ConnectionCount, CountingListener
 
 log = logging.getLogger(__name__)
 
