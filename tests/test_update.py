@@ -368,12 +368,12 @@ async def test_an_error_after_the_change_of_the_link_refuses_nothing(
     switched: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The new version is active and restarts; before the change, the release is refused."""
-    said, restarted = list[dict[str, object]](), list[bool]()
+    messages, restarted = list[dict[str, object]](), list[bool]()
     kept = Versions(tmp_path, "0.1.0")
     one = Updater(kept, "", lambda: restarted.append(True))
 
     async def send(message: dict[str, object]) -> None:
-        said.append(message)
+        messages.append(message)
 
     def install(*_: object) -> None:
         if switched:
@@ -389,7 +389,7 @@ async def test_an_error_after_the_change_of_the_link_refuses_nothing(
     assert last is not None
     assert last.state is (UpdateState.TRIAL if switched else UpdateState.REFUSED)
     assert restarted == ([True] if switched else [])
-    assert [message["state"] for message in said] == ["restarting" if switched else "refused"]
+    assert [message["state"] for message in messages] == ["restarting" if switched else "refused"]
 
 
 async def test_a_restart_does_not_give_the_days_bytes_again(tmp_path: Path) -> None:
