@@ -177,6 +177,8 @@ class HubStatus:
     state_push_at: datetime | None = None
     """When the state took the newest week."""
     state_push_failures: int = 0
+    state_push_refused: Mapping[str, str] = field(default_factory=dict)
+    """By name of a due week: why the state refused it for good."""
     reload_success: bool | None = None
     reload_at: datetime | None = None
     """When the configuration in force was loaded."""

@@ -9,8 +9,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from jharnet_monitor.web import connections
-from jharnet_monitor.web.connections import ConnectionCount
+from jharnet_monitor.security import connections
+from jharnet_monitor.security.connections import ConnectionCount
 from tests.test_reload import hub_at_work
 
 

@@ -19,6 +19,7 @@ from jharnet_monitor.hub.drills import DrillManager
 from jharnet_monitor.hub.drills.peak_rate import PeakRate
 from jharnet_monitor.hub.drills.results import _carried_pictures, summarise_drill
 from jharnet_monitor.hub.runner import Runner
+from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.judge.conference.drill import (
     Drill,
@@ -36,6 +37,7 @@ from jharnet_monitor.live import Live
 from jharnet_monitor.model import Direction, Measurement, Outcome, parse_utc
 from jharnet_monitor.profiles import Profile
 from jharnet_monitor.report.output.drill_sheet import drill_content
+from jharnet_monitor.web.drill_pages import drill_view
 from tests.call_support import LoopbackAgent
 from tests.support import OFFICES, make_config
 
@@ -238,19 +240,38 @@ async def test_a_drill_whose_record_fails_ends_and_says_so(
 
 
 async def test_a_drill_that_cannot_be_kept_is_over_all_the_same(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its state on the screen does not depend on the database."""
-    bench = Bench()
+    """Its state on the screen does not depend on the database; command, API and page say that its
+    result is not stored, until it is."""
+    monkeypatch.setattr("jharnet_monitor.hub.drills.manager.RETRY_SECONDS", 0.1)
+    bench, broken, sheets = Bench(), True, list[Drill]()
 
-    async def broken(drill: Drill) -> None:
-        raise OSError("disk is gone")
+    async def keep(drill: Drill) -> None:
+        if broken:
+            raise OSError("disk is gone")
+        bench.kept.append(drill)
 
-    bench.drills._store = broken
+    async def write(drill: Drill) -> None:
+        sheets.append(drill)
+
+    bench.drills._store, bench.drills._write_sheets = keep, write
     drill = await bench.ended(bench.drills.start("audio", MINUTES))
     assert drill.state is DrillState.DONE
-    await bench.until(lambda: "disk is gone" in caplog.text)
-    _shown(drill, bench.config)
+    assert drill.unstored == "disk is gone"
+    assert Drill.from_json(drill.to_json()).unstored == "disk is gone"
+    assert "The result is not stored: disk is gone." in _shown(drill, bench.config)
+    for language, text in (("en", "not stored: disk is gone"), ("hi", "disk is gone")):
+        formats = Formats.of(language, "Asia/Kolkata", bench.clock.now())
+        assert text in drill_view(drill, bench.config, (), formats).unstored
+    await asyncio.sleep(0.5)
+    assert caplog.text.count("is not stored") == 1, "each reason is logged once"
+    assert not sheets
+    broken = False
+    await bench.until(lambda: bool(sheets))
+    assert bench.now(drill).unstored is None
+    assert bench.kept == sheets == [bench.now(drill)]
+    await bench.drills.stop()
 
 
 async def test_a_drill_over_the_budget_is_refused_before_it_starts() -> None:

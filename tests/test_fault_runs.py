@@ -6,14 +6,21 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from jharnet_monitor.agent import daemon
+from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.standby.manifest import sha256_of
+from jharnet_monitor.store import Store
 from tests.faults import outage, soak
 from tests.faults import time as time_faults
 from tests.faults.power_disk import Blocks
+from tests.faults.stored import ids_in
+from tests.store_support import START, one
 
 ROOT = Path(__file__).parents[1]
 POWER = """
@@ -49,6 +56,27 @@ def test_a_power_disk_forgets_what_was_not_flushed(tmp_path: Path) -> None:
         cwd=ROOT, timeout=60,
     )  # fmt: skip
     assert done.stdout.strip() == "[(20, 19)]", done.stderr
+
+
+def test_runs_count_packed_measurements(tmp_path: Path) -> None:
+    """The fault runs count what the store reads; the file that they read stays as it is."""
+    database, clock = tmp_path / "monitor.db", ManualClock(START - timedelta(hours=2))
+    store = Store(f"sqlite:///{database}", clock)
+    store.migrate()
+    store.ownership.take()
+    made = [one(f"hub.{number}", number - 119, values={"sent": 1.0}) for number in range(50)]
+    store.add(made)
+    clock.step(30 * 3600)
+    store.chain.seal()
+    while store.packing.step():
+        pass
+    store.close()
+    before = sha256_of(database)
+    with closing(sqlite3.connect(database)) as db:
+        (loose,) = db.execute("SELECT count(*) FROM measurements").fetchone()
+    assert loose < len(made)
+    assert sorted(ids_in(database)) == sorted(measurement.id for measurement in made)
+    assert sha256_of(database) == before
 
 
 def test_blocks_keep_what_was_flushed() -> None:

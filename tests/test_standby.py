@@ -13,17 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from jharnet_monitor.clock import ManualClock, SystemClock
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.disk_queue import DiskQueue
 from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.hub.journal import Journal
 from jharnet_monitor.hub.nightly_backup import RETRY, NightlyBackup
+from jharnet_monitor.hub.outage_attribution import ALL_OFFICES
+from jharnet_monitor.hub.records import HEARTBEAT_KEY, StartRecord, ValueRecord, write_out
+from jharnet_monitor.hub.store_writer import StoreWriter
 from jharnet_monitor.live import HubStatus
-from jharnet_monitor.security.tls import Files, make_authority, make_certificate
-from jharnet_monitor.security.tokens import hash_token, matches, write_secret
+from jharnet_monitor.model import format_utc
+from jharnet_monitor.security.tokens import matches
 from jharnet_monitor.standby import restore as restore_module
 from jharnet_monitor.standby import save as save_module
 from jharnet_monitor.standby.manifest import (
@@ -39,9 +42,8 @@ from jharnet_monitor.standby.save import save
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.lease import holder_of
 from jharnet_monitor.store.pruning import OF_THE_DATABASE
-from tests.store_support import BOTH, START, Postgres, one
-
-BEGIN = START - timedelta(hours=2)
+from tests.standby_support import hub_in
+from tests.store_support import BOTH, START, Postgres
 
 
 @pytest.fixture(scope="module")
@@ -50,43 +52,6 @@ def postgres() -> Iterator[Postgres]:
     cluster = Postgres()
     yield cluster
     cluster.remove()
-
-
-def hub_in(directory: Path, database: str = "sqlite:///data/monitor.db", **sections: Any) -> Path:
-    """A hub's directory with all that belongs to it, and a sealed hour; returns the file."""
-    files, now = Files(directory / "tls"), SystemClock().now()
-    make_authority(files, "East Singhbhum", now, ["hub.example.in"])
-    make_certificate(files, ["hub.example.in"], [], now)
-    write_secret(directory / "secrets/potka", hash_token("a-token"), replace=True)
-    write_secret(directory / "secrets/api", "x" * 32, replace=True)
-    (directory / "reports").mkdir()
-    (directory / "reports/week.pdf").write_bytes(b"%PDF signed")
-    file = directory / "jharnet.yaml"
-    data = {
-        "district": {"id": "d", "name": "East Singhbhum", "name_hi": "पूर्वी सिंहभूम"},
-        "hub": {"database": database, "api_token_file": "secrets/api",
-                "tls": {"certificate": "tls/hub.pem", "key": "tls/hub.key"},
-                "uplink": {"contracted": "34 Mbit/s"}},
-        "report": {"directory": "reports"},
-        "offices": [{"id": "potka", "name": "Potka", "name_hi": "पोटका", "pc": "127.0.0.2",
-                     "agent": {"token_hash_file": "secrets/potka"}}],
-        **sections,
-    }  # fmt: skip
-    file.write_text(yaml.safe_dump(data), "utf-8")
-    config = load_config(file)
-    clock = ManualClock(BEGIN)
-    store = Store(config.hub.database, clock)
-    store.ownership.take()
-    store.migrate()
-    store.ownership.take()
-    store.add([one(f"m{n}", n - 120) for n in range(40)])
-    clock.step(2 * 3600)
-    store.chain.seal()
-    store.close()
-    queue = DiskQueue(config.waiting_file, 100)
-    queue.put("beat", "{}")
-    queue.close()
-    return file
 
 
 @pytest.mark.parametrize("kind", BOTH)
@@ -150,8 +115,8 @@ def test_what_is_there_is_set_aside_or_left(tmp_path: Path) -> None:
     """Nothing of a hub that is there is written over."""
     backup = save(hub_in(tmp_path / "old"), tmp_path / "away", 3)
     with pytest.raises(UserError, match=r"is not empty .*--replace sets aside"):
-        Restore(backup).run()
-    Restore(backup, replace=True).run()
+        Restore(backup, tmp_path / "old").run()
+    Restore(backup, tmp_path / "old", replace=True).run()
     [earlier] = (tmp_path / "old").glob("before-restore-*")
     assert (earlier / "jharnet.yaml").exists()
     load_config(tmp_path / "old/jharnet.yaml")
@@ -182,6 +147,60 @@ def test_a_record_that_is_written_meanwhile_is_in_the_backup(
     queue = DiskQueue(save(file, tmp_path / "away", 3) / WAITING, 100)
     assert queue.peek(9) == [("beat", "{}")]
     queue.close()
+
+
+async def test_the_newer_of_two_copies_is_restored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The waiting records are copied before the database, which may have later ones: a heartbeat
+    and a start that were written meanwhile change nothing."""
+    file = hub_in(tmp_path / "hub")
+    config, copy = load_config(file), Store.backup
+    waiting = ValueRecord(HEARTBEAT_KEY, START)
+    started = StartRecord(START, ("potka",), START - timedelta(hours=1))
+    later = START + timedelta(minutes=5)
+
+    def write_then_copy(store: Store, target: Path) -> None:
+        started.write(store)
+        ValueRecord(HEARTBEAT_KEY, later).write(store)
+        copy(store, target)
+
+    queue = DiskQueue(config.waiting_file, 100)
+    queue.drop(["beat"])
+    queue.put("start", json.dumps(write_out(started)))
+    queue.put(HEARTBEAT_KEY, json.dumps(write_out(waiting)))
+    queue.close()
+    monkeypatch.setattr(Store, "backup", write_then_copy)
+    done = Restore(save(file, tmp_path / "away", 3), tmp_path / "new").run()
+    config = load_config(done.config)
+    clock = ManualClock(START + timedelta(hours=1))
+    store = Store(config.hub.database, clock)
+    status = HubStatus()
+    writer = StoreWriter(store, config.waiting_file, status, clock)
+    await writer.open()
+    assert status.writes_waiting == 2
+    journal = Journal(writer, clock)
+    await writer.write_later()
+    assert store.get_value(HEARTBEAT_KEY) == format_utc(later)
+    await journal.hub_started(["potka"])
+    stops = [one.at for one in store.event_log.events(ALL_OFFICES) if one.kind == "hub_stopped"]
+    assert stops == [START - timedelta(hours=1), later]
+    assert status.writes_set_aside == 0
+    await writer.close()
+    store.close()
+
+
+async def test_a_start_counts_from_the_later_heartbeat(tmp_path: Path) -> None:
+    """That of the database, where an older one waits on disk."""
+    clock = ManualClock(START)
+    store = Store(f"sqlite:///{tmp_path}/monitor.db", clock)
+    store.migrate()
+    later = START - timedelta(minutes=5)
+    ValueRecord(HEARTBEAT_KEY, later).write(store)
+    StartRecord(START, ("potka",), START - timedelta(hours=1)).write(store)
+    stops = [one.at for one in store.event_log.events(ALL_OFFICES) if one.kind == "hub_stopped"]
+    assert stops == [later]
+    store.close()
 
 
 def test_a_second_backup_leaves_the_running_one_alone(
@@ -216,62 +235,6 @@ def test_a_copy_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     (tmp_path / DATABASE).write_bytes(b"x" * 5000)
     with pytest.raises(StoreError, match="the copy of the database cannot be read"):
         save_module._chain_of(tmp_path / DATABASE)
-
-
-@pytest.mark.parametrize("place", ["hub/data", "elsewhere"])
-def test_a_database_with_an_absolute_path(place: str, tmp_path: Path) -> None:
-    """It is restored to its place, inside of the hub's directory or not; an earlier one is set
-    aside with its log, which SQLite would apply to the restored one, and only with --replace."""
-    database = tmp_path / place / "monitor.db"
-    backup = save(hub_in(tmp_path / "hub", f"sqlite:///{database}"), tmp_path / "away", 3)
-    for end in ("-wal", "-shm"):
-        database.with_name(f"monitor.db{end}").write_bytes(b"old")
-    if place == "elsewhere":
-        shutil.rmtree(tmp_path / "hub")
-        before = database.read_bytes()
-        with pytest.raises(UserError, match=r"monitor.db.*: exists already; --replace"):
-            Restore(backup).run()
-        assert database.read_bytes() == before
-    Restore(backup, replace=True).run()
-    present = sorted(one.name for one in database.parent.iterdir())
-    assert not [one for one in present if "restoring" in one]
-    assert {"monitor.db-wal", "monitor.db-shm"}.isdisjoint(present)
-    config = load_config(tmp_path / "hub/jharnet.yaml")
-    queue = DiskQueue(config.waiting_file, 100)
-    assert queue.peek(9) == [("beat", "{}")]
-    queue.close()
-    [log] = [one for one in tmp_path.rglob("monitor.db*-wal") if one.read_bytes() == b"old"]
-    assert "before-restore-" in str(log)
-    store = Store(config.hub.database, SystemClock())
-    assert len(store.measurements()) == 40
-    store.close()
-
-
-def test_a_changed_backup_puts_nothing_elsewhere(tmp_path: Path) -> None:
-    """A file from outside of the directory is handed over in it, wherever it says that it lay."""
-    backup = save(hub_in(tmp_path / "hub"), tmp_path / "away", 3)
-    goal = tmp_path / "cron.d/x"
-    planted = backup / "elsewhere" / goal.relative_to("/")
-    planted.parent.mkdir(parents=True)
-    planted.write_text("* * * * * root id", "utf-8")
-    manifest = json.loads((backup / MANIFEST).read_text("utf-8"))
-    held = {"sha256": sha256_of(planted), "size": planted.stat().st_size, "mode": 0o4755}
-    manifest["files"][str(planted.relative_to(backup))] = held
-    (backup / MANIFEST).write_text(json.dumps(manifest), "utf-8")
-    Restore(backup, tmp_path / "new").run()
-    assert not goal.parent.exists()
-    restored = tmp_path / "new" / planted.relative_to(backup)
-    assert restored.stat().st_mode & 0o7777 == 0o755
-
-
-def test_a_backup_with_a_symbolic_link_is_refused(tmp_path: Path) -> None:
-    """Also where the link is a folder on the way."""
-    backup = save(hub_in(tmp_path / "hub"), tmp_path / "away", 3)
-    (backup / "config/secrets").rename(tmp_path / "secrets")
-    (backup / "config/secrets").symlink_to(tmp_path / "secrets")
-    with pytest.raises(UserError, match=r"config/secrets/.*: is a symbolic link"):
-        Restore(backup, tmp_path / "new").run()
-    assert not (tmp_path / "new").exists()
 
 
 class Nights:

@@ -22,18 +22,22 @@ from jharnet_monitor.config.schema import StateSettings
 from jharnet_monitor.config.state_file import StateFile
 from jharnet_monitor.config.yaml_model import load_yaml_model
 from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.hub import weekly_push
 from jharnet_monitor.hub.weekly_push import REFUSED, WeeklyPush
 from jharnet_monitor.i18n.words import words
-from jharnet_monitor.live import HubStatus
+from jharnet_monitor.live import HubStatus, Live
+from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.report.data.load import summarise
-from jharnet_monitor.security.signing import make_key
+from jharnet_monitor.security.signing import make_key, read_key
 from jharnet_monitor.security.tls import Files, make_authority, make_certificate
-from jharnet_monitor.state import paper, verify
+from jharnet_monitor.state import paper, strangers, verify
 from jharnet_monitor.state.figures import figures_of, tables
 from jharnet_monitor.state.make import week_of
 from jharnet_monitor.state.paper import basis_of, make_report
+from jharnet_monitor.state.proof import HEADER, Proof, prove
 from jharnet_monitor.state.push import PATH, make_signed, send
-from jharnet_monitor.state.receiver import WeekReceiver
+from jharnet_monitor.state.receiver import OF_A_DISTRICT, WeekReceiver
+from jharnet_monitor.state.refused import WeekRefusedError
 from jharnet_monitor.state.table import StateTable
 from jharnet_monitor.state.verify import check_report, check_rows
 from jharnet_monitor.state.week import MOST_BYTES, SignedWeek
@@ -70,10 +74,16 @@ async def receiving(one: Statewide, now: datetime = NOW) -> AsyncIterator[str]:
         await task
 
 
-async def post(address: str, body: bytes | SignedWeek) -> tuple[int, Any]:
-    """Hand something in, as a stranger may."""
+async def post(
+    address: str, body: bytes | SignedWeek, one: Statewide, prover: str = "chatra"
+) -> tuple[int, Any]:
+    """Hand something in, with the proof of a district that may send."""
     data = body if isinstance(body, bytes) else body.model_dump_json().encode()
-    async with aiohttp.ClientSession() as http, http.post(address + PATH, data=data) as answer:
+    headers = {HEADER: prove(read_key(one.key_of(prover)), prover, data).header()}
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(address + PATH, data=data, headers=headers) as answer,
+    ):
         return answer.status, await answer.json()
 
 
@@ -181,14 +191,61 @@ async def test_what_a_stranger_sends_is_refused(
     async with receiving(one) as address:
         for name, (status, make) in REFUSALS.items():
             caplog.clear()
-            got, answer = await post(address, make(one))
+            got, answer = await post(address, make(one), one)
             assert (name, got) == (name, status), answer
             records = [r for r in caplog.records if r.levelno >= logging.WARNING]
             assert len(records) <= 1, name
             assert "Traceback" not in caplog.text
             assert len(caplog.text) < 1000
         assert held(one) == []
-        assert (await post(address, one.sign(drawn_week("chatra"))))[0] == 201
+        assert (await post(address, one.sign(drawn_week("chatra")), one))[0] == 201
+
+
+async def open_raw(address: str, head: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection that has sent the given text."""
+    host, _, port = address.removeprefix("http://").rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(head.encode())
+    await writer.drain()
+    return reader, writer
+
+
+def head(length: int, proof: str) -> str:
+    """The head of a request that announces a body."""
+    return f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{proof}\r\n"
+
+
+async def test_slow_strangers_keep_no_district_out(
+    one: Statewide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a proof no byte of a body is awaited, and a connection is closed soon, whatever it
+    has sent; meanwhile, and while another district fills its own places, a district gets in."""
+    monkeypatch.setattr(strangers, "STRANGER_SECONDS", 1.5)
+    monkeypatch.setattr(strangers, "LOOK_SECONDS", 0.1)
+    false = Proof("chatra", "0" * 64, "A" * 86 + "==").header()
+    own = prove(read_key(one.key_of("bokaro")), "bokaro", b"x" * 50).header()
+    async with receiving(one) as address:
+        silent = [await open_raw(address, "") for _ in range(10)]
+        slow = [await open_raw(address, f"POST {PATH} HTTP/1.1\r\nHost:") for _ in range(10)]
+        unproven = [
+            await open_raw(address, head(50, proof))
+            for proof in ("", f"{HEADER}: {false}\r\n", f"{HEADER}: Signed x\r\n") * 3
+        ]
+        full = [await open_raw(address, head(50, f"{HEADER}: {own}\r\n")) for _ in range(5)]
+        async with asyncio.timeout(5):
+            for reader, _ in unproven:
+                assert (await reader.readline()).startswith(b"HTTP/1.1 401")
+            answers = [await reader.readline() for reader, _ in full[OF_A_DISTRICT:]]
+            assert [answer[9:12] for answer in answers] == [b"429"] * 3
+            assert (await post(address, one.sign(drawn_week("chatra")), one))[0] == 201
+            for reader, _ in (*silent, *slow, *unproven):
+                await reader.read()
+        for _, writer in full:
+            writer.write(b"y" * 50)
+        for reader, _ in full[:OF_A_DISTRICT]:
+            assert (await reader.readline()).startswith(b"HTTP/1.1 400"), "another text"
+        for _, writer in (*silent, *slow, *unproven, *full):
+            writer.close()
 
 
 async def test_a_replay_changes_nothing(one: Statewide) -> None:
@@ -197,7 +254,8 @@ async def test_a_replay_changes_nothing(one: Statewide) -> None:
     between = one.sign(drawn_week("chatra", made_at=MADE_AT + timedelta(minutes=5), seed=3))
     later = one.sign(drawn_week("chatra", made_at=MADE_AT + timedelta(minutes=10), seed=2))
     async with receiving(one) as address:
-        answers = [(await post(address, week))[0] for week in (first, first, later, first, between)]
+        weeks = (first, first, later, first, between)
+        answers = [(await post(address, week, one))[0] for week in weeks]
         assert answers == [201, 200, 201, 200, 409]
     assert held(one) == [first.sha256, later.sha256]
     table = StateTable(one.state.database)
@@ -272,7 +330,7 @@ async def test_a_row_that_was_changed_is_found(one: Statewide) -> None:
     """Text, time or district of a row, by whoever can write into the table."""
     async with receiving(one) as address:
         for district in ("bokaro", "chatra", "deoghar"):
-            assert (await post(address, one.sign(drawn_week(district))))[0] == 201
+            assert (await post(address, one.sign(drawn_week(district)), one))[0] == 201
     engine = create_engine(one.state.database)
     with engine.begin() as connection:
         for statement in (
@@ -336,6 +394,48 @@ def test_a_hub_hands_in_each_week_until_it_is_taken(
     assert pushes.look(hours=3)[5:] == []
     assert pushes.status.state_push_at is not None
     pushes.store.close()
+
+
+def test_a_week_that_is_refused_for_good_holds_up_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said once with its reason, also after a restart and as a metric; later weeks go on. A
+    hub of another version tries it again."""
+    pushes = Pushes(tmp_path, WeekRefusedError("a later version exists"), StoreError("away"))
+    assert pushes.look(hours=6) == ["2026-W47"]
+    assert pushes.status.state_push_refused == {"2026-W47": "a later version exists"}
+    assert "week 2026-W47 is not handed in again: a later version exists" in caplog.text
+    assert pushes.look(days=7) == ["2026-W47", "2026-W48"]
+    assert pushes.look(hours=1) == ["2026-W47", "2026-W48", "2026-W48"]
+    assert pushes.status.state_push_at is not None
+    pushes.status.state_push_refused = {}
+    pushes.look(hours=3)
+    live = Live(pushes.push._current)
+    live.hub = pushes.status
+    labels = {"week": "2026-W47", "reason": "a later version exists"}
+    value = MetricsRegistry(live, pushes.clock).get_sample_value
+    assert value("jharnet_state_push_refused", labels) == 1
+    assert len(pushes.pushed) == 3
+    monkeypatch.setattr(weekly_push, "__version__", "9.9.9")
+    assert pushes.look(minutes=1)[3:] == ["2026-W47"]
+    assert pushes.look(minutes=1)[4:] == []
+    assert pushes.status.state_push_refused == {}
+    pushes.store.close()
+
+
+async def test_the_receiver_says_what_is_for_good(one: Statewide) -> None:
+    """A week that is older than the stored one, but not a key that can still be registered."""
+    later = drawn_week("chatra", made_at=MADE_AT + timedelta(minutes=5))
+    async with receiving(one) as address:
+        settings = StateSettings(url=address, key_file=one.key_of("chatra"))
+        assert await send(settings, one.sign(later)) == "stored"
+        with pytest.raises(WeekRefusedError, match="a later version of week 2026-W47"):
+            await send(settings, one.sign(drawn_week("chatra")))
+        future = drawn_week("chatra", made_at=NOW + timedelta(hours=1))
+        for wrong in (one.sign(drawn_week("bokaro"), "chatra"), one.sign(future)):
+            with pytest.raises(UserError) as raised:
+                await send(settings, wrong)
+            assert not isinstance(raised.value, WeekRefusedError)
 
 
 def test_the_shipped_file_is_right() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,19 @@ from jharnet_monitor.hub import store_writer
 from jharnet_monitor.hub.health import Health
 from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.records import (
+    DrillRecord,
     EventRecord,
     MeasurementRecord,
     StateRecord,
     ValueRecord,
+    is_written,
 )
 from jharnet_monitor.hub.store_writer import MOST_TRIES, StoreWriter
+from jharnet_monitor.judge.conference.drill import Drill, DrillState
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
-from jharnet_monitor.model import Measurement, OfficeState, Outcome
+from jharnet_monitor.model import Measurement, OfficeState, Outcome, format_utc
+from jharnet_monitor.profiles import Profile
 from jharnet_monitor.store import Store
 from tests.support import make_config
 
@@ -84,7 +88,7 @@ async def test_nothing_is_forgotten_while_the_database_is_away(bench: Bench) -> 
     bench.take_away()
     for number in range(3):
         await bench.writer.write(MeasurementRecord(minute(f"m{number}")))
-        await bench.writer.write(ValueRecord("beat", number))
+        await bench.writer.write(ValueRecord("beat", NOW + timedelta(seconds=number)))
     for state in (OfficeState.UNREACHABLE, OfficeState.UP):
         await bench.writer.write(StateRecord("potka", state, NOW, {}))
     await bench.writer.write(EventRecord("potka", "joined", NOW, {"boot_id": "b"}))
@@ -100,7 +104,7 @@ async def test_nothing_is_forgotten_while_the_database_is_away(bench: Bench) -> 
         "up",
     ]
     assert [e.kind for e in bench.store.event_log.events("potka")] == ["joined"]
-    assert bench.store.get_value("beat") == 2
+    assert bench.store.get_value("beat") == format_utc(NOW + timedelta(seconds=2))
 
 
 async def test_what_waits_outlives_the_hub(bench: Bench) -> None:
@@ -243,3 +247,17 @@ async def test_measurements_on_a_full_disk_wait_in_memory(bench: Bench) -> None:
     queue._db.execute("PRAGMA max_page_count=1000000")
     await bench.writer.write_later()
     assert len(bench.store.measurements()) == 100
+
+
+async def test_a_drill_waits_once_however_often_it_is_written(bench: Bench) -> None:
+    """The hub writes it again until the database has it."""
+    drill = Drill("d", DrillState.DONE, Profile.P720, NOW, ())
+    bench.take_away()
+    for _ in range(3):
+        await bench.writer.write(DrillRecord(drill))
+    assert bench.live.hub.writes_waiting == 1
+    bench.bring_back()
+    assert not is_written(DrillRecord(drill), bench.store)
+    await bench.writer.write_later()
+    assert is_written(DrillRecord(drill), bench.store)
+    assert bench.store.event_log.drill("d") == drill

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ import pytest
 
 from jharnet_monitor.agent import updater
 from jharnet_monitor.agent.daemon import Agent, AgentSettings
+from jharnet_monitor.agent.self_monitor import SelfMonitor
 from jharnet_monitor.agent.updater import Updater
 from jharnet_monitor.agent.versions import UpdateState, Versions
 from jharnet_monitor.clock import SystemClock
@@ -35,6 +37,7 @@ from jharnet_monitor.hub import update_round
 from jharnet_monitor.hub import updates as hub_updates
 from jharnet_monitor.hub.daemon import Hub
 from jharnet_monitor.hub.rollout import Rollout, write_rollout
+from jharnet_monitor.hub.update_budget import UpdateBudget
 from jharnet_monitor.hub.updates import Updates
 from jharnet_monitor.probes.base import ChannelClosed
 from jharnet_monitor.security.enrolment import Enrolment
@@ -126,6 +129,10 @@ async def test_a_version_comes_over_the_line(
         assert hub.live.offices["o1"].agent.update_state == "waiting"  # o0 goes first
         hub.recorder.restore_spent()
         assert hub.recorder.spent_today("o0") == spent  # a restart of the hub forgets nothing
+        day, _ = hub.recorder.today()
+        restarted = UpdateBudget(lambda: hub.config.updates.directory)
+        await restarted.restore()
+        assert restarted.spent("o0", day) == spent
         did = [e.data["did"] for e in hub.store.event_log.events_of_kind("update")]
         assert did.count("fetched") == 2 and {"installing", "trial"} <= set(did)
         await _changed_at_the_hub(tmp_path, hub, agents["o1"], running["o1"])
@@ -326,6 +333,85 @@ async def test_a_lost_session_does_not_prevent_the_restart(
     finally:
         go_on.set()
     await asyncio.wait_for(restarted.wait(), 10)
+
+
+async def test_an_installation_is_a_load_until_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after the session that began it."""
+    line, restarted, go_on = _ClosedLine(), asyncio.Event(), threading.Event()
+    monitor = SelfMonitor("potka", "127.0.0.1", SystemClock(), lambda _: None)
+    one = Updater(Versions(tmp_path, "0.1.0"), "", restarted.set, monitor.load)
+
+    async def fetch(*_: object) -> None:
+        """Everything is here already."""
+
+    monkeypatch.setattr(one, "_proven", lambda _: SimpleNamespace(version="7.1.0"))
+    monkeypatch.setattr(one, "_fetch", fetch)
+    monkeypatch.setattr(one, "_install", lambda *_: go_on.wait(20))
+    marked: Any = monitor.marks_load(one.task)
+    task: asyncio.Task[None] = asyncio.create_task(marked(line, {}, None))
+    try:
+        await asyncio.wait_for(line.installing.wait(), 10)
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert monitor._tests_running == 1
+    finally:
+        go_on.set()
+    await asyncio.wait_for(restarted.wait(), 10)
+    assert monitor._tests_running == 0
+
+
+@pytest.mark.parametrize("switched", [True, False])
+async def test_an_error_after_the_change_of_the_link_refuses_nothing(
+    switched: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new version is active and restarts; before the change, the release is refused."""
+    messages, restarted = list[dict[str, object]](), list[bool]()
+    kept = Versions(tmp_path, "0.1.0")
+    one = Updater(kept, "", lambda: restarted.append(True))
+
+    async def send(message: dict[str, object]) -> None:
+        messages.append(message)
+
+    def install(*_: object) -> None:
+        if switched:
+            (tmp_path / "versions/7.1.0-5").mkdir(parents=True)
+            kept.begin_trial("7.1.0", 5, "7.1.0-5", 20.0, "offer")
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(one, "_install", install)
+    release, channel = SimpleNamespace(version="7.1.0", id="7.1.0-5"), SimpleNamespace(send=send)
+    params = {"serial": 5, "version": "7.1.0"}
+    await one._activate(release, channel, params)
+    last = kept.last()
+    assert last is not None
+    assert last.state is (UpdateState.TRIAL if switched else UpdateState.REFUSED)
+    assert restarted == ([True] if switched else [])
+    assert [message["state"] for message in messages] == ["restarting" if switched else "refused"]
+
+
+async def test_a_restart_does_not_give_the_days_bytes_again(tmp_path: Path) -> None:
+    """Each piece is on the disk before it is sent; the next day begins at nothing, and a damaged
+    file is logged."""
+    today, tomorrow = date(2026, 11, 26), date(2026, 11, 27)
+    budget = UpdateBudget(lambda: tmp_path)
+    await budget.restore()
+    await asyncio.gather(*(budget.charge(o, today, 100) for o in ("potka", "boram", "potka")))
+    again = UpdateBudget(lambda: tmp_path)
+    await again.restore()
+    assert [again.spent(o, today) for o in ("potka", "boram", "patamda")] == [200, 100, 0]
+    assert again.spent("potka", tomorrow) == 0
+    await again.charge("potka", tomorrow, 7)
+    assert (again.spent("potka", tomorrow), again.spent("boram", tomorrow)) == (7, 0)
+    (tmp_path / "spent.json").write_text("[]", "utf-8")
+    damaged = UpdateBudget(lambda: tmp_path)
+    await damaged.restore()
+    assert damaged.spent("potka", tomorrow) == 0
+    (tmp_path / "full/spent.json").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"spent.json: cannot be written"):
+        await UpdateBudget(lambda: tmp_path / "full").charge("potka", today, 1)
 
 
 class _ClosedLine:

@@ -124,13 +124,16 @@ class Agent:
         """The spool's last error, until it can be written again."""
         self.restart_wanted = False
         """Set when an update is installed: the active version must replace this process."""
-        self._updater = self._make_updater(settings)
         self._self_monitor = SelfMonitor(settings.office, settings.hub_host, clock, self.record)
+        self._updater = self._make_updater(settings)
 
     def _make_updater(self, settings: AgentSettings) -> Updater | None:
         if settings.release_key is None or settings.updates is None:
             return None
-        return Updater(versions_in(settings.updates), settings.release_key, self._restart)
+        return Updater(
+            versions_in(settings.updates), settings.release_key, self._restart,
+            self._self_monitor.load,
+        )  # fmt: skip
 
     def _restart(self) -> None:
         self.restart_wanted = True

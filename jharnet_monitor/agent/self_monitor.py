@@ -7,7 +7,8 @@ minute.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -71,14 +72,20 @@ class SelfMonitor:
         """Wrap the agent's half of a test, so that simultaneous measurements get `under_load`."""
 
         async def run(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-            self._tests_running += 1
-            self._loaded = True
-            try:
+            with self.load():
                 await task(channel, params, context)
-            finally:
-                self._tests_running -= 1
 
         return run
+
+    @contextmanager
+    def load(self) -> Iterator[None]:
+        """Mark what is measured meanwhile as `under_load`."""
+        self._tests_running += 1
+        self._loaded = True
+        try:
+            yield
+        finally:
+            self._tests_running -= 1
 
     async def run(self) -> None:
         """Measure until cancelled; returns, with a warning, where this machine may not ping."""

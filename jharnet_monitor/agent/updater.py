@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,14 @@ class UpdateRefused(UserError):
 
 
 class Updater:
-    """The agent's half of an update. It calls `restart` once a new version is active."""
+    """The agent's half of an update. It calls `restart` once a new version is active, and installs
+    within `load`, which marks what is measured meanwhile."""
 
-    def __init__(self, versions: Versions, key: str, restart: Callable[[], None]) -> None:
+    def __init__(
+        self, versions: Versions, key: str, restart: Callable[[], None],
+        load: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:  # fmt: skip
+        self._load = load
         self._versions = versions
         self._key = key
         self._restart = restart
@@ -102,17 +108,26 @@ class Updater:
     async def _activate(self, release: Any, channel: Channel, params: Mapping[str, Any]) -> None:
         """Install the release and restart, whatever becomes of the channel."""
         try:
-            await asyncio.to_thread(self._install, release, params)
+            with self._load():
+                await asyncio.to_thread(self._install, release, params)
         except UserError as error:
             await self._refuse(channel, params, str(error))
+            return
         except OSError as error:
-            await self._refuse(channel, params, f"the disk: {error.strerror or error}")
-        else:
-            log.info("version %s is installed and starts now", release.version)
-            try:
-                await _send_state(channel, {"state": "restarting"})
-            finally:
-                self._restart()
+            if not await asyncio.to_thread(self._is_on_trial, release):
+                await self._refuse(channel, params, f"the disk: {error.strerror or error}")
+                return
+            log.warning("version %s is active, but the disk reports: %s", release.version, error)
+        log.info("version %s is installed and starts now", release.version)
+        try:
+            await _send_state(channel, {"state": "restarting"})
+        finally:
+            self._restart()
+
+    def _is_on_trial(self, release: Any) -> bool:
+        """Whether a release is active: an error after the change of the link does not undo it."""
+        trial = self._versions.trial()
+        return trial is not None and trial.directory == release.id
 
     def _last_report(self) -> dict[str, object] | None:
         last = self._versions.last()

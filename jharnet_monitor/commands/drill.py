@@ -24,6 +24,7 @@ from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.judge.conference.drill import (
+    BEING_STORED,
     Drill,
     DrillDirection,
     DrillGallery,
@@ -101,7 +102,7 @@ def _followed(hub: HubClient, drill: Drill, config: Config, *, quiet: bool) -> D
     narrow = console.width < WIDE
     with Display(view(drill, config, narrow=narrow), console=console, transient=quiet) as display:
         try:
-            while drill.running:
+            while drill.running or drill.unstored == BEING_STORED:
                 time.sleep(1)
                 drill = _drill_of(hub.get(f"/api/v1/drills/{drill.id}"))
                 display.update(view(drill, config, narrow=narrow))
@@ -198,6 +199,8 @@ def _summary(drill: Drill, names: Mapping[str, str], required: int) -> Iterator[
     """Once it is over: who passed, who was absent, and what headquarters' line carried."""
     if drill.running:
         return
+    if drill.unstored is not None:
+        yield f"The result is not stored: {drill.unstored}. The hub tries again every minute."
     able = sum(passed(office, required) for office in drill.offices)
     yield f"{able} of {len(drill.offices)} offices held at least {GRADES[required]}."
     absent = drill.absent or ()

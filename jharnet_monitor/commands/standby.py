@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.i18n import formats
+
+if TYPE_CHECKING:
+    from jharnet_monitor.standby.restore import Restored
 
 app = typer.Typer(
     help="Back up the whole hub, and restore it on another machine.", no_args_is_help=True
@@ -40,38 +43,84 @@ def restore(
     backup: Annotated[Path, typer.Argument(help="Folder that `standby backup` or the hub made.")],
     into: Annotated[
         Path | None,
-        typer.Option(help="Directory for the configuration; default: where it was."),
+        typer.Option(
+            help="Directory of the restored hub; default: that of `--config`, if the backup was"
+            " made there."
+        ),
+    ] = None,
+    database_in: Annotated[
+        Path | None,
+        typer.Option(help="Directory outside of that one in which the database may lie."),
     ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Set aside what is there already.")
     ] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
     """Put a hub in place from its backup, after recomputing the hash chain over all records."""
-    from jharnet_monitor.standby.restore import Restore  # noqa: PLC0415
+    from jharnet_monitor.standby.restore import Restore, usual_target  # noqa: PLC0415
 
     began = time.monotonic()
     with progress.status("reading …") as status:
         done = Restore(
-            backup, into, replace=replace, say=lambda text: status.update(f"{text} …")
-        ).run()
+            backup, into or usual_target(backup, config), database_in=database_in,
+            replace=replace, say=lambda text: status.update(f"{text} …"),
+        ).run()  # fmt: skip
     seconds = time.monotonic() - began
     if as_json:
-        result = {
-            "config": str(done.config), "made_at": done.manifest.made_at,
-            "machine": done.manifest.machine, "hours": done.hours, "records": done.records,
-            "seconds": round(seconds, 1),
-        }  # fmt: skip
-        print(json.dumps(result, ensure_ascii=False))
+        _print_json(done, seconds)
         return
-    console.print(
-        f"[green]restored:[/] {done.config}, as it was on {done.manifest.made:%Y-%m-%d %H:%M} UTC;"
+    console.print("[green]restored:[/]", end=" ")
+    _print_line(
+        f"{done.config}, as it was on {done.manifest.made:%Y-%m-%d %H:%M} UTC;"
         f" {formats.number(done.records)} records in {formats.number(done.hours)} hours are"
-        f" unchanged ({seconds:.0f} s)",
-        soft_wrap=True,
+        f" unchanged ({seconds:.0f} s)"
     )
-    console.print(
+    for notice in done.notices:
+        _print_line(notice)
+    _print_elsewhere(done)
+    _print_line(
         "Now make sure that the old hub is off, give its name or address to this machine, and start"
-        " the hub here. Agents hand in what they kept.",
-        soft_wrap=True,
+        " the hub here. Agents hand in what they kept."
     )
+
+
+def _print_json(done: Restored, seconds: float) -> None:
+    result = {
+        "config": str(done.config), "made_at": done.manifest.made_at,
+        "machine": done.manifest.machine, "hours": done.hours, "records": done.records,
+        "seconds": round(seconds, 1),
+        "elsewhere": [
+            {"file": str(one.file), "original": str(one.original), "exists": one.exists}
+            for one in done.elsewhere
+        ],
+        "notices": list(done.notices),
+    }  # fmt: skip
+    print(json.dumps(result, ensure_ascii=False))
+
+
+def _print_elsewhere(done: Restored) -> None:
+    """List the files that a person has to copy, and how."""
+    if not done.elsewhere:
+        return
+    _print_line(
+        "These files lay outside of the hub's directory, and were not put back there, because"
+        " nobody signs a backup:"
+    )
+    for one in done.elsewhere:
+        there = "exists on this machine" if one.exists else "is missing on this machine"
+        _print_line(f"  {one.original} ({there}): {one.file}")
+    _print_line(
+        "Look at each one that is missing, and copy it by `cp -p`, which keeps its owner; the"
+        " configuration names these paths, and a file that it names must be there before the hub"
+        " starts."
+    )
+
+
+def _print_line(text: str) -> None:
+    """Print a line in which names of a backup cannot control the terminal."""
+    printable = "".join(
+        sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text
+    )
+    console.print(printable, markup=False, soft_wrap=True)

@@ -33,7 +33,7 @@ from jharnet_monitor.hub.office_monitor import OfficeMonitor
 from jharnet_monitor.hub.opening import DatabaseOpening
 from jharnet_monitor.hub.policy import Policy
 from jharnet_monitor.hub.recorder import Recorder
-from jharnet_monitor.hub.records import DrillRecord
+from jharnet_monitor.hub.records import DrillRecord, is_written
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.scheduler import Scheduler
 from jharnet_monitor.hub.store_writer import StoreWriter
@@ -104,7 +104,7 @@ class Hub:
             lambda: self.config.probes.conference.codec,
         )
         self.drills = DrillManager(
-            current, clock, self.runner, self._store_drill, self._speed_alone
+            current, clock, self.runner, self._store_drill, self._speed_alone, self._write_sheets
         )
         self.policy = Policy(current, clock, self.live, self.runner, self.recorder.spent_today)
         self.first_tests = FirstTests(
@@ -386,7 +386,27 @@ class Hub:
         return values.get("download_bits_per_second"), values.get("upload_bits_per_second")
 
     async def _store_drill(self, drill: Drill) -> None:
-        await self.writer.write(DrillRecord(drill))
+        """Store a drill; raises `StoreError` while the database does not have it.
+
+        It waits on disk then, so that it is not lost if the hub ends.
+        """
+        record = DrillRecord(drill)
+        if await self._is_written(record):
+            return
+        await self.writer.write(record)
+        if not await self._is_written(record):
+            raise StoreError(
+                "the database has not accepted it; it waits on the hub's disk"
+                f" ({self.config.waiting_file})"
+            )
+
+    async def _is_written(self, record: DrillRecord) -> bool:
+        try:
+            return await self.read(is_written, record, self.store)
+        except StoreError:
+            return False
+
+    async def _write_sheets(self, drill: Drill) -> None:
         made_up = await self.read(self.store.made_up)
         await asyncio.to_thread(write_sheets, drill, self.config, self.clock.now(), made_up=made_up)
 

@@ -24,7 +24,7 @@ from jharnet_monitor.hub.records import (
 from jharnet_monitor.hub.state_tracker import StateChange
 from jharnet_monitor.hub.store_writer import StoreWriter
 from jharnet_monitor.judge.outages.history import ANSWERING
-from jharnet_monitor.model import OfficeState, format_utc, parse_utc
+from jharnet_monitor.model import OfficeState, parse_utc
 from jharnet_monitor.store import LoggedEvent
 from jharnet_monitor.store.acts import ACT, OF_PEOPLE, Act
 from jharnet_monitor.store.pruning import OF_THE_DATABASE, SETTINGS
@@ -66,7 +66,7 @@ class Journal:
         now = self._clock.monotonic()
         if self._last_heartbeat is None or now - self._last_heartbeat >= HEARTBEAT_SECONDS:
             self._last_heartbeat = now
-            await self._writer.write(ValueRecord(HEARTBEAT_KEY, format_utc(self._clock.now())))
+            await self._writer.write(ValueRecord(HEARTBEAT_KEY, self._clock.now()))
 
     async def hub_started(self, offices: Sequence[str]) -> None:
         """Add the hub's start, and `monitor_down` for the time since its last heartbeat."""

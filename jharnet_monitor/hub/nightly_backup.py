@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -18,16 +18,16 @@ from zoneinfo import ZoneInfo
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
-from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.hub.due_work import DueWork
 from jharnet_monitor.live import HubStatus
 from jharnet_monitor.model import format_utc, parse_utc
-from jharnet_monitor.report.output.worker import WorkerError, in_own_process
+from jharnet_monitor.report.output.worker import in_own_process
 from jharnet_monitor.standby.manifest import NAME_TIME, backups_in
 from jharnet_monitor.store import Store
 
 log = logging.getLogger(__name__)
 
-CHECK_SECONDS = 60.0
 RETRY = timedelta(minutes=15)
 LONGEST_SHIPPING_SECONDS = 6 * 3600.0
 _MADE = "backup"
@@ -38,8 +38,8 @@ Saver = Callable[[Path], Path]
 """Makes the backup of the hub with this configuration; blocks."""
 
 
-class ShippingFailed(Exception):
-    """The command that copies a backup elsewhere failed."""
+class ShippingFailed(UserError):
+    """The configured command that copies a backup elsewhere failed."""
 
 
 def save_in_own_process(config_path: Path) -> Path:
@@ -49,58 +49,52 @@ def save_in_own_process(config_path: Path) -> Path:
     return made
 
 
-class NightlyBackup:
+class NightlyBackup(DueWork[datetime]):
     """The backups of one hub; `status` shows when one was due, and when one was made."""
 
     def __init__(
         self, config_path: Path, current: CurrentConfig, store: Store, clock: Clock,
         status: HubStatus, save: Saver = save_in_own_process,
     ) -> None:  # fmt: skip
+        super().__init__(clock)
         self._config_path = config_path
         self._current = current
         self._store = store
-        self._clock = clock
         self._status = status
         self._save = save
-        self._not_before: datetime | None = None
         self._shipping: asyncio.subprocess.Process | None = None
 
-    async def run(self) -> None:
-        """Look every `CHECK_SECONDS` until cancelled."""
-        while True:
-            await self.run_once()
-            await self._clock.sleep(CHECK_SECONDS)
-
-    async def run_once(self) -> None:
-        """Make the backup if it is due; logs temporary errors instead of raising them."""
-        config, now = self._current.config, self._clock.now()
+    async def _due(self, now: datetime) -> Sequence[datetime]:
+        config = self._current.config
         if config.backup is None:
             self._status.backup_due = None
-            return
+            return ()
         self._status.backup_due = due = due_at(config, now)
-        try:
-            made = await asyncio.to_thread(self._store.get_value, _MADE)
-            self._status.backup_at = None if made is None else parse_utc(str(made))
-            must_wait = self._not_before is not None and now < self._not_before
-            if must_wait or (self._status.backup_at is not None and self._status.backup_at >= due):
-                return
-            await self._make(config, due, now)
-        except (UserError, StoreError, WorkerError, ShippingFailed) as error:
-            self._status.backup_failures += 1
-            self._not_before = now + RETRY
-            log.error("the backup failed, the next attempt is in %d min: %s",
-                      RETRY.seconds // 60, error)  # fmt: skip
+        made = await asyncio.to_thread(self._store.get_value, _MADE)
+        self._status.backup_at = None if made is None else parse_utc(str(made))
+        if self._status.backup_at is not None and self._status.backup_at >= due:
+            return ()
+        return (due,)
 
-    async def _make(self, config: Config, due: datetime, now: datetime) -> None:
-        backup = await asyncio.to_thread(made_between, config, due, now)
+    async def _do(self, work: datetime, now: datetime) -> None:
+        """Make the backup that was due at `work`, and ship it."""
+        config = self._current.config
+        if config.backup is None:  # reloaded meanwhile
+            return
+        backup = await asyncio.to_thread(made_between, config, work, now)
         if backup is None:
             backup = await asyncio.to_thread(self._save, self._config_path)
-        assert config.backup is not None  # noqa: S101 - checked in `run_once`
         if config.backup.ship:
             await self._ship(config.backup.ship, backup)
         await asyncio.to_thread(self._store.set_value, _MADE, format_utc(now))
-        self._status.backup_at, self._not_before = now, None
+        self._status.backup_at = now
         log.info("backup %s was made%s", backup, " and shipped" if config.backup.ship else "")
+
+    def _note_failure(self, error: Exception) -> timedelta:
+        self._status.backup_failures += 1
+        log.error("the backup failed, the next attempt is in %d min: %s",
+                  RETRY.seconds // 60, error)  # fmt: skip
+        return RETRY
 
     async def _ship(self, command: tuple[str, ...], backup: Path) -> None:
         words = [word.replace("{backup}", str(backup)) for word in command]
@@ -137,7 +131,8 @@ def made_between(config: Config, due: datetime, now: datetime) -> Path | None:
 
     A retry ships it: another one at each attempt would push out those of earlier nights.
     """
-    assert config.backup is not None  # noqa: S101 - checked in `run_once`
+    if config.backup is None:
+        return None
     earliest, latest = f"{due:{NAME_TIME}}", f"{now:{NAME_TIME}}"
     for backup in reversed(backups_in(config.backup.directory, config.district.id)):
         if earliest <= backup.name.removeprefix(f"{config.district.id}-") <= latest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -95,24 +96,24 @@ class DrillRecord:
 
 @dataclass(frozen=True, slots=True)
 class ValueRecord:
-    """A value that survives a restart; only the newest of a key matters."""
+    """A time that survives a restart; only the newest of a key matters."""
 
     key: str
-    value: Any
+    at: datetime
 
     def write(self, store: Store) -> None:
         """See `Record`."""
-        store.set_value(self.key, self.value)
+        store.set_value(self.key, format_utc(self.at))
 
     def to_json(self) -> dict[str, Any]:
         """See `Record`."""
-        return {"key": self.key, "value": self.value}
+        return {"key": self.key, "value": format_utc(self.at)}
 
 
 @dataclass(frozen=True, slots=True)
 class StartRecord:
     """A start of the hub: nothing was monitored since its last heartbeat. `beat` is a heartbeat
-    that waited on disk when the hub started; if None, the database has the last.
+    that waited on disk when the hub started; the database may have a later one.
     """
 
     at: datetime
@@ -121,9 +122,9 @@ class StartRecord:
 
     def write(self, store: Store) -> None:
         """See `Record`."""
-        last = self.beat
-        if last is None and (stored := store.get_value(HEARTBEAT_KEY)) is not None:
-            last = parse_utc(stored)
+        stored = store.get_value(HEARTBEAT_KEY)
+        beats = [self.beat, None if stored is None else parse_utc(stored)]
+        last = max((beat for beat in beats if beat is not None), default=None)
         if last is not None:
             self._write_stop(store, min(last, self.at))
         if not store.event_log.has_event(ALL_OFFICES, "hub_started", self.at):
@@ -158,7 +159,7 @@ _READERS: Mapping[str, Callable[[Any], Record]] = {
         data["office"], OfficeState(data["state"]), parse_utc(data["at"]), data["evidence"]
     ),
     "DrillRecord": lambda data: DrillRecord(Drill.from_json(data)),
-    "ValueRecord": lambda data: ValueRecord(data["key"], data["value"]),
+    "ValueRecord": lambda data: ValueRecord(data["key"], parse_utc(data["value"])),
 }
 
 
@@ -173,12 +174,34 @@ def read_record(data: Any) -> Record:
     return _READERS[kind](body)
 
 
+def name_of(record: Record) -> str:
+    """The name under which a record waits; one of a name waits once."""
+    match record:
+        case ValueRecord(key=key):
+            return key
+        case DrillRecord(drill=drill):
+            return f"drill {drill.id}"
+        case _:
+            return uuid.uuid4().hex
+
+
 def is_written(record: Record, store: Store) -> bool:
-    """Whether a waiting record was already written, but not yet deleted when the hub ended."""
+    """Whether a waiting record was already written, but not yet deleted when the hub ended.
+
+    In a restored backup it may have been written long before: the copy of the waiting records is
+    older than that of the database.
+    """
     match record:
         case EventRecord(office=office, kind=kind, at=at):
             return store.event_log.has_event(office, kind, at)
         case StateRecord(office=office, state=state, at=at):
             return store.event_log.has_transition(office, state, at)
+        case DrillRecord(drill=drill):
+            return store.event_log.drill(drill.id) is not None
+        case StartRecord(at=at):  # its last part; a later heartbeat would make another stop
+            return store.event_log.has_event(ALL_OFFICES, "hub_started", at)
+        case ValueRecord(key=key, at=at):
+            stored = store.get_value(key)
+            return stored is not None and parse_utc(stored) >= at
         case _:
             return False

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,8 +25,8 @@ from jharnet_monitor.errors import RefusedRecordError, StoreError, Trouble
 from jharnet_monitor.hub.records import (
     MeasurementRecord,
     Record,
-    ValueRecord,
     is_written,
+    name_of,
     read_record,
     write_out,
 )
@@ -150,7 +149,7 @@ class StoreWriter:
         body = json.dumps(write_out(record), ensure_ascii=False)
         log.error("the database refused a record, which is set aside in %s: %s: %s",
                   self._file, error, body[:300])  # fmt: skip
-        put = partial(self._queue.put, uuid.uuid4().hex, body, fine=False, reason=_NOT_TAKEN)
+        put = partial(self._queue.put, name_of(record), body, fine=False, reason=_NOT_TAKEN)
         await self._in(self._disk, put)
         await self._publish()
 
@@ -198,11 +197,10 @@ class StoreWriter:
         failure: StoreError | None = None
         for record in records:
             kind = type(record).__name__
-            name = record.key if isinstance(record, ValueRecord) else uuid.uuid4().hex
             body = json.dumps(write_out(record), ensure_ascii=False)
             fine, newest = kind == "MeasurementRecord", kind == "ValueRecord"
             try:
-                self._queue.put(name, body, fine=fine, replace=newest)
+                self._queue.put(name_of(record), body, fine=fine, replace=newest)
             except StoreError as error:  # it waits in memory
                 failure = error
         if failure is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -38,7 +38,7 @@ class UpdateRound:
         rate: float,
         clock: Clock,
         may_go_on: Callable[[], bool],
-        charge: Callable[[int], None],
+        charge: Callable[[int], Awaitable[None]],
     ) -> None:
         self._link = link
         self._published = published
@@ -85,7 +85,7 @@ class UpdateRound:
         data = await asyncio.to_thread(self._published.piece, str(name), offset, PIECE_BYTES)
         amount = on_the_line(len(data))
         self._busy_until = self._clock.monotonic() + amount * 8 / self._rate
-        self._charge(amount)
+        await self._charge(amount)
         self.bytes_sent += amount
 
         async def serve(request: web.Request) -> web.StreamResponse:

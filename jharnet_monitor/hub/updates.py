@@ -23,6 +23,7 @@ from jharnet_monitor.hub.policy import Policy
 from jharnet_monitor.hub.recorder import UPDATE, Recorder
 from jharnet_monitor.hub.rollout import Rollout, read_rollout, write_rollout
 from jharnet_monitor.hub.runner import Runner
+from jharnet_monitor.hub.update_budget import UpdateBudget
 from jharnet_monitor.hub.update_round import PIECE_BYTES, TASK, UpdateRound, on_the_line
 from jharnet_monitor.judge.calendar.hours import in_office_hours
 from jharnet_monitor.live import Live
@@ -61,8 +62,7 @@ class Updates:
         self._policy = policy
         self._agent_of = agent_of
         self._rounds: dict[str, asyncio.Task[None]] = {}
-        self._spent: dict[str, tuple[object, int]] = {}
-        """By office: the day, and the bytes that updates spent on it."""
+        self._budget = UpdateBudget(lambda: self.config.updates.directory)
         self._changing = asyncio.Lock()
         """Held from reading the rollout to storing its successor, so that none is overwritten."""
         self.rollout: Rollout | None = None
@@ -78,6 +78,7 @@ class Updates:
 
     async def restore(self) -> None:
         """Continue the rollout that was running before the hub restarted."""
+        await self._budget.restore()
         try:
             self.rollout = await asyncio.to_thread(read_rollout, self.config.updates.directory)
             await self._load()
@@ -232,17 +233,14 @@ class Updates:
     def _bytes_left(self, office: str) -> float:
         """Bytes that an update may still use today, of its own budget and of the day's budget."""
         day, _ = self._recorder.today()
-        known = self._spent.get(office)
-        own = known[1] if known is not None and known[0] == day else 0
+        own = self._budget.spent(office, day)
         total = self.config.budget - self._recorder.spent_today(office)
         return min(self.config.updates.budget - own, total)
 
-    def _charge(self, office: str, amount: int) -> None:
+    async def _charge(self, office: str, amount: int) -> None:
         day, _ = self._recorder.today()
-        known = self._spent.get(office)
-        before = known[1] if known is not None and known[0] == day else 0
-        self._spent[office] = (day, before + amount)
         self._recorder.charge(office, amount)
+        await self._budget.charge(office, day, amount)
 
     async def _event(self, office: str, rollout: Rollout, action: str, **more: Any) -> None:
         about = {"version": rollout.version, "serial": rollout.serial}
@@ -261,6 +259,8 @@ class Updates:
                 await self._converse(office, published, rate)
         except (ChannelClosed, NoData, TimeoutError) as error:
             log.info("%s: the update will continue later: %s", office, error or "it took too long")
+        except UserError as error:
+            log.error("%s: the update has to wait: %s", office, error)
         except Exception:
             log.exception("%s: unexpected error in the update", office)
             self._live.hub.parts.restarts["updates"] += 1

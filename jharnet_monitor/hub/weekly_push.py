@@ -1,37 +1,41 @@
 """Submits each week, signed, to the state when its report is due, and retries until it is accepted.
 
-A week that the state refuses, for example because the key is not registered, is retried once an
-hour, so that the hub need not be restarted after somebody has registered the key.
+A refusal that somebody can end, for example because the key is not registered, is retried once an
+hour, so that the hub need not be restarted afterwards. A week that the receiver refuses for good is
+recorded with the reason, so that it does not hold up later weeks; a hub of another version tries it
+once more, because it makes the week anew.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+from jharnet_monitor import __version__
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
-from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.errors import UserError
+from jharnet_monitor.hub.due_work import DueWork
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.live import HubStatus
 from jharnet_monitor.mail.outbox import backoff_seconds
 from jharnet_monitor.mail.schedule import due_weeks
 from jharnet_monitor.model import format_utc, parse_utc
-from jharnet_monitor.report.output.worker import WorkerError, in_own_process
+from jharnet_monitor.report.output.worker import in_own_process
+from jharnet_monitor.state.refused import WeekRefusedError
 from jharnet_monitor.store import Store
 
 log = logging.getLogger(__name__)
 
-CHECK_SECONDS = 60.0
 REFUSED = timedelta(hours=1)
 _SINCE = "state_since"
 """Key in the store for the time from which weeks are due."""
 
 Pusher = Callable[[Config, Period, datetime], str]
-"""Makes and submits a week; blocks. Raises `StoreError` if a later attempt may succeed."""
+"""Makes and submits a week; blocks. Raises as `state.push.make_and_send` does."""
 
 
 def push_in_own_process(config: Config, period: Period, now: datetime) -> str:
@@ -40,67 +44,74 @@ def push_in_own_process(config: Config, period: Period, now: datetime) -> str:
     return result
 
 
-class WeeklyPush:
-    """Submits the weeks of one hub; `status` shows when the state accepted the last one."""
+class WeeklyPush(DueWork[Period]):
+    """Submits the weeks of one hub; `status` shows when the state accepted the last one, and which
+    it refused."""
 
     def __init__(
         self, current: CurrentConfig, store: Store, clock: Clock, status: HubStatus,
         push: Pusher = push_in_own_process,
     ) -> None:  # fmt: skip
+        super().__init__(clock)
         self._current = current
         self._store = store
-        self._clock = clock
         self._status = status
         self._push = push
-        self._failures = 0
-        self._not_before: datetime | None = None
         self._last_logged = ""
 
-    async def run(self) -> None:
-        """Look every `CHECK_SECONDS` until cancelled."""
-        while True:
-            await self.run_once()
-            await self._clock.sleep(CHECK_SECONDS)
+    async def _due(self, now: datetime) -> Sequence[Period]:
+        config = self._current.config
+        return () if config.state is None else await asyncio.to_thread(self._open, config, now)
 
-    async def run_once(self) -> None:
-        """Submit the weeks that are due; logs temporary errors instead of raising them."""
-        config, now = self._current.config, self._clock.now()
-        if config.state is None:
-            return
-        try:
-            weeks = await asyncio.to_thread(self._due, config, now)
-            if self._not_before is not None and now < self._not_before:
-                return
-            for period in weeks:
-                await self._submit(config, period, now)
-        except (UserError, StoreError, WorkerError) as error:
-            self._note_failure(error, now)
-
-    async def _submit(self, config: Config, period: Period, now: datetime) -> None:
-        key = f"state-{period.stem}"
-        accepted_at = await asyncio.to_thread(self._store.get_value, key)
-        if accepted_at is None:
-            result = await asyncio.to_thread(self._push, config, period, now)
-            accepted_at = format_utc(self._clock.now())
-            await asyncio.to_thread(self._store.set_value, key, accepted_at)
-            log.info("the state accepted week %s: %s", period.name, result)
-        self._failures, self._not_before, self._last_logged = 0, None, ""
-        self._status.state_push_at = parse_utc(str(accepted_at))
-
-    def _due(self, config: Config, now: datetime) -> list[Period]:
+    def _open(self, config: Config, now: datetime) -> list[Period]:
+        """The weeks that are due and neither accepted nor refused for good."""
         since = self._store.get_value(_SINCE)
         if since is None:
             since = format_utc(now)
             self._store.set_value(_SINCE, since)
-        return due_weeks(config, parse_utc(str(since)), now)
+        weeks: list[Period] = []
+        refused: dict[str, str] = {}
+        for period in due_weeks(config, parse_utc(str(since)), now):
+            match self._store.get_value(_key(period)):
+                case str(accepted_at):
+                    self._status.state_push_at = parse_utc(accepted_at)
+                case {"refused": str(why), "version": version} if version == __version__:
+                    refused[period.name] = why
+                case _:
+                    weeks.append(period)
+        self._status.state_push_refused = refused
+        return weeks
 
-    def _note_failure(self, error: Exception, now: datetime) -> None:
-        """Log each reason once, and set when to try again."""
-        self._failures += 1
+    async def _do(self, work: Period, now: datetime) -> None:
+        """Submit a week."""
+        try:
+            result = await asyncio.to_thread(self._push, self._current.config, work, now)
+        except WeekRefusedError as error:
+            await self._note_refusal(work, str(error))
+            return
+        accepted_at = self._clock.now()
+        await asyncio.to_thread(self._store.set_value, _key(work), format_utc(accepted_at))
+        log.info("the state accepted week %s: %s", work.name, result)
+        self._status.state_push_at, self._last_logged = accepted_at, ""
+
+    async def _note_refusal(self, week: Period, why: str) -> None:
         self._status.state_push_failures += 1
-        wait = timedelta(seconds=backoff_seconds(self._failures))
-        refused = isinstance(error, UserError)
-        self._not_before = now + (REFUSED if refused else min(wait, REFUSED))
+        log.error("week %s is not handed in again: %s", week.name, why)
+        found = {"refused": why, "version": __version__, "at": format_utc(self._clock.now())}
+        await asyncio.to_thread(self._store.set_value, _key(week), found)
+        self._status.state_push_refused = {**self._status.state_push_refused, week.name: why}
+
+    def _note_failure(self, error: Exception) -> timedelta:
+        """Log each reason once."""
+        self._status.state_push_failures += 1
         if str(error) != self._last_logged:
             log.error("the week was not handed in to the state: %s", error)
         self._last_logged = str(error)
+        if isinstance(error, UserError):
+            return REFUSED
+        return min(timedelta(seconds=backoff_seconds(self._failures)), REFUSED)
+
+
+def _key(period: Period) -> str:
+    """Key in the store for when the state accepted a week, or why it refused it."""
+    return f"state-{period.stem}"

@@ -52,6 +52,10 @@ def _restarts(view: DistrictView) -> Iterable[Point]:
     return (((part,), count) for part, count in view.live.hub.parts.restarts.items())
 
 
+def _refused_weeks(view: DistrictView) -> Iterable[Point]:
+    return (((week, why), 1) for week, why in view.live.hub.state_push_refused.items())
+
+
 def _district(view: DistrictView) -> Iterable[Point]:
     district = view.config.district
     yield (district.id, district.name, district.name_hi), 1
@@ -167,6 +171,9 @@ DISTRICT_FAMILIES: tuple[Family, ...] = (
     Family("state_push_failures_total", "counter",
            "Attempts to hand a week in to the state that failed",
            _own(lambda own: own.state_push_failures)),
+    Family("state_push_refused", "gauge",
+           "1 for each week of the last four that the state refused for good, with its reason",
+           _refused_weeks, ("week", "reason")),
     Family("report_failures_total", "counter", "Attempts to send a report that failed",
            _own(lambda own: own.report_failures)),
     Family("config_last_reload_successful", "gauge",

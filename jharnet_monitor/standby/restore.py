@@ -3,17 +3,19 @@
 It first collects and verifies the files in a folder within the target directory (a database that
 lies elsewhere: beside its place), so that an incomplete or changed backup does not replace a hub.
 
-The manifest is not signed. So apart from the database that the restored configuration names, and
-the records that wait for it, nothing is written outside of the target directory.
+Neither manifest nor configuration of a backup is signed. So neither chooses where the restore
+writes: the caller names the target directory, and the one directory outside of it in which the
+database may lie. Files that lay outside are put into a folder of the target, for a person to copy.
 """
 
 from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -29,6 +31,7 @@ from jharnet_monitor.probes import PRUNABLE
 from jharnet_monitor.standby.manifest import (
     DATABASE,
     INSIDE,
+    MANIFEST,
     NAME_TIME,
     OUTSIDE,
     WAITING,
@@ -52,6 +55,18 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
+class FromElsewhere:
+    """A restored file that lay outside of the hub's directory."""
+
+    file: Path
+    """Where it is now, in the target directory."""
+    original: Path
+    """Where it lay, and where a person has to copy it."""
+    exists: bool
+    """Whether something lies there on this machine."""
+
+
+@dataclass(frozen=True, slots=True)
 class Restored:
     """The result of a restore: the configuration, and the numbers of hours and records."""
 
@@ -59,19 +74,44 @@ class Restored:
     manifest: Manifest
     hours: int
     records: int
+    elsewhere: tuple[FromElsewhere, ...]
+    notices: tuple[str, ...]
+    """What else a person should know, a sentence each."""
+
+
+def usual_target(backup: Path, config: Path) -> Path:
+    """The directory into which a backup may be restored without naming one.
+
+    It is that of this machine's configuration, if the backup was made there; raises `UserError`
+    otherwise.
+    """
+    directory = Path(read_manifest(backup).directory)
+    usual = config.absolute().parent
+    if directory.resolve() != usual.resolve():
+        raise UserError(
+            f"{backup / MANIFEST}: was made in {directory}, and this machine's configuration is"
+            f" {config}; name the directory of the restored hub by --into"
+        )
+    return usual
 
 
 class Restore:
-    """One restore of one backup into the directory of its configuration, or into another one."""
+    """One restore of one backup into a directory."""
 
     def __init__(
-        self, backup: Path, into: Path | None = None, *, replace: bool = False,
+        self, backup: Path, into: Path, *, database_in: Path | None = None, replace: bool = False,
         clock: Clock | None = None, say: Say = lambda _: None,
     ) -> None:  # fmt: skip
-        """Raises `UserError` for a folder that is no backup."""
+        """`database_in` is where the database may lie outside of `into`.
+
+        Raises `UserError` for a folder that is no backup.
+        """
         self._backup = backup
         self._manifest = read_manifest(backup)
-        self._target = (into or Path(self._manifest.directory)).absolute()
+        self._target = into.absolute()
+        self._database_in = database_in
+        self._owner = _owner_of(self._target) or self._manifest.owner
+        self._notices: list[str] = []
         self._stage = self._target / _STAGE
         self._next_to: list[_Moved] = []
         """Databases in the stage or beside their places, and these places."""
@@ -99,8 +139,19 @@ class Restore:
             shutil.rmtree(self._stage, ignore_errors=True)
             for moved in self._next_to:
                 _delete(moved.staged)
-        config = self._target / self._manifest.config
-        return Restored(config, self._manifest, found.hours, found.records)
+        return Restored(
+            self._target / self._manifest.config, self._manifest, found.hours, found.records,
+            tuple(self._from_elsewhere()), tuple(self._notices),
+        )  # fmt: skip
+
+    def _from_elsewhere(self) -> Iterator[FromElsewhere]:
+        for name in self._manifest.files:
+            folder, *inside = Path(name).parts
+            if folder == OUTSIDE:
+                original = Path("/", *inside)
+                yield FromElsewhere(
+                    self._target / OUTSIDE / Path(*inside), original, os.path.lexists(original)
+                )
 
     def _refuse_what_is_there(self) -> None:
         if self._replace or not self._target.exists():
@@ -127,6 +178,7 @@ class Restore:
         config = load_config(
             self._stage / _FILES / self._manifest.config, files=False, base=self._target
         )
+        self._refuse_other_kind(config.hub.database)
         self._say("restoring the database")
         self._stage_database(WAITING, config.waiting_file)
         return self._verified(self._restore_database(config))
@@ -146,9 +198,13 @@ class Restore:
         write what waited there into the restored database."""
         place = Path(os.path.normpath(place))
         # Either way it is set aside with the target directory, so it must not be staged beside.
-        inside = place.is_relative_to(self._target) or (
-            place.parent.resolve().is_relative_to(self._target.resolve())
-        )
+        inside = place.is_relative_to(self._target) or _is_below(place, self._target)
+        if not inside and (self._database_in is None or not _is_below(place, self._database_in)):
+            raise UserError(
+                f"{self._manifest.config}: the backup's configuration puts a database outside of"
+                f" {self._target}: {place}; if it belongs there, allow it by"
+                f" --database-in {shlex.quote(str(place.parent))}"
+            )
         if not inside and os.path.lexists(place) and not self._replace:
             raise UserError(f"{place}: exists already; --replace sets it aside")
         staged = self._stage / _DATABASES / name if inside else Path(f"{place}{_STAGE}")
@@ -157,6 +213,15 @@ class Restore:
         if name in self._manifest.files:
             _copy(self._backup / name, staged, 0o600)
         return staged
+
+    def _refuse_other_kind(self, url: str) -> None:
+        """Refuse a configuration whose database is not of the kind that was saved: a SQLite file
+        would be written where the name of a PostgreSQL database points."""
+        if make_url(url).get_backend_name() != self._manifest.kind:
+            raise UserError(
+                f"{self._manifest.config}: hub.database is not the {self._manifest.kind} database"
+                " that the backup holds; take another backup"
+            )
 
     def _refuse_full_database(self, url: str) -> None:
         engine = open_engine(url)
@@ -218,11 +283,6 @@ class Restore:
                 moved.staged.replace(moved.place)
         config = self._stage / _FILES / self._manifest.config
         config.replace(self._target / self._manifest.config)
-        if (self._target / OUTSIDE).exists():
-            self._say(
-                f"what lay outside of {self._manifest.directory} is in {self._target / OUTSIDE}:"
-                " copy from there what this machine lacks"
-            )
         self._give_to_owner()
 
     def _set_aside_what_is_there(self, now: str) -> None:
@@ -234,17 +294,19 @@ class Restore:
         for one in existing:
             if not one.name.startswith("before-restore-"):
                 one.replace(earlier / one.name)
-        self._say(f"moved the earlier files to {earlier}")
+        self._notices.append(f"The earlier files are in {earlier}.")
 
     def _give_to_owner(self) -> None:
-        """As root, give the files to the user who owned the configuration, if there is one."""
+        """As root, give the files to the hub's user: the owner of the target directory before the
+        restore, else the user who owned the configuration."""
         if os.geteuid() != 0:
             return
         try:
-            user = pwd.getpwnam(self._manifest.owner)
+            user = pwd.getpwnam(self._owner)
         except KeyError:
-            self._say(
-                f"there is no user {self._manifest.owner}; change the owner to the hub's user"
+            self._notices.append(
+                f"The files belong to root, because this machine has no user {self._owner}:"
+                f" give {self._target} to the hub's user (chown -R)."
             )
             return
         databases = [moved.place for moved in self._next_to if not moved.inside]
@@ -268,6 +330,20 @@ class _Moved:
     staged: Path
     place: Path
     inside: bool
+
+
+def _owner_of(directory: Path) -> str | None:
+    """The user to whom a directory belongs; None for root, and if there is none."""
+    try:
+        uid = directory.stat().st_uid
+        return pwd.getpwuid(uid).pw_name if uid else None
+    except (OSError, KeyError):
+        return None
+
+
+def _is_below(place: Path, directory: Path) -> bool:
+    """Whether a file would lie in a directory, after all symbolic links on the way."""
+    return place.parent.resolve().is_relative_to(directory.resolve())
 
 
 def _copy(source: Path, place: Path, mode: int) -> None:

@@ -17,6 +17,8 @@ from jharnet_monitor.errors import StoreError, TemporaryError, UserError
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.security.signing import read_key
 from jharnet_monitor.state.make import make_week
+from jharnet_monitor.state.proof import HEADER, prove
+from jharnet_monitor.state.refused import WeekRefusedError
 from jharnet_monitor.state.week import SignedWeek, signed
 from jharnet_monitor.store import Store
 
@@ -41,7 +43,8 @@ def make_signed(config: Config, period: Period, now: datetime) -> SignedWeek:
 def make_and_send(config: Config, period: Period, now: datetime) -> str:
     """Make and submit a week; returns the receiver's result (`stored` or `held`).
 
-    Raises `StoreError` if a later attempt may succeed, and `UserError` if none will.
+    Raises `StoreError` if a later attempt may succeed, `WeekRefusedError` if none will, and
+    `UserError` if somebody has to change something first.
     """
     week = make_signed(config, period, now)
     try:
@@ -51,12 +54,16 @@ def make_and_send(config: Config, period: Period, now: datetime) -> str:
 
 
 async def send(settings: StateSettings, week: SignedWeek) -> str:
-    """Submit a signed week; raises `TemporaryError`, or `UserError` if it is refused."""
+    """Submit a signed week; raises `TemporaryError`, `WeekRefusedError` if the receiver refuses it
+    for good, and `UserError` for another refusal."""
     address = settings.url + PATH
+    body = week.model_dump_json().encode()
+    proof = prove(read_key(settings.key_file), week.read().district, body)
+    headers = {HEADER: proof.header(), "Content-Type": "application/json"}
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(SECONDS)) as http,
-            http.post(address, json=week.model_dump(), ssl=_context(settings)) as answer,
+            http.post(address, data=body, headers=headers, ssl=_context(settings)) as answer,
         ):
             text = (await answer.content.read(_MOST_ANSWER)).decode("utf-8", "replace")
             status = answer.status
@@ -65,12 +72,23 @@ async def send(settings: StateSettings, week: SignedWeek) -> str:
     if status in _RETRY_STATUSES or status >= 500:
         raise TemporaryError(f"state.url: {address}: answered {status}: {text[:200]}")
     if status >= 400:
-        raise UserError(f"state.url: {address}: refused the week: {text[:200]}")
+        raise _refusal(address, text)
     try:
         result: Any = json.loads(text)
         return str(result["result"])
     except (ValueError, KeyError, TypeError) as error:
         raise TemporaryError(f"state.url: {address}: is not the state's receiver") from error
+
+
+def _refusal(address: str, text: str) -> UserError:
+    """The error for an answer of status 4xx; only the receiver can say that it is for good."""
+    try:
+        answer: Any = json.loads(text)
+        why, final = str(answer["error"])[:200], answer.get("final") is True
+    except (ValueError, KeyError, TypeError, AttributeError):
+        why, final = text[:200], False
+    kind = WeekRefusedError if final else UserError
+    return kind(f"state.url: {address}: refused the week: {why}")
 
 
 def _settings(config: Config) -> StateSettings:

@@ -1,14 +1,21 @@
 """The state's receiver: accepts only signed weeks of registered districts, over HTTPS.
 
-A sender without a registered key can store nothing and costs little: the size of a request and the
-number that are read at a time are limited, and a refusal takes one line in the log.
+A sender without a registered key can store nothing and costs little. A body is read only after its
+sender has proven in the head of the request that it has a registered key (`state.proof`). Before
+that a connection takes none of the places in which bodies are read, and is closed after seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from aiohttp import web
@@ -17,8 +24,17 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.config.fields import split_listen
 from jharnet_monitor.config.state_file import StateFile
 from jharnet_monitor.errors import StoreError, TemporaryError, UserError
+from jharnet_monitor.security.connections import ConnectionCount, CountingListener
 from jharnet_monitor.security.tls import ServedCertificate
+from jharnet_monitor.state.proof import HEADER, Proof, read_proof
 from jharnet_monitor.state.push import PATH
+from jharnet_monitor.state.strangers import (
+    MOST_CONNECTIONS,
+    MOST_OF_AN_ADDRESS,
+    STRANGER_SECONDS,
+    Connection,
+    Strangers,
+)
 from jharnet_monitor.state.table import Reception, StateTable
 from jharnet_monitor.state.week import (
     MOST_BYTES,
@@ -31,7 +47,9 @@ from jharnet_monitor.state.week import (
 log = logging.getLogger(__name__)
 
 AT_ONCE = 8
-"""Number of requests read at a time; the others get status 429 and retry later."""
+"""Number of bodies read at a time; the other senders get status 429 and retry later."""
+OF_A_DISTRICT = 2
+"""How many of these may be one district's."""
 READ_SECONDS = 30.0
 CERTIFICATE_SECONDS = 60.0
 _MOST_REQUEST = 2 * MOST_BYTES
@@ -46,7 +64,9 @@ class WeekReceiver:
         self._state = state
         self._clock = clock
         self._table = StateTable(state.database)
-        self._reading = 0
+        self._reading: Counter[str] = Counter()
+        """By district: the bodies that are being read."""
+        self._strangers = Strangers(tuple)
         self._stopping = asyncio.Event()
         self.address: str | None = None
         """The URL at which it listens; None until it does."""
@@ -62,31 +82,47 @@ class WeekReceiver:
         certificate = await asyncio.to_thread(ServedCertificate, tls) if tls else None
         if certificate is None:
             log.warning("tls is off: weeks are sent unencrypted")
-        runner = web.AppRunner(self.app(), access_log=None, keepalive_timeout=READ_SECONDS)
+        runner = web.AppRunner(self.app(), access_log=None)
         await runner.setup()
+        server = runner.server
+        assert server is not None  # noqa: S101 - `setup` made it
+        self._strangers = Strangers(lambda: server.connections)
+        closing = asyncio.create_task(self._strangers.run(), name="strangers")
+        listening: asyncio.Server | None = None
         try:
-            await self._listen(runner, certificate)
+            listening = await self._listen(
+                server, None if certificate is None else certificate.context
+            )
             while not self._stopping.is_set():
                 try:
                     await asyncio.wait_for(self._stopping.wait(), CERTIFICATE_SECONDS)
                 except TimeoutError:
                     _renew(certificate)
         finally:
+            if listening is not None:
+                listening.close()
+            closing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await closing
             await runner.cleanup()
             await asyncio.to_thread(self._table.close)
 
-    async def _listen(self, runner: web.AppRunner, certificate: ServedCertificate | None) -> None:
+    async def _listen(self, server: web.Server, context: ssl.SSLContext | None) -> asyncio.Server:
         host, port = split_listen(self._state.listen)
-        context = None if certificate is None else certificate.context
         try:
-            await web.TCPSite(runner, host, port, ssl_context=context).start()
+            taken = _bind(host, port)
+            listening = await asyncio.get_running_loop().create_server(
+                server, sock=taken, ssl=context,
+                ssl_handshake_timeout=None if context is None else STRANGER_SECONDS,
+            )  # fmt: skip
         except OSError as error:
             raise TemporaryError(
                 f"{self._file}: listen: cannot listen on {self._state.listen} ({error.strerror})"
             ) from error
-        scheme = "http" if certificate is None else "https"
-        self.address = f"{scheme}://{host}:{runner.addresses[0][1]}"
+        scheme = "http" if context is None else "https"
+        self.address = f"{scheme}://{host}:{taken.getsockname()[1]}"
         log.info("ready at %s, expecting %d districts", self.address, len(self._state.districts))
+        return listening
 
     def app(self) -> web.Application:
         """The web application: one path that receives weeks, and one for health checks."""
@@ -96,26 +132,55 @@ class WeekReceiver:
         return app
 
     async def _receive(self, request: web.Request) -> web.Response:
-        if self._reading >= AT_ONCE:
+        """Answer one request; the connection ends with it, so that the next one is proven again."""
+        answer = await self._answer_sender(request)
+        answer.force_close()
+        return answer
+
+    async def _answer_sender(self, request: web.Request) -> web.Response:
+        remote = request.remote or "?"
+        proof = read_proof(request.headers.get(HEADER, ""))
+        if proof is None:
+            return self._refuse(remote, 401, "its sender does not prove who it is")
+        if not proof.is_signed_by(self._state.keys_of(proof.district)):
+            return self._refuse(
+                remote, 401, f"it is not sent with a registered key of {proof.district}"
+            )
+        if (self._reading.total() >= AT_ONCE
+                or self._reading[proof.district] >= OF_A_DISTRICT):  # fmt: skip
             return _answer(429, "too many requests at a time; try again later", retry=True)
-        self._reading += 1
+        connection: Connection = request.protocol
+        self._strangers.let_in(connection)
+        with self._place(proof.district):
+            return await self._read(request, proof, remote)
+
+    @contextmanager
+    def _place(self, district: str) -> Iterator[None]:
+        """Take one of the places in which bodies are read."""
+        self._reading[district] += 1
+        try:
+            yield
+        finally:
+            self._reading[district] -= 1
+
+    async def _read(self, request: web.Request, proof: Proof, remote: str) -> web.Response:
         try:
             async with asyncio.timeout(READ_SECONDS):
                 text = await request.read()
-            return await self._take(request.remote or "?", text)
         except TimeoutError:
             return _answer(408, f"the request took longer than {READ_SECONDS:g} s")
         except web.HTTPRequestEntityTooLarge:
-            return _answer(413, f"a week has at most {MOST_BYTES} bytes")
-        finally:
-            self._reading -= 1
+            return _answer(413, f"a week has at most {MOST_BYTES} bytes", final=True)
+        if not proof.is_of(text):
+            return self._refuse(remote, 400, "it is not the text for which its sender signed")
+        return await self._take(remote, text)
 
     async def _take(self, remote: str, text: bytes) -> web.Response:
         try:
             signed = read_signed(text)
             week = signed.read()
         except UserError as error:
-            return self._refuse(remote, 400, str(error))
+            return self._refuse(remote, 400, str(error), final=True)
         key = signed.key_among(self._state.keys_of(week.district))
         if key is None:
             return self._refuse(
@@ -137,8 +202,9 @@ class WeekReceiver:
             return _answer(503, "the database is unavailable; try again later", retry=True)
         if reception is Reception.OLDER:
             return self._refuse(
-                remote, 409, f"a later version of week {week.week} of {week.district} exists"
-            )
+                remote, 409, f"a later version of week {week.week} of {week.district} exists",
+                final=True,
+            )  # fmt: skip
         if reception is Reception.STORED:
             log.info("stored week %s of %s as number %d, made at %s", week.week, week.district,
                      number, week.made_at)  # fmt: skip
@@ -146,9 +212,25 @@ class WeekReceiver:
         status = 201 if reception is Reception.STORED else 200
         return web.Response(status=status, text=body, content_type="application/json")
 
-    def _refuse(self, remote: str, status: int, why: str) -> web.Response:
+    def _refuse(self, remote: str, status: int, why: str, *, final: bool = False) -> web.Response:
         log.warning("refused a week from %s: %s", remote, ascii(why)[1:-1])
-        return _answer(status, why)
+        return _answer(status, why, final=final)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Take the port by a socket that limits its connections; raises `OSError`."""
+    [(family, kind, protocol, _, address), *_] = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    count = ConnectionCount(MOST_CONNECTIONS, MOST_OF_AN_ADDRESS)
+    taken = CountingListener(family, kind, protocol, count)
+    try:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(address)
+    except OSError:
+        taken.close()
+        raise
+    return taken
 
 
 def _renew(certificate: ServedCertificate | None) -> None:
@@ -160,9 +242,10 @@ def _renew(certificate: ServedCertificate | None) -> None:
         log.error("still serving the old certificate: %s", error)
 
 
-def _answer(status: int, why: str, *, retry: bool = False) -> web.Response:
+def _answer(status: int, why: str, *, retry: bool = False, final: bool = False) -> web.Response:
+    """An error; `final` tells the hub that this week will never be accepted as it is."""
     headers = {"Retry-After": "60"} if retry else None
-    body = json.dumps({"error": why}, ensure_ascii=False)
+    body = json.dumps({"error": why, "final": final}, ensure_ascii=False)
     return web.Response(status=status, text=body, content_type="application/json", headers=headers)
 
 

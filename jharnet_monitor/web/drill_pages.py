@@ -89,6 +89,8 @@ class DrillView:
     title: str
     running: bool
     state: str
+    unstored: str
+    """That its result is not stored, and why; empty if it is."""
     share: float | None
     facts: tuple[tuple[str, str], ...]
     sentences: tuple[str, ...]
@@ -217,7 +219,7 @@ def drill_line_of(drill: Drill, config: Config, formats: Formats) -> DrillLine:
             "web.drills.of", total=len(drill.offices),
             n=sum(passed(office, required) for office in drill.offices),
         ),
-        t(f"web.drills.state.{drill.state}"),
+        t("web.drills.state.unstored" if drill.unstored else f"web.drills.state.{drill.state}"),
     )  # fmt: skip
 
 
@@ -235,6 +237,7 @@ def drill_view(
         title=t("drill.at", moment=_moment(drill.started_at, config, formats)),
         running=drill.running,
         state="" if done else f"{t(f'web.drills.state.{drill.state}')} {phase}".strip(),
+        unstored="" if drill.unstored is None else t("web.drills.unstored", why=drill.unstored),
         share=_share(drill, formats.now),
         facts=tuple((label, value) for label, value in drill_facts(drill, t)),
         sentences=() if drill.running else tuple(drill_sentences(drill, config, t)),

@@ -13,8 +13,12 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import TemporaryError
+from jharnet_monitor.security.connections import (
+    ConnectionCount,
+    CountingListener,
+    allow_descriptors,
+)
 from jharnet_monitor.web.access_log import AccessLog, logger_class
-from jharnet_monitor.web.connections import ConnectionCount, CountingListener, allow_descriptors
 
 log = logging.getLogger(__name__)
 

@@ -54,7 +54,7 @@ def measure(directory: Path, days: int, seed: int) -> list[Row]:
     saved = time.perf_counter() - began
     shutil.rmtree(home)
     began = time.perf_counter()
-    done = Restore(backup).run()
+    done = Restore(backup, home).run()
     restored = time.perf_counter() - began
     year = restored * 365 / days
     return [

@@ -26,8 +26,8 @@ import aiohttp
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.model import Outcome, Route
+from jharnet_monitor.security.connections import MOST_OF_AN_ADDRESS, allow_descriptors
 from jharnet_monitor.store import Store
-from jharnet_monitor.web.connections import MOST_OF_AN_ADDRESS, allow_descriptors
 from tests.bench.marks import Row, arguments, at_most, finish, note
 from tests.faults.host import BUSY
 from tests.faults.installation import TOKEN, Installation, Ledger, Swarm

@@ -17,30 +17,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy import create_engine
 
 from tests.bench.marks import Row, arguments, at_most, finish, note, within
 from tests.faults.installation import AgentProcess, Installation, Ledger, Swarm, environment
+from tests.faults.stored import ids_in
 from tests.store_support import Postgres
 
 RESTORE_SECONDS = 600.0
 ENDING_SECONDS = 30.0
 TAKING_OVER_SECONDS = 120.0
 """A transaction of the stopped hub holds the writers' lock for up to a minute."""
-
-
-def ids_in(database: Path) -> list[str]:
-    """The ids of all measurements in a database."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
-        return [str(row[0]) for row in db.execute("SELECT id FROM measurements")]
 
 
 async def _until(condition: object, seconds: float) -> None:

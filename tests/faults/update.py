@@ -35,6 +35,7 @@ from jharnet_monitor.handover.releases import Releases
 from jharnet_monitor.lab.layout import HEADQUARTERS
 from jharnet_monitor.wire.client import HubClient
 from tests.bench.marks import Row, at_most, finish, note, parser, within
+from tests.faults.stored import ids_in
 from tests.faults.update_releases import Makery, crashes, mute, sound
 
 OFFICES = ("potka", "boram", "dumaria", "patamda")
@@ -316,8 +317,9 @@ def count_lost(one: District) -> None:
     """Check that every measurement that waited is stored."""
     one.wait("all is handed in", lambda: one.watch.look() == 0, 180)
     one.watch.stop()
-    with contextlib.closing(sqlite3.connect(one.files.directory / "monitor.db")) as db:
-        stored = {row[0] for row in db.execute("SELECT id FROM measurements")}
+    database = one.files.directory / "monitor.db"
+    stored = set(ids_in(database))
+    with contextlib.closing(sqlite3.connect(database)) as db:
         events = [row[0] for row in db.execute("SELECT data FROM events WHERE kind = 'update'")]
     one.rows += [
         note("measurements of the agents' own", len(one.watch.ids), ""),

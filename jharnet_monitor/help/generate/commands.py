@@ -60,7 +60,9 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "state key": ("secrets/state.key",),
         "state report": ("--week 2026-W47",),
         "state verify": ("reports/state-2026-W47.en.pdf",),
-        "standby restore": ("/srv/jharnet/east-singhbhum-20261126T210000Z",),
+        "standby restore": (
+            "/srv/jharnet/east-singhbhum-20261126T210000Z --into /var/lib/jharnet-monitor",
+        ),
     }
 )
 """What stands under a command as its example, without the program's name."""

@@ -32,6 +32,7 @@ from jharnet_monitor.hub.drills.results import (
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.judge.calendar.hours import is_working_day
 from jharnet_monitor.judge.conference.drill import (
+    BEING_STORED,
     Drill,
     DrillOffice,
     DrillPhase,
@@ -51,10 +52,16 @@ log = logging.getLogger(__name__)
 
 MAX_DRILLS = 50
 """Drills since the start of this hub that are kept in memory."""
+RETRY_SECONDS = 60.0
+"""After this time a drill that could not be stored is stored again."""
 CONFERENCE_ROUTE, GALLERY_ROUTE = Route.DRILL, Route.GALLERY
 """The routes of a drill's calls: results of simultaneous calls are not an office's own grade."""
 
 StoreDrill = Callable[[Drill], Awaitable[None]]
+
+
+async def _no_sheets(_: Drill) -> None:
+    """Write nothing."""
 
 
 class DrillManager:
@@ -70,15 +77,21 @@ class DrillManager:
         runner: Runner,
         store: StoreDrill,
         alone: SpeedAlone = lambda office: (None, None),
+        write_sheets: StoreDrill = _no_sheets,
     ) -> None:
-        """`store` is given each drill that has ended."""
+        """`store` is given each drill that has ended, again until it raises nothing;
+        `write_sheets` is given each that is stored.
+        """
         self._current = current
         self._clock = clock
         self._runner = runner
         self._store = store
         self._alone = alone
         self._drills: dict[str, Drill] = {}
+        self._write_sheets = write_sheets
         self._task: asyncio.Task[None] | None = None
+        self._storing: set[asyncio.Task[None]] = set()
+        """Repetitions for drills that could not be stored."""
 
     def get(self, drill_id: str) -> Drill | None:
         """The current state of a drill that this hub has started."""
@@ -113,7 +126,8 @@ class DrillManager:
         )
         self._drills[drill.id] = drill
         for old in list(self._drills)[:-MAX_DRILLS]:
-            del self._drills[old]
+            if self._drills[old].unstored is None:
+                del self._drills[old]
         self._task = asyncio.create_task(self._hold(drill.id, minutes * 60), name="drill")
         return drill
 
@@ -135,6 +149,9 @@ class DrillManager:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._storing:
+            task.cancel()
+        await asyncio.gather(*self._storing, return_exceptions=True)
 
     def _change(self, drill_id: str, **changes: Any) -> Drill:
         """Replace a drill's record and return the new one."""
@@ -161,12 +178,41 @@ class DrillManager:
 
     async def _end(self, drill_id: str, state: DrillState, peak_rate: PeakRate) -> None:
         """Summarise and store a drill; it is marked as over even if that fails."""
-        drill = self._change(drill_id, state=state, phase=None)
+        drill = self._change(drill_id, state=state, phase=None, unstored=BEING_STORED)
         try:
             self._drills[drill_id] = summarise_drill(drill, self._alone, peak_rate.peaks())
-            await self._store(self._drills[drill_id])
         except Exception:
-            log.exception("drill %s could not be kept", drill_id)
+            log.exception("drill %s could not be summed up", drill_id)
+        if not await self._try_store(drill_id):
+            task = asyncio.create_task(self._store_later(drill_id), name=f"store {drill_id}")
+            self._storing.add(task)
+            task.add_done_callback(self._storing.discard)
+
+    async def _store_later(self, drill_id: str) -> None:
+        """Repeat until a drill is stored."""
+        stored = False
+        while not stored:
+            await self._clock.sleep(RETRY_SECONDS)
+            stored = await self._try_store(drill_id)
+        log.info("drill %s is stored now", drill_id)
+
+    async def _try_store(self, drill_id: str) -> bool:
+        """Store a drill and write its sheets; if it cannot be stored, its record says why."""
+        drill = replace(self._drills[drill_id], unstored=None)
+        try:
+            await self._store(drill)
+        except Exception as error:
+            why = str(error) or type(error).__name__
+            if self._drills[drill_id].unstored != why:
+                log.exception("drill %s is not stored", drill_id)
+            self._change(drill_id, unstored=why)
+            return False
+        self._drills[drill_id] = drill
+        try:
+            await self._write_sheets(drill)
+        except Exception:
+            log.exception("the sheet of drill %s could not be written", drill_id)
+        return True
 
     async def _phases(self, drill_id: str, seconds: float, peak_rate: PeakRate) -> None:
         """The conference, then the gallery of those who took part in it."""

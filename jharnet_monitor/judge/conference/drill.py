@@ -21,6 +21,10 @@ LIMITED_BY_UPLINK = "uplink"
 """`limited_by` of a call that headquarters' own line held back."""
 
 
+BEING_STORED = "it is being stored"
+"""`unstored` of a drill that has just ended."""
+
+
 class DrillState(StrEnum):
     """Whether a drill is over."""
 
@@ -325,6 +329,8 @@ class Drill:
     """Small pictures that each office receives in the gallery; None without a gallery."""
     absent: tuple[str, ...] | None = None
     """Offices whose calls were not established; None until the drill is over."""
+    unstored: str | None = None
+    """Why a drill that is over is not in the database; None once it is, and while it runs."""
 
     @property
     def running(self) -> bool:
@@ -356,6 +362,7 @@ class Drill:
             "by": self.by,
             "pictures": self.pictures,
             "absent": None if self.absent is None else list(self.absent),
+            "unstored": self.unstored,
         }
         return {
             "id": self.id,
@@ -386,6 +393,7 @@ class Drill:
                 phase=None if phase is None else DrillPhase(phase),
                 pictures=_count(data, "pictures"),
                 absent=None if absent is None else tuple(str(office) for office in absent),
+                unstored=data.get("unstored"),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a drill: {error!r}") from error
