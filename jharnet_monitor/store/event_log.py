@@ -157,16 +157,24 @@ class EventLog:
         """Every office's states as they were seen live, in order: those from `since` on, and all
         since it last was in one of the states `or_after`."""
         table, earlier = t.transitions, t.transitions.alias()
+        # Grouped before the join: a subquery of each row would read the office's rows every time.
         last = (
-            select(func.max(earlier.c.number))
-            .where(earlier.c.office == table.c.office, earlier.c.supersedes.is_(None))
+            select(earlier.c.office, func.max(earlier.c.number).label("number"))
+            .where(earlier.c.supersedes.is_(None))
             .where(earlier.c.state.in_([state.value for state in or_after]))
-            .scalar_subquery()
+            .group_by(earlier.c.office)
+            .subquery()
         )
         query = (
             select(table.c.office, table.c.state, table.c.at)
+            .outerjoin(last, last.c.office == table.c.office)
             .where(table.c.supersedes.is_(None))
-            .where(or_(table.c.at >= t.to_ms(since), table.c.number >= func.coalesce(last, 0)))
+            .where(
+                or_(
+                    table.c.at >= t.to_ms(since),
+                    table.c.number >= func.coalesce(last.c.number, 0),
+                )
+            )
             .order_by(table.c.number)
         )
         found: dict[str, list[tuple[OfficeState, datetime]]] = {}
