@@ -5,8 +5,8 @@ and one with an outage, sealed and packed; two weeks of their tests; and the las
 The rest are copies of these with other offices and times, because a year of 264 offices, 417
 million rows, would take days to make:
 
-- `YEAR.minutes` days of packed minutes, three series an office, every packet kept: what a report reads.
-  Older minutes are read by nobody at start and by no weekly report, and are left out.
+- `YEAR.minutes` days of packed minutes, three series an office, every packet kept: what a report
+  reads. Older minutes are read by nobody at start and by no weekly report, and are left out.
 - A year of states, events, sealed hours, speed tests and calls, which are never packed. Of packet
   trains, 72 a day, only the `YEAR.trains` days that a report's trend reads.
 
@@ -390,8 +390,8 @@ def _sealed(connection: sqlite3.Connection, until: datetime, hours: int) -> None
         table: connection.execute(f"select max(number) from {table}").fetchone()[0]  # noqa: S608
         for table in ("events", "measurements", "transitions")
     }
-    parts = {kind: SealedPart(1000, GENESIS) for kind in
-             ("bandwidth", "conference", "events", "latency", "round_trips", "transitions")}  # fmt: skip
+    kinds = ("bandwidth", "conference", "events", "latency", "round_trips", "transitions")
+    parts = {kind: SealedPart(1000, GENESIS) for kind in kinds}
     root, rows = GENESIS, []
     for number in range(1, hours + 1):
         begin = until - (hours - number + 1) * HOUR

@@ -107,7 +107,8 @@ async def agents(hub: ScaleHub) -> AsyncIterator[None]:
     It refuses speed tests and calls, so their CPU time is not in the figures.
     """
     tasks = [
-        asyncio.create_task(_agent(hub, office, number)) for number, office in enumerate(hub.offices)
+        asyncio.create_task(_agent(hub, office, number))
+        for number, office in enumerate(hub.offices)
     ]
     try:
         yield
