@@ -169,7 +169,7 @@ def test_the_event_log_keeps_states_and_what_was_learnt_later(bench: Bench) -> N
     assert [(t.state.value, t.supersedes) for t in found] == [
         ("up", None), ("unreachable", None), ("power_down", down), ("up", None),
     ]  # fmt: skip
-    assert event_log.last_transitions()["potka"].state is OfficeState.UP
+    assert event_log.last_transitions(["potka", "boram"])["potka"].state is OfficeState.UP
 
 
 def test_windows_events_and_drills_are_found_again(bench: Bench) -> None:

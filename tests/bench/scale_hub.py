@@ -67,11 +67,7 @@ class ScaleHub:
     async def start(self) -> float:
         """Start it; returns the seconds until it is ready."""
         began = time.monotonic()
-        command = [sys.executable, "-m", "jharnet_monitor", "run", "--config", str(self.config)]
-        with (self.directory / "hub.log").open("wb") as log:
-            self.process = subprocess.Popen(
-                command, stderr=log, stdout=log, cwd=self.directory, env=environment()
-            )
+        self.process = self._started()
         async with aiohttp.ClientSession() as http:
             while time.monotonic() - began < START_SECONDS and self.process.poll() is None:
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError):
@@ -81,6 +77,13 @@ class ScaleHub:
                 await asyncio.sleep(0.02)
         log_text = (self.directory / "hub.log").read_text("utf-8", "replace")
         raise RuntimeError(f"the hub did not start:\n{log_text[-3000:]}")
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "jharnet_monitor", "run", "--config", str(self.config)]
+        with (self.directory / "hub.log").open("wb") as log:
+            return subprocess.Popen(
+                command, stderr=log, stdout=log, cwd=self.directory, env=environment()
+            )
 
     def stop(self) -> None:
         """Stop it in order."""
