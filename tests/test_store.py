@@ -153,6 +153,12 @@ def test_blocks_part_by_path_and_hold_the_starts(bench: Bench) -> None:
         ("potka", "jharnet", [minutes[1]], [57.0]),
         ("potka", "jharnet", [minutes[2]], [57.0]),
     ]
+    own = bench.store.bulk_reader.blocks(
+        "potka", "latency", *bounds[:2], path="agent_gateway", names=("received",), durations=True
+    )
+    assert [(b.path, dict(b.values), list(b.durations)) for b in own] == [
+        ("agent_gateway", {"received": [57.0]}, [60.0])
+    ]
     extents = list(bench.store.bulk_reader.extents("potka", "latency", bounds))
     assert extents[0] is not None and extents[0].count == 3 and extents[2] is None
 
