@@ -1,6 +1,7 @@
 """What an office costs a hub, from 11 offices of a district to 264 of a division.
 
     python -m tests.bench.scale [--quick] [--json FILE] [--seed N] [--offices N ...]
+        [--keep DIRECTORY]
 
 Each size is a real hub (`jharnet-monitor run`) on a database of a year (`tests.bench.scale_history`
 states what is in it), with an agent for every office that hands in two measurements a minute, and
@@ -17,11 +18,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -61,15 +65,14 @@ Figures = dict[str, float]
 
 async def measure(directory: Path, count: int, options: argparse.Namespace) -> Figures:
     """All figures of a hub of so many offices."""
-    offices = [f"office-{number}" for number in range(1, count + 1)]
+    offices = [f"office-{number}" for number in range(count)]
     hub, now = ScaleHub(directory, offices), datetime.now(UTC)
-    extent = Extent(30, 10, 10) if options.quick else YEAR
-    database = directory / "monitor.db"
-    weekly = await asyncio.to_thread(fill, database, offices, options.seed, now, extent)
-    found = {"database, minutes of a week": weekly / 1e6,
-             "database, all that was made": database.stat().st_size / 1e6}  # fmt: skip
+    weekly = await asyncio.to_thread(_database, directory, offices, options, now)
+    size = (directory / "monitor.db").stat().st_size
+    found = {"database, minutes of a week": weekly / 1e6, "database, all that was made": size / 1e6}
     try:
         found["start"] = await hub.start()
+        found["start, CPU"] = hub.cpu_seconds()
         async with agents(hub):
             found |= await _at_work(hub, 15 if options.quick else 60)
             window = 10 if options.quick else 30
@@ -78,6 +81,23 @@ async def measure(directory: Path, count: int, options: argparse.Namespace) -> F
         await asyncio.to_thread(hub.stop)
     found |= await asyncio.to_thread(_report, hub, now)
     return found
+
+
+def _database(
+    directory: Path, offices: Sequence[str], options: argparse.Namespace, now: datetime
+) -> int:
+    """Fill the database, or copy one that was kept; returns the bytes of a week of minutes."""
+    database = directory / "monitor.db"
+    kept = options.keep and options.keep / f"{len(offices)}-{options.seed}.db"
+    if kept and kept.exists():
+        shutil.copyfile(kept, database)
+        return int(kept.with_suffix(".bytes").read_text("ascii"))
+    extent = Extent(60, 36, 36) if options.quick else YEAR
+    weekly = fill(database, offices, options.seed, now, extent)
+    if kept:
+        shutil.copyfile(database, kept)
+        kept.with_suffix(".bytes").write_text(str(weekly), "ascii")
+    return weekly
 
 
 async def _at_work(hub: ScaleHub, seconds: int) -> Figures:
@@ -134,14 +154,20 @@ def _report(hub: ScaleHub, now: datetime) -> Figures:
     week = week_of((now - timedelta(days=7)).astimezone(ZONE).date(), ZONE).name
     command = [sys.executable, "-m", "jharnet_monitor", "report", "--week", week, "--lang", "hi"]
     command += ["--out", str(hub.directory), "--config", str(hub.config)]
-    began, peak = time.monotonic(), 0
+    began, before, peak = time.monotonic(), os.times(), 0
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment())
     while process.poll() is None:
         peak = max(peak, sum(map(proportional_kilobytes, family(process.pid))))
         time.sleep(0.1)
     if process.returncode != 0:
         raise SystemExit(f"the report failed with {process.returncode}")
-    return {"weekly report": time.monotonic() - began, "memory of the report": peak / 1024}
+    taken, after = time.monotonic() - began, os.times()
+    cpu = after.children_user + after.children_system
+    return {
+        "weekly report": taken,
+        "weekly report, CPU": cpu - before.children_user - before.children_system,
+        "memory of the report": peak / 1024,
+    }
 
 
 def table(found: dict[int, Figures]) -> Table:
@@ -178,6 +204,10 @@ def main() -> int:
     """Measure every size; returns 0 if all marks are met."""
     command_line = parser(__doc__)
     command_line.add_argument("--offices", type=int, nargs="+", help="sizes; default 11 to 264")
+    command_line.add_argument(
+        "--keep", type=Path, metavar="DIRECTORY",
+        help="keep the filled databases there for another run of the same day",
+    )  # fmt: skip
     options = command_line.parse_args()
     sizes = options.offices or ((11, 22) if options.quick else SIZES)
     found: dict[int, Figures] = {}
