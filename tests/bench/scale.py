@@ -50,15 +50,28 @@ FLAT = 1.1
 """The largest share of the first column's cost of an office that the last may have."""
 SCRAPE_SECONDS = 15.0
 UNITS = {
-    "start": "s", "CPU": "s/min", "memory": "MB", "/metrics": "kB", "/metrics, compressed": "kB",
-    "status page, compressed": "kB", "status page": "kB", "all rules once": "s",
-    "weekly report": "s", "memory of the report": "MB", "database, minutes of a week": "MB",
+    "start": "s",
+    "start, CPU": "s",
+    "CPU": "s/min",
+    "memory": "MB",
+    "/metrics": "kB",
+    "/metrics, compressed": "kB",
+    "status page": "kB",
+    "status page, compressed": "kB",
+    "all rules once": "s",
+    "weekly report": "s",
+    "weekly report, CPU": "s",
+    "memory of the report": "MB",
+    "database, minutes of a week": "MB",
     "database, all that was made": "MB",
-}  # fmt: skip
+}
 MARKS = {
-    "start": START_MARK, "weekly report": REPORT_MARK, "memory of the report": MEMORY_MARK,
-    "status page, compressed": PAGE_MARK, "all rules once": RULES_MARK,
-}  # fmt: skip
+    "start": START_MARK,
+    "weekly report": REPORT_MARK,
+    "memory of the report": MEMORY_MARK,
+    "status page, compressed": PAGE_MARK,
+    "all rules once": RULES_MARK,
+}
 
 Figures = dict[str, float]
 

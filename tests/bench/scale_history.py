@@ -22,7 +22,9 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.judge.outages.state import AgentPresence, LiveEvidence
@@ -89,7 +91,7 @@ class Pattern:
 
     hours: dict[tuple[bool, int, str], Hour]
     trips: dict[str, list[RoundTrips]]
-    tests: Sequence[Sequence[tuple[object, ...]]]
+    tests: Sequence[Sequence[tuple[Any, ...]]]
     texts: Sequence[tuple[object, ...]]
 
 
@@ -300,15 +302,15 @@ def _tests(
         shift = start + day * DAY_MS - to_ms(START) - day % POOL_DAYS * DAY_MS
         first = to_ms(START) + day % POOL_DAYS * DAY_MS
         trains = day >= extent.days - extent.trains
-        rows = []
+        rows = list[tuple[Any, ...]]()
         for place, office in enumerate(offices):
             for row in pattern.tests[place % len(pattern.tests)]:
                 probe, path, at, duration, *rest = row
-                if first <= int(str(at)) < first + DAY_MS and (trains or path != Route.TRAINS):
-                    moved = int(str(at)) + shift
+                if first <= at < first + DAY_MS and (trains or path != Route.TRAINS):
+                    moved = at + shift
                     name = f"{moved}-{office}-{probe}-{path}"
                     rows.append((name, office, moved + 9000, probe, path, moved, duration, *rest))
-        connection.executemany(insert, sorted(rows, key=lambda row: row[5]))
+        connection.executemany(insert, sorted(rows, key=itemgetter(5)))
         connection.commit()
 
 
@@ -334,7 +336,7 @@ def _log(
     router = [canonical({"role": "router", "answers": answers}) for answers in (False, True)]
     end, number = to_ms(now - HOUR), 0
     for day in range(days, 0, -1):
-        events, states = [], []
+        events, states = list[tuple[Any, ...]](), list[tuple[Any, ...]]()
         for place, office in enumerate(offices):
             morning = end - day * DAY_MS + dice.randrange(60_000)
             # The hour with an outage ends 12 hours before the morning's place in the pattern.
@@ -362,19 +364,17 @@ def _log(
         number = _insert_states(connection, states, number)
         connection.executemany(
             "insert into events (office, kind, at, data, recorded_at) values (?, ?, ?, ?, ?)",
-            sorted(events, key=lambda event: event[4]),
+            sorted(events, key=itemgetter(4)),
         )
 
 
 def _insert_states(
-    connection: sqlite3.Connection, states: list[tuple[object, ...]], number: int
+    connection: sqlite3.Connection, states: list[tuple[Any, ...]], number: int
 ) -> int:
     """Insert a day of states in the order of recording; returns the last row's number."""
-    outages: dict[object, int] = {}
+    outages: dict[str, int] = {}
     rows = []
-    for office, state, at, until, evidence, recorded, found in sorted(
-        states, key=lambda one: int(str(one[5]))
-    ):
+    for office, state, at, until, evidence, recorded, found in sorted(states, key=itemgetter(5)):
         number += 1
         if state == "unreachable":
             outages[office] = number
