@@ -92,8 +92,15 @@ async def measure(directory: Path, count: int, options: argparse.Namespace) -> F
             found["all rules once"] = await asyncio.to_thread(_rules, hub, window)
     finally:
         await asyncio.to_thread(hub.stop)
-    found |= await asyncio.to_thread(_report, hub, now)
-    return found
+    _tell(count, found)  # a report of a busy computer takes minutes
+    report = await asyncio.to_thread(_report, hub, now)
+    _tell(count, report)
+    return found | report
+
+
+def _tell(count: int, found: Figures) -> None:
+    for name, figure in found.items():
+        print(f"{count} offices: {name}: {figure:.4g} {UNITS[name]}", file=sys.stderr, flush=True)
 
 
 def _database(
