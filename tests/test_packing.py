@@ -129,6 +129,13 @@ def answers(store: Store) -> dict[str, Any]:
         for b in reader.blocks(None, "latency", *PERIOD, starts=True)
         for n, at in enumerate(b.starts)
     )  # fmt: skip
+    found["blocks of a path"] = sorted(
+        (b.office, sorted(b.values), at, b.durations[n], *(b.values[name][n] for name in b.values))
+        for b in reader.blocks(None, "latency", *PERIOD, path="jharnet", names=("received",),
+                               starts=True, durations=True)
+        for n, at in enumerate(b.starts)
+    )  # fmt: skip
+    found["first"] = store.first_start()
     links = store.chain.links()
     found["export"] = [list(store.export.measurements(probe, links))
                        for probe in ("latency", "bandwidth", "utilisation")]  # fmt: skip

@@ -153,6 +153,12 @@ def test_blocks_part_by_path_and_hold_the_starts(bench: Bench) -> None:
         ("potka", "jharnet", [minutes[1]], [57.0]),
         ("potka", "jharnet", [minutes[2]], [57.0]),
     ]
+    own = bench.store.bulk_reader.blocks(
+        "potka", "latency", *bounds[:2], path="agent_gateway", names=("received",), durations=True
+    )
+    assert [(b.path, dict(b.values), list(b.durations)) for b in own] == [
+        ("agent_gateway", {"received": [57.0]}, [60.0])
+    ]
     extents = list(bench.store.bulk_reader.extents("potka", "latency", bounds))
     assert extents[0] is not None and extents[0].count == 3 and extents[2] is None
 
@@ -169,7 +175,7 @@ def test_the_event_log_keeps_states_and_what_was_learnt_later(bench: Bench) -> N
     assert [(t.state.value, t.supersedes) for t in found] == [
         ("up", None), ("unreachable", None), ("power_down", down), ("up", None),
     ]  # fmt: skip
-    assert event_log.last_transitions()["potka"].state is OfficeState.UP
+    assert event_log.last_transitions(["potka", "boram"])["potka"].state is OfficeState.UP
 
 
 def test_windows_events_and_drills_are_found_again(bench: Bench) -> None:

@@ -130,7 +130,7 @@ async def test_order_holds_while_something_waits(bench: Bench) -> None:
     bench.bring_back()
     await bench.writer.write(StateRecord("potka", OfficeState.UP, NOW, {}))
     await bench.writer.write_later()
-    assert bench.store.event_log.last_transitions()["potka"].state is OfficeState.UP
+    assert bench.store.event_log.last_transitions(["potka"])["potka"].state is OfficeState.UP
 
 
 async def test_a_record_that_can_never_be_written_holds_back_none(

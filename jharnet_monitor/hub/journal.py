@@ -92,10 +92,12 @@ class Journal:
         event = EventRecord(OF_THE_DATABASE, SETTINGS, self._clock.now(), data)
         await self._writer.write(event)
 
-    async def states_seen(self) -> dict[str, list[tuple[OfficeState, datetime]]]:
+    async def states_seen(
+        self, offices: Sequence[str]
+    ) -> dict[str, list[tuple[OfficeState, datetime]]]:
         """Each office's states of the last days, and all states since it last answered."""
-        since = self._clock.now() - STATES_BACK
-        return await asyncio.to_thread(self._store.event_log.states_seen, since, ANSWERING)
+        since, log = self._clock.now() - STATES_BACK, self._store.event_log
+        return await asyncio.to_thread(log.states_seen, offices, since, ANSWERING)
 
     async def uplink_since(self) -> LoggedEvent | None:
         """The last change of headquarters' uplink."""
@@ -106,8 +108,7 @@ class Journal:
         log.info("%s: by %s from %s: %s", act.what, act.by, act.from_, dict(act.about))
         await self.add_event(OF_PEOPLE, ACT, act.to_json())
 
-    async def last_agent_event(self, office: str) -> str | None:
-        """The kind of the last event of an office's agent: `joined`, `left` or `goodbye`."""
-        soon = self._clock.now() + timedelta(seconds=1)
-        events = await asyncio.to_thread(self._store.event_log.events_before, office, soon, 200)
-        return next((e.kind for e in reversed(events) if e.kind in _AGENT_EVENTS), None)
+    async def last_agent_events(self, offices: Sequence[str]) -> dict[str, str]:
+        """The kind of the last event of each office's agent: `joined`, `left` or `goodbye`."""
+        soon, log = self._clock.now() + timedelta(seconds=1), self._store.event_log
+        return await asyncio.to_thread(log.last_of_kinds, offices, _AGENT_EVENTS, soon)

@@ -90,7 +90,9 @@ class OfficeMonitor(AgentEvents):
         """
         uplink = await self._journal.uplink_since()
         self._uplink_before = None if uplink is None else (uplink.data["works"], uplink.at)
-        seen = await self._journal.states_seen()
+        offices = list(self._live.offices)
+        seen = await self._journal.states_seen(offices)
+        last_events = await self._journal.last_agent_events(offices)
         for office, live in self._live.offices.items():
             history = self._histories[office] = StateHistory()
             past = seen.get(office, ())
@@ -99,12 +101,12 @@ class OfficeMonitor(AgentEvents):
             if live.since is not None and not (past and live.since < past[-1][1]):
                 history.add(live.state, live.since)  # the database came late
             live.outage_start = history.outage_start
-            last = await self._journal.last_agent_event(office)
+            last = last_events.get(office)
             if not self._tracker.offices[office].returned:
                 self._tracker.restore(office, goodbye=last == "goodbye",
                                       seen_before=last is not None)  # fmt: skip
                 live.agent.signed_off = last == "goodbye"
-            await self._reviews.review(office)
+        await self._reviews.restore(offices)
 
     async def run(self) -> None:
         """Monitor until cancelled, then record what was measured by then. A part that fails is

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
+from operator import attrgetter
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config.current import CurrentConfig
@@ -32,7 +34,9 @@ from jharnet_monitor.judge.outages.timeline import Span, reconstruct
 from jharnet_monitor.live import Live, PastOutage
 from jharnet_monitor.model import Measurement, OfficeState, Route
 from jharnet_monitor.store import LoggedEvent, Store, StoreError, Transition, Window
+from jharnet_monitor.store.bulk_reader import Block
 from jharnet_monitor.store.event_log import EVERY_OFFICE
+from jharnet_monitor.store.tables import from_ms
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +71,13 @@ class OutageAttribution:
         self._current = current
         self._clock = clock
         self._store = store
+
+    def known(self, offices: Iterable[str]) -> dict[str, PastOutage]:
+        """The last outage of each office that had one lately, by what is recorded of it; reads no
+        measurement."""
+        now = self._clock.now()
+        found = {office: self._outages(office, now - LOOK_BACK) for office in offices}
+        return {office: _recorded(outages[-1], now) for office, outages in found.items() if outages}
 
     def review(self, office: str) -> PastOutage | None:
         """Record new findings on an office's outages; returns the last outage that is over."""
@@ -136,13 +147,14 @@ class OutageAttribution:
         return facts + [fact for reading in readings for fact in _router_uptime(reading)]
 
     def _stretches(self, office: str, since: datetime, until: datetime) -> list[AgentRun]:
-        return [
-            stretch
-            for measurement in self._store.measurements(
-                office=office, probe="latency", path=Route.AGENT_GATEWAY, since=since, until=until
-            )
-            for stretch in _stretch(measurement)
-        ]
+        """The minutes in which the agent pinged its own gateway, in order; days of them are read,
+        so by the column."""
+        blocks = self._store.bulk_reader.blocks(
+            office, "latency", since, until, path=Route.AGENT_GATEWAY, names=("received",),
+            starts=True, durations=True,
+        )  # fmt: skip
+        found = [stretch for block in blocks for stretch in _stretches_of(block)]
+        return sorted(found, key=attrgetter("start"))
 
 
 class ReviewSchedule:
@@ -153,6 +165,22 @@ class ReviewSchedule:
         self._live = live
         self._clock = clock
         self._due: dict[str, list[float]] = {}
+        self._again: deque[str] = deque()
+        """Offices to be reviewed once more since the start, whenever nothing else is due."""
+
+    async def restore(self, offices: Sequence[str]) -> None:
+        """Restore what is recorded of past outages, and review these offices again afterwards: with
+        hundreds of offices that takes longer than a start may.
+        """
+        try:
+            known = await asyncio.to_thread(self._outage_attribution.known, offices)
+        except Exception:
+            log.exception("past outages could not be read")
+            self._again = deque(offices)
+            return
+        for office, past in known.items():
+            self._live.offices[office].last_outage = past
+        self._again = deque(known)
 
     def schedule_review(self, office: str) -> None:
         """Schedule a review soon, for new evidence, and another when all evidence should have
@@ -162,11 +190,15 @@ class ReviewSchedule:
         self._due[office] = [now + SOON_SECONDS, *(later or [now + LATER_SECONDS])]
 
     async def run_due(self) -> None:
-        """Run the reviews that are due."""
+        """Run the reviews that are due, or else one of those that follow a start."""
         now = self._clock.monotonic()
-        for office, moments in list(self._due.items()):
-            if moments[0] > now:
-                continue
+        due = [office for office, moments in self._due.items() if moments[0] <= now]
+        if not due and self._again:
+            await self.review(self._again.popleft())
+        for office in due:
+            if office in self._again:
+                self._again.remove(office)
+            moments = self._due[office]
             self._due[office] = [moment for moment in moments if moment > now]
             if not self._due[office]:
                 del self._due[office]
@@ -225,14 +257,15 @@ def _router_uptime(reading: Measurement) -> Iterator[RouterUptime]:
         yield RouterUptime(reading.started_at + timedelta(seconds=reading.duration), uptime)
 
 
-def _stretch(measurement: Measurement) -> Iterator[AgentRun]:
-    """The period in which an agent pinged its own gateway."""
-    boot_id = measurement.conditions.get("boot_id")
-    if isinstance(boot_id, str) and "received" in measurement.values:
-        end = measurement.started_at + timedelta(seconds=measurement.duration)
-        answered = measurement.values["received"] > 0
-        ended = bool(measurement.conditions.get("stopped"))
-        yield AgentRun(boot_id, measurement.started_at, end, answered, ended)
+def _stretches_of(block: Block) -> Iterator[AgentRun]:
+    """The periods in which an agent pinged its own gateway."""
+    boot_id, received = block.conditions.get("boot_id"), block.values.get("received")
+    if not isinstance(boot_id, str) or received is None:
+        return
+    ended = bool(block.conditions.get("stopped"))
+    for at, seconds, replies in zip(block.starts, block.durations, received, strict=True):
+        start = from_ms(at)
+        yield AgentRun(boot_id, start, start + timedelta(seconds=seconds), replies > 0, ended)
 
 
 def _parts(spans: Sequence[Span], outage: UnreachablePeriod) -> list[Span]:
@@ -257,6 +290,14 @@ def _differs(parts: Sequence[Span], found: Sequence[Transition]) -> bool:
 def _ms(moment: datetime) -> datetime:
     """A moment as the store keeps it, in whole milliseconds."""
     return moment - timedelta(microseconds=moment.microsecond % 1000)
+
+
+def _recorded(outage: UnreachablePeriod, now: datetime) -> PastOutage:
+    """An outage with the cause that was recorded last for each of its parts."""
+    latest = {part.at: part for part in outage.found}
+    parts = [Span(one.state, one.at, one.until or one.at) for one in latest.values()]
+    told = outage.found[-1].recorded_at if outage.found else now
+    return PastOutage(_main_cause(parts), outage.start, outage.end, told)
 
 
 def _main_cause(parts: Sequence[Span]) -> OfficeState:

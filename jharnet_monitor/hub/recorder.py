@@ -72,9 +72,8 @@ class Recorder:
         until = midnight + timedelta(days=1)
         places = (HEADQUARTERS, *self._live.offices)
         self._spent = {place: self._writer.store.spent(place, midnight, until) for place in places}
-        for event in self._writer.store.event_log.events_of_kind(UPDATE):
-            if event.at >= midnight and event.office in self._spent:
-                self._spent[event.office] += int(event.data.get("bytes", 0))
+        for event in self._writer.store.event_log.events_of_kind(UPDATE, places, midnight):
+            self._spent[event.office] += int(event.data.get("bytes", 0))
         self._publish_spent()
 
     def charge(self, office: str, amount: int) -> None:

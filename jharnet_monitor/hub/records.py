@@ -134,12 +134,10 @@ class StartRecord:
         log = store.event_log
         if not log.has_event(ALL_OFFICES, "hub_stopped", stopped):
             log.add_event(ALL_OFFICES, "hub_stopped", stopped, {})
-        known = log.last_transitions()
-        down, evidence = OfficeState.MONITOR_DOWN, {"until": format_utc(self.at)}
-        for office in self.offices:
-            watched = office in known and known[office].at <= stopped
-            if watched and not log.has_transition(office, down, stopped):
-                log.add_transition(office, down, stopped, evidence)
+        known = log.last_transitions(self.offices)
+        watched = [one for one in self.offices if one in known and known[one].at <= stopped]
+        evidence = {"until": format_utc(self.at)}
+        log.add_missing(watched, OfficeState.MONITOR_DOWN, stopped, evidence)
 
     def to_json(self) -> dict[str, Any]:
         """See `Record`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,6 @@ from jharnet_monitor.model import Outcome
 from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.packed_reader import Wanted
 from jharnet_monitor.store.packed_series import Group, PackedSeries
-from jharnet_monitor.store.rows import canonical
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,8 @@ class Block:
     values: Mapping[str, Sequence[float]]
     starts: Sequence[int] = ()
     """The start of each measurement in ms since 1970, by the same index; only if asked for."""
+    durations: Sequence[float] = ()
+    """The duration of each in seconds, as the starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +54,17 @@ class _Columns:
 
     conditions: Mapping[str, Any]
     starts: array[int] = field(default_factory=lambda: array("q"))
+    durations: array[float] = field(default_factory=lambda: array("d"))
     values: dict[str, array[float]] = field(default_factory=dict)
 
 
 def packed_blocks(
-    hours: Iterable[PackedSeries], wanted: Wanted, *, starts: bool
+    hours: Iterable[PackedSeries],
+    wanted: Wanted,
+    *,
+    starts: bool,
+    durations: bool,
+    names: Collection[str] | None,
 ) -> Iterator[Block]:
     """The blocks of the packed hours of one office and path.
 
@@ -68,7 +75,7 @@ def packed_blocks(
     for hour in hours:
         office, probe, path = hour.office, hour.probe, hour.path
         for group in hour.groups:
-            _add_group(found, group, wanted)
+            _add_group(found, group, wanted, names, durations=durations)
     for (outcome, _, _), columns in found.items():
         yield Block(
             office=office,
@@ -81,19 +88,34 @@ def packed_blocks(
             count=len(columns.starts),
             values=columns.values,
             starts=columns.starts if starts else (),
+            durations=columns.durations,
         )
 
 
-def _add_group(found: dict[tuple[Any, ...], _Columns], group: Group, wanted: Wanted) -> None:
+def _add_group(
+    found: dict[tuple[Any, ...], _Columns],
+    group: Group,
+    wanted: Wanted,
+    names: Collection[str] | None,
+    *,
+    durations: bool,
+) -> None:
     """Add those of a group that are wanted to the columns of their block."""
-    shape = group.shape
-    indices = [index for index, start in enumerate(group.starts) if wanted.covers(start)]
-    if not indices:
+    starts = group.starts
+    whole = wanted.covers(min(starts)) and wanted.covers(max(starts))
+    indices = () if whole else [n for n, start in enumerate(starts) if wanted.covers(start)]
+    if not whole and not indices:
         return
-    key = (shape.outcome, canonical(dict(shape.conditions)), tuple(shape.names))
-    columns = found.setdefault(key, _Columns(shape.conditions))
-    whole = len(indices) == group.count
-    columns.starts.extend(group.starts if whole else [group.starts[i] for i in indices])
-    for name, column in group.values.items():
-        figures = columns.values.setdefault(name, array("d"))
-        figures.extend(column if whole else [column[i] for i in indices])
+
+    def of(column: Sequence[Any]) -> Sequence[Any]:
+        return column if whole else [column[index] for index in indices]
+
+    columns = found.get(key := group.shape.key)
+    if columns is None:
+        columns = found[key] = _Columns(group.shape.conditions)
+    columns.starts.extend(of(starts))
+    if durations:
+        columns.durations.extend(of(group.durations))
+    for name in group.shape.names:
+        if names is None or name in names:
+            columns.values.setdefault(name, array("d")).extend(of(group.value(name)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby, pairwise
 from operator import attrgetter
@@ -36,13 +36,19 @@ class BulkReader:
         since: datetime,
         until: datetime,
         *,
+        path: str | None = None,
+        names: Collection[str] | None = None,
         starts: bool = False,
+        durations: bool = False,
     ) -> Iterator[Block]:
         """The measurements of a probe that began within [since, until), in blocks.
 
+        Only those of a `path`, and only the quantities with these `names`, if they are given:
+        reading a third of what is there takes a third of the time.
+
         Without an `office`, those of all offices: their rows are interleaved, so this is faster
-        than reading one office after the other. With `starts`, each block holds the start of each
-        measurement.
+        than reading one office after the other. With `starts` and `durations`, each block holds
+        these of each measurement.
         """
         m = t.measurements
         # The path follows from the conditions; to sort by it too takes half as long again.
@@ -57,21 +63,26 @@ class BulkReader:
         ]
         if starts:
             columns.append(func.aggregate_strings(cast(m.c.started_at, Text), ",").label("starts"))
+        if durations:
+            columns.append(func.aggregate_strings(cast(m.c.duration, Text), ",").label("durations"))
         query = (
             select(*columns)
             .where(m.c.probe == probe, *([] if office is None else [m.c.office == office]))
+            .where(*([] if path is None else [m.c.path == path]))
             .where(m.c.started_at >= t.to_ms(since), m.c.started_at < t.to_ms(until))
             .group_by(*alike)
         )
         with reading(self._engine) as connection:
             for row in connection.execute(query):
-                names = self._interned.value(connection, row.names)
+                every = self._interned.value(connection, row.names)
                 conditions = self._interned.value(connection, row.conditions)
-                yield _block(probe, row, names, conditions)
-            wanted = Wanted(office, probe, None, t.to_ms(since), t.to_ms(until))
+                yield _block(probe, row, every, conditions, names)
+            wanted = Wanted(office, probe, path, t.to_ms(since), t.to_ms(until))
             series = self._packed.series(connection, wanted)
             for _, same in groupby(series, attrgetter("office", "path")):
-                yield from packed_blocks(same, wanted, starts=starts)
+                yield from packed_blocks(
+                    same, wanted, starts=starts, durations=durations, names=names
+                )
 
     def extents(
         self, office: str, probe: str, bounds: Sequence[datetime]
@@ -105,7 +116,13 @@ def _extent(found: Sequence[tuple[int, int, int]]) -> Extent | None:
     return Extent(sum(counts), t.from_ms(min(firsts)), t.from_ms(max(lasts)))
 
 
-def _block(probe: str, row: Row[Any], names: Sequence[str], conditions: Mapping[str, Any]) -> Block:
+def _block(
+    probe: str,
+    row: Row[Any],
+    names: Sequence[str],
+    conditions: Mapping[str, Any],
+    wanted: Collection[str] | None,
+) -> Block:
     # One list of the numbers of all rows is parsed in half the time of a list per row, and four
     # times as fast as by the standard library.
     numbers = from_json(f"[{row.lists.replace('],[', ',')[1:-1]}]") if names else []
@@ -118,6 +135,11 @@ def _block(probe: str, row: Row[Any], names: Sequence[str], conditions: Mapping[
         first=t.from_ms(row.first),
         last=t.from_ms(row.last),
         count=row.rows,
-        values={name: numbers[index :: len(names)] for index, name in enumerate(names)},
+        values={
+            name: numbers[index :: len(names)]
+            for index, name in enumerate(names)
+            if wanted is None or name in wanted
+        },
         starts=from_json(f"[{row.starts}]") if "starts" in row._fields else (),
+        durations=from_json(f"[{row.durations}]") if "durations" in row._fields else (),
     )

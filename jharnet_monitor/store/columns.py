@@ -183,17 +183,20 @@ def _varints(values: Sequence[int]) -> bytes:
 
 def _read_varints(data: bytes, at: int, count: int) -> tuple[list[int], int]:
     """So many numbers from a place on, and the place after them."""
-    found = []
+    found, size = [], len(data)
     for _ in range(count):
-        value = shift = 0
-        while True:
-            if at >= len(data):
-                raise ValueError("ends within a number")
-            byte = data[at]
-            at += 1
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if not byte & 0x80:
-                break
+        if at >= size:
+            raise ValueError("ends within a number")
+        value = data[at]
+        at += 1
+        if value > 0x7F:  # most numbers are of one byte; this is read for every column of a report
+            value, shift, byte = value & 0x7F, 7, value
+            while byte & 0x80:
+                if at >= size:
+                    raise ValueError("ends within a number")
+                byte = data[at]
+                at += 1
+                value |= (byte & 0x7F) << shift
+                shift += 7
         found.append(value)
     return found, at

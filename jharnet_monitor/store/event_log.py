@@ -6,12 +6,12 @@ Nothing is overwritten: what is found out later is a new record that supersedes 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, Row, func, insert, or_, select
+from sqlalchemy import Engine, Row, bindparam, func, insert, or_, select
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.judge.conference.drill import Drill
@@ -24,6 +24,9 @@ EVERY_OFFICE = "*"
 """In place of an office's id: an event that concerns all offices."""
 WITHDRAWN = "maintenance_withdrawn"
 """The kind of event that ends a planned window before its time."""
+_NEWEST_OF_EACH = 20
+"""Rows an office that are read to find the newest state of each."""
+_CLOCK_STEP = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,41 +142,76 @@ class EventLog:
         with reading(self._engine) as connection:
             return connection.execute(query.limit(1)).scalar() is not None
 
-    def last_transitions(self) -> dict[str, Transition]:
-        """The newest state of every office, as it was seen live."""
-        table = t.transitions
-        newest = (
-            select(func.max(table.c.number))
-            .where(table.c.supersedes.is_(None))
-            .group_by(table.c.office)
+    def add_missing(
+        self,
+        offices: Iterable[str],
+        state: OfficeState,
+        at: datetime,
+        evidence: Mapping[str, Any],
+    ) -> None:
+        """Store one change of state of many offices at once; those that have it are left out."""
+        table, moment, text = t.transitions, t.to_ms(at), canonical(dict(evidence))
+        there = select(table.c.office).where(
+            table.c.office == bindparam("one"),
+            table.c.at == moment,
+            table.c.state == state.value,
+            table.c.supersedes.is_(None),
         )
-        query = select(table).where(table.c.number.in_(newest))
+        recorded = t.to_ms(self._clock.now())
+        with writing(self._engine) as connection:
+            rows = [
+                {"office": office, "state": state.value, "at": moment, "evidence": text,
+                 "recorded_at": recorded}
+                for office in offices
+                if connection.execute(there, {"one": office}).first() is None
+            ]  # fmt: skip
+            if rows:
+                connection.execute(insert(table), rows)
+
+    def last_transitions(self, offices: Collection[str]) -> dict[str, Transition]:
+        """The newest state of each of the offices, as it was seen live.
+
+        A year has hundreds of thousands of rows. The newest of most offices are among the last
+        ones, so these are read first; the others are looked up one by one.
+        """
+        table, missing = t.transitions, set(offices)
+        live = select(table).where(table.c.supersedes.is_(None)).order_by(table.c.number.desc())
+        found: dict[str, Transition] = {}
         with reading(self._engine) as connection:
-            return {row.office: _transition(row) for row in connection.execute(query)}
+            for row in connection.execute(live.limit(_NEWEST_OF_EACH * len(missing))):
+                if row.office in missing:
+                    missing.remove(row.office)
+                    found[row.office] = _transition(row)
+            one = live.where(table.c.office == bindparam("one")).limit(1)
+            for office in missing:
+                for row in connection.execute(one, {"one": office}):
+                    found[office] = _transition(row)
+        return found
 
     def states_seen(
-        self, since: datetime, or_after: Collection[OfficeState]
+        self, offices: Iterable[str], since: datetime, or_after: Collection[OfficeState]
     ) -> dict[str, list[tuple[OfficeState, datetime]]]:
-        """Every office's states as they were seen live, in order: those from `since` on, and all
-        since it last was in one of the states `or_after`."""
-        table, earlier = t.transitions, t.transitions.alias()
+        """States of each of the offices as they were seen live, in order: those from `since` on,
+        and all since it last was in one of the states `or_after`."""
+        table = t.transitions
+        live = select(table.c.state, table.c.at).where(
+            table.c.office == bindparam("one"), table.c.supersedes.is_(None)
+        )
         last = (
-            select(func.max(earlier.c.number))
-            .where(earlier.c.office == table.c.office, earlier.c.supersedes.is_(None))
-            .where(earlier.c.state.in_([state.value for state in or_after]))
-            .scalar_subquery()
+            live.where(table.c.state.in_([state.value for state in or_after]))
+            .order_by(table.c.at.desc(), table.c.number.desc())
+            .limit(1)
         )
-        query = (
-            select(table.c.office, table.c.state, table.c.at)
-            .where(table.c.supersedes.is_(None))
-            .where(or_(table.c.at >= t.to_ms(since), table.c.number >= func.coalesce(last, 0)))
-            .order_by(table.c.number)
-        )
+        later = live.where(table.c.at >= bindparam("begin")).order_by(table.c.number)
         found: dict[str, list[tuple[OfficeState, datetime]]] = {}
         with reading(self._engine) as connection:
-            for row in connection.execute(query):
-                seen = (OfficeState(row.state), t.from_ms(row.at))
-                found.setdefault(row.office, []).append(seen)
+            for office in offices:
+                row = connection.execute(last, {"one": office}).first()
+                begin = 0 if row is None else min(row.at, t.to_ms(since))
+                rows = connection.execute(later, {"one": office, "begin": begin})
+                seen = [(OfficeState(row.state), t.from_ms(row.at)) for row in rows]
+                if seen:
+                    found[office] = seen
         return found
 
     def add_event(self, office: str, kind: str, at: datetime, data: Mapping[str, Any]) -> None:
@@ -215,10 +253,23 @@ class EventLog:
         with reading(self._engine) as connection:
             return [_event(row) for row in connection.execute(query)]
 
-    def events_of_kind(self, kind: str) -> list[LoggedEvent]:
-        """All events of a kind, in the order in which they were stored."""
+    def events_of_kind(
+        self,
+        kind: str,
+        offices: Collection[str] | None = None,
+        since: datetime | None = None,
+    ) -> list[LoggedEvent]:
+        """All events of a kind, in the order in which they were stored.
+
+        With `offices` and `since`, those of these offices from a moment on: only with both does an
+        index find them, else all events are read.
+        """
         table = t.events
         query = select(table).where(table.c.kind == kind).order_by(table.c.number)
+        if offices is not None:
+            query = query.where(table.c.office.in_(offices))
+        if since is not None:
+            query = query.where(table.c.at >= t.to_ms(since))
         with reading(self._engine) as connection:
             return [_event(row) for row in connection.execute(query)]
 
@@ -234,6 +285,22 @@ class EventLog:
         with reading(self._engine) as connection:
             rows = connection.execute(query).all()
         return [_event(row) for row in rows[::-1]]
+
+    def last_of_kinds(
+        self, offices: Iterable[str], kinds: Collection[str], before: datetime
+    ) -> dict[str, str]:
+        """The kind of the last event of each of the offices that is of one of these kinds."""
+        table = t.events
+        query = (
+            select(table.c.kind)
+            .where(table.c.office == bindparam("one"), table.c.kind.in_(kinds))
+            .where(table.c.at < t.to_ms(before))
+            .order_by(table.c.at.desc(), table.c.number.desc())
+            .limit(1)
+        )
+        with reading(self._engine) as connection:
+            found = {one: connection.execute(query, {"one": one}).scalar() for one in offices}
+        return {office: kind for office, kind in found.items() if kind is not None}
 
     def last_event(
         self, office: str, kind: str, until: datetime | None = None, holding: str = ""
@@ -286,7 +353,7 @@ class EventLog:
             query = query.where(or_(table.c.office == office, table.c.office.is_(None)))
         with reading(self._engine) as connection:
             rows = connection.execute(query.order_by(table.c.begin, table.c.number)).all()
-        withdrawn = self._withdrawals() if rows else {}
+        withdrawn = self._withdrawals(rows) if rows else {}
         return [
             Window(
                 r.office, t.from_ms(r.begin), t.from_ms(r.end), r.reason, t.from_ms(r.recorded_at),
@@ -295,10 +362,13 @@ class EventLog:
             for r in rows
         ]  # fmt: skip
 
-    def _withdrawals(self) -> dict[int, datetime]:
-        """When each window was withdrawn first, by its number."""
+    def _withdrawals(self, windows: Sequence[Row[Any]]) -> dict[int, datetime]:
+        """When each of the windows was withdrawn first, by its number."""
+        offices = {window.office or EVERY_OFFICE for window in windows}
+        announced = t.from_ms(min(window.recorded_at for window in windows))
         found: dict[int, datetime] = {}
-        for event in self.events_of_kind(WITHDRAWN):
+        # The clock may have been set back between announcing and withdrawing.
+        for event in self.events_of_kind(WITHDRAWN, offices, announced - _CLOCK_STEP):
             found.setdefault(event.data["window"], event.at)
         return found
 

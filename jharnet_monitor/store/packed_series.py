@@ -38,7 +38,7 @@ _FIRST = 4
 """Columns before those with numbers of conditions and values: number, ids, start, recorded."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shape:
     """What the measurements of a group share.
 
@@ -51,6 +51,11 @@ class Shape:
     conditions: Mapping[str, Any]
     counts: Sequence[str]
     names: Sequence[str]
+
+    @cached_property
+    def key(self) -> tuple[str, str, tuple[str, ...]]:
+        """Outcome, conditions and names: alike for groups whose columns can be joined."""
+        return self.outcome, canonical(dict(self.conditions)), tuple(self.names)
 
     def text(self) -> str:
         """As interned JSON."""

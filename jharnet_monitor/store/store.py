@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -239,7 +239,19 @@ class Store:
         """
         if self.event_log.last_event(OF_THE_DATABASE, MADE_UP) is not None:
             return True
-        return any(MADE_UP in first.conditions for first in self.measurements(limit=1))
+        start = self.first_start()
+        if start is None:
+            return False
+        until = start + timedelta(milliseconds=1)
+        firsts = self.measurements(since=start, until=until, limit=1)
+        return any(MADE_UP in first.conditions for first in firsts)
+
+    def first_start(self) -> datetime | None:
+        """When the first measurement began; None if there is none. Reads no measurement."""
+        columns = (t.measurements.c.started_at, t.packed_series.c.begin)
+        with reading(self._engine) as connection:
+            found = [connection.execute(select(func.min(one))).scalar() for one in columns]
+        return min((t.from_ms(at) for at in found if at is not None), default=None)
 
     def size(self) -> int:
         """The size of the database on disk, in bytes."""

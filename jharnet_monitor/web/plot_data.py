@@ -65,9 +65,10 @@ def read_plot(store: Store, office: str, span: PlotSpan, now: datetime, zone: Zo
 
 
 def _echoes(store: Store, office: str, begin: datetime, now: datetime) -> Iterator[EchoSummary]:
-    for block in store.bulk_reader.blocks(office, "latency", begin, now, starts=True):
-        if block.path != Route.JHARNET:
-            continue
+    names = ("sent", "received", "rtt_p50_seconds")
+    for block in store.bulk_reader.blocks(
+        office, "latency", begin, now, path=Route.JHARNET, names=names, starts=True
+    ):
         nothing: Sequence[float] = [0.0] * block.count
         medians = block.values.get("rtt_p50_seconds")
         columns = (block.values.get(name, nothing) for name in ("sent", "received"))

@@ -56,17 +56,17 @@ async def measure(directory: Path, hubs: int, offices: int, seconds: float) -> l
 
 def _watch(directory: Path, ports: list[int], seconds: float, name: str) -> list[Row]:
     port = free_port()
-    with prometheus(_configuration(directory, ports, port), directory, port) as url:
+    with prometheus(configuration(directory, ports, port), directory, port) as url:
         time.sleep(seconds)
         window = f"[{seconds:.0f}s]"
         of_hubs = f'{{job="jharnet-monitor"}}{window}'
         scrapes = _all(url, f"scrape_duration_seconds{of_hubs}")
         evaluations = _all(url, f"prometheus_rule_group_last_duration_seconds{window}")
-        together = _worst(url, f"sum(prometheus_rule_group_last_duration_seconds){window[:-1]}:1s]")
-        samples = _worst(url, "sum(scrape_samples_scraped{job='jharnet-monitor'})[5s:1s]")
-        bytes_ = _worst(url, f"max_over_time(scrape_body_size_bytes{of_hubs})[1s:1s]")
-        failed = _worst(url, f"sum(prometheus_rule_evaluation_failures_total){window[:-1]}:1s]")
-        offices = _worst(url, "sum(jharnet:offices:count_by_state)[5s:1s]")
+        together = worst(url, f"sum(prometheus_rule_group_last_duration_seconds){window[:-1]}:1s]")
+        samples = worst(url, "sum(scrape_samples_scraped{job='jharnet-monitor'})[5s:1s]")
+        bytes_ = worst(url, f"max_over_time(scrape_body_size_bytes{of_hubs})[1s:1s]")
+        failed = worst(url, f"sum(prometheus_rule_evaluation_failures_total){window[:-1]}:1s]")
+        offices = worst(url, "sum(jharnet:offices:count_by_state)[5s:1s]")
     assert offices == 264, f"the rules see {offices:g} offices"
     p99 = quantiles(scrapes, n=100)[98]
     return [
@@ -80,7 +80,7 @@ def _watch(directory: Path, ports: list[int], seconds: float, name: str) -> list
     ]
 
 
-def _configuration(directory: Path, ports: list[int], own: int) -> Path:
+def configuration(directory: Path, ports: list[int], own: int) -> Path:
     """The shipped rules, evaluated as often as everything is scraped."""
     targets = [
         {"targets": [f"127.0.0.1:{port}"], "labels": {"district": f"district-{number}"}}
@@ -110,7 +110,7 @@ def _all(url: str, expr: str) -> list[float]:
     return [float(value) for series in _series(url, expr) for _, value in series["values"]]
 
 
-def _worst(url: str, expr: str) -> float:
+def worst(url: str, expr: str) -> float:
     """The largest value in a range."""
     return max(_all(url, expr))
 

@@ -124,7 +124,7 @@ def megabytes(directory: Path, database: Path, offices: int) -> float:
     process = started(directory, database, offices)
     peak = 0
     while process.poll() is None:
-        peak = max(peak, sum(map(_proportional, _family(process.pid))))
+        peak = max(peak, sum(map(proportional_kilobytes, family(process.pid))))
     ended(process)
     return peak / 1024
 
@@ -135,7 +135,8 @@ def ended(process: subprocess.Popen[bytes]) -> None:
         raise SystemExit(f"the report failed with {process.returncode}")
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
+    """A process and its children."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()
     except OSError:
@@ -143,7 +144,7 @@ def _family(pid: int) -> list[int]:
     return [pid, *map(int, children)]
 
 
-def _proportional(pid: int) -> int:
+def proportional_kilobytes(pid: int) -> int:
     """The proportional set size of a process in kilobytes; 0 after its end."""
     try:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii")

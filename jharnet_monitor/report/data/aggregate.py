@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import date, datetime, tzinfo
+from operator import attrgetter
 from statistics import median, median_low
 
 from jharnet_monitor.config.district import District
@@ -99,14 +101,15 @@ def by_day(tests: Iterable[tuple[datetime, float | None]], zone: tzinfo) -> list
     return list(days.values())
 
 
-def clipped(spans: Iterable[Span], start: datetime, until: datetime) -> list[Span]:
-    """The parts of the spans that lie within [start, until)."""
+def clipped(spans: Sequence[Span], start: datetime, until: datetime) -> list[Span]:
+    """The parts of the spans, which are in order, that lie within [start, until)."""
+    first = bisect_right(spans, start, key=attrgetter("end"))
+    after = bisect_left(spans, until, key=attrgetter("start"))
     return [
         span
         if start <= span.start and span.end <= until
         else replace(span, start=max(span.start, start), end=min(span.end, until))
-        for span in spans
-        if span.end > start and span.start < until
+        for span in spans[first:after]
     ]
 
 

@@ -155,11 +155,13 @@ class Collector:
         elif measurement.route is Route.INTERNET and measurement.started_at >= self.period.start:
             self._internet.append(SpeedTest(measurement.started_at, down, up))
 
-    def add_minutes(self, day: date, block: Block) -> None:
-        """Add latency minutes of one day: of the assessment their packets, of the period all."""
+    def note_day(self, day: date) -> None:
+        """Note that something was measured on a day."""
         self._days.add(day)
-        if block.path != Route.JHARNET:  # an agent's measurement of its own gateway
-            return
+
+    def add_minutes(self, day: date, block: Block) -> None:
+        """Add the hub's latency minutes of one day: of the assessment only their packets."""
+        self.note_day(day)
         idle = not block.conditions.get("under_load")
         if idle and "received" in block.values and "sent" in block.values:
             self._packets.add_minutes(block.starts, block.values["sent"], block.values["received"])

@@ -29,7 +29,7 @@ DAY_MS = 86_400_000
 
 def earlier_periods(store: Store, period: Period) -> list[Period]:
     """The periods before, back to the first measurement, as many as the trend shows."""
-    oldest = next((m.started_at for m in store.measurements(limit=1)), None)
+    oldest = store.first_start()
     periods: list[Period] = []
     one = period
     while len(periods) < TREND - 1 and oldest is not None and one.start > oldest:
@@ -85,9 +85,14 @@ class _DownloadRates:
         cls, store: Store, office: Office, config: Config, bounds: tuple[datetime, datetime]
     ) -> _DownloadRates:
         found: list[tuple[int, float]] = []
-        for block in store.bulk_reader.blocks(office.id, "bandwidth", *bounds, starts=True):
-            counts = block.path == Route.JHARNET and block.outcome is Outcome.OK
-            if counts and block.conditions.get(RETEST) != "due" and DOWN in block.values:
+        for block in store.bulk_reader.blocks(
+            office.id, "bandwidth", *bounds, path=Route.JHARNET, names=(DOWN,), starts=True
+        ):
+            if (
+                block.outcome is Outcome.OK
+                and block.conditions.get(RETEST) != "due"
+                and DOWN in block.values
+            ):
                 found += zip(block.starts, block.values[DOWN], strict=True)
         found.sort()
         at = np.array([moment for moment, _ in found], dtype=np.int64)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
+from operator import attrgetter
 
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.store import Transition
@@ -25,10 +27,10 @@ def spans(transitions: Iterable[Transition], known_until: datetime) -> list[Span
         (t for t in ordered if t.until is not None), key=lambda t: t.supersedes or 0
     )
     place = {t.number: n for n, t in enumerate(live)}
-    result = live_spans
+    result = list(live_spans)
     for number, group in groupby(corrections, key=lambda t: t.supersedes):
         if number in place:
-            result = _corrected(result, live_spans, place[number], list(group))
+            _correct(result, live_spans, place[number], list(group))
     return _joined(result)
 
 
@@ -44,30 +46,30 @@ def _in_order(live: Iterable[Transition]) -> list[Transition]:
     return found[::-1]
 
 
-def _corrected(
+def _correct(
     current: list[Span], live_spans: Sequence[Span], place: int, corrections: Sequence[Transition]
-) -> list[Span]:
-    """The spans with the live span at index `place` replaced by its corrections."""
+) -> None:
+    """Replace the live span at index `place` by its corrections."""
     outage = live_spans[place]
     parts = [
         Span(t.state, t.at, t.until) for t in sorted(corrections, key=lambda t: t.number) if t.until
     ]
     first, last = min(part.start for part in parts), max(part.end for part in parts)
     if place > 0:
-        current = _overwritten(
-            current, replace(live_spans[place - 1], start=outage.start, end=first)
-        )
+        _overwrite(current, replace(live_spans[place - 1], start=outage.start, end=first))
     if place + 1 < len(live_spans):
-        current = _overwritten(current, replace(live_spans[place + 1], start=last, end=outage.end))
+        _overwrite(current, replace(live_spans[place + 1], start=last, end=outage.end))
     for part in (replace(outage, start=first, end=last), *parts):
-        current = _overwritten(current, part)
-    return current
+        _overwrite(current, part)
 
 
-def _overwritten(current: Iterable[Span], new: Span) -> list[Span]:
-    """The same spans with the state of `new` during its time, as far as they cover it."""
+def _overwrite(current: list[Span], new: Span) -> None:
+    """Give the spans, which are in order, the state of `new` during its time, as far as they cover
+    it. Only those that it touches are looked at: a year of an office has a thousand."""
+    first = bisect_right(current, new.start, key=attrgetter("end"))
+    after = bisect_left(current, new.end, key=attrgetter("start"))
     result: list[Span] = []
-    for span in current:
+    for span in current[first:after]:
         begin, end = max(span.start, new.start), min(span.end, new.end)
         if begin >= end:
             result.append(span)
@@ -78,7 +80,7 @@ def _overwritten(current: Iterable[Span], new: Span) -> list[Span]:
             replace(span, start=end),
         )
         result += [piece for piece in pieces if piece.start < piece.end]
-    return result
+    current[first : max(first, after)] = result
 
 
 def _joined(current: Iterable[Span]) -> list[Span]:
