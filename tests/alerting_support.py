@@ -28,7 +28,7 @@ from jharnet_monitor.lab.layout import HEADQUARTERS
 from jharnet_monitor.wire.client import HubClient
 from tests.exporters_support import EXPORTERS, alertmanager, prometheus, read_yaml
 
-MINUTE = 3
+MINUTE = 2
 """Seconds that stand for a minute in the rules' `for`."""
 
 

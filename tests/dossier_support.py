@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import shutil
 import sqlite3
+import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -71,32 +75,65 @@ def filed(
 ) -> Filed:
     """The last `days` before the made-up week's end, sealed hour by hour as a hub does; `more` was
     measured as well. With `sealed`, the hub sealed its settings when it started an hour before.
+
+    Without `more`, the database is a copy of one that is made once per process.
     """
     database = directory / f"{offices}-{days}.db"
-    fill(database, offices, days, random.Random(1))
-    other_store = Store(f"sqlite:///{database}", ManualClock(MADE_AT))
-    other_store.add(more)
-    other_store.close()
-    in_order(database)
-    drill = made_up_drill(made_up.config(11))
-    then = Store(f"sqlite:///{database}", ManualClock(drill.started_at + timedelta(minutes=6)))
-    then.event_log.add_drill(drill)
-    then.close()
-    config = made_up.config(offices, database=f"sqlite:///{database}")
-    policy = config.capacity.model_copy(update={"seats": seats})
-    config = config.model_copy(update={"capacity": policy})
-    if sealed:
-        start = WEEK.end - timedelta(days=days, hours=1)
-        then = Store(f"sqlite:///{database}", ManualClock(start))
-        then.event_log.add_event(OF_THE_DATABASE, SETTINGS, start, settings_record(config))
-        then.close()
+    further = list(more)
+    if further:
+        _make(database, offices, days, seats, further, sealed=sealed)
+    else:
+        shutil.copyfile(_made_once(offices, days, seats, sealed=sealed), database)
     store = Store(f"sqlite:///{database}", ManualClock(MADE_AT))
     first = (WEEK.end - timedelta(days=days)).date()
     last = (WEEK.end - timedelta(days=1)).date()
-    store.chain.seal()
-    for week in range(1, days // 7):
-        _mail(store, WEEK.end - timedelta(weeks=week))
+    config = _config(database, offices, seats)
     return Filed(store, config, date_range(str(first), str(last), ZONE))
+
+
+_MADE = tempfile.TemporaryDirectory(prefix="jhn-filed-")
+"""Databases to copy; removed when the process ends."""
+
+
+@cache
+def _made_once(offices: int, days: int, seats: int, *, sealed: bool) -> Path:
+    database = Path(_MADE.name) / f"{offices}-{days}-{seats}-{sealed}.db"
+    _make(database, offices, days, seats, [], sealed=sealed)
+    return database
+
+
+def _config(database: Path, offices: int, seats: int) -> Config:
+    config = made_up.config(offices, database=f"sqlite:///{database}")
+    policy = config.capacity.model_copy(update={"seats": seats})
+    return config.model_copy(update={"capacity": policy})
+
+
+def _make(
+    database: Path, offices: int, days: int, seats: int, more: list[Measurement], *, sealed: bool
+) -> None:
+    fill(database, offices, days, random.Random(1))
+    with _opened(database, MADE_AT) as store:
+        store.add(more)
+    in_order(database)
+    drill = made_up_drill(made_up.config(11))
+    with _opened(database, drill.started_at + timedelta(minutes=6)) as store:
+        store.event_log.add_drill(drill)
+    if sealed:
+        start = WEEK.end - timedelta(days=days, hours=1)
+        record = settings_record(_config(database, offices, seats))
+        with _opened(database, start) as store:
+            store.event_log.add_event(OF_THE_DATABASE, SETTINGS, start, record)
+    with _opened(database, MADE_AT) as store:
+        store.chain.seal()
+        for week in range(1, days // 7):
+            _mail(store, WEEK.end - timedelta(weeks=week))
+
+
+@contextmanager
+def _opened(database: Path, now: datetime) -> Iterator[Store]:
+    store = Store(f"sqlite:///{database}", ManualClock(now))
+    yield store
+    store.close()
 
 
 def _mail(store: Store, at: datetime) -> None:

@@ -23,6 +23,7 @@ from jharnet_monitor.store import Store, Window
 from jharnet_monitor.store.acts import ACT, OF_PEOPLE, Act
 from jharnet_monitor.web.maintenance import window_json
 from jharnet_monitor.web.readers import Readers
+from tests.empty_database import write_empty_database
 from tests.made_up import NOW, latency
 
 
@@ -77,6 +78,7 @@ class MadeUpHub:
     def __init__(self, live: Live, directory: Path) -> None:
         self.live = live
         self.clock = ManualClock(NOW)
+        write_empty_database(directory / "monitor.db")
         self.store = Store(f"sqlite:///{directory}/monitor.db", self.clock)
         self.store.migrate()
         self.reports_dir: Path | None = directory / "reports"

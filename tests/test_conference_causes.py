@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -64,42 +65,58 @@ async def test_missing_media() -> None:
     assert asyncio.get_running_loop().time() - started < 6
 
 
+FAR = {**WIDE, "delay": "350ms"}
+DROP = "add table ip t; add chain ip t c {type filter hook input priority 0;}; \
+add rule ip t c meta l4proto udp drop"
+NO_ROUTE = ["ip", "rule", "add", "pref", "10", "ipproto", "udp", "unreachable"]
+
+
+@pytest.fixture(scope="module")
+def results() -> Iterator[dict[str, Result]]:
+    """Calls over four lines, held at the same time: UDP is blocked, either end has no route, and
+    the round trip is long.
+
+    The interval of the consent checks is shortened so that six of them fall into the long call.
+    """
+    cases: dict[str, tuple[dict[str, str], str, list[str], float]] = {
+        "blocked": (WIDE, HEADQUARTERS, ["nft", DROP], 3.0),
+        HEADQUARTERS: (WIDE, HEADQUARTERS, NO_ROUTE, 3.0),
+        "potka": (WIDE, "potka", NO_ROUTE, 3.0),
+        "far": (FAR, "potka", [], 9.0),
+    }
+    with ExitStack() as labs, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aioice.ice.CONSENT_INTERVAL", 0.3)
+        calls = {}
+        for number, (name, (line, where, command, seconds)) in enumerate(cases.items()):
+            offices = {"offices": {"potka": {"down": line, "up": line}}}
+            lab = labs.enter_context(Lab.start(offices, f"jhnc{number}"))
+            if command:
+                lab.run(where, command)
+            calls[name] = LabCall(lab, "potka", seconds=seconds)
+        yield {name: held.join() for name, held in calls.items()}
+
+
 @needs_lab
 @pytest.mark.root
-def test_blocked_udp() -> None:
+def test_blocked_udp(results: dict[str, Result]) -> None:
     """If a firewall passes TCP and drops UDP, the cause is blocked UDP."""
-    with Lab.start({"offices": {"potka": {"down": WIDE, "up": WIDE}}}, "jhnconf") as lab:
-        rules = "add table ip t; add chain ip t c {type filter hook input priority 0;}; "
-        rules += "add rule ip t c meta l4proto udp drop"
-        lab.run(HEADQUARTERS, ["nft", rules])
-        result = LabCall(lab, "potka", seconds=3.0).join()
-        _assert_failed(result, Cause.UDP_BLOCKED)
+    _assert_failed(results["blocked"], Cause.UDP_BLOCKED)
 
 
 @needs_lab
 @pytest.mark.root
 @pytest.mark.parametrize("where", [HEADQUARTERS, "potka"])
-def test_no_route(where: str) -> None:
+def test_no_route(results: dict[str, Result], where: str) -> None:
     """If either end has no route for UDP, the cause is the route."""
-    with Lab.start({"offices": {"potka": {"down": WIDE, "up": WIDE}}}, "jhnconf") as lab:
-        lab.run(where, ["ip", "rule", "add", "pref", "10", "ipproto", "udp", "unreachable"])
-        result = LabCall(lab, "potka", seconds=3.0).join()
-        _assert_failed(result, Cause.NO_ROUTE)
+    _assert_failed(results[where], Cause.NO_ROUTE)
 
 
 @needs_lab
 @pytest.mark.root
-def test_a_long_round_trip_does_not_end_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At a satellite's 700 ms aioice alone would miss the consent answers and end the call.
-
-    The interval of the consent checks is shortened so that six of them fall into the call.
-    """
-    monkeypatch.setattr("aioice.ice.CONSENT_INTERVAL", 0.3)
-    far = {**WIDE, "delay": "350ms"}
-    with Lab.start({"offices": {"potka": {"down": far, "up": far}}}, "jhnconf") as lab:
-        result = LabCall(lab, "potka", seconds=9.0).join()
-        assert result.error is None
-        assert result.values["grade"] == 4
+def test_a_long_round_trip_does_not_end_the_call(results: dict[str, Result]) -> None:
+    """At a satellite's 700 ms aioice alone would miss the consent answers and end the call."""
+    assert results["far"].error is None
+    assert results["far"].values["grade"] == 4
 
 
 async def test_connectivity_checks_are_resent_until_answered(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,7 @@ def _written_to(store: str, hub: int, directory: Path) -> Path:
     write = config["remote_write"][0]
     write["url"] = f"{store}/api/v1/write"
     del write["basic_auth"]  # vmauth asks for it, not the store itself
+    write["queue_config"] = {"batch_send_deadline": "200ms"}
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(EXPORTERS / "prometheus" / "rules" / "*.yml")]
     del config["alerting"]
@@ -117,10 +119,12 @@ async def test_the_states_store_has_each_district_by_its_label(tmp_path: Path) -
             deadline = time.monotonic() + 40
             wanted = 'jharnet:offices:count_by_state{district="east-singhbhum", state="up"}'
             while time.monotonic() < deadline:
+                # otherwise the store shows what it received only after ten seconds
+                urllib.request.urlopen(f"{store}/internal/force_flush", timeout=30).close()  # noqa: S310
                 answer = get_json(f"{store}/api/v1/query", query=wanted, latency_offset="1ms")
                 if answer["data"]["result"]:
                     break
-                time.sleep(0.5)
+                time.sleep(0.1)
             assert answer["data"]["result"][0]["value"][1] == "3"
             of_others = get_json(
                 f"{store}/api/v1/query", query='count({district=""})', latency_offset="1ms"

@@ -83,6 +83,28 @@ TEST_COMMAND = (
 )
 
 
+CHECKERS = ("ruff check", "ruff format --check", "mypy")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def checkers(request: pytest.FixtureRequest) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """What checks style and types, running beside the other tests of this file: mypy takes half a
+    minute of one core. Those whose tests were not selected do not run."""
+    selected = {item.name for item in request.session.items}
+    running = {
+        command: subprocess.Popen(
+            [sys.executable, "-m", *command.split()], cwd=ROOT, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+        )
+        for command in CHECKERS
+        if f"test_style_and_types[{command}]" in selected
+    }  # fmt: skip
+    yield running
+    for one in running.values():
+        one.kill()
+        one.communicate()
+
+
 def _modules() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
@@ -345,15 +367,11 @@ def test_dependencies_are_what_is_imported() -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    "command", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]], ids=" ".join
-)
-def test_style_and_types(command: list[str]) -> None:
+@pytest.mark.parametrize("command", CHECKERS)
+def test_style_and_types(command: str, checkers: dict[str, subprocess.Popen[str]]) -> None:
     """Ruff and strict mypy find nothing."""
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    found, _ = checkers[command].communicate()
+    assert checkers[command].returncode == 0, found
 
 
 def _shipped() -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -50,14 +51,17 @@ async def test_no_page_is_wider_than_the_screen_or_has_an_error(
     """On a small phone, a phone, a tablet and a desktop, in both languages."""
     hub.store.add([latency("potka", NOW, lost=3)])
     errors: list[str] = []
-    for lang in ("en", "hi"):
-        for width in (320, 390, 820, 1280):
-            page = await open_page(browser, client, errors, width, lang)
-            for path in PAGES:
-                await page.goto(path)
-                wide = await page.evaluate("document.documentElement.scrollWidth")
-                assert wide <= width, (path, lang, width)
-            await page.context.close()
+
+    async def look(lang: str, width: int) -> None:
+        page = await open_page(browser, client, errors, width, lang)
+        for path in PAGES:
+            await page.goto(path)
+            wide = await page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= width, (path, lang, width)
+        await page.context.close()
+
+    screens = [(lang, width) for lang in ("en", "hi") for width in (320, 390, 820, 1280)]
+    await asyncio.gather(*(look(lang, width) for lang, width in screens))
     assert errors == []
 
 

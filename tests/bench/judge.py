@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from math import inf
 from statistics import NormalDist
 
@@ -73,23 +74,41 @@ def _covers(found: Interval | None, truth: float) -> bool | None:
     return found.low - 1e-9 <= truth <= found.high + 1e-9
 
 
-def _hits(rng: np.random.Generator, shape: str, dependence: str, truth: Numbers) -> dict[str, bool]:
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The true figures of a kind of samples, each computed once for all histories."""
+
+    mean: float
+    median: float
+    mark: float
+    share: float
+    """The share of samples over `mark`."""
+
+    @classmethod
+    def of(cls, shape: str, normal: Numbers) -> Truth:
+        """Those of a shape, from many standard normal samples."""
+        values = SHAPES[shape](normal)
+        mark = 3.5 if shape in GRADES else float(np.quantile(values, 0.3))
+        share = float((values > mark).mean())
+        return cls(float(values.mean()), float(np.median(values)), mark, share)
+
+
+def _hits(rng: np.random.Generator, shape: str, dependence: str, truth: Truth) -> dict[str, bool]:
     """Whether the intervals cover mean, median and share of one history, as far as they are
     given."""
     days, each = int(rng.integers(4, 13)) * 7, int(rng.integers(2, 13))
     values = SHAPES[shape](dependent(rng, days, each, dependence, float(rng.choice([0.3, 0.9]))))
     held = DailySamples(tuple(values))
     graded = shape in GRADES
-    mark = 3.5 if graded else float(np.quantile(truth, 0.3))
     numbers = [day for day in range(days) for _ in range(each)]
     found = {
-        "mean": _covers(intervals.mean(held, (0.0, 4.0) if graded else None), float(truth.mean())),
+        "mean": _covers(intervals.mean(held, (0.0, 4.0) if graded else None), truth.mean),
         "share": _covers(
-            intervals.share(numbers, (values.ravel() > mark).tolist()), float((truth > mark).mean())
+            intervals.share(numbers, (values.ravel() > truth.mark).tolist()), truth.share
         ),
     }
     if not graded:
-        found["median"] = _covers(intervals.median(held), float(np.median(truth)))
+        found["median"] = _covers(intervals.median(held), truth.median)
     return {name: hit for name, hit in found.items() if hit is not None}
 
 
@@ -97,8 +116,8 @@ def coverage(rng: np.random.Generator, count: int) -> Iterator[Row]:
     """The rows on intervals, by shape of the samples and dependence of the days."""
     normal = rng.normal(size=1_000_000)
     slack = 2 * (0.95 * 0.05 / count) ** 0.5
-    for shape, make in SHAPES.items():
-        truth = make(normal)
+    for shape in SHAPES:
+        truth = Truth.of(shape, normal)
         for dependence in DEPENDENCES:
             hits: dict[str, list[bool]] = {}
             for _ in range(count):

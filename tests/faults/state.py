@@ -46,6 +46,8 @@ from tests.faults.installation import Installation
 
 SEEN_SECONDS = 300.0
 START_SECONDS = 240.0
+SAMPLE = 30
+"""How much shorter the times of a sample are."""
 DISTRICTS = ("bokaro", "chatra", "deoghar")
 SILENT = "chatra"
 METRIC = 'jharnet_build_info{job="jharnet-monitor"}'
@@ -91,7 +93,7 @@ async def until(condition: Callable[[], object], seconds: float, what: str) -> f
     while not await asyncio.to_thread(condition):
         if time.monotonic() - began > seconds:
             raise TimeoutError(f"not within {seconds:g} s: {what}")
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.05)
     return time.monotonic() - began
 
 
@@ -125,7 +127,8 @@ def samples(node: str) -> dict[str, list[int]]:
 
 
 def exported(node: str, selector: str) -> list[dict[str, Any]]:
-    """Series of a node with all their samples."""
+    """Series of a node with all their samples, also those that came in the last ten seconds."""
+    ask(f"{node}/internal/force_flush")
     match = urllib.parse.urlencode({"match[]": selector})
     return [json.loads(line) for line in ask(f"{node}/api/v1/export?{match}").splitlines()]
 
@@ -157,6 +160,7 @@ class Stack:
     ) -> None:
         """`hubs` are the ports of running hubs, by district; without it, three are started."""
         self.directory, self.shorter = directory, shorter
+        self.retry_seconds = 5 if shorter < SAMPLE else 1
         self.names = DISTRICTS if hubs is None else tuple(hubs)
         self._hubs = hubs
         self.inbox = Inbox()
@@ -219,7 +223,8 @@ class Stack:
             ])  # fmt: skip
         self._add("agent", [
             program("vmagent"), f"-httpListenAddr=127.0.0.1:{self.ports['agent']}",
-            f"-remoteWrite.tmpDataPath={self.directory / 'queue'}", "-remoteWrite.retryMaxTime=5s",
+            f"-remoteWrite.tmpDataPath={self.directory / 'queue'}",
+            f"-remoteWrite.retryMaxTime={self.retry_seconds}s",
             *(f"-remoteWrite.url={self.urls[name]}/api/v1/write" for name in ("a", "b")),
         ])  # fmt: skip
         users = {variable_of(name): "secret" for name in (*self.names, "grafana", "vmalert")}
@@ -273,6 +278,8 @@ class Stack:
                 "write_relabel_configs": [{
                     "source_labels": ["__name__", "district"],
                     "regex": "(jharnet[_:].*|ALERTS|up);.+", "action": "keep"}],
+                # how long a sample may wait for others; 5 s is the default
+                "queue_config": {"batch_send_deadline": f"{5000 // self.shorter}ms"},
             }],
         }  # fmt: skip
         file = self._write(f"prometheus-{name}/prometheus.yml", yaml.safe_dump(config))
@@ -287,15 +294,13 @@ class Stack:
 
     async def start(self) -> None:
         """Start the store, then the hubs, then the Prometheus servers."""
-        for name in ("a", "b", "agent", "auth"):
-            await self.servers[name].start()
+        await asyncio.gather(*(self.servers[name].start() for name in ("a", "b", "agent", "auth")))
         hubs = [one.hub for one in self.districts.values() if one.hub is not None]
         for hub in hubs:
             hub.start()
         for hub in hubs:
             await hub.until_ready()
-        for one in self.districts.values():
-            await one.prometheus.start()
+        await asyncio.gather(*(one.prometheus.start() for one in self.districts.values()))
         await until(lambda: all(samples(self.urls["a"]).get(d) for d in self.names),
                     START_SECONDS, "the first samples")  # fmt: skip
 
@@ -370,7 +375,7 @@ async def run(directory: Path, shorter: int) -> list[Row]:
 
 async def sample(directory: Path, hubs: Mapping[str, int]) -> list[Row]:
     """A short run of the store alone: a node is killed and restarted; nothing may be lost."""
-    stack = Stack(directory, 30, hubs)
+    stack = Stack(directory, SAMPLE, hubs)
     with stack.prepared():
         await stack.start()
         read = await node_killed(stack, 1.0)
@@ -409,7 +414,9 @@ async def _compared(stack: Stack) -> list[Row]:
     with contextlib.suppress(TimeoutError):
         await until(lambda: missing("b") == 0, 60, "every sample in the other node")
     with contextlib.suppress(TimeoutError):
-        await until(lambda: missing("a") == 0, 10, "every sample in the node that was killed")
+        # after the last attempt to send, a node shows within a second what it received
+        await until(lambda: missing("a") == 0, 2 * stack.retry_seconds + 1,
+                    "every sample in the node that was killed")  # fmt: skip
     twice = sum(
         len(moments) - len(set(moments))
         for name in ("a", "b")
