@@ -185,7 +185,9 @@ class _Maker:
                 f"{way}load_bits_per_second": rate * MEGA * (1 + noise)
                 for way, rate in zip(("down", "up"), rates, strict=True)
             }
-            yield self._run("bandwidth", at, values | self._lasting(at, noise), self._held_back(held))
+            yield self._run(
+                "bandwidth", at, values | self._lasting(at, noise), self._held_back(held)
+            )
         if self._data.get("trains"):
             for at in self._moments((2, 5, 12, 14, 21), self._days):
                 rate = self._data["trains"] * MEGA * (1 + 0.01 * self._rng.normal())
@@ -288,19 +290,21 @@ class _Maker:
 
     def _loss_at(self, at: int, spec: Mapping[str, Any]) -> float:
         moment = datetime.fromtimestamp(at / 1000, ZONE)
-        first = spec.get("first", 5)
-        place = self._dates.index(moment.date())
+        first, place = spec.get("first", 5), self._dates.index(moment.date())
         if "dates" in spec and not first <= place < first + spec["dates"]:
             return 0.0
         if self._rainy(moment.date()):
             return float(self._data["rain"]["loss"])
+        if in_office_hours(self._district, moment):
+            return self._loss_by_day(at, moment.hour, spec)
         if "backup" in self._data and self._backing_up(moment):
             return float(self._data["backup"]["loss"])
-        if "evening" in spec and spec["evening"][0] <= moment.hour < spec["evening"][1]:
-            return float(spec["evening"][2])
-        if not in_office_hours(self._district, moment):
-            return float(spec.get("night", 0.0))
-        if "hours" in spec and not spec["hours"][0] <= moment.hour < spec["hours"][1]:
+        evening = spec.get("evening", (0, 0, 0.0))
+        return float(evening[2] if evening[0] <= moment.hour < evening[1] else spec.get("night", 0))
+
+    def _loss_by_day(self, at: int, hour: int, spec: Mapping[str, Any]) -> float:
+        """The loss in office hours."""
+        if "hours" in spec and not spec["hours"][0] <= hour < spec["hours"][1]:
             return 0.0
         if spec.get("busy"):
             full = self._full_at(at)
@@ -364,11 +368,15 @@ class _Maker:
     def _in(self, name: str, day: date) -> bool:
         """Whether a day is one of those of `gap` or `week`."""
         spec = self._data.get(name)
-        return bool(spec) and 0 <= self._dates.index(day) - spec["first"] < spec["dates"]
+        if spec is None:
+            return False
+        return bool(0 <= self._dates.index(day) - spec["first"] < spec["dates"])
 
     def _rainy(self, day: date) -> bool:
         spec = self._data.get("rain")
-        return bool(spec) and self._dates.index(day) % spec["every"] == spec["every"] - 1
+        if spec is None:
+            return False
+        return bool(self._dates.index(day) % spec["every"] == spec["every"] - 1)
 
     def _cuts(self, outages: Sequence[Mapping[str, Any]], first: datetime) -> Iterator[Span]:
         for spec in outages:
