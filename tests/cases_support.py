@@ -22,6 +22,7 @@ from jharnet_monitor.judge.outages.availability import DOWN
 from jharnet_monitor.judge.outages.shared import judge_spans
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
+from tests.case_draws import drawn
 from tests.made_up_week import WEEK, ZONE
 
 DIRECTORY = Path(__file__).parent / "cases"
@@ -48,12 +49,14 @@ class Case:
         return f"{self.file}: {self.data['name']}"
 
 
-def cases(*files: str) -> list[Case]:
-    """The cases of these files."""
+def cases(*files: str, seed: int | None = None) -> list[Case]:
+    """The cases of these files, a `*` in whose name stands for several. A file in which figures
+    are ranges begins with the `seed` by which they are drawn; another one may be given."""
     found = []
-    for file in files:
-        rows = yaml.safe_load((DIRECTORY / f"{file}.yaml").read_text())
-        found += [Case(file, row) for row in rows]
+    for path in [one for file in files for one in sorted(DIRECTORY.glob(f"{file}.yaml"))]:
+        rows = yaml.safe_load(path.read_text())
+        own = rows.pop(0)["seed"] if "seed" in rows[0] else 0
+        found += [Case(path.stem, drawn(row, own if seed is None else seed)) for row in rows]
     return found
 
 
@@ -68,7 +71,8 @@ def wrong(case: Case, found: Assessment) -> str:
     data, text = case.data, [verdict.value for verdict in found.verdicts]
     lines = [f"is {text}, doubts {[d.value for d in found.doubts]}, "
             f"notes {[n.value for n in found.notes]}"]  # fmt: skip
-    problems = [] if text[0] == data["is"] else [f"not {data['is']}"]
+    right = (data["is"], data.get("or", data["is"]))
+    problems = [] if text[0] in right else [f"not {' or '.join(dict.fromkeys(right))}"]
     problems += [f"without {name}" for name in data.get("also", ()) if name not in text]
     problems += [f"says {name}" for name in data.get("not", ()) if name in text]
     doubts, notes = [d.value for d in found.doubts], [n.value for n in found.notes]
@@ -149,18 +153,21 @@ class _Maker:
 
     def _moments(self, hours: tuple[int, ...], days: int) -> Iterator[datetime]:
         for day in self._dates[STRETCH - days :]:
-            for hour in hours:
+            for hour in () if self._in("gap", day) else hours:
                 yield datetime.combine(day, time(hour, 7), ZONE)
 
     def _tests(self) -> Iterator[Measurement]:
         days = min(self._days, self._data.get("tests", self._days))
-        own = self._data.get("own", ASSUMED_LOAD)
         spread = self._data.get("spread", 0.01)
         shifts = {day: self._rng.normal() for day in self._dates}
         for at in self._moments((1, 4, 6, 11, 13, 15, 20, 22), days):
             rates = self._night_of(at.date())
             if in_office_hours(self._district, at):
-                left = [None if rate is None else max(rate - own, 0.2) for rate in rates]
+                own = self._own(at.date())
+                left = [
+                    None if rate is None else max(rate - used, 0.2)
+                    for rate, used in zip(rates, own, strict=True)
+                ]
                 rates = self._pair("day", left)
             elif rates[0] is None:
                 continue
@@ -168,17 +175,36 @@ class _Maker:
                 continue
             if self._slow():
                 rates = (self._data["slow"]["rate"],) * 2
+            elif self._rainy(at.date()):
+                rates = (self._data["rain"]["rate"],) * 2
+            elif "backup" in self._data and self._backing_up(at):
+                rates = (self._data["backup"]["rate"],) * 2
+            held = "slow" in self._data and rates[0] == self._data["slow"]["rate"]
             noise = spread * (0.5 * shifts[at.date()] + 0.85 * self._rng.normal())
             values = {
                 f"{way}load_bits_per_second": rate * MEGA * (1 + noise)
                 for way, rate in zip(("down", "up"), rates, strict=True)
             }
-            yield self._run("bandwidth", at, values | self._lasting(at, noise), self._held_back())
+            yield self._run(
+                "bandwidth", at, values | self._lasting(at, noise), self._held_back(held)
+            )
         if self._data.get("trains"):
             for at in self._moments((2, 5, 12, 14, 21), self._days):
                 rate = self._data["trains"] * MEGA * (1 + 0.01 * self._rng.normal())
                 values = {f"{way}load_capacity_bits_per_second": rate for way in ("down", "up")}
                 yield self._run("bandwidth", at, values, {"path": "trains"} | self._train_counts())
+
+    def _own(self, day: date) -> tuple[float, float]:
+        """The office's own traffic in office hours, towards it and from it, Mbit/s."""
+        if self._in("week", day):
+            used: float = self._data["week"]["own"]
+            return used, used
+        return self._pair("own", ASSUMED_LOAD)
+
+    def _backing_up(self, at: datetime) -> bool:
+        """Whether the office fills its line outside of office hours."""
+        first, last = self._data["backup"]["hours"]
+        return bool(first <= at.hour < last)
 
     def _slow(self) -> bool:
         spec = self._data.get("slow")
@@ -210,12 +236,14 @@ class _Maker:
             )
         }
 
-    def _held_back(self) -> dict[str, Any]:
-        """The cause that limited the speed tests."""
+    def _held_back(self, slow: bool) -> dict[str, Any]:
+        """The cause that limited a speed test."""
         found: dict[str, Any] = {"path": "jharnet"}
         if self._data.get("at_least"):
             found |= {"download_at_least": True, "upload_at_least": True}
         limited = self._data.get("limited", "policer" if self._policed else None)
+        if slow:
+            limited = self._data["slow"].get("limited", limited)
         return found | ({"limited_by": limited} if limited else {})
 
     @property
@@ -246,6 +274,7 @@ class _Maker:
         spec, counts = self._data.get("loss", {}), PacketCounts()
         first = round(self.start.timestamp() * 1000) + (STRETCH - self._days) * 86_400_000
         at = np.arange(first, round(self.end.timestamp() * 1000), BLOCK_MS)
+        at = at[[not self._in("gap", _day(int(one))) for one in at]]
         ratio = np.array([self._loss_at(int(one), spec) for one in at])
         day = (at - first) // 86_400_000
         ratio *= self._rng.gamma(20, 1 / 20, int(day.max()) + 1)[day]
@@ -261,11 +290,21 @@ class _Maker:
 
     def _loss_at(self, at: int, spec: Mapping[str, Any]) -> float:
         moment = datetime.fromtimestamp(at / 1000, ZONE)
-        if "dates" in spec and self._dates.index(moment.date()) not in range(5, 5 + spec["dates"]):
+        first, place = spec.get("first", 5), self._dates.index(moment.date())
+        if "dates" in spec and not first <= place < first + spec["dates"]:
             return 0.0
-        if not in_office_hours(self._district, moment):
-            return float(spec.get("night", 0.0))
-        if "hours" in spec and not spec["hours"][0] <= moment.hour < spec["hours"][1]:
+        if self._rainy(moment.date()):
+            return float(self._data["rain"]["loss"])
+        if in_office_hours(self._district, moment):
+            return self._loss_by_day(at, moment.hour, spec)
+        if "backup" in self._data and self._backing_up(moment):
+            return float(self._data["backup"]["loss"])
+        evening = spec.get("evening", (0, 0, 0.0))
+        return float(evening[2] if evening[0] <= moment.hour < evening[1] else spec.get("night", 0))
+
+    def _loss_by_day(self, at: int, hour: int, spec: Mapping[str, Any]) -> float:
+        """The loss in office hours."""
+        if "hours" in spec and not spec["hours"][0] <= hour < spec["hours"][1]:
             return 0.0
         if spec.get("busy"):
             full = self._full_at(at)
@@ -274,31 +313,40 @@ class _Maker:
 
     def _full_at(self, at: int) -> bool:
         share: float = self._data.get("full", 0.0)
+        if self._in("week", _day(at)):
+            share = self._data["week"].get("full", share)
         return (at // BLOCK_MS * 7919) % 1000 < share * 1000
 
     def _traffic(self) -> TrafficReadings:
         readings, own = TrafficReadings(), self._data.get("own")
         if own is None:
             return readings
-        first = round(self.start.timestamp() * 1000) + (STRETCH - self._days) * 86_400_000
+        days = min(self._days, self._data.get("router_days", self._days))
+        first = round(self.start.timestamp() * 1000) + (STRETCH - days) * 86_400_000
         begin = np.arange(first, round(self.end.timestamp() * 1000), BLOCK_MS)
-        line = self._night[0] or 4
-        rates = []
-        for one in begin.tolist():
-            moment = datetime.fromtimestamp(one / 1000, ZONE)
-            inside = in_office_hours(self._district, moment)
-            rate = own if inside else 0.02
-            rates.append(line * 0.99 if inside and self._full_at(one) else rate)
-        down = np.array(rates) * MEGA * (1 + 0.01 * self._rng.normal(size=len(rates)))
-        readings.add(begin + BLOCK_MS, np.full(len(rates), READ_EVERY), down, down)
+        begin = begin[[not self._in("gap", _day(int(one))) for one in begin]]
+        rates = np.array([self._used_at(int(one)) for one in begin])
+        noise = 1 + 0.01 * self._rng.normal(size=len(rates))
+        down, up = (rates[:, way] * MEGA * noise for way in (0, 1))
+        readings.add(begin + BLOCK_MS, np.full(len(rates), READ_EVERY), down, up)
         return readings
+
+    def _used_at(self, at: int) -> tuple[float, float]:
+        """What the router counts in the five minutes from then, each way, Mbit/s."""
+        moment = datetime.fromtimestamp(at / 1000, ZONE)
+        down, up = self._night
+        line = ((down or 4) * 0.99, (up or 4) * 0.99)
+        if not in_office_hours(self._district, moment):
+            full = "backup" in self._data and self._backing_up(moment)
+            return line if full else (0.02, 0.02)
+        return line if self._full_at(at) else self._own(moment.date())
 
     def _states(self, more: Sequence[Mapping[str, Any]] = ()) -> list[Span]:
         """The states: up, except for the outages and unknown times."""
         known = self._data.get("known", 1.0)
         first = self.end - known * (self.end - self.start)
         first = max(first, self.start + timedelta(days=STRETCH - self._days))
-        spec = [*self._data.get("down", ()), *more]
+        spec = [*self._data.get("down", ()), *more, *self._gap_states()]
         cuts = sorted(self._cuts(spec, first), key=lambda span: span.start)
         spans, reached = [], first
         for cut in cuts:
@@ -309,6 +357,27 @@ class _Maker:
         return [span for span in [*spans, Span(OfficeState.UP, reached, self.end)]
                 if span.start < span.end]  # fmt: skip
 
+    def _gap_states(self) -> Iterator[Mapping[str, Any]]:
+        """The days of which nothing was recorded, as a time without a known state."""
+        if gap := self._data.get("gap"):
+            yield {
+                "state": "unknown", "from": "00:00", "minutes": gap["dates"] * 1440,
+                "first": gap["first"], "dates": 1,
+            }  # fmt: skip
+
+    def _in(self, name: str, day: date) -> bool:
+        """Whether a day is one of those of `gap` or `week`."""
+        spec = self._data.get(name)
+        if spec is None:
+            return False
+        return bool(0 <= self._dates.index(day) - spec["first"] < spec["dates"])
+
+    def _rainy(self, day: date) -> bool:
+        spec = self._data.get("rain")
+        if spec is None:
+            return False
+        return bool(self._dates.index(day) % spec["every"] == spec["every"] - 1)
+
     def _cuts(self, outages: Sequence[Mapping[str, Any]], first: datetime) -> Iterator[Span]:
         for spec in outages:
             days = [day for day in self._dates if datetime.combine(day, time(), ZONE) >= first]
@@ -318,13 +387,20 @@ class _Maker:
                 if number % spec.get("every", 1):
                     continue
                 begin, end = (
-                    datetime.combine(day, time.fromisoformat(spec[key]), ZONE)
+                    datetime.combine(day, time.fromisoformat(spec.get(key, spec["from"])), ZONE)
                     for key in ("from", "to")
                 )
                 if end <= begin:
                     end += timedelta(days=1)
+                if "minutes" in spec:
+                    end = begin + timedelta(minutes=spec["minutes"])
                 end += timedelta(days=spec.get("over", 0))
                 if spec.get("rotate"):
                     shift = timedelta(hours=7 * number % 24)
                     begin, end = begin + shift, end + shift
                 yield Span(OfficeState(spec["state"]), begin, min(end, self.end))
+
+
+def _day(at: int) -> date:
+    """The day in the district's zone of a time in ms."""
+    return datetime.fromtimestamp(at / 1000, ZONE).date()

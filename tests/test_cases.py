@@ -16,7 +16,7 @@ from tests import made_up
 from tests.cases_support import Case, cases, judged, wrong
 from tests.made_up_week import WEEK
 
-FILES = ("method", "further", "held", "held2")
+FILES = ("method", "further", "held", "held2", "held3_*", "held4_*")
 LEAST = (0.95e6 + 50e3) / 0.7
 """The need with hardly any conference, in bit/s."""
 

@@ -14,7 +14,12 @@ from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config.sealed_settings import settings_record
 from jharnet_monitor.judge.conference.video import detect_freezes
 from jharnet_monitor.judge.latency import jitter
-from jharnet_monitor.judge.line.contract import falls_short, lasting_rate, lasting_tests
+from jharnet_monitor.judge.line.contract import (
+    falls_short,
+    lasting_rate,
+    lasting_tests,
+    rate_is_open,
+)
 from jharnet_monitor.model import Direction, OfficeState
 from jharnet_monitor.report.data.in_force import in_force
 from jharnet_monitor.report.data.state_spans import spans
@@ -106,3 +111,15 @@ def test_a_picture_that_comes_late_was_frozen_until_then() -> None:
     late = detect_freezes(frames, 0.0, 30.0)
     assert late.count == 1 and late.seconds == pytest.approx(8, abs=0.1)
     assert detect_freezes([0.3 + 0.033 * n for n in range(900)], 0.0, 30.0).count == 0
+
+
+def test_a_computer_that_limits_one_direction_leaves_the_other_as_it_is() -> None:
+    """Its rate is a lower bound, which a repetition may exceed; the other direction is judged."""
+    link = made_up.config(2).offices[0].link
+    test = replace(made_up.bandwidth(OFFICE, WEEK.start, 3e6, 3.9e6), conditions={
+        "path": "jharnet", "limited_by": "host", "download_limited_by": "host",
+    })  # fmt: skip
+    assert [rate_is_open(test, way) for way in Direction] == [True, False]
+    assert falls_short(test, link, 0.8)
+    earlier = replace(test, conditions={"path": "jharnet", "limited_by": "host"})
+    assert all(rate_is_open(earlier, way) for way in Direction)

@@ -266,7 +266,7 @@ def judgement(rng: np.random.Generator, count: int) -> Iterator[Row]:
 
 def written_down() -> Iterator[Row]:
     """The cases of `tests/cases/`."""
-    for file in ("held2", "held", "method", "further"):
+    for file in ("held4_*", "held3_*", "held2", "held", "method", "further"):
         found = cases(file)
         problems = [f"{case}: {text}" for case in found if (text := wrong(case, judged(case)))]
         Console(width=120).print("\n".join(problems)) if problems else None

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 POLICER = "policer"
 """`limited_by` of a speed test that met a policer."""
+HOST = "host"
+"""`limited_by` of a speed test that the receiver's computer held back."""
 BUCKET = 0.95
 """A sustained rate below this share of the short test's shows that the latter measured a bucket."""
 
@@ -42,12 +44,26 @@ def lasting_rate(test: Measurement, direction: Direction) -> float | None:
 
 
 def rate_is_open(test: Measurement, direction: Direction) -> bool:
-    """Whether the test's own pace limited that rate, so that it is a lower bound."""
+    """Whether the test's own pace or a computer limited that rate, so that it is a lower bound."""
+    return limit_of(test, direction) == HOST or _pace_limited(test, direction)
+
+
+def _pace_limited(test: Measurement, direction: Direction) -> bool:
     name = direction.transfer
     if not test.conditions.get(f"{name}_at_least"):
         return False
     lasting, short = lasting_rate(test, direction), test.values.get(f"{name}_bits_per_second")
     return lasting is None or short is None or lasting > BUCKET * short
+
+
+def limit_of(test: Measurement, direction: Direction) -> object:
+    """What limited a direction of a speed test; None if nothing did. Tests of earlier versions tell
+    it of both directions together only.
+    """
+    names = [f"{way.transfer}_limited_by" for way in Direction]
+    if any(name in test.conditions for name in names):
+        return test.conditions.get(f"{direction.transfer}_limited_by")
+    return test.conditions.get("limited_by")
 
 
 def lasting_tests(tests: Sequence[Measurement], direction: Direction) -> Sequence[Measurement]:
@@ -79,7 +95,8 @@ def _met_policer(test: Measurement, direction: Direction) -> bool:
 def falls_short(measurement: Measurement, link: Link | None, share: float) -> bool:
     """Whether a speed test gave less than `share` of the contracted rate in either direction.
 
-    A direction that the test's own pace limited (`…_at_least`) never falls short.
+    A direction that the test's own pace limited (`…_at_least`) never falls short. One that a
+    computer limited does: a repetition may find the computer idle.
     """
     if link is None:
         return False
@@ -87,6 +104,6 @@ def falls_short(measurement: Measurement, link: Link | None, share: float) -> bo
     return any(
         rate is not None
         and rate < share * link.rate(direction)
-        and not rate_is_open(measurement, direction)
+        and not _pace_limited(measurement, direction)
         for direction, rate in rates.items()
     )

@@ -22,6 +22,7 @@ from jharnet_monitor.judge.line.contract import (
     is_policed,
     lasting_rate,
     lasting_tests,
+    limit_of,
     rate_is_open,
 )
 from jharnet_monitor.judge.line.traffic import MAX_READING_SECONDS, TrafficReadings
@@ -94,8 +95,7 @@ def delivered_rate(
     if not found[basis].lower.n:
         return DeliveredRate()
     rates, since = _since_change(found[basis], CHANGE * (contracted or inf))
-    limits = [one.conditions.get(f"{direction.transfer}_limited_by",
-                                 one.conditions.get("limited_by")) for one in lasting]  # fmt: skip
+    limits = [limit_of(one, direction) for one in lasting]
     return DeliveredRate(
         median=rates.bounded(intervals.median),
         p5=rates.bounded(intervals.fifth_percentile),
@@ -174,7 +174,8 @@ def has_enough_tests(config: Config, tests: Sequence[Measurement], marks: Sequen
 class RateBounds:
     """Rates by day: as measured (`lower`), and the largest possible (`upper`).
 
-    A test that was limited by its own pace gives only a lower bound; its upper bound is infinite.
+    A test that was limited by its own pace or by a computer gives only a lower bound; its upper
+    bound is infinite.
     """
 
     lower: DailySamples

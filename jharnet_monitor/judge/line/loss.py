@@ -89,7 +89,8 @@ class LossRates:
 
     office: Interval | None = None
     night: Interval | None = None
-    """Outside office hours."""
+    """Outside office hours, without the blocks in which the router counted a nearly full line:
+    backups of the office itself, say."""
     idle: Interval | None = None
     """In office hours while the router counted little traffic."""
     busy: Interval | None = None
@@ -136,7 +137,7 @@ def loss_rates(
     return replace(
         others,
         office=counts.loss(inside),
-        night=counts.loss(~inside),
+        night=counts.loss(~inside if share is None else ~inside & ~(share >= BUSY)),
         idle=None if share is None else counts.loss(inside & (share < IDLE)),
         busy=None if share is None else counts.loss(inside & (share >= BUSY)),
         worst_day=counts.worst_day(),

@@ -41,7 +41,7 @@ MUCH_POWER = 0.1
 """Without power for this share of office hours, power comes before speed."""
 ONE_INCIDENT = 0.5
 OFTEN = 0.2
-"""If certainly more of the tests are below the mark, a median above it is misleading."""
+"""If more of the tests are below the mark, a median above it is misleading."""
 _QUALITY = LineVerdict.LINE_QUALITY
 
 
@@ -127,7 +127,7 @@ def judge_line(
     capacity: list[Ground] = []
     if not breaks and not blocking and judge.too_small:
         capacity = [Ground(LineVerdict.UPGRADE, VerdictReason.SPEED)]
-    elif not faults and not blocking and judge.need_not_met:
+    elif not faults and not blocking and judge.need_not_met and not judge.too_small:
         capacity = [Ground(LineVerdict.NEED_NOT_MET, VerdictReason.SPEED)]
     upgrade = bool(capacity) and capacity[0].verdict is LineVerdict.UPGRADE
     ordered_grounds = (
@@ -191,7 +191,7 @@ class _Side:
     def often_short(self) -> bool:
         """Whether the median keeps the contract and many tests do not."""
         short = self.at.delivered.short
-        return self.keeps_contract and short is not None and short.above(OFTEN)
+        return self.keeps_contract and short is not None and short.value > OFTEN
 
     @property
     def keeps_contract(self) -> bool:
@@ -368,13 +368,18 @@ class _Judge:
             yield Doubt.LOAD_UNKNOWN
 
     def _unexplained_by_day(self, side: _Side) -> bool:
-        """Whether tests in office hours fall below the mark by more than twice the assumed traffic;
-        the assumption is no more exact than that.
+        """Whether tests in office hours lack more than twice the assumed traffic, which is no more
+        exact than that: of the mark, or of what the line delivers although a need with so much
+        traffic would exceed it.
         """
-        left = side.at.left
-        if left is None or left.days < MIN_WORKING_DAYS:
+        left, rate = side.at.left, side.rate
+        if left is None or left.days < MIN_WORKING_DAYS or rate is None or left.high is None:
             return False
-        return left.below(side.mark - 2 * self._policy.assumed)
+        twice = 2 * self._policy.assumed
+        if left.below(side.mark - twice):
+            return True
+        lacking = rate.value - left.high
+        return lacking > twice and self._policy.need(lacking) > rate.value
 
     def _is_one_way_slow(self, side: _Side) -> bool:
         down, up = (one.contracted for one in self._line.directions)

@@ -26,8 +26,7 @@ RETURN = timedelta(seconds=120)
 """How much later than the first office another may return from the same fault."""
 FEWEST_NIGHTS = 5
 HABIT_SHARE = 0.4
-"""An office switched off on at least this many nights (share of the working days) does so by
-habit."""
+"""An office switched off after at least this share of the working days does so by habit."""
 FEWEST_OF_WEEKDAY = 4
 WEEKDAY_SHARE = 0.75
 """So does one that is off after this share of one weekday's working days, as from Saturday to
@@ -157,7 +156,7 @@ def _charged(span: Span, fault: SharedFault) -> Iterator[Span]:
 def _without_habit(spans: Sequence[Span], windows: Windows) -> JudgedSpans:
     """The states with habitual nights as `unknown`."""
     nights = [run for run in _dark_runs(spans) if _is_night(run, windows)]
-    if len(nights) < max(FEWEST_NIGHTS, HABIT_SHARE * len(windows)):
+    if len(_after_work(nights, windows)) < max(FEWEST_NIGHTS, HABIT_SHARE * len(windows)):
         nights = _of_habitual_weekdays(nights, windows)
     if not nights:
         return JudgedSpans(tuple(spans))
@@ -172,14 +171,26 @@ def _without_habit(spans: Sequence[Span], windows: Windows) -> JudgedSpans:
     )
 
 
+def _after_work(
+    nights: Sequence[list[Span]], windows: Windows
+) -> list[tuple[datetime, list[Span]]]:
+    """The nights that began within a day of a closing, with that closing. On a Sunday nobody is
+    there to switch anything off.
+    """
+    found = []
+    for run in nights:
+        closed = [closes for _, closes in windows if closes - EARLY <= run[0].start]
+        if closed and run[0].start - closed[-1] < timedelta(days=1):
+            found.append((closed[-1], run))
+    return found
+
+
 def _of_habitual_weekdays(nights: Sequence[list[Span]], windows: Windows) -> list[list[Span]]:
     """The nights after working days of those weekdays on which the office is usually switched
     off."""
     by_weekday: dict[int, list[list[Span]]] = {}
-    for run in nights:
-        closed = [closes for _, closes in windows if closes - EARLY <= run[0].start]
-        if closed and run[0].start - closed[-1] < timedelta(days=1):
-            by_weekday.setdefault(closed[-1].weekday(), []).append(run)
+    for closed, run in _after_work(nights, windows):
+        by_weekday.setdefault(closed.weekday(), []).append(run)
     worked = Counter(closes.weekday() for _, closes in windows)
     return [
         run
