@@ -36,6 +36,7 @@ export class Channel {
   // The message of that type; each arrives once.
   hear(type, milliseconds) {
     if (this.#came.has(type)) return Promise.resolve(this.#came.get(type));
+    if (this.ended) return Promise.reject(new Error(this.ended));
     return new Promise((resolve, reject) => {
       const late = () => reject(new Error(`no ${type} within ${milliseconds} ms`));
       this.#waiting.set(type, { resolve, reject });
@@ -238,11 +239,15 @@ export class Session {
     else if (this.#socket && performance.now() - this.heard > SILENCE / 2) this.lost(0);
   }
 
-  leave() {
+  // Resolves when nothing of a test runs any more.
+  async leave() {
     this.send({ type: "goodbye", boot_id: this.bootId });
     const socket = this.#socket;
     this.#socket = this.#retryAt = null;
     this.welcome = false;
+    const running = [...this.#channels.values()];
+    for (const channel of running) channel.end("the page left");
     socket?.close();
+    await Promise.all(running.map((channel) => channel.done));
   }
 }

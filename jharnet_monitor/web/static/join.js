@@ -52,6 +52,7 @@ function remark(which, shown) {
 class Agent {
   constructor() {
     this.worker = new Worker(page.dataset.worker, { type: "module" });
+    this.mover = new Worker(page.dataset.transfer);
     this.media = new Media(this.worker);
     this.waiters = [];
     this.ticks = 0;
@@ -62,7 +63,7 @@ class Agent {
     this.session = new Session({ ...own, features }, this);
     this.keep = new Keep(office, (frame) => this.session.welcome && this.session.send(frame));
     this.latency = new Latency(own, (one) => this.keep.put(one), () => this.running > 0);
-    this.bandwidth = new Bandwidth(new Worker(page.dataset.transfer), office, token);
+    this.bandwidth = new Bandwidth(this.mover, office, token);
     this.worker.onmessage = ({ data }) => (data === "frame" ? this.media.frame?.() : this.tick());
   }
 
@@ -149,7 +150,17 @@ class Agent {
 
   leave() {
     this.left = true;
-    this.session.leave();
+    return this.session.leave();
+  }
+
+  // For good: another one begins. Its workers end after the tests that still use them.
+  async end() {
+    await this.leave();
+    this.worker.terminate();
+    this.mover.terminate();
+    this.media.close();
+    this.keep.close();
+    this.lock?.release();
   }
 
   back() {
@@ -204,7 +215,7 @@ remark("insecure", token && able && !window.isSecureContext);
 if (token && able) {
   let agent = null;
   const start = (clicked) => {
-    agent?.leave();
+    agent?.end();
     agent = new Agent();
     agent.join(clicked);
   };
