@@ -168,6 +168,8 @@ export class Session {
       channel?.end(frame.why);
     } else if (frame.type === "beat") {
       this.on.beat(frame);
+    } else if (frame.type === "checked") {
+      this.on.checked();
     } else if (frame.type === "ack") {
       this.on.ack(frame);
     }

@@ -3,6 +3,7 @@
 
 import { Bandwidth, echo } from "./join-bandwidth.js";
 import { conference } from "./join-call.js";
+import { Check } from "./join-check.js";
 import { datagrams } from "./join-datagrams.js";
 import { Keep } from "./join-keep.js";
 import { Latency, name } from "./join-latency.js";
@@ -36,9 +37,13 @@ function remember(value) {
   }
 }
 
+let check = null;
+let findings = null; // of the devices, until headquarters has them
+
 // Shows the texts of one state and hides the others.
 function show(state) {
   page.dataset.state = state;
+  check?.busy(state === "testing");
   for (const part of page.querySelectorAll("[data-in]")) {
     part.hidden = !part.dataset.in.split(" ").includes(state);
   }
@@ -89,6 +94,18 @@ class Agent {
     this.latency.reached(true);
     this.keep.again();
     show("waiting");
+    this.tell();
+  }
+
+  // Hands in what a check of the devices found; if the session is down, in the next one.
+  tell() {
+    if (findings && this.session.welcome) this.session.send({ type: "device_check", findings });
+  }
+
+  checked() {
+    findings = null;
+    check.told(true);
+    setTimeout(renew, 1000);
   }
 
   beat(frame) {
@@ -120,6 +137,7 @@ class Agent {
     }
     this.running += 1;
     show("testing");
+    await check?.interrupt();
     screen.hidden = task !== "conference";
     try {
       if (task === "bandwidth") await this.bandwidth.run(channel);
@@ -180,13 +198,17 @@ class Agent {
   }
 }
 
-// Fetches the part of the page with the newest result.
+// Fetches the parts of the page with the newest result, and whether the office is ready.
 async function renew() {
   try {
     const answer = await fetch(location.pathname, { headers: { Accept: "text/html" } });
     const next = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const result = next.getElementById("result");
-    if (answer.ok && result) document.getElementById("result").replaceChildren(...result.childNodes);
+    if (!answer.ok || !next.getElementById("result")) return;
+    for (const part of ["result", "ready"]) {
+      const [now, then] = [document, next].map((one) => one.getElementById(part));
+      if (now.innerHTML !== then.innerHTML) now.replaceChildren(...then.childNodes);
+    }
+    document.title = next.title;
   } catch {
     // The state above already shows that the line is down.
   }
@@ -212,8 +234,21 @@ show(!token ? "no_token" : able ? "idle" : "unable");
 remark("no_call", token && able && !canCall);
 remark("insecure", token && able && !window.isSecureContext);
 
+let agent = null;
+const devices = document.getElementById("check");
+if (devices) {
+  check = new Check(devices, {
+    canCall,
+    worker: page.dataset.worker,
+    tell: (found) => {
+      findings = found;
+      check.told(false);
+      agent?.tell();
+    },
+  });
+}
+
 if (token && able) {
-  let agent = null;
   const start = (clicked) => {
     agent?.end();
     agent = new Agent();
