@@ -29,7 +29,7 @@ def camera(path: Path, frames: int, luma: Callable[[int], bytes]) -> str:
 
 def black(number: int) -> bytes:
     """A covered lens: black with the noise of a sensor."""
-    noise = random.Random(number)  # noqa: S311
+    noise = random.Random(number)
     return bytes(noise.choices((16, 17, 18, 19), k=WIDTH * HEIGHT))
 
 
@@ -41,7 +41,7 @@ def still(number: int) -> bytes:
 
 def room(number: int) -> bytes:
     """A room in which nobody moves: only the noise of a sensor differs."""
-    noise = random.Random(number)  # noqa: S311
+    noise = random.Random(number)
     return bytes(noise.choices((90, 91, 92), k=WIDTH * HEIGHT))
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,22 @@ class Door:
 @pytest.fixture
 async def door(tmp_path: Path) -> AsyncIterator[Door]:
     """A hub as `run` starts it, on a free port, that knows one office's token."""
+    async with opened_door(tmp_path) as found:
+        yield found
+
+
+def free_port() -> int:
+    """A TCP port of loopback that nobody uses."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def opened_door(tmp_path: Path, **settings: Any) -> AsyncIterator[Door]:
+    """The same, with more settings of the section `hub`."""
+    port = free_port()
     tokens.write_secret(tmp_path / "potka", tokens.hash_token(TOKEN))
     config = Config.model_validate(
         {
@@ -71,6 +85,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
                 "access_log": str(tmp_path / "access-log"),
                 "udp_ports": "41000-41099",
                 "uplink": {"contracted": "34 Mbit/s"},
+                **settings,
             },
             "offices": [
                 {
