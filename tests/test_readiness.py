@@ -21,7 +21,7 @@ GOOD = {"camera": "good", "microphone": "good", "loudspeaker": "heard", "echo": 
         "processor": "in_time"}  # fmt: skip
 
 
-def _plan(live: Live, begin: str = "12:30") -> None:
+def plan_conference(live: Live, begin: str = "12:30") -> None:
     """Plan a conference on Wednesdays; `NOW` is a Wednesday, 12:00 in the district."""
     planned = ConferenceTime.model_validate({"days": "wed", "from": begin, "to": "13:30"})
     config = live.config
@@ -35,7 +35,8 @@ def _asked(live: Live, office: str, language: str = "en") -> Readiness | None:
     return readiness(live, configured, office_row(live, configured, formats), formats)
 
 
-def _by_browser(live: Live, office: str, **findings: str) -> None:
+def by_browser(live: Live, office: str, **findings: str) -> None:
+    """Let the office take part by its join page, whose check found all good but `findings`."""
     agent = live.offices[office].agent
     agent.kind, agent.check = "browser", DeviceCheck(NOW, {**GOOD, **findings})
 
@@ -45,7 +46,7 @@ def test_nothing_is_said_until_half_an_hour_before() -> None:
     live = district()
     assert _asked(live, "boram") is None
     for begin, told in (("12:31", False), ("12:30", True), ("11:00", True)):
-        _plan(live, begin)
+        plan_conference(live, begin)
         assert (_asked(live, "boram") is not None) is told, begin
     over = ConferenceTime.model_validate({"days": "wed", "from": "10:00", "to": "12:00"})
     calendar = live.config.district.model_copy(update={"conferences": (over,)})
@@ -56,8 +57,8 @@ def test_nothing_is_said_until_half_an_hour_before() -> None:
 def test_an_office_with_all_in_order_is_ready() -> None:
     """Connected, a good last call, and a good check of today."""
     live = district()
-    _plan(live)
-    _by_browser(live, "boram")
+    plan_conference(live)
+    by_browser(live, "boram")
     assert _asked(live, "boram") == Readiness(True, "Ready", "Conference from 12:30 to 13:30", ())
     live.offices["boram"].agent.check = None
     live.offices["boram"].agent.kind = "program"  # which has no devices to check
@@ -76,8 +77,8 @@ def test_an_office_with_all_in_order_is_ready() -> None:
 def test_what_to_do_is_said(office: str, words_of_steps: list[str]) -> None:
     """The line, the page, the last test call; where the line is down, nothing else matters."""
     live = district()
-    _plan(live)
-    _by_browser(live, office)
+    plan_conference(live)
+    by_browser(live, office)
     found = _asked(live, office)
     assert found is not None and not found.ready
     assert len(found.steps) == len(words_of_steps), found.steps
@@ -88,8 +89,8 @@ def test_what_to_do_is_said(office: str, words_of_steps: list[str]) -> None:
 def test_a_check_counts_for_its_day_and_its_faults_are_named() -> None:
     """None yet, one of yesterday, and one that found a black camera."""
     live = district()
-    _plan(live)
-    _by_browser(live, "boram", camera="black")
+    plan_conference(live)
+    by_browser(live, "boram", camera="black")
     found = _asked(live, "boram")
     assert found is not None
     assert found.steps[0].startswith("Camera: The picture is black. Open the cover")
@@ -116,7 +117,7 @@ def test_every_finding_has_its_phrase_and_every_fault_its_remedy(language: str) 
 def test_a_finding_of_another_version_is_left_out() -> None:
     """A hub that was set back reads the events of a newer one."""
     live = district()
-    _by_browser(live, "boram", camera="upside_down")
+    by_browser(live, "boram", camera="upside_down")
     view = check_view(live.offices["boram"].agent, Formats.of("en", "Asia/Kolkata", NOW))
     assert view is not None
     assert [line.device for line in view.lines] == ["Microphone", "Loudspeaker", "Echo", "Computer"]
@@ -127,11 +128,11 @@ async def test_both_pages_and_their_titles_say_it(
     client: Client, hub: MadeUpHub, path: str
 ) -> None:
     """Ready, and not ready with what to do."""
-    _plan(hub.live)
-    _by_browser(hub.live, "boram")
+    plan_conference(hub.live)
+    by_browser(hub.live, "boram")
     html = await page(client, path)
     assert "<title>✓ Ready · " in html and "Conference from 12:30 to 13:30" in html
-    _by_browser(hub.live, "boram", microphone="silent")
+    by_browser(hub.live, "boram", microphone="silent")
     html = await page(client, path)
     assert "<title>⚠ Not ready · " in html and "The microphone hears nothing." in html
     html = await page(client, path, "hi")
@@ -143,7 +144,7 @@ async def test_the_office_page_has_the_newest_check_with_its_time(
 ) -> None:
     """Each finding and its remedy; where nobody checked, that is said."""
     assert "Nobody has checked" in await page(client, "/office/boram")
-    _by_browser(hub.live, "boram", camera="frozen")
+    by_browser(hub.live, "boram", camera="frozen")
     html = await page(client, "/office/boram")
     assert "Checked on 25.11., 12:00" in html
     assert "The picture does not move." in html and "Unplug the camera" in html
