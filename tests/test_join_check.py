@@ -121,7 +121,7 @@ async def test_without_permission_or_devices_it_says_so(door: Door, browser: Bro
 
 
 @pytest.mark.browser
-async def test_over_http_the_camera_cannot_be_asked(door: Door) -> None:
+async def test_over_http_the_camera_is_not_available(door: Door) -> None:
     """Without a secure context the page says so, with the remedy, and tests the rest."""
     arguments = (*ARGUMENTS, "--host-resolver-rules=MAP hub.example 127.0.0.1")
     async with chromium(*arguments) as one:
@@ -213,9 +213,9 @@ async def test_a_wrong_check_ends_the_session_and_stores_nothing(door: Door) -> 
         ({"headers": {"Authorization": f"Bearer {TOKEN}"}}, hello, FINE),
     ]
     async with aiohttp.ClientSession() as http:
-        for how, said, findings in sessions:
+        for how, hello_frame, findings in sessions:
             async with http.ws_connect(url, **how) as ws:
-                await ws.send_json(said)
+                await ws.send_json(hello_frame)
                 assert (await ws.receive_json())["type"] == "welcome"
                 await ws.send_json({"type": "device_check", "findings": findings})
                 assert (await ws.receive()).type is not aiohttp.WSMsgType.TEXT

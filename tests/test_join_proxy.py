@@ -101,10 +101,10 @@ async def test_the_join_page_works_behind_a_path(browser: Browser, tmp_path: Pat
     behind = opened_door(tmp_path, url=f"{address}{PATH}", trusted_proxies=["127.0.0.0/8"])
     async with behind as door, proxy(port, door.base) as between:
         page = await open_link(browser, f"{address}{PATH}/join/potka#t={TOKEN}")
-        asked: list[str] = []
+        requested: list[str] = []
 
         def note(request: Request) -> None:
-            asked.append(request.url)
+            requested.append(request.url)
 
         page.on("request", note)
         await join(page)
@@ -118,6 +118,6 @@ async def test_the_join_page_works_behind_a_path(browser: Browser, tmp_path: Pat
         service = await page.evaluate("navigator.serviceWorker.ready.then((one) => one.scope)")
         assert service == f"{address}{PATH}/join/"
         async with asyncio.timeout(30):
-            while not any(re.search(r"/jharnet/join/potka$", url) for url in asked):
+            while not any(re.search(r"/jharnet/join/potka$", url) for url in requested):
                 await asyncio.sleep(0.2)  # the newest result is fetched after the test
     assert between.refused == []

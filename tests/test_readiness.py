@@ -10,7 +10,7 @@ from jharnet_monitor.config.district import ConferenceTime
 from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.live import DeviceCheck, Live
-from jharnet_monitor.web.readiness import CHECK_HOLDS, Readiness, check_view, readiness
+from jharnet_monitor.web.readiness import CHECK_HOLDS, ConferenceReadiness, check_view, readiness
 from jharnet_monitor.web.status import office_row
 from jharnet_monitor.wire.device_check import DEVICE_FINDINGS, FINE
 from tests.made_up import NOW, district
@@ -29,7 +29,7 @@ def plan_conference(live: Live, begin: str = "12:30") -> None:
     live._current.replace(config.model_copy(update={"district": calendar}))
 
 
-def _asked(live: Live, office: str, language: str = "en") -> Readiness | None:
+def _readiness_of(live: Live, office: str, language: str = "en") -> ConferenceReadiness | None:
     formats = Formats.of(language, "Asia/Kolkata", NOW)
     configured = live.config.office(office)
     return readiness(live, configured, office_row(live, configured, formats), formats)
@@ -41,17 +41,17 @@ def by_browser(live: Live, office: str, **findings: str) -> None:
     agent.kind, agent.check = "browser", DeviceCheck(NOW, {**GOOD, **findings})
 
 
-def test_nothing_is_said_until_half_an_hour_before() -> None:
+def test_nothing_is_shown_until_half_an_hour_before() -> None:
     """None is planned, one begins in 31 minutes, and one in 30; and one that is over."""
     live = district()
-    assert _asked(live, "boram") is None
-    for begin, told in (("12:31", False), ("12:30", True), ("11:00", True)):
+    assert _readiness_of(live, "boram") is None
+    for begin, expected in (("12:31", False), ("12:30", True), ("11:00", True)):
         plan_conference(live, begin)
-        assert (_asked(live, "boram") is not None) is told, begin
+        assert (_readiness_of(live, "boram") is not None) is expected, begin
     over = ConferenceTime.model_validate({"days": "wed", "from": "10:00", "to": "12:00"})
     calendar = live.config.district.model_copy(update={"conferences": (over,)})
     live._current.replace(live.config.model_copy(update={"district": calendar}))
-    assert _asked(live, "boram") is None
+    assert _readiness_of(live, "boram") is None
 
 
 def test_an_office_with_all_in_order_is_ready() -> None:
@@ -59,10 +59,12 @@ def test_an_office_with_all_in_order_is_ready() -> None:
     live = district()
     plan_conference(live)
     by_browser(live, "boram")
-    assert _asked(live, "boram") == Readiness(True, "Ready", "Conference from 12:30 to 13:30", ())
+    assert _readiness_of(live, "boram") == ConferenceReadiness(
+        True, "Ready", "Conference from 12:30 to 13:30", ()
+    )
     live.offices["boram"].agent.check = None
     live.offices["boram"].agent.kind = "program"  # which has no devices to check
-    found = _asked(live, "boram")
+    found = _readiness_of(live, "boram")
     assert found is not None and found.ready
 
 
@@ -74,12 +76,12 @@ def test_an_office_with_all_in_order_is_ready() -> None:
         ("potka", ["test call reached only"]),
     ],
 )
-def test_what_to_do_is_said(office: str, words_of_steps: list[str]) -> None:
+def test_what_to_do_is_shown(office: str, words_of_steps: list[str]) -> None:
     """The line, the page, the last test call; where the line is down, nothing else matters."""
     live = district()
     plan_conference(live)
     by_browser(live, office)
-    found = _asked(live, office)
+    found = _readiness_of(live, office)
     assert found is not None and not found.ready
     assert len(found.steps) == len(words_of_steps), found.steps
     for step, part in zip(found.steps, words_of_steps, strict=True):
@@ -91,13 +93,13 @@ def test_a_check_counts_for_its_day_and_its_faults_are_named() -> None:
     live = district()
     plan_conference(live)
     by_browser(live, "boram", camera="black")
-    found = _asked(live, "boram")
+    found = _readiness_of(live, "boram")
     assert found is not None
     assert found.steps[0].startswith("Camera: The picture is black. Open the cover")
     old = DeviceCheck(NOW - CHECK_HOLDS - timedelta(minutes=1), GOOD)
     for check in (None, old):
         live.offices["boram"].agent.check = check
-        found = _asked(live, "boram")
+        found = _readiness_of(live, "boram")
         assert found is not None
         assert [step[:12] for step in found.steps] == ["Check camera"]
 

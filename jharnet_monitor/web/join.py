@@ -16,7 +16,7 @@ from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.live import Live
 from jharnet_monitor.probes.conference.result import MAX_STALLED_SHARE
 from jharnet_monitor.profiles import Rung
-from jharnet_monitor.web.readiness import Readiness, readiness
+from jharnet_monitor.web.readiness import ConferenceReadiness, readiness
 from jharnet_monitor.web.status import Grade, office_row
 
 JOIN_ASSETS = (
@@ -73,7 +73,7 @@ class JoinPage:
     expected: bool
     """Whether the configuration has a token for this office."""
     grade: Grade
-    readiness: Readiness | None
+    readiness: ConferenceReadiness | None
     picture: Rung
     """The picture of a conference, for the test of the computer."""
     codec: str

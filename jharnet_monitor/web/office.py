@@ -38,7 +38,7 @@ from jharnet_monitor.store import Store
 from jharnet_monitor.store.event_log import Transition
 from jharnet_monitor.web.plot_data import PlotData
 from jharnet_monitor.web.plots import PlotsView, plots_view
-from jharnet_monitor.web.readiness import CheckView, Readiness, check_view, readiness
+from jharnet_monitor.web.readiness import CheckView, ConferenceReadiness, check_view, readiness
 from jharnet_monitor.web.status import NextTests, OfficeRow, office_row
 from jharnet_monitor.web.trouble import OfficeTrouble, troubles
 from jharnet_monitor.web.whatif import measured_probabilities
@@ -145,7 +145,7 @@ class OfficePage:
     budget: str
     next_tests: str
     """When heavy probes run next by the schedule; empty if none does."""
-    readiness: Readiness | None
+    readiness: ConferenceReadiness | None
     check: CheckView | None
     devices_used: bool
     """Whether a join page is or may be used here, which alone can check devices."""

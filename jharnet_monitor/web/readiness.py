@@ -42,7 +42,7 @@ class CheckView:
 
 
 @dataclass(frozen=True, slots=True)
-class Readiness:
+class ConferenceReadiness:
     """Whether an office is ready for a planned conference; `steps` is what to do, if it is not."""
 
     ready: bool
@@ -74,7 +74,9 @@ def _lines(agent: AgentLive, formats: Formats) -> Iterator[DeviceLine]:
         )
 
 
-def readiness(live: Live, office: Office, row: OfficeRow, formats: Formats) -> Readiness | None:
+def readiness(
+    live: Live, office: Office, row: OfficeRow, formats: Formats
+) -> ConferenceReadiness | None:
     """Whether the office is ready; None unless a conference is planned within `AHEAD` or held now.
 
     `row` is the office's line on the status page.
@@ -84,7 +86,7 @@ def readiness(live: Live, office: Office, row: OfficeRow, formats: Formats) -> R
         return None
     t = formats.words
     steps = tuple(_steps(live.offices[office.id].agent, office, row, formats))
-    return Readiness(
+    return ConferenceReadiness(
         not steps,
         t("web.readiness.no" if steps else "web.readiness.yes"),
         t("web.readiness.conference", begin=f"{near[0]:%H:%M}", end=f"{near[1]:%H:%M}"),
