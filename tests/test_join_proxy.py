@@ -13,7 +13,6 @@ import pytest
 from aiohttp import web
 from playwright.async_api import Browser, Request
 
-from jharnet_monitor.model import Cause, Outcome
 from tests.test_join import TOKEN, browser, free_port, join, open_link, opened_door
 
 __all__ = ["browser"]
@@ -29,12 +28,14 @@ class Proxy:
     def __init__(self, behind: str) -> None:
         self._behind = behind
         self.refused: list[str] = []
+        self.passed: list[tuple[str, str]] = []
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """One request, or one WebSocket."""
         if not request.path.startswith(f"{PATH}/"):
             self.refused.append(request.path)
             raise web.HTTPNotFound
+        self.passed.append((request.method, request.path))
         url = self._behind + request.path_qs.removeprefix(PATH)
         headers = {k: v for k, v in request.headers.items() if k.lower() not in HOP_BY_HOP}
         headers |= {"X-Forwarded-For": request.remote or "", "X-Forwarded-Host": request.host,
@@ -109,9 +110,11 @@ async def test_the_join_page_works_behind_a_path(browser: Browser, tmp_path: Pat
         page.on("request", note)
         await join(page)
         result = await door.hub.run_probe("potka", "bandwidth", {})
-        busy = result.cause == Cause.HOST_OVERLOADED  # by other tests on this machine
-        assert result.outcome is Outcome.OK or busy, (result.cause, result.conditions)
+        # The rates are not judged here: this proxy is a slow program on the same machine.
+        assert result.conditions["agent_client"] == "browser"
         assert result.values["bytes_spent"] > 500_000
+        transfers = {method for method, path in between.passed if "/agent/transfer/" in path}
+        assert len(transfers) == 2, between.passed  # both directions
         manifest = await page.locator("link[rel=manifest]").get_attribute("href")
         answer = await page.request.get(f"{address}{manifest}")
         assert (await answer.json())["start_url"] == f"{PATH}/join/potka"
