@@ -54,6 +54,15 @@ class RttHistogram:
         return [total := total + count for count in self.counts]
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceCheck:
+    """What a person's check of camera, microphone and loudspeaker found at an office."""
+
+    at: datetime
+    findings: Mapping[str, str]
+    """The finding on each device of `wire.device_check.DEVICE_FINDINGS`."""
+
+
 @dataclass(slots=True)
 class AgentLive:
     """The state of an office's agent."""
@@ -71,6 +80,8 @@ class AgentLive:
     """Measurements that the agent lost because its spool was full."""
     refused: int = 0
     """Measurements that were refused since the hub's start; the agent keeps them."""
+    check: DeviceCheck | None = None
+    """The newest check of camera, microphone and loudspeaker on the join page."""
     clock_offset: float | None = None
     """Seconds by which the agent's clock is ahead of the hub's; None if not known."""
     update: Mapping[str, Any] | None = None

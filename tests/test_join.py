@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,22 @@ class Door:
 @pytest.fixture
 async def door(tmp_path: Path) -> AsyncIterator[Door]:
     """A hub as `run` starts it, on a free port, that knows one office's token."""
+    async with opened_door(tmp_path) as found:
+        yield found
+
+
+def free_port() -> int:
+    """A TCP port of loopback that nobody uses."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def opened_door(tmp_path: Path, **settings: Any) -> AsyncIterator[Door]:
+    """The same, with more settings of the section `hub`."""
+    port = free_port()
     tokens.write_secret(tmp_path / "potka", tokens.hash_token(TOKEN))
     config = Config.model_validate(
         {
@@ -71,6 +85,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
                 "access_log": str(tmp_path / "access-log"),
                 "udp_ports": "41000-41099",
                 "uplink": {"contracted": "34 Mbit/s"},
+                **settings,
             },
             "offices": [
                 {
@@ -213,6 +228,56 @@ async def test_whoever_joins_last_is_in(door: Door, browser: Browser) -> None:
     await join(after)
     await says(before, "Joined in another window")
     await expect(before.get_by_role("button", name="Join")).to_be_visible()
+    for page, other in ((before, after), (after, before)):
+        await join(page)
+        await says(other, "Joined in another window")
+    async with asyncio.timeout(10):
+        while len(before.workers) != 2:
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.browser
+async def test_joining_again_in_a_test_ends_the_old_test(door: Door, browser: Browser) -> None:
+    """A second click while a call runs: it ends, its workers too, and the next call is whole."""
+    page = await open_link(browser, door.link)
+    await join(page)
+    call = asyncio.create_task(door.hub.run_probe("potka", "conference", {**CALL, "seconds": 30}))
+    await says(page, "Test is running")
+    await page.evaluate("document.getElementById('go').click()")
+    assert (await call).outcome is Outcome.NO_DATA
+    await says(page, "Connected")
+    async with asyncio.timeout(10):
+        while len(page.workers) != 2:
+            await asyncio.sleep(0.1)
+    result = await door.hub.run_probe("potka", "conference", CALL)
+    assert (result.outcome, result.cause) == (Outcome.OK, None), result.conditions
+
+
+LATE_REPLY = """async (module) => {
+  const { Latency } = await import(module);
+  const kept = [];
+  const one = new Latency({ office: "potka", bootId: "b" }, (m) => kept.push(m), () => false);
+  one.reached(true);
+  for (const n of [1, 2]) one.sent(n);
+  one.beat({ n: 1 });
+  await new Promise((resolve) => setTimeout(resolve, 2100));
+  one.beat({ n: 2 });
+  one.reached(false);
+  return kept;
+}"""
+
+
+@pytest.mark.browser
+async def test_a_reply_that_came_too_late_is_lost_and_no_round_trip(
+    door: Door, browser: Browser
+) -> None:
+    """Of two heartbeats one is answered after 2.1 s: one of two received, and no such delay."""
+    page = await open_link(browser, door.link)
+    module = await page.locator("script[type=module]").get_attribute("src")
+    assert module is not None
+    [kept] = await page.evaluate(LATE_REPLY, module.replace("join.js", "join-latency.js"))
+    assert (kept["values"]["sent"], kept["values"]["received"]) == (2, 1)
+    assert kept["values"]["rtt_max_seconds"] < 2
 
 
 @pytest.mark.browser

@@ -15,8 +15,9 @@ from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import OfficeState
-from jharnet_monitor.web.charts import SPANS, ticks
+from jharnet_monitor.web.charts import HEIGHT, SPANS, Chart, speed_chart, ticks
 from jharnet_monitor.web.plot_data import PlotData, read_plot
+from jharnet_monitor.web.plots import plots_view
 from jharnet_monitor.web.status import office_row
 from jharnet_monitor.web.trouble import RUNBOOK, troubles
 from tests.made_up import NOW, bandwidth, conference, district, full, latency
@@ -50,6 +51,34 @@ def read_nothing() -> PlotData:
     from jharnet_monitor.web.charts import day
 
     return PlotData(day((), NOW), (), (), ())
+
+
+def test_each_direction_is_drawn_against_its_own_contract() -> None:
+    """A line of 4 Mbit/s down and 1 Mbit/s up has two limits; one of 4 Mbit/s each way has one."""
+    tests = [(NOW - timedelta(hours=1), 3.9e6, 0.95e6)]
+
+    def drawn(contracted: tuple[float, float] | None) -> Chart:
+        return speed_chart(tests, contracted, 0.8, NOW - timedelta(days=1), SPANS["day"], ZONE)
+
+    chart = drawn((4e6, 1e6))
+    assert chart.limit is not None and chart.other_limit is not None
+    share_of_top = [1 - y / HEIGHT for y in (chart.limit, chart.other_limit)]
+    assert share_of_top == pytest.approx([3.2e6 / chart.top, 0.8e6 / chart.top])
+    assert drawn((4e6, 4e6)).other_limit is None
+    assert (drawn(None).limit, drawn(None).other_limit) == (None, None)
+
+
+def test_the_plot_of_an_uneven_line_has_both_limits() -> None:
+    """The office's plots take each direction's rate from its contract."""
+    config = district().config
+    office = config.office("potka")
+    assert office.link is not None
+    link = office.link.model_copy(update={"contracted_up": 1e6})
+    uneven = office.model_copy(update={"link": link})
+    data = PlotData(read_nothing().latency, [(NOW - timedelta(hours=1), 4e6, 1e6)], (), ())
+    [plot] = plots_view(config, uneven, SPANS["day"], data, ENGLISH).plots
+    assert plot.chart.limit is not None and plot.chart.other_limit is not None
+    assert plot.chart.other_limit > plot.chart.limit
 
 
 @pytest.mark.parametrize("language", ["hi", "en"])

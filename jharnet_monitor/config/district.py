@@ -83,7 +83,8 @@ class District(Section):
     """Time zone of office hours, days and weeks (IANA time zone database)."""
     office_hours: OfficeHours = OfficeHours()
     conferences: tuple[ConferenceTime, ...] = ()
-    """The Deputy Commissioner's own conferences; no heavy test runs during them."""
+    """The Deputy Commissioner's own conferences; no heavy test runs during them. From half an hour
+    before, an office's pages say whether it is ready."""
 
     contact: Contact | None = None
     """Whom block offices call. Stands on the cards with join links, and below every page."""

@@ -22,6 +22,7 @@ from jharnet_monitor.probes.base import ChannelClosed
 from jharnet_monitor.rtc.codecs import DEFAULT_CODEC
 from jharnet_monitor.web.auth import is_own_origin
 from jharnet_monitor.wire.agent_clock import AgentClock
+from jharnet_monitor.wire.device_check import CheckQuota, read_device_check
 from jharnet_monitor.wire.intake import (
     BROWSER,
     PROGRAM,
@@ -82,6 +83,9 @@ class AgentEvents:
     def agent_refused(self, office: str, count: int) -> None:
         """The hub refused some of an agent's measurements; the agent keeps them."""
 
+    async def agent_checked(self, office: str, findings: Mapping[str, str]) -> None:
+        """A person has checked camera, microphone and loudspeaker on the join page."""
+
     async def agent_measured(self, office: str, measurements: list[Measurement]) -> None:
         """Store an agent's measurements and return once they are stored; raises `StoreError`.
         Measurements that the database would never accept are set aside and count as stored.
@@ -138,6 +142,7 @@ class AgentServer:
         self._connections: dict[str, AgentConnection] = {}
         self._replacements: dict[str, deque[float]] = {}
         self._quota = RowQuota(clock)
+        self._checks = CheckQuota(clock)
         self._clocks: dict[str, AgentClock] = defaultdict(AgentClock)
         self.transfers = Transfers(clock)
 
@@ -317,10 +322,22 @@ class AgentServer:
                     await connection.channels.send(read_beat(frame, self._clock.now()))
                 case "measurements":
                     self._accept_measurements(connection, frame)
+                case "device_check" if connection.in_browser:
+                    await self._take_check(connection, read_device_check(frame))
                 case "goodbye":
                     connection.goodbye = True
                 case other:
                     raise ProtocolError(f"unknown frame {other[:40]!r}")
+
+    async def _take_check(self, connection: AgentConnection, findings: dict[str, str]) -> None:
+        """Pass on a check of the office's devices, unless there are too many; the page sends one
+        without an answer again in its next session.
+        """
+        if not self._checks.take(connection.office):
+            log.warning("too many checks of devices from %s in an hour", connection.office)
+            return
+        await self._events.agent_checked(connection.office, findings)
+        await connection.channels.send({"type": "checked"})
 
     def _accept_measurements(self, connection: AgentConnection, frame: Mapping[str, Any]) -> None:
         """Start to store a batch; measurements that cannot be accepted are refused by id."""

@@ -24,6 +24,7 @@ from jharnet_monitor.hub.records import (
 from jharnet_monitor.hub.state_tracker import StateChange
 from jharnet_monitor.hub.store_writer import StoreWriter
 from jharnet_monitor.judge.outages.history import ANSWERING
+from jharnet_monitor.live import DeviceCheck
 from jharnet_monitor.model import OfficeState, parse_utc
 from jharnet_monitor.store import LoggedEvent
 from jharnet_monitor.store.acts import ACT, OF_PEOPLE, Act
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 10.0
 STATES_BACK = timedelta(days=7)
 """How far back the states of offices are read at the hub's start."""
+DEVICES_CHECKED = "devices_checked"
+"""The kind of event that holds a check of an office's camera, microphone and loudspeaker."""
 _AGENT_EVENTS = ("joined", "left", "goodbye")
 
 
@@ -112,3 +115,9 @@ class Journal:
         """The kind of the last event of each office's agent: `joined`, `left` or `goodbye`."""
         soon, log = self._clock.now() + timedelta(seconds=1), self._store.event_log
         return await asyncio.to_thread(log.last_of_kinds, offices, _AGENT_EVENTS, soon)
+
+    async def last_device_check(self, office: str) -> DeviceCheck | None:
+        """The newest check of an office's camera, microphone and loudspeaker."""
+        read = self._store.event_log.last_event
+        event = await asyncio.to_thread(read, office, DEVICES_CHECKED)
+        return None if event is None else DeviceCheck(event.at, event.data["findings"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.hub.agent_server import AgentEvents
-from jharnet_monitor.hub.journal import Journal
+from jharnet_monitor.hub.journal import DEVICES_CHECKED, Journal
 from jharnet_monitor.hub.outage_attribution import ALL_OFFICES, OutageAttribution, ReviewSchedule
 from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.runner import Runner
@@ -20,7 +20,7 @@ from jharnet_monitor.hub.state_tracker import StateChange, StateTracker
 from jharnet_monitor.hub.store_writer import RETRY_SECONDS, StoreWriter
 from jharnet_monitor.judge.outages.history import StateHistory
 from jharnet_monitor.judge.outages.observations import UplinkChange
-from jharnet_monitor.live import Live
+from jharnet_monitor.live import DeviceCheck, Live
 from jharnet_monitor.model import CountedIds, Measurement, OfficeState
 from jharnet_monitor.probes.base import measurement_of
 from jharnet_monitor.probes.latency.icmp import PingNotAllowed
@@ -106,6 +106,8 @@ class OfficeMonitor(AgentEvents):
                 self._tracker.restore(office, goodbye=last == "goodbye",
                                       seen_before=last is not None)  # fmt: skip
                 live.agent.signed_off = last == "goodbye"
+            if live.agent.check is None:
+                live.agent.check = await self._journal.last_device_check(office)
         await self._reviews.restore(offices)
 
     async def run(self) -> None:
@@ -236,6 +238,11 @@ class OfficeMonitor(AgentEvents):
     def agent_refused(self, office: str, count: int) -> None:
         """Count refused measurements, which the agent keeps."""
         self._live.offices[office].agent.refused += count
+
+    async def agent_checked(self, office: str, findings: Mapping[str, str]) -> None:
+        """Keep the check for the office's page, over a restart of the hub, too."""
+        self._live.offices[office].agent.check = DeviceCheck(self._clock.now(), findings)
+        await self._journal.add_event(office, DEVICES_CHECKED, {"findings": dict(findings)})
 
     async def agent_measured(self, office: str, measurements: list[Measurement]) -> None:
         """Store an agent's measurements and review recent outages, whose cause they may show."""

@@ -79,6 +79,8 @@ class Chart:
     clipped: bool = False
     others: tuple[str, ...] = ()
     """Lines of a second series."""
+    other_limit: float | None = None
+    """y of the second series' threshold, where it differs from `limit`."""
     column_width: float = 4.0
     good_from: float | None = None
     """Columns of this height or more are good; None where all are bad."""
@@ -182,23 +184,26 @@ def column_chart(past: LatencyPast, limit: float, zone: ZoneInfo) -> Chart:
 
 def speed_chart(
     tests: Sequence[tuple[datetime, float | None, float | None]],
-    contracted: float | None,
+    contracted: tuple[float, float] | None,
     delivered: float,
     begin: datetime,
     span: PlotSpan,
     zone: ZoneInfo,
 ) -> Chart:
-    """Speed tests as two lines, towards the office and from it, in bit/s; the limit is the
-    `delivered` share of the contract.
+    """Speed tests as two lines, towards the office and from it, in bit/s; the limit of each is the
+    `delivered` share of what is contracted for its direction.
     """
     known = [rate for _, down, up in tests for rate in (down, up) if rate is not None]
-    top = nice_top(max([*known, contracted or 0.0], default=1.0))
+    top = nice_top(max([*known, *(contracted or ())], default=1.0))
     at = [WIDTH * ((moment - begin) / span.length) for moment, _, _ in tests]
     towards = [(x, down) for x, (_, down, _) in zip(at, tests, strict=True)]
     back = [(x, up) for x, (_, _, up) in zip(at, tests, strict=True)]
     down, up = (tuple(_polylines(values, top)) for values in (towards, back))
-    limit = None if contracted is None else _limit(delivered * contracted, top)
-    return Chart(top, down, (), limit, ticks(begin, span, zone), others=up)
+    limits = [_limit(delivered * one, top) for one in contracted or ()] or [None, None]
+    return Chart(
+        top, down, (), limits[0], ticks(begin, span, zone), others=up,
+        other_limit=limits[1] if limits[1] != limits[0] else None,
+    )  # fmt: skip
 
 
 def grade_chart(

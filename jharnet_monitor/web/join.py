@@ -14,13 +14,17 @@ from jharnet_monitor.config import Office
 from jharnet_monitor.config.schema import ServiceProbe
 from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.live import Live
+from jharnet_monitor.probes.conference.result import MAX_STALLED_SHARE
 from jharnet_monitor.probes.service.page_visit import origins
+from jharnet_monitor.profiles import Rung
+from jharnet_monitor.web.readiness import ConferenceReadiness, readiness
 from jharnet_monitor.web.status import Grade, office_row
 
 JOIN_ASSETS = (
-    "join.js", "join-bandwidth.js", "join-call.js", "join-datagrams.js", "join-keep.js",
-    "join-latency.js", "join-media.js", "join-paint.js", "join-service.js", "join-session.js",
-    "join-stats.js", "join-transfer.js", "join-visit.js", "join-worker.js",
+    "join.js", "join-bandwidth.js", "join-call.js", "join-check.js", "join-codecs.js",
+    "join-datagrams.js", "join-devices.js", "join-keep.js", "join-latency.js", "join-media.js",
+    "join-paint.js", "join-processor.js", "join-service.js", "join-session.js", "join-stats.js",
+    "join-transfer.js", "join-visit.js", "join-worker.js",
 )  # fmt: skip
 
 
@@ -72,9 +76,25 @@ class JoinPage:
     expected: bool
     """Whether the configuration has a token for this office."""
     grade: Grade
+    readiness: ConferenceReadiness | None
+    picture: Rung
+    """The picture of a conference, for the test of the computer."""
+    codec: str
+    most_stalled: float
+    """The share of a call's time from which a computer counts as too slow."""
 
 
 def join_page(live: Live, office: Office, formats: Formats) -> JoinPage:
     """Build the page's content from the live state."""
     row = office_row(live, office, formats)
-    return JoinPage(office.id, row.name, office.agent is not None, row.grade)
+    calls = live.config.probes.conference
+    return JoinPage(
+        office.id,
+        row.name,
+        office.agent is not None,
+        row.grade,
+        readiness(live, office, row, formats),
+        calls.profile.rung,
+        calls.codec,
+        MAX_STALLED_SHARE,
+    )

@@ -38,9 +38,11 @@ from jharnet_monitor.store import Store
 from jharnet_monitor.store.event_log import Transition
 from jharnet_monitor.web.plot_data import PlotData
 from jharnet_monitor.web.plots import PlotsView, plots_view
+from jharnet_monitor.web.readiness import CheckView, ConferenceReadiness, check_view, readiness
 from jharnet_monitor.web.status import NextTests, OfficeRow, office_row
 from jharnet_monitor.web.trouble import OfficeTrouble, troubles
 from jharnet_monitor.web.whatif import measured_probabilities
+from jharnet_monitor.wire.intake import PROGRAM
 
 HOURS = 24
 TESTS_DAYS = 7
@@ -143,6 +145,10 @@ class OfficePage:
     budget: str
     next_tests: str
     """When heavy probes run next by the schedule; empty if none does."""
+    readiness: ConferenceReadiness | None
+    check: CheckView | None
+    devices_used: bool
+    """Whether a join page is or may be used here, which alone can check devices."""
     probabilities: tuple[float, ...]
     """Of the grades 0 to 4, by the newest call; empty if no call has met the line yet."""
 
@@ -180,6 +186,10 @@ def office_page(
             budget=size(live.config.budget),
         ),
         next_tests=_next_tests(office, next_tests, formats),
+        readiness=readiness(live, office, row, formats),
+        check=check_view(state.agent, formats),
+        devices_used=state.agent.check is not None
+        or (office.agent is not None and state.agent.kind != PROGRAM),
         probabilities=measured_probabilities(state),
     )
 

@@ -26,6 +26,7 @@ from jharnet_monitor.web.language import choose_language, remember_language
 from jharnet_monitor.web.past import Pasts
 from jharnet_monitor.web.query import in_time
 from jharnet_monitor.web.render import Renderer
+from jharnet_monitor.wire.device_check import DEVICE_FINDINGS, FINE
 
 BASE = web.AppKey("base", str)
 """The path that a reverse proxy adds before every address of the hub; empty for none."""
@@ -93,7 +94,10 @@ class Pages:
         """The page that makes a browser the office's agent."""
         office, formats = self.office_of(request), self.formats(request)
         content = join.join_page(self._hub.live, office, formats)
-        response = await self.page(request, "join.html", formats, page=content)
+        response = await self.page(
+            request, "join.html", formats, page=content, devices=DEVICE_FINDINGS,
+            fine=FINE,
+        )  # fmt: skip
         response.headers.update(join.headers(self._hub.config.probes.service))
         return response
 

@@ -120,7 +120,8 @@ def _speed(config: Config, office: Office, data: PlotData, formats: Formats) -> 
     if not data.speeds:
         return None
     t, past = formats.words, data.latency
-    contracted = None if office.link is None else office.link.rate(Direction.DOWN)
+    link = office.link
+    contracted = None if link is None else (link.rate(Direction.DOWN), link.rate(Direction.UP))
     delivered = config.thresholds.delivered
     chart = speed_chart(data.speeds, contracted, delivered, past.begin, past.span, formats.zone)
     down = _median([down for _, down, _ in data.speeds])

@@ -3,8 +3,8 @@
 The agent dials out, proves its office by a bearer token in the upgrade request, and says `hello`.
 From then on either side may send a frame; every frame is a JSON object with a `type`:
 
-- agent → hub: `hello`, `heartbeat`, `measurements`, `goodbye`
-- hub → agent: `welcome`, `beat`, `ack`, `open`
+- agent → hub: `hello`, `heartbeat`, `measurements`, `goodbye`; from a page also `device_check`
+- hub → agent: `welcome`, `beat`, `ack`, `open`; to a page also `checked`
 - both: `channel` (a message of a running probe), `closed` (the end of a channel)
 
 A browser (the join page) cannot set a header on a WebSocket: it offers the subprotocols `jharnet`

@@ -64,3 +64,29 @@ def in_conference(district: District, moment: datetime) -> bool:
         and time.fromisoformat(planned.from_) <= local.time() < time.fromisoformat(planned.to)
         for planned in district.conferences
     )
+
+
+def conference_near(
+    district: District, moment: datetime, ahead: timedelta
+) -> tuple[datetime, datetime] | None:
+    """Start and end of the planned conference that is held now, or starts within `ahead`.
+
+    >>> district = District.model_validate({"id": "d", "name": "D", "name_hi": "द",
+    ...     "conferences": [{"days": "wed", "from": "11:00", "to": "13:00"}]})
+    >>> at = datetime(2026, 11, 25, 10, 30, tzinfo=ZoneInfo("Asia/Kolkata"))
+    >>> [each.hour for each in conference_near(district, at, timedelta(minutes=30))]
+    [11, 13]
+    >>> conference_near(district, at, timedelta(minutes=29))
+    """
+    zone, holidays = ZoneInfo(district.timezone), district.office_hours.holidays
+    days = {at.astimezone(zone).date() for at in (moment, moment + ahead)}
+    found = sorted(
+        (
+            datetime.combine(day, time.fromisoformat(planned.from_), zone),
+            datetime.combine(day, time.fromisoformat(planned.to), zone),
+        )
+        for day in days
+        for planned in district.conferences
+        if day.weekday() in planned.weekdays and (holidays is None or not is_holiday(holidays, day))
+    )
+    return next((one for one in found if one[0] - ahead <= moment < one[1]), None)

@@ -1,6 +1,7 @@
 // The office's side of a conference test in the browser: it makes the offer, sends and receives
 // media, and reports statistics (the signalling of probes/conference/agent.py).
 
+import { known, oneOf, startAt, videoCodecs } from "./join-codecs.js";
 import { account, came, sample, seen, sent } from "./join-stats.js";
 
 const CONNECT_SECONDS = 15;
@@ -89,7 +90,7 @@ class Call {
 
   #send(track, sendEncodings, codecs) {
     const transceiver = this.peer.addTransceiver(track, { direction: "sendrecv", sendEncodings });
-    transceiver.setCodecPreferences(known(track.kind).filter((codec) => is(codec, codecs)));
+    transceiver.setCodecPreferences(known(track.kind).filter((codec) => oneOf(codec, codecs)));
   }
 
   // Chromium starts with smaller pictures than the rate allows, and takes half a minute to enlarge
@@ -191,33 +192,4 @@ class Call {
     this.source?.stop();
     this.peer.close();
   }
-}
-
-function known(kind) {
-  return RTCRtpReceiver.getCapabilities(kind).codecs;
-}
-
-// H.264 as the hub sends it: constrained baseline, packetization mode 1.
-function is({ mimeType, sdpFmtpLine = "" }, names) {
-  const ours = sdpFmtpLine.includes("packetization-mode=1") && sdpFmtpLine.includes("42e01f");
-  return names.includes(mimeType) && (mimeType !== "video/H264" || ours);
-}
-
-// The codec that the hub asks for, or VP8 in a browser built without it.
-function videoCodecs(wanted) {
-  const wished = ["video/H264", "video/rtx"];
-  const there = known("video").some((codec) => is(codec, wished.slice(0, 1)));
-  return wanted === "h264" && there ? wished : ["video/VP8", "video/rtx"];
-}
-
-// Start at the wanted rate, as the hub does, instead of Chromium's 300 kbit/s, so that a link that
-// cannot carry it shows at once.
-function startAt(sdp, bitsPerSecond) {
-  const kilobits = Math.round(bitsPerSecond / 1000);
-  if (!kilobits) return sdp;
-  const [, type] = sdp.match(/^a=rtpmap:(\d+) (?:VP8|H264)\/90000/im) ?? [];
-  const start = `x-google-start-bitrate=${kilobits}`;
-  const has = new RegExp(`^a=fmtp:${type} .*`, "m");
-  if (has.test(sdp)) return sdp.replace(has, (line) => `${line};${start}`);
-  return sdp.replace(/^a=rtpmap:\d+ VP8\/90000\r\n/im, `$&a=fmtp:${type} ${start}\r\n`);
 }

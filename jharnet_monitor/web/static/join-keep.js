@@ -53,6 +53,10 @@ export class Keep {
     this.handIn();
   }
 
+  async close() {
+    (await this.ready.catch(() => null))?.close();
+  }
+
   async #count() {
     const store = await this.#store("readwrite");
     if (!store) return;

@@ -37,8 +37,10 @@ export class Latency {
   beat({ n, now }) {
     const rtt = performance.now() - this.#sent.get(n);
     if (!this.#sent.delete(n)) return;
-    if (rtt <= TIMEOUT) this.#answered += 1;
-    this.#rtts.push(rtt / 1000);
+    if (rtt <= TIMEOUT) { // a later one counts as lost, so it has no round trip either
+      this.#answered += 1;
+      this.#rtts.push(rtt / 1000);
+    }
     if (typeof now === "number") this.#offset = now * 1000 + rtt / 2 - Date.now();
   }
 

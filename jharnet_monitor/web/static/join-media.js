@@ -35,6 +35,11 @@ export class Media {
     await Promise.race([this.sound.resume(), late]);
   }
 
+  // No sound is made any more.
+  close() {
+    this.sound?.close();
+  }
+
   async #ask(wanted) {
     try {
       const stream = await navigator.mediaDevices.getUserMedia(wanted);

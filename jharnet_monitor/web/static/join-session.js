@@ -36,6 +36,7 @@ export class Channel {
   // The message of that type; each arrives once.
   hear(type, milliseconds) {
     if (this.#came.has(type)) return Promise.resolve(this.#came.get(type));
+    if (this.ended) return Promise.reject(new Error(this.ended));
     return new Promise((resolve, reject) => {
       const late = () => reject(new Error(`no ${type} within ${milliseconds} ms`));
       this.#waiting.set(type, { resolve, reject });
@@ -167,6 +168,8 @@ export class Session {
       channel?.end(frame.why);
     } else if (frame.type === "beat") {
       this.on.beat(frame);
+    } else if (frame.type === "checked") {
+      this.on.checked();
     } else if (frame.type === "ack") {
       this.on.ack(frame);
     }
@@ -238,11 +241,15 @@ export class Session {
     else if (this.#socket && performance.now() - this.heard > SILENCE / 2) this.lost(0);
   }
 
-  leave() {
+  // Resolves when nothing of a test runs any more.
+  async leave() {
     this.send({ type: "goodbye", boot_id: this.bootId });
     const socket = this.#socket;
     this.#socket = this.#retryAt = null;
     this.welcome = false;
+    const running = [...this.#channels.values()];
+    for (const channel of running) channel.end("the page left");
     socket?.close();
+    await Promise.all(running.map((channel) => channel.done));
   }
 }

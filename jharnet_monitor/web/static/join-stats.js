@@ -80,7 +80,7 @@ export function sent(samples, wanted, least) {
 }
 
 // Share of the time in which this computer, not the line, was the limit.
-function hostLimited(samples, seconds) {
+export function hostLimited(samples, seconds) {
   const first = samples[0];
   const last = samples.at(-1);
   const increase = (read) => (read(last) ?? 0) - (read(first) ?? 0);

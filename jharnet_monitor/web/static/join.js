@@ -3,6 +3,7 @@
 
 import { Bandwidth, echo } from "./join-bandwidth.js";
 import { conference } from "./join-call.js";
+import { Check } from "./join-check.js";
 import { datagrams } from "./join-datagrams.js";
 import { Keep } from "./join-keep.js";
 import { Latency, name } from "./join-latency.js";
@@ -37,9 +38,13 @@ function remember(value) {
   }
 }
 
+let check = null;
+let findings = null; // of the devices, until headquarters has them
+
 // Shows the texts of one state and hides the others.
 function show(state) {
   page.dataset.state = state;
+  check?.busy(state === "testing");
   for (const part of page.querySelectorAll("[data-in]")) {
     part.hidden = !part.dataset.in.split(" ").includes(state);
   }
@@ -53,6 +58,7 @@ function remark(which, shown) {
 class Agent {
   constructor() {
     this.worker = new Worker(page.dataset.worker, { type: "module" });
+    this.mover = new Worker(page.dataset.transfer);
     this.media = new Media(this.worker);
     this.waiters = [];
     this.ticks = 0;
@@ -63,7 +69,7 @@ class Agent {
     this.session = new Session({ ...own, features }, this);
     this.keep = new Keep(office, (frame) => this.session.welcome && this.session.send(frame));
     this.latency = new Latency(own, (one) => this.keep.put(one), () => this.running > 0);
-    this.bandwidth = new Bandwidth(new Worker(page.dataset.transfer), office, token);
+    this.bandwidth = new Bandwidth(this.mover, office, token);
     this.worker.onmessage = ({ data }) => (data === "frame" ? this.media.frame?.() : this.tick());
   }
 
@@ -89,6 +95,18 @@ class Agent {
     this.latency.reached(true);
     this.keep.again();
     show("waiting");
+    this.tell();
+  }
+
+  // Hands in what a check of the devices found; if the session is down, in the next one.
+  tell() {
+    if (findings && this.session.welcome) this.session.send({ type: "device_check", findings });
+  }
+
+  checked() {
+    findings = null;
+    check.told(true);
+    setTimeout(renew, 1000);
   }
 
   beat(frame) {
@@ -121,6 +139,7 @@ class Agent {
     }
     this.running += 1;
     show("testing");
+    await check?.interrupt();
     screen.hidden = task !== "conference";
     try {
       if (task === "bandwidth") await this.bandwidth.run(channel);
@@ -151,7 +170,17 @@ class Agent {
 
   leave() {
     this.left = true;
-    this.session.leave();
+    return this.session.leave();
+  }
+
+  // For good: another one begins. Its workers end after the tests that still use them.
+  async end() {
+    await this.leave();
+    this.worker.terminate();
+    this.mover.terminate();
+    this.media.close();
+    this.keep.close();
+    this.lock?.release();
   }
 
   back() {
@@ -171,13 +200,17 @@ class Agent {
   }
 }
 
-// Fetches the part of the page with the newest result.
+// Fetches the parts of the page with the newest result, and whether the office is ready.
 async function renew() {
   try {
     const answer = await fetch(location.pathname, { headers: { Accept: "text/html" } });
     const next = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const result = next.getElementById("result");
-    if (answer.ok && result) document.getElementById("result").replaceChildren(...result.childNodes);
+    if (!answer.ok || !next.getElementById("result")) return;
+    for (const part of ["result", "ready"]) {
+      const [now, then] = [document, next].map((one) => one.getElementById(part));
+      if (now.innerHTML !== then.innerHTML) now.replaceChildren(...then.childNodes);
+    }
+    document.title = next.title;
   } catch {
     // The state above already shows that the line is down.
   }
@@ -203,10 +236,23 @@ show(!token ? "no_token" : able ? "idle" : "unable");
 remark("no_call", token && able && !canCall);
 remark("insecure", token && able && !window.isSecureContext);
 
+let agent = null;
+const devices = document.getElementById("check");
+if (devices) {
+  check = new Check(devices, {
+    canCall,
+    worker: page.dataset.worker,
+    tell: (found) => {
+      findings = found;
+      check.told(false);
+      agent?.tell();
+    },
+  });
+}
+
 if (token && able) {
-  let agent = null;
   const start = (clicked) => {
-    agent?.leave();
+    agent?.end();
     agent = new Agent();
     agent.join(clicked);
   };

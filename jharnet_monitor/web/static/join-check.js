@@ -1,0 +1,176 @@
+// The check of camera, microphone, loudspeaker and computer before a conference, which a person starts.
+// Nothing is recorded; only the findings leave the page.
+
+import { Ear, judgePicture, opened, pause, playTone, stop } from "./join-devices.js";
+import { Media } from "./join-media.js";
+import { judgeProcessor } from "./join-processor.js";
+
+const ANSWER = 60000; // for a person to say whether the tone was heard
+const CAMERA = { video: { width: 640, height: 480 } };
+const PLAIN = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+
+export class Check {
+  #stopped = false;
+  #testing = null; // the test of the computer, while it runs
+  #running = false;
+  #busy = false;
+
+  // `canCall`: the computer can be tested. `tell(findings)` is called with the findings.
+  constructor(part, { canCall, worker, tell }) {
+    this.part = part;
+    this.canCall = canCall;
+    this.worker = worker;
+    this.tell = tell;
+    this.button = part.querySelector("#check-go");
+    this.picture = part.querySelector("#check-picture");
+    this.level = part.querySelector("#check-level");
+    this.button.addEventListener("click", () => this.run());
+    part.hidden = false;
+  }
+
+  // A test of the line begins: it needs the computer for itself. Resolves when it has it.
+  interrupt() {
+    this.#stopped = true;
+    return this.#testing;
+  }
+
+  // No check can begin while a test of the line runs.
+  busy(yes) {
+    this.#busy = yes;
+    this.#lock();
+  }
+
+  // Whether headquarters has the findings.
+  told(yes) {
+    for (const one of this.part.querySelectorAll("[data-told]")) {
+      one.hidden = one.dataset.told !== (yes ? "told" : "untold");
+    }
+  }
+
+  async run() {
+    this.#running = true;
+    this.#stopped = false;
+    this.#lock();
+    for (const one of this.part.querySelectorAll("[data-device], [data-told]")) one.hidden = true;
+    const sound = new AudioContext();
+    try {
+      this.tell(await this.#findings(sound));
+    } finally {
+      this.#step(null);
+      sound.close();
+      this.#running = false;
+      this.#lock();
+    }
+  }
+
+  async #findings(sound) {
+    const found = {};
+    const note = (device, finding) => {
+      found[device] = finding;
+      this.#show(device, finding);
+    };
+    const resumed = sound.resume();
+    this.#step("asking");
+    const camera = await opened(CAMERA);
+    const microphone = await opened({ audio: PLAIN });
+    await Promise.race([resumed, pause(1000)]);
+    const sounds = sound.state === "running";
+    const ear = sounds && microphone.stream ? new Ear(sound, microphone.stream) : null;
+    try {
+      if (camera.stream || ear) this.#step("speak");
+      const [seen, heard] = await Promise.all([this.#look(camera), this.#listen(microphone, ear)]);
+      note("camera", seen);
+      note("microphone", heard);
+      this.#step("tone");
+      note("echo", sounds ? await playTone(sound, ear) : "not_tried");
+    } finally {
+      ear?.close();
+      stop(camera.stream);
+      stop(microphone.stream);
+    }
+    note("loudspeaker", sounds ? await this.#asked() : "not_played");
+    this.#step("wait");
+    this.#testing = this.canCall ? this.#processor() : "not_tested";
+    note("processor", await this.#testing);
+    this.#testing = null;
+    return found;
+  }
+
+  async #look({ stream, finding }) {
+    if (!stream) return finding;
+    this.picture.srcObject = stream;
+    this.picture.hidden = false;
+    this.picture.play().catch(() => {});
+    try {
+      return await judgePicture(this.picture);
+    } finally {
+      this.picture.hidden = true;
+      this.picture.srcObject = null;
+    }
+  }
+
+  async #listen({ finding }, ear) {
+    if (!ear) return finding ?? "busy";
+    this.level.hidden = false;
+    try {
+      return await ear.judge((peak) => (this.level.value = peak));
+    } finally {
+      this.level.hidden = true;
+    }
+  }
+
+  // What the person says about the tone.
+  #asked() {
+    this.#step("asks_heard");
+    const yes = this.part.querySelector("#check-yes");
+    yes.focus();
+    return new Promise((resolve) => {
+      yes.onclick = () => resolve("heard");
+      this.part.querySelector("#check-no").onclick = () => resolve("not_heard");
+      setTimeout(resolve, ANSWER, "not_answered");
+    });
+  }
+
+  async #processor() {
+    const worker = new Worker(this.worker, { type: "module" });
+    const media = new Media(worker);
+    const { width, height, video, codec, mostStalled } = this.part.dataset;
+    const wanted = {
+      width: Number(width),
+      height: Number(height),
+      video: Number(video),
+      codec,
+      mostStalled: Number(mostStalled),
+    };
+    let ticked = () => {};
+    worker.onmessage = ({ data }) => (data === "frame" ? media.frame?.() : ticked());
+    const tick = () => new Promise((resolve) => (ticked = resolve));
+    try {
+      await media.wake();
+      return await judgeProcessor(wanted, { media, tick, stopped: () => this.#stopped });
+    } catch {
+      return "not_tested";
+    } finally {
+      media.close();
+      worker.terminate();
+    }
+  }
+
+  #show(device, finding) {
+    const line = this.part.querySelector(`[data-device=${device}]`);
+    for (const one of line.querySelectorAll("[data-finding]")) {
+      one.hidden = one.dataset.finding !== finding;
+    }
+    line.hidden = finding === "not_tried";
+  }
+
+  #step(name) {
+    for (const one of this.part.querySelectorAll("[data-step]")) {
+      one.hidden = one.dataset.step !== name;
+    }
+  }
+
+  #lock() {
+    this.button.disabled = this.#running || this.#busy;
+  }
+}
