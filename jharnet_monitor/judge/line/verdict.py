@@ -298,8 +298,8 @@ class _Judge:
         """Whether the loss of office hours is undecided and not explained by too little speed."""
         loss = self._line.loss
         seen = loss.office if loss.idle is None or self._is_own_load else loss.idle
-        if _decided(seen, mark):
-            return False
+        if _decided(seen, mark) or self._is_below_limit(loss.office):
+            return False  # a line that is hardly ever idle tells little by its idle time alone
         return not self.too_small or (loss.office is not None and loss.office.above(mark))
 
     @property
