@@ -296,8 +296,8 @@ def _recorded(outage: UnreachablePeriod, now: datetime) -> PastOutage:
     """An outage with the cause that was recorded last for each of its parts."""
     latest = {part.at: part for part in outage.found}
     parts = [Span(one.state, one.at, one.until or one.at) for one in latest.values()]
-    told = outage.found[-1].recorded_at if outage.found else now
-    return PastOutage(_main_cause(parts), outage.start, outage.end, told)
+    reported_at = outage.found[-1].recorded_at if outage.found else now
+    return PastOutage(_main_cause(parts), outage.start, outage.end, reported_at)
 
 
 def _main_cause(parts: Sequence[Span]) -> OfficeState:

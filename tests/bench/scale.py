@@ -92,13 +92,13 @@ async def measure(directory: Path, count: int, options: argparse.Namespace) -> F
             found["all rules once"] = await asyncio.to_thread(_rules, hub, window)
     finally:
         await asyncio.to_thread(hub.stop)
-    _tell(count, found)  # a report of a busy computer takes minutes
+    _show(count, found)  # a report of a busy computer takes minutes
     report = await asyncio.to_thread(_report, hub, now)
-    _tell(count, report)
+    _show(count, report)
     return found | report
 
 
-def _tell(count: int, found: Figures) -> None:
+def _show(count: int, found: Figures) -> None:
     for name, figure in found.items():
         print(f"{count} offices: {name}: {figure:.4g} {UNITS[name]}", file=sys.stderr, flush=True)
 

@@ -104,9 +104,9 @@ def _changes(
     found: dict[datetime, list[tuple[int, Span | None]]] = {}
     for number, spans in enumerate(offices):
         for span in spans:
-            begun, ended = found.setdefault(span.start, []), found.setdefault(span.end, [])
+            began, ended = found.setdefault(span.start, []), found.setdefault(span.end, [])
             if span.start < span.end:
-                begun.append((number, span))
+                began.append((number, span))
                 ended.append((number, None))
     return found
 
