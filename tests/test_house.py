@@ -101,8 +101,9 @@ def checkers(request: pytest.FixtureRequest) -> Iterator[dict[str, subprocess.Po
     }  # fmt: skip
     yield running
     for one in running.values():
-        one.kill()
-        one.communicate()
+        if one.poll() is None:  # else its test has read what it found
+            one.kill()
+            one.communicate()
 
 
 def _modules() -> list[Path]:

@@ -103,13 +103,14 @@ def test_what_was_recorded_of_an_outage_is_known_at_once(bench: Bench) -> None:
     log.add_transition("potka", UP, START + 2 * HOUR, {})
     bench.clock.step(2 * 3600 + 60)
     attribution = OutageAttribution(CurrentConfig(config(5)), bench.clock, bench.store)
-    unknown = attribution.known(["potka", "boram"])
-    assert set(unknown) == {"potka"} and unknown["potka"].cause is DOWN
+    unknown = attribution.known("potka")
+    assert unknown is not None and unknown.cause is DOWN and attribution.known("boram") is None
     found_at = bench.clock.now()
     for cause in (OfficeState.LINK_DOWN, OfficeState.POWER_DOWN):  # found out later, twice
         log.add_transition("potka", cause, START + HOUR, {"reason": None}, START + 2 * HOUR, down)
     bench.clock.step(600)
-    past = attribution.known(["potka"])["potka"]
+    past = attribution.known("potka")
+    assert past is not None
     assert (past.cause, past.began, past.ended, past.attributed_at) == (
         OfficeState.POWER_DOWN, START + HOUR, START + 2 * HOUR, found_at,
     )  # fmt: skip

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -72,12 +72,12 @@ class OutageAttribution:
         self._clock = clock
         self._store = store
 
-    def known(self, offices: Iterable[str]) -> dict[str, PastOutage]:
-        """The last outage of each office that had one lately, by what is recorded of it; reads no
+    def known(self, office: str) -> PastOutage | None:
+        """The last outage of an office that had one lately, by what is recorded of it; reads no
         measurement."""
         now = self._clock.now()
-        found = {office: self._outages(office, now - LOOK_BACK) for office in offices}
-        return {office: _recorded(outages[-1], now) for office, outages in found.items() if outages}
+        outages = self._outages(office, now - LOOK_BACK)
+        return _recorded(outages[-1], now) if outages else None
 
     def review(self, office: str) -> PastOutage | None:
         """Record new findings on an office's outages; returns the last outage that is over."""
@@ -172,15 +172,10 @@ class ReviewSchedule:
         """Restore what is recorded of past outages, and review these offices again afterwards: with
         hundreds of offices that takes longer than a start may.
         """
-        try:
-            known = await asyncio.to_thread(self._outage_attribution.known, offices)
-        except Exception:
-            log.exception("past outages could not be read")
-            self._again = deque(offices)
-            return
-        for office, past in known.items():
-            self._live.offices[office].last_outage = past
-        self._again = deque(known)
+        for office in offices:
+            await self._find(office, self._outage_attribution.known)
+            if self._live.offices[office].last_outage is not None:
+                self._again.append(office)
 
     def schedule_review(self, office: str) -> None:
         """Schedule a review soon, for new evidence, and another when all evidence should have
@@ -206,8 +201,11 @@ class ReviewSchedule:
 
     async def review(self, office: str) -> None:
         """Review an office's outages; an error is logged and does not affect other offices."""
+        await self._find(office, self._outage_attribution.review)
+
+    async def _find(self, office: str, how: Callable[[str], PastOutage | None]) -> None:
         try:
-            past = await asyncio.to_thread(self._outage_attribution.review, office)
+            past = await asyncio.to_thread(how, office)
         except StoreError as error:
             log.error("the outages of %s could not be reviewed: %s", office, error)
             self.schedule_review(office)
