@@ -146,7 +146,7 @@ async def test_states_have_shapes_and_words(client: Client) -> None:
 def test_colours_keep_their_contrast() -> None:
     """Text against its ground reaches WCAG AA (4.5 : 1), light and dark."""
     css = Path(charts.__file__).with_name("static").joinpath("style.css").read_text()
-    light, dark = (
+    light, dark, *_print = (
         dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block))
         for block in re.findall(r":root \{(.*?)\}", css, re.S)
     )

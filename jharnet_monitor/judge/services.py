@@ -78,13 +78,13 @@ class PageVisit:
 
     failure: VisitFailure | None = None
     total: float | None = None
-    answer: float | None = None
     dns: float | None = None
     connect: float | None = None
     tls: float | None = None
     first_byte: float | None = None
     bytes: float = 0.0
     under_load: bool = False
+    answer: float | None = None
 
     @property
     def server(self) -> float:
