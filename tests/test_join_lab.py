@@ -99,6 +99,7 @@ async def test_a_page_over_plain_http_measures_speed_and_survives_the_hub(tmp_pa
             assert values["download_bits_per_second"] == pytest.approx(4e6, rel=0.03)
             assert values["upload_bits_per_second"] == pytest.approx(2e6, rel=0.03)
             assert values["bytes_spent"] < 2.5e6
+            await asyncio.sleep(5)  # some heartbeats on a line whose queue has emptied
             before = await one.measurements("latency", "page_hub")
             await asyncio.to_thread(one.restart_hub)
             await until_state(page, "waiting")
