@@ -78,7 +78,12 @@ def voice(at: float) -> float:
 
 
 def voice_then_tone(at: float) -> float:
-    """A voice, and then the page's tone as a loudspeaker brings it to the microphone."""
+    """A voice, and then the page's tone as a loudspeaker brings it to the microphone.
+
+    The tone becomes louder by 16 dB a second, so it is louder while the page plays than before,
+    whenever that is: a check takes its time on a busy machine.
+    """
     if at < VOICE_SECONDS:
         return voice(at)
-    return 0.2 * math.sin(2 * math.pi * 880 * at) * (at % 2.5 > 1.0)
+    decibel = min(-14.0, -100.0 + 16.0 * (at - VOICE_SECONDS))
+    return 10 ** (decibel / 20) * math.sin(2 * math.pi * 880 * at)
