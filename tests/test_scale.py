@@ -65,8 +65,8 @@ def test_states_are_read_back_to_the_last_answer(bench: Bench) -> None:
 def test_a_state_of_many_offices_is_stored_once(bench: Bench) -> None:
     """A record that waited is written again after a crash; what is there is not doubled."""
     log, down = bench.store.event_log, OfficeState.MONITOR_DOWN
-    log.add_missing(["boram", "potka"], down, START, {"until": "x"})
-    log.add_missing(["boram", "potka", "patamda"], down, START, {"until": "x"})
+    log.add_missing_transitions(["boram", "potka"], down, START, {"until": "x"})
+    log.add_missing_transitions(["boram", "potka", "patamda"], down, START, {"until": "x"})
     for office in ("boram", "potka", "patamda"):
         [only] = log.transitions(office)
         assert (only.state, only.at, only.evidence) == (down, START, {"until": "x"})
@@ -84,7 +84,7 @@ def test_the_start_reads_no_table_as_a_whole(bench: Bench) -> None:
     engine = log._engine
     event.listen(engine, "before_cursor_execute", note)
     log.states_seen(["potka"], START, ANSWERING)
-    log.last_of_kinds(["potka"], ("joined", "left"), START)
+    log.last_event_kinds(["potka"], ("joined", "left"), START)
     log.events_of_kind("update", ["potka", "boram"], START)
     event.remove(engine, "before_cursor_execute", note)
     assert len(seen) == 4
@@ -103,13 +103,17 @@ def test_what_was_recorded_of_an_outage_is_known_at_once(bench: Bench) -> None:
     log.add_transition("potka", UP, START + 2 * HOUR, {})
     bench.clock.step(2 * 3600 + 60)
     attribution = OutageAttribution(CurrentConfig(config(5)), bench.clock, bench.store)
-    unknown = attribution.known("potka")
-    assert unknown is not None and unknown.cause is DOWN and attribution.known("boram") is None
+    unknown = attribution.recorded_outage("potka")
+    assert (
+        unknown is not None
+        and unknown.cause is DOWN
+        and attribution.recorded_outage("boram") is None
+    )
     found_at = bench.clock.now()
     for cause in (OfficeState.LINK_DOWN, OfficeState.POWER_DOWN):  # found out later, twice
         log.add_transition("potka", cause, START + HOUR, {"reason": None}, START + 2 * HOUR, down)
     bench.clock.step(600)
-    past = attribution.known("potka")
+    past = attribution.recorded_outage("potka")
     assert past is not None
     assert (past.cause, past.began, past.ended, past.attributed_at) == (
         OfficeState.POWER_DOWN, START + HOUR, START + 2 * HOUR, found_at,
