@@ -1,4 +1,4 @@
-"""What a start and a report read does not grow with a year, nor with the square of the offices."""
+"""What a start and a report read grows neither with a year nor with the square of the offices."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def drawn(dice: random.Random) -> list[list[Span]]:
     return offices
 
 
-def looked_at(offices: Sequence[Sequence[Span]], moment: datetime) -> tuple[int, int]:
+def count_at(offices: Sequence[Sequence[Span]], moment: datetime) -> tuple[int, int]:
     """How many offices are watched at a moment, and how many of them are dark, one by one."""
     blind = (OfficeState.UNKNOWN, OfficeState.MONITOR_DOWN, OfficeState.PLANNED)
     current = [span.state for one in offices for span in one if span.start <= moment < span.end]
@@ -152,15 +152,15 @@ def test_a_shared_fault_is_one_of_every_watched_office() -> None:
         for fault in shared_faults(offices):
             faults.append(fault)
             for moment in (one for one in edges if fault.start <= one < fault.end):
-                watched, dark = looked_at(offices, moment)
+                watched, dark = count_at(offices, moment)
                 assert watched == dark >= 3, seed
-            watched, dark = looked_at(offices, fault.end)
+            watched, dark = count_at(offices, fault.end)
             assert dark < watched or watched < 3, seed
     assert len(faults) > 50
 
 
 def test_shared_faults_of_264_offices_are_found_quickly() -> None:
-    """A look at every office at every edge took a second here, and minutes in a report."""
+    """Looking at every office at every edge took a second here, and minutes in a report."""
     edges = [[START + timedelta(seconds=3600 * n + office) for n in range(57)]
              for office in range(264)]  # fmt: skip
     offices = [
