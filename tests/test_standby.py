@@ -87,6 +87,7 @@ def test_a_hub_goes_on_on_another_machine(
     assert event is not None
     assert len(store.measurements()) == 40
     lease = store.get_value(KEY)
+    assert lease is not None
     store.ownership.lease._machine = "another machine"
     store.ownership.take()  # at once
     assert store.ownership.lease.term == lease["term"] + 1
