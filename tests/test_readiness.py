@@ -99,7 +99,7 @@ def test_a_fault_at_headquarters_asks_nothing_of_the_office(state: OfficeState) 
     found = _readiness_of(live, "boram")
     assert found is not None and not found.ready
     [step] = found.steps
-    assert "at the headquarters" in step and "router" not in step
+    assert "at headquarters" in step and "router" not in step
 
 
 def test_a_check_counts_for_its_day_and_its_faults_are_named() -> None:
