@@ -248,7 +248,7 @@ class AgentServer:
                 await self._events.agent_disconnected(office, goodbye)
 
     def _vitals(self, office: str, frame: Mapping[str, Any]) -> Vitals:
-        """The vitals in a frame; a program's frame also tells how wrong its clock is."""
+        """The vitals in a frame; a program's frame also shows how wrong its clock is."""
         vitals = read_vitals(frame)
         if vitals.kind == PROGRAM:
             self._clocks[office].note_frame(vitals.boot_id, vitals.uptime, self._clock.now())
