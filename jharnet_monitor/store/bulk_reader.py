@@ -16,7 +16,7 @@ from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.blocks import Block, Extent, packed_blocks
 from jharnet_monitor.store.engine import reading
 from jharnet_monitor.store.interned_json import InternedJson
-from jharnet_monitor.store.packed_reader import PackedReader, Wanted
+from jharnet_monitor.store.packed_reader import PackedReader, Wanted, of_offices
 
 __all__ = ["Block", "BulkReader", "Extent"]
 
@@ -31,7 +31,7 @@ class BulkReader:
 
     def blocks(
         self,
-        office: str | None,
+        office: str | Collection[str] | None,
         probe: str,
         since: datetime,
         until: datetime,
@@ -46,8 +46,8 @@ class BulkReader:
         Only those of a `path`, and only the quantities with these `names`, if they are given:
         reading a third of what is there takes a third of the time.
 
-        Without an `office`, those of all offices: their rows are interleaved, so this is faster
-        than reading one office after the other. With `starts` and `durations`, each block holds
+        Of one `office`, of several, or of all: the rows of offices are interleaved, so to read many
+        at once is faster than to read one after the other. With `starts` and `durations`, each block holds
         these of each measurement.
         """
         m = t.measurements
@@ -67,7 +67,8 @@ class BulkReader:
             columns.append(func.aggregate_strings(cast(m.c.duration, Text), ",").label("durations"))
         query = (
             select(*columns)
-            .where(m.c.probe == probe, *([] if office is None else [m.c.office == office]))
+            .where(m.c.probe == probe)
+            .where(*([] if office is None else [of_offices(m.c.office, office)]))
             .where(*([] if path is None else [m.c.path == path]))
             .where(m.c.started_at >= t.to_ms(since), m.c.started_at < t.to_ms(until))
             .group_by(*alike)

@@ -81,8 +81,8 @@ def unpack_integers(data: bytes, count: int) -> Sequence[int]:
         flat[plane::padded] = data[at + plane * stored : at + (plane + 1) * stored]
     rest = array(code, bytes(flat))
     if by_steps:
-        return list(accumulate((low + value for value in rest), initial=first))
-    return [low + value for value in rest]
+        return list(accumulate(map(low.__add__, rest), initial=first))
+    return list(map(low.__add__, rest)) if low else rest.tolist()
 
 
 def pack_numbers(values: Sequence[Number]) -> bytes:
@@ -183,13 +183,16 @@ def _varints(values: Sequence[int]) -> bytes:
 
 def _read_varints(data: bytes, at: int, count: int) -> tuple[list[int], int]:
     """So many numbers from a place on, and the place after them."""
+    plain = data[at : at + count]
+    if plain.isascii() and len(plain) == count:  # a byte each, as most; a report reads millions
+        return list(plain), at + count
     found, size = [], len(data)
     for _ in range(count):
         if at >= size:
             raise ValueError("ends within a number")
         value = data[at]
         at += 1
-        if value > 0x7F:  # most numbers are of one byte; this is read for every column of a report
+        if value > 0x7F:
             value, shift, byte = value & 0x7F, 7, value
             while byte & 0x80:
                 if at >= size:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -28,7 +28,8 @@ _p = t.packed_series.c
 class Wanted:
     """Which measurements are asked for; times in ms, `until` exclusive. None means any."""
 
-    office: str | None = None
+    office: str | Collection[str] | None = None
+    """One office, or several."""
     probe: str | None = None
     path: str | None = None
     since: int | None = None
@@ -38,11 +39,11 @@ class Wanted:
         """Conditions on packed hours that may hold such measurements."""
         found = [
             column == value
-            for column, value in (
-                (_p.office, self.office), (_p.probe, self.probe), (_p.path, self.path)
-            )
+            for column, value in ((_p.probe, self.probe), (_p.path, self.path))
             if value is not None
-        ]  # fmt: skip
+        ]
+        if self.office is not None:
+            found.append(of_offices(_p.office, self.office))
         if self.since is not None:
             found += [_p.begin > self.since - t.SPAN_MS, _p["last"] >= self.since]
         if self.until is not None:
@@ -54,6 +55,11 @@ class Wanted:
         return (self.since is None or start >= self.since) and (
             self.until is None or start < self.until
         )
+
+
+def of_offices(column: ColumnElement[str], office: str | Collection[str]) -> ColumnElement[bool]:
+    """The condition that a column names the office, or one of several."""
+    return column == office if isinstance(office, str) else column.in_(office)
 
 
 class PackedSpan(NamedTuple):

@@ -57,6 +57,12 @@ class Shape:
         """Outcome, conditions and names: alike for groups whose columns can be joined."""
         return self.outcome, canonical(dict(self.conditions)), tuple(self.names)
 
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """The place of each quantity among the columns of a group."""
+        first = _FIRST + 1 + len(self.counts)
+        return {name: first + number for number, name in enumerate(self.names)}
+
     def text(self) -> str:
         """As interned JSON."""
         return canonical(
@@ -109,10 +115,10 @@ class Group:
 
     def value(self, name: str) -> Sequence[Number]:
         """The column of a quantity."""
-        at = _FIRST + 1 + len(self.shape.counts) + list(self.shape.names).index(name)
-        if self._columns[at] == _COMPUTED:
+        column = self._columns[self.shape.places[name]]
+        if column == _COMPUTED:
             return _loss(self.value("sent"), self.value("received"))
-        return unpack_numbers(self._columns[at], self.count)
+        return unpack_numbers(column, self.count)
 
     @cached_property
     def values(self) -> dict[str, Sequence[Number]]:

@@ -284,6 +284,10 @@ class Store:
         """Copy the database to a file while it is in use; raises `UserError`, `StoreError`."""
         backup(self._engine, file)
 
+    def disconnect(self) -> None:
+        """Close all connections, as before a fork of this process; the next use opens new ones."""
+        self._engine.dispose()
+
     def close(self) -> None:
         """Close all connections, and let another hub own the database."""
         self.ownership.release()
