@@ -143,7 +143,9 @@ class PackedSeries:
         self.office, self.probe, self.path = office, probe, path
         with _unpacking(office, probe, path):
             groups = split(zlib.decompress(body))
-            self.groups = [Group(*one) for one in zip(shapes, groups, strict=True)]
+            self.groups = list(map(Group, shapes, groups))
+            if len(groups) != len(shapes):
+                raise ValueError("it has other groups than it says")
 
     def rows(self) -> Iterator[StoredRow]:
         """The rows as they were stored, group by group."""
