@@ -47,8 +47,8 @@ class BulkReader:
         reading a third of what is there takes a third of the time.
 
         Of one `office`, of several, or of all: the rows of offices are interleaved, so to read many
-        at once is faster than to read one after the other. With `starts` and `durations`, each block holds
-        these of each measurement.
+        at once is faster than to read one after the other. With `starts` and `durations`, each
+        block holds these of each measurement.
         """
         m = t.measurements
         # The path follows from the conditions; to sort by it too takes half as long again.
@@ -89,30 +89,37 @@ class BulkReader:
         self, office: str, probe: str, bounds: Sequence[datetime]
     ) -> Iterator[Extent | None]:
         """The extent of a probe's runs from each bound to the next; None if there were none."""
-        at = t.measurements.c.started_at
-        query = select(func.count(), func.min(at), func.max(at)).where(
-            t.measurements.c.office == office, t.measurements.c.probe == probe
+        for since, until in pairwise(bounds):
+            yield self.extents_by_office([office], probe, since, until).get(office)
+
+    def extents_by_office(
+        self, offices: Collection[str], probe: str, since: datetime, until: datetime
+    ) -> dict[str, Extent]:
+        """The extent of a probe's runs within [since, until) of each office that has any."""
+        m, wanted = t.measurements.c, Wanted(offices, probe, None, t.to_ms(since), t.to_ms(until))
+        query = (
+            select(m.office, func.count(), func.min(m.started_at), func.max(m.started_at))
+            .where(m.office.in_(offices), m.probe == probe)
+            .where(m.started_at >= t.to_ms(since), m.started_at < t.to_ms(until))
+            .group_by(m.office)
         )
+        found: dict[str, list[tuple[int, int, int]]] = {}
         with reading(self._engine) as connection:
-            for since, until in pairwise(bounds):
-                wanted = Wanted(office, probe, None, t.to_ms(since), t.to_ms(until))
-                within = (at >= t.to_ms(since), at < t.to_ms(until))
-                count, first, last = connection.execute(query.where(*within)).one()
-                found = [(count, first, last)] if count else []
-                for span in self._packed.spans(connection, wanted):
-                    if wanted.covers(span.begin) and wanted.covers(span.last):
-                        found.append(span[1:])
-                    elif inside := list(
-                        filter(wanted.covers, self._packed.starts(connection, span.number))
-                    ):
-                        found.append((len(inside), min(inside), max(inside)))
-                yield _extent(found)
+            for office, *extent in connection.execute(query):
+                found.setdefault(office, []).append((extent[0], extent[1], extent[2]))
+            for span in self._packed.spans(connection, wanted):
+                if wanted.covers(span.begin) and wanted.covers(span.last):
+                    found.setdefault(span.office, []).append((span.rows, span.begin, span.last))
+                elif inside := list(
+                    filter(wanted.covers, self._packed.starts(connection, span.number))
+                ):
+                    extent_inside = len(inside), min(inside), max(inside)
+                    found.setdefault(span.office, []).append(extent_inside)
+        return {office: _extent(extents) for office, extents in found.items()}
 
 
-def _extent(found: Sequence[tuple[int, int, int]]) -> Extent | None:
+def _extent(found: Sequence[tuple[int, int, int]]) -> Extent:
     """The extent of all, from the count, the first and the last start of each."""
-    if not found:
-        return None
     counts, firsts, lasts = zip(*found, strict=True)
     return Extent(sum(counts), t.from_ms(min(firsts)), t.from_ms(max(lasts)))
 

@@ -63,9 +63,11 @@ def of_offices(column: ColumnElement[str], office: str | Collection[str]) -> Col
 
 
 class PackedSpan(NamedTuple):
-    """How many measurements a packed hour holds, and their earliest and latest start in ms."""
+    """How many measurements a packed hour of an office holds, and their earliest and latest start
+    in ms."""
 
     number: int
+    office: str
     rows: int
     begin: int
     last: int
@@ -114,7 +116,7 @@ class PackedReader:
 
     def spans(self, connection: Connection, wanted: Wanted) -> Iterator[PackedSpan]:
         """The extents of the packed hours that may hold what is wanted."""
-        columns = (_p.number, _p.rows, _p.begin, _p["last"])
+        columns = (_p.number, _p.office, _p.rows, _p.begin, _p["last"])
         for row in connection.execute(select(*columns).where(*wanted.clauses())):
             yield PackedSpan(*row)
 

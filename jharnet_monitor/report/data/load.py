@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from itertools import pairwise
@@ -37,8 +37,6 @@ LATENCY = (*PACKETS, "rtt_p50_seconds", "jitter_seconds")
 """What a report reads of the minutes of its period."""
 BATCH = 16
 """Number of offices whose measurements are held in memory at a time."""
-FEWEST_OFFICES = 24
-"""With fewer offices a second process would need more memory than it saves time."""
 
 
 def summarise(
@@ -46,8 +44,8 @@ def summarise(
 ) -> Summary:
     """The summary of a period up to `now`; raises `UserError` for a future period.
 
-    Many offices are divided among so many `processes`. More than one are forks of this one, which
-    then must have no other thread, and connections to no other database.
+    The offices are divided among so many `processes`. All but one are forks of this one, which then
+    must have no other thread, and connections to no other database.
     """
     if now <= period.start:
         raise UserError(f"{period.name} has not begun yet; it begins on {period.start:%Y-%m-%d}")
@@ -107,7 +105,9 @@ class _Reading:
         found: list[OfficeSummary] = []
         while collectors:
             batch, collectors[:BATCH] = collectors[:BATCH], []
-            _read_minutes(self.store, _by_office(batch))
+            by_office = {one.office.id: one for one in batch}
+            _read_minutes(self.store, by_office, every=len(batch) == len(self.judged))
+            _count_tests(self.store, by_office, batch[0].period)
             for one in batch:
                 states = [spans[one.office.id] for spans in self.before]
                 trend = _read_office(self.store, one, self.earlier, states)
@@ -116,11 +116,9 @@ class _Reading:
 
 
 def _divided(collectors: list[Collector], processes: int) -> list[list[Collector]]:
-    """The offices, taken from the list, in as many equal parts as there are processes; few offices
-    stay together.
-    """
+    """The offices, taken from the list, in as many equal parts as there are processes."""
     count = len(collectors)
-    number = processes if count >= FEWEST_OFFICES else 1
+    number = max(1, min(processes, count))
     ends = [count * part // number for part in range(number + 1)]
     parts = [collectors[begin:end] for begin, end in pairwise(ends)]
     collectors.clear()
@@ -137,27 +135,24 @@ def judged_over(period: Period, config: Config) -> date:
     return min(period.days[0], period.days[-1] - timedelta(days=7 * weeks - 1))
 
 
-def _by_office(collectors: Iterable[Collector]) -> dict[str, Collector]:
-    return {collector.office.id: collector for collector in collectors}
-
-
-def _read_minutes(store: Store, collectors: Mapping[str, Collector]) -> None:
+def _read_minutes(store: Store, collectors: Mapping[str, Collector], *, every: bool) -> None:
     """Read the latency minutes of these offices since the start of the assessment, day by day, as
     they are stored on disk. The agents' own minutes only show on which days there was evidence.
+
+    If they are `every` office that is reported, the database need not look for each.
     """
-    if not collectors:
-        return
     period = (first := next(iter(collectors.values()))).period
     for day in first.stretch:
         begin, end = (datetime.combine(d, time(), period.start.tzinfo) for d in (day, day + DAY))
         blocks = store.bulk_reader.blocks(
-            list(collectors), MINUTES, begin, end, path=Route.JHARNET, starts=True,
+            None if every else list(collectors), MINUTES, begin, end, path=Route.JHARNET, starts=True,
             names=PACKETS if day < period.days[0] else LATENCY,
         )  # fmt: skip
         silent = dict(collectors)
         for block in blocks:
-            collectors[block.office].add_minutes(day, block)
-            silent.pop(block.office, None)
+            if block.office in collectors:
+                collectors[block.office].add_minutes(day, block)
+                silent.pop(block.office, None)
         for office, collector in silent.items():
             if any(store.bulk_reader.extents(office, MINUTES, (begin, end))):
                 collector.note_day(day)
@@ -166,12 +161,19 @@ def _read_minutes(store: Store, collectors: Mapping[str, Collector]) -> None:
             collectors[pruned.office].add_pruned_day(pruned)
 
 
+def _count_tests(store: Store, collectors: Mapping[str, Collector], period: Period) -> None:
+    """Count the tests of these offices in the period."""
+    for probe in PROBES.keys() - {MINUTES}:
+        extents = store.bulk_reader.extents_by_office(
+            list(collectors), probe, period.start, period.end
+        )
+        for office, extent in extents.items():
+            collectors[office].count(extent)
+
+
 def _read_tests(store: Store, collector: Collector, since: datetime) -> None:
     """Read the tests of one office since the start of the assessment."""
     office, period = collector.office, collector.period
-    for probe in PROBES.keys() - {MINUTES}:
-        for extent in store.bulk_reader.extents(office.id, probe, (period.start, period.end)):
-            collector.count(extent)
     for test in _tests(store, collector, since):
         collector.add_test(test)
     calls = store.measurements(office=office.id, probe="conference", since=since, until=period.end)
@@ -202,13 +204,15 @@ def _every_state(
     store: Store, collectors: Sequence[Collector], earlier: list[Period], known_until: datetime
 ) -> dict[str, list[Span]]:
     """The states of every office over the assessment, and over those of the earlier periods."""
-    found = {}
-    for one in collectors:
-        first = judged_over(earlier[0], one.config) if earlier else one.judged_from
-        begin = datetime.combine(first, time(), one.period.start.tzinfo)
-        transitions = store.event_log.transitions(one.office.id, begin, one.period.end)
-        found[one.office.id] = spans(transitions, known_until)
-    return found
+    if not collectors:
+        return {}
+    offices, one = [each.office.id for each in collectors], collectors[0]
+    first = judged_over(earlier[0], one.config) if earlier else one.judged_from
+    begin = datetime.combine(first, time(), one.period.start.tzinfo)
+    changes = store.event_log.state_changes(offices, begin, one.period.end)
+    return {
+        office: spans(found, known_until) for office, found in zip(offices, changes, strict=True)
+    }
 
 
 def _judged(

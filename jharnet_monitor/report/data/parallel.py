@@ -90,7 +90,7 @@ def _answer(sender: int, work: Callable[[P], R], part: P) -> NoReturn:
         code = 0
     except BrokenPipeError:
         pass  # the original has ended
-    except Exception:  # noqa: BLE001 - whatever it is, it must not go on as the original
+    except Exception:
         traceback.print_exc(file=sys.stderr)
     finally:
         os._exit(code)
