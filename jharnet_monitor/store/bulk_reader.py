@@ -16,7 +16,7 @@ from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.blocks import Block, Extent, packed_blocks
 from jharnet_monitor.store.engine import reading
 from jharnet_monitor.store.interned_json import InternedJson
-from jharnet_monitor.store.packed_reader import PackedReader, Wanted, of_offices
+from jharnet_monitor.store.packed_reader import PackedReader, Wanted
 
 __all__ = ["Block", "BulkReader", "Extent"]
 
@@ -31,7 +31,7 @@ class BulkReader:
 
     def blocks(
         self,
-        office: str | Collection[str] | None,
+        office: str | None,
         probe: str,
         since: datetime,
         until: datetime,
@@ -40,13 +40,14 @@ class BulkReader:
         names: Collection[str] | None = None,
         starts: bool = False,
         durations: bool = False,
+        offices: Collection[str] | None = None,
     ) -> Iterator[Block]:
         """The measurements of a probe that began within [since, until), in blocks.
 
         Only those of a `path`, and only the quantities with these `names`, if they are given:
         reading a third of what is there takes a third of the time.
 
-        Of one `office`, of several, or of all: the rows of offices are interleaved, so to read many
+        Of one `office`, of several `offices`, or of all: their rows are interleaved, so to read many
         at once is faster than to read one after the other. With `starts` and `durations`, each
         block holds these of each measurement.
         """
@@ -68,7 +69,8 @@ class BulkReader:
         query = (
             select(*columns)
             .where(m.c.probe == probe)
-            .where(*([] if office is None else [of_offices(m.c.office, office)]))
+            .where(*([] if office is None else [m.c.office == office]))
+            .where(*([] if offices is None else [m.c.office.in_(offices)]))
             .where(*([] if path is None else [m.c.path == path]))
             .where(m.c.started_at >= t.to_ms(since), m.c.started_at < t.to_ms(until))
             .group_by(*alike)
@@ -78,7 +80,7 @@ class BulkReader:
                 every = self._interned.value(connection, row.names)
                 conditions = self._interned.value(connection, row.conditions)
                 yield _block(probe, row, every, conditions, names)
-            wanted = Wanted(office, probe, path, t.to_ms(since), t.to_ms(until))
+            wanted = Wanted(office, probe, path, t.to_ms(since), t.to_ms(until), offices)
             series = self._packed.series(connection, wanted)
             for _, same in groupby(series, attrgetter("office", "path")):
                 yield from packed_blocks(
@@ -96,7 +98,8 @@ class BulkReader:
         self, offices: Collection[str], probe: str, since: datetime, until: datetime
     ) -> dict[str, Extent]:
         """The extent of a probe's runs within [since, until) of each office that has any."""
-        m, wanted = t.measurements.c, Wanted(offices, probe, None, t.to_ms(since), t.to_ms(until))
+        m = t.measurements.c
+        wanted = Wanted(None, probe, None, t.to_ms(since), t.to_ms(until), offices)
         query = (
             select(m.office, func.count(), func.min(m.started_at), func.max(m.started_at))
             .where(m.office.in_(offices), m.probe == probe)

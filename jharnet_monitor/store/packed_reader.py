@@ -28,22 +28,25 @@ _p = t.packed_series.c
 class Wanted:
     """Which measurements are asked for; times in ms, `until` exclusive. None means any."""
 
-    office: str | Collection[str] | None = None
-    """One office, or several."""
+    office: str | None = None
     probe: str | None = None
     path: str | None = None
     since: int | None = None
     until: int | None = None
+    offices: Collection[str] | None = None
+    """Any of several, instead of one `office`."""
 
     def clauses(self) -> list[ColumnElement[bool]]:
         """Conditions on packed hours that may hold such measurements."""
         found = [
             column == value
-            for column, value in ((_p.probe, self.probe), (_p.path, self.path))
+            for column, value in (
+                (_p.office, self.office), (_p.probe, self.probe), (_p.path, self.path)
+            )
             if value is not None
-        ]
-        if self.office is not None:
-            found.append(of_offices(_p.office, self.office))
+        ]  # fmt: skip
+        if self.offices is not None:
+            found.append(_p.office.in_(self.offices))
         if self.since is not None:
             found += [_p.begin > self.since - t.SPAN_MS, _p["last"] >= self.since]
         if self.until is not None:
@@ -55,11 +58,6 @@ class Wanted:
         return (self.since is None or start >= self.since) and (
             self.until is None or start < self.until
         )
-
-
-def of_offices(column: ColumnElement[str], office: str | Collection[str]) -> ColumnElement[bool]:
-    """The condition that a column names the office, or one of several."""
-    return column == office if isinstance(office, str) else column.in_(office)
 
 
 class PackedSpan(NamedTuple):

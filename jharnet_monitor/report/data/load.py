@@ -145,8 +145,9 @@ def _read_minutes(store: Store, collectors: Mapping[str, Collector], *, every: b
     for day in first.stretch:
         begin, end = (datetime.combine(d, time(), period.start.tzinfo) for d in (day, day + DAY))
         blocks = store.bulk_reader.blocks(
-            None if every else list(collectors), MINUTES, begin, end, path=Route.JHARNET, starts=True,
+            None, MINUTES, begin, end, path=Route.JHARNET, starts=True,
             names=PACKETS if day < period.days[0] else LATENCY,
+            offices=None if every else list(collectors),
         )  # fmt: skip
         silent = dict(collectors)
         for block in blocks:
