@@ -106,7 +106,7 @@ class _Reading:
         while collectors:
             batch, collectors[:BATCH] = collectors[:BATCH], []
             by_office = {one.office.id: one for one in batch}
-            _read_minutes(self.store, by_office, every=len(batch) == len(self.judged))
+            _read_minutes(self.store, by_office)
             _count_tests(self.store, by_office, batch[0].period)
             for one in batch:
                 states = [spans[one.office.id] for spans in self.before]
@@ -135,25 +135,21 @@ def judged_over(period: Period, config: Config) -> date:
     return min(period.days[0], period.days[-1] - timedelta(days=7 * weeks - 1))
 
 
-def _read_minutes(store: Store, collectors: Mapping[str, Collector], *, every: bool) -> None:
+def _read_minutes(store: Store, collectors: Mapping[str, Collector]) -> None:
     """Read the latency minutes of these offices since the start of the assessment, day by day, as
     they are stored on disk. The agents' own minutes only show on which days there was evidence.
-
-    If they are `every` office that is reported, the database need not look for each.
     """
     period = (first := next(iter(collectors.values()))).period
     for day in first.stretch:
         begin, end = (datetime.combine(d, time(), period.start.tzinfo) for d in (day, day + DAY))
         blocks = store.bulk_reader.blocks(
-            None, MINUTES, begin, end, path=Route.JHARNET, starts=True,
+            list(collectors), MINUTES, begin, end, path=Route.JHARNET, starts=True,
             names=PACKETS if day < period.days[0] else LATENCY,
-            offices=None if every else list(collectors),
         )  # fmt: skip
         silent = dict(collectors)
         for block in blocks:
-            if block.office in collectors:
-                collectors[block.office].add_minutes(day, block)
-                silent.pop(block.office, None)
+            collectors[block.office].add_minutes(day, block)
+            silent.pop(block.office, None)
         for office, collector in silent.items():
             if any(store.bulk_reader.extents(office, MINUTES, (begin, end))):
                 collector.note_day(day)
