@@ -211,6 +211,20 @@ def test_what_comes_late_extends_the_chain(bench: Bench) -> None:
     assert links[4].parts["latency"].records == 1
 
 
+def test_the_root_of_a_period_is_that_of_its_last_hour(bench: Bench) -> None:
+    """An hour belongs to the period in which it begins."""
+    fill(bench)
+    links = bench.store.chain.links()
+    for since in [link.begin for link in links]:
+        for until in [
+            link.begin + timedelta(minutes=minute) for link in links for minute in (0, 1)
+        ]:
+            within = bench.store.chain.links(since, until)
+            root = bench.store.chain.root_within(since, until)
+            assert root == (within[-1].root if within else None)
+    assert bench.store.chain.root_within(links[-1].begin, links[-1].begin) is None
+
+
 def test_daily_roots_are_those_of_the_districts_midnight(bench: Bench) -> None:
     """A day's root is the last of the hours that were over by 24:00 IST (18:30 UTC)."""
     for hour in range(40):
