@@ -215,10 +215,9 @@ def test_the_root_of_a_period_is_that_of_its_last_hour(bench: Bench) -> None:
     """An hour belongs to the period in which it begins."""
     fill(bench)
     links = bench.store.chain.links()
-    for since in [link.begin for link in links]:
-        for until in [
-            link.begin + timedelta(minutes=minute) for link in links for minute in (0, 1)
-        ]:
+    begins = [one_link.begin for one_link in links]
+    for since in begins:
+        for until in (*begins, *(begin + timedelta(minutes=1) for begin in begins)):
             within = bench.store.chain.links(since, until)
             root = bench.store.chain.root_within(since, until)
             assert root == (within[-1].root if within else None)
