@@ -317,7 +317,7 @@ def test_a_database_of_schema_1_is_packed_while_the_hub_runs(bench: Bench) -> No
     bench.store.close()
     as_schema_1(bench)
     store = bench.store = Store(bench.url, bench.clock)
-    assert store.migrate() == "0002"
+    assert store.migrate() == "0003"
     assert store.chain.verify() == [] and [x.root for x in store.chain.links()] == roots
     texts = bench.sql("SELECT count(*) FROM texts")[0][0]
     assert store.packing.step()
