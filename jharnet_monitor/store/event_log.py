@@ -46,7 +46,7 @@ class Transition:
     supersedes: int | None = None
 
 
-class StateChange(NamedTuple):
+class RecordedState(NamedTuple):
     """What the states of an office are made of: a `Transition` without its evidence."""
 
     number: int
@@ -142,9 +142,9 @@ class EventLog:
             rows = connection.execute(query.order_by(table.c.at, table.c.number)).all()
         return [_transition(row) for row in rows]
 
-    def state_changes(
+    def recorded_states(
         self, offices: Iterable[str], since: datetime, until: datetime
-    ) -> Iterator[list[StateChange]]:
+    ) -> Iterator[list[RecordedState]]:
         """The same changes as `transitions`, of each of the offices in turn, without evidence."""
         table, office = t.transitions.c, t.transitions.c.office == bindparam("one")
         first = (
@@ -163,7 +163,7 @@ class EventLog:
                 begin = connection.execute(first, {"one": one}).scalar_one_or_none()
                 asked = {"one": one, "begin": t.to_ms(since) if begin is None else begin}
                 yield [
-                    StateChange(
+                    RecordedState(
                         number, _STATES[state], t.from_ms(at),
                         None if end is None else t.from_ms(end), supersedes,
                     )

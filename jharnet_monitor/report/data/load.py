@@ -206,7 +206,7 @@ def _every_state(
     offices, one = [each.office.id for each in collectors], collectors[0]
     first = judged_over(earlier[0], one.config) if earlier else one.judged_from
     begin = datetime.combine(first, time(), one.period.start.tzinfo)
-    changes = store.event_log.state_changes(offices, begin, one.period.end)
+    changes = store.event_log.recorded_states(offices, begin, one.period.end)
     return {
         office: spans(found, known_until) for office, found in zip(offices, changes, strict=True)
     }
