@@ -123,6 +123,26 @@ def answers(store: Store) -> dict[str, Any]:
     reader = store.bulk_reader
     found["extents"] = [list(reader.extents("potka", probe, bounds))
                         for probe in ("latency", "utilisation")]  # fmt: skip
+    found["extents by office"] = [
+        reader.extents_by_office(["boram", "potka", "nowhere"], probe, START + part * hour, until)
+        for probe in ("latency", "utilisation") for part in (0, 0.4)
+        for until in (START + 0.9 * hour, START + 5 * hour)
+    ]  # fmt: skip
+    several = ["potka", "boram"]
+    found["blocks of several"] = sorted(
+        (b.office, at, *b.values.get("received", ())[n : n + 1])
+        for b in reader.blocks(several, "latency", *PERIOD, path="jharnet", names=("received",),
+                               starts=True)
+        for n, at in enumerate(b.starts)
+    )  # fmt: skip
+    found["blocks of each"] = sorted(
+        (b.office, at, *b.values.get("received", ())[n : n + 1])
+        for office in several
+        for b in reader.blocks(office, "latency", *PERIOD, path="jharnet", names=("received",),
+                               starts=True)
+        for n, at in enumerate(b.starts)
+    )  # fmt: skip
+    assert found["blocks of several"] == found["blocks of each"] != []
     found["blocks"] = sorted(
         (b.office, b.path, b.outcome, bool(b.conditions.get("under_load")), at,
          *(float(b.values[name][n]) for name in sorted(b.values)))
@@ -297,7 +317,7 @@ def test_a_database_of_schema_1_is_packed_while_the_hub_runs(bench: Bench) -> No
     bench.store.close()
     as_schema_1(bench)
     store = bench.store = Store(bench.url, bench.clock)
-    assert store.migrate() == "0002"
+    assert store.migrate() == "0003"
     assert store.chain.verify() == [] and [x.root for x in store.chain.links()] == roots
     texts = bench.sql("SELECT count(*) FROM texts")[0][0]
     assert store.packing.step()

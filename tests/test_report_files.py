@@ -288,6 +288,25 @@ def test_the_typesetting_process_loads_no_database() -> None:
     assert done.stdout.strip() == "set()"
 
 
+@pytest.mark.parametrize("size", [6.0, 7.2, 8.4])
+def test_a_trial_of_the_trend_is_as_high_as_the_trend(summary: Summary, size: float) -> None:
+    """The size of the type of a page is found by trials; a wrong height would spoil the page."""
+    [draft] = drafts(summary, ["hi"])
+    assert draft.content["trend"]["rows"]
+    sources = pdf._sources("weekly.typ", draft.content, ())
+    sources["main.typ"] = f"""
+        #import "tables.typ": *
+        #let doc = json("report.json")
+        #context {{
+          let height(trial) = measure(
+            trend-table(doc, doc.trend.rows, {size}pt, trial: trial), width: 17.6cm,
+          ).height
+          assert(height(false) > 3cm)
+          assert.eq(height(true), height(false))
+        }}""".encode()
+    assert pdf._compile(sources, MADE_AT, None).startswith(b"%PDF")
+
+
 def test_a_missing_template_is_an_error() -> None:
     """The message names the file."""
     with pytest.raises(TypesettingError, match=r"nothing\.typ: cannot be read"):

@@ -22,6 +22,7 @@ from jharnet_monitor.judge.conference.drill import Drill, DrillOffice, DrillStat
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
 from jharnet_monitor.profiles import Profile
 from jharnet_monitor.store import Store, StoreError, Window, engine
+from jharnet_monitor.store.event_log import RecordedState
 from jharnet_monitor.store.tables import metadata
 from tests.store_support import BOTH, START, Bench, Postgres, bench_of, one
 
@@ -175,6 +176,13 @@ def test_the_event_log_keeps_states_and_what_was_learnt_later(bench: Bench) -> N
     assert [(t.state.value, t.supersedes) for t in found] == [
         ("up", None), ("unreachable", None), ("power_down", down), ("up", None),
     ]  # fmt: skip
+    for first in (-1, 0.5, 1, 2.5):
+        bounds = START + first * hour, START + 3 * hour
+        [changes, none] = event_log.recorded_states(["potka", "boram"], *bounds)
+        assert none == [] and changes == [
+            RecordedState(t.number, t.state, t.at, t.until, t.supersedes)
+            for t in event_log.transitions("potka", *bounds)
+        ]
     assert event_log.last_transitions(["potka", "boram"])["potka"].state is OfficeState.UP
 
 

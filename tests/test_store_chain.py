@@ -211,6 +211,19 @@ def test_what_comes_late_extends_the_chain(bench: Bench) -> None:
     assert links[4].parts["latency"].records == 1
 
 
+def test_the_root_of_a_period_is_that_of_its_last_hour(bench: Bench) -> None:
+    """An hour belongs to the period in which it begins."""
+    fill(bench)
+    links = bench.store.chain.links()
+    begins = [one_link.begin for one_link in links]
+    for since in begins:
+        for until in (*begins, *(begin + timedelta(minutes=1) for begin in begins)):
+            within = bench.store.chain.links(since, until)
+            root = bench.store.chain.root_within(since, until)
+            assert root == (within[-1].root if within else None)
+    assert bench.store.chain.root_within(links[-1].begin, links[-1].begin) is None
+
+
 def test_daily_roots_are_those_of_the_districts_midnight(bench: Bench) -> None:
     """A day's root is the last of the hours that were over by 24:00 IST (18:30 UTC)."""
     for hour in range(40):
@@ -385,7 +398,7 @@ def test_the_commands_distinguish_intact_from_changed(
 
     code, output = db("verify")
     assert (code, "no database yet" in output) == (2, True)
-    assert db("migrate") == (0, "schema 0002\n")
+    assert db("migrate") == (0, "schema 0003\n")
     bench = Bench(f"sqlite:///{tmp_path / 'monitor.db'}")
     fill(bench)
     code, output = db("verify", "--json", "--root", bench.store.chain.links()[1].root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -75,13 +76,20 @@ def report(
         with progress.status(f"reading {reported.name} …"):
             now = SystemClock().now()
             try:
-                drafts = reader.call("read_drafts", loaded, reported, languages, now)
+                drafts = reader.call("read_drafts", loaded, reported, languages, now, _cores())
             except WorkerError as error:
                 raise UserError(
                     f"{reported.name}: the database could not be read: {error}"
                 ) from None
     paths = write_all(make(drafts, formats), out or loaded.report.directory, "typesetting …")
     show({"period": reported.name}, paths, as_json=as_json, open_=open_)
+
+
+def _cores() -> int:
+    """How many processes read: one a core that this program may use, but no more than two, as each
+    needs memory of its own.
+    """
+    return min(2, len(os.sched_getaffinity(0)))
 
 
 def languages_of(config: Config, given: str | None) -> list[str]:

@@ -31,7 +31,7 @@ class BulkReader:
 
     def blocks(
         self,
-        office: str | None,
+        office: str | Collection[str] | None,
         probe: str,
         since: datetime,
         until: datetime,
@@ -46,10 +46,11 @@ class BulkReader:
         `path` and `names` limit them to one path and to the quantities with these names; the time
         is proportional to what is read.
 
-        Without an `office`, those of all offices: their rows are interleaved, so this is faster
-        than reading one office after the other. With `starts` and `durations`, the blocks hold
-        those of each measurement.
+        Of one `office`, of several, or of all: their rows are interleaved, so to read many at once
+        is faster than to read one after the other. With `starts` and `durations`, each block holds
+        these of each measurement.
         """
+        one, several = (office, None) if isinstance(office, str) else (None, office)
         m = t.measurements
         # The path follows from the conditions; to sort by it too takes half as long again.
         alike = (m.c.office, m.c.conditions, m.c.names, m.c.outcome)
@@ -67,7 +68,9 @@ class BulkReader:
             columns.append(func.aggregate_strings(cast(m.c.duration, Text), ",").label("durations"))
         query = (
             select(*columns)
-            .where(m.c.probe == probe, *([] if office is None else [m.c.office == office]))
+            .where(m.c.probe == probe)
+            .where(*([] if one is None else [m.c.office == one]))
+            .where(*([] if several is None else [m.c.office.in_(several)]))
             .where(*([] if path is None else [m.c.path == path]))
             .where(m.c.started_at >= t.to_ms(since), m.c.started_at < t.to_ms(until))
             .group_by(*alike)
@@ -77,7 +80,7 @@ class BulkReader:
                 all_names = self._interned.value(connection, row.names)
                 conditions = self._interned.value(connection, row.conditions)
                 yield _block(probe, row, all_names, conditions, names)
-            wanted = Wanted(office, probe, path, t.to_ms(since), t.to_ms(until))
+            wanted = Wanted(one, probe, path, t.to_ms(since), t.to_ms(until), several)
             series = self._packed.series(connection, wanted)
             for _, same in groupby(series, attrgetter("office", "path")):
                 yield from packed_blocks(
@@ -88,30 +91,38 @@ class BulkReader:
         self, office: str, probe: str, bounds: Sequence[datetime]
     ) -> Iterator[Extent | None]:
         """The extent of a probe's runs from each bound to the next; None if there were none."""
-        at = t.measurements.c.started_at
-        query = select(func.count(), func.min(at), func.max(at)).where(
-            t.measurements.c.office == office, t.measurements.c.probe == probe
+        for since, until in pairwise(bounds):
+            yield self.extents_by_office([office], probe, since, until).get(office)
+
+    def extents_by_office(
+        self, offices: Collection[str], probe: str, since: datetime, until: datetime
+    ) -> dict[str, Extent]:
+        """The extent of a probe's runs within [since, until) of each office that has any."""
+        m = t.measurements.c
+        wanted = Wanted(None, probe, None, t.to_ms(since), t.to_ms(until), offices)
+        query = (
+            select(m.office, func.count(), func.min(m.started_at), func.max(m.started_at))
+            .where(m.office.in_(offices), m.probe == probe)
+            .where(m.started_at >= t.to_ms(since), m.started_at < t.to_ms(until))
+            .group_by(m.office)
         )
+        found: dict[str, list[tuple[int, int, int]]] = {}
         with reading(self._engine) as connection:
-            for since, until in pairwise(bounds):
-                wanted = Wanted(office, probe, None, t.to_ms(since), t.to_ms(until))
-                within = (at >= t.to_ms(since), at < t.to_ms(until))
-                count, first, last = connection.execute(query.where(*within)).one()
-                found = [(count, first, last)] if count else []
-                for span in self._packed.spans(connection, wanted):
-                    if wanted.covers(span.begin) and wanted.covers(span.last):
-                        found.append(span[1:])
-                    elif inside := list(
-                        filter(wanted.covers, self._packed.starts(connection, span.number))
-                    ):
-                        found.append((len(inside), min(inside), max(inside)))
-                yield _extent(found)
+            for office, *extent in connection.execute(query):
+                found.setdefault(office, []).append((extent[0], extent[1], extent[2]))
+            for span in self._packed.spans(connection, wanted):
+                if wanted.covers(span.begin) and wanted.covers(span.last):
+                    found.setdefault(span.office, []).append((span.rows, span.begin, span.last))
+                elif inside := list(
+                    filter(wanted.covers, self._packed.starts(connection, span.number))
+                ):
+                    extent_inside = len(inside), min(inside), max(inside)
+                    found.setdefault(span.office, []).append(extent_inside)
+        return {office: _extent(extents) for office, extents in found.items()}
 
 
-def _extent(found: Sequence[tuple[int, int, int]]) -> Extent | None:
+def _extent(found: Sequence[tuple[int, int, int]]) -> Extent:
     """The extent of all, from the count, the first and the last start of each."""
-    if not found:
-        return None
     counts, firsts, lasts = zip(*found, strict=True)
     return Extent(sum(counts), t.from_ms(min(firsts)), t.from_ms(max(lasts)))
 

@@ -164,6 +164,18 @@ class Chain:
         with reading(self._engine) as connection:
             return connection.execute(query).scalar_one_or_none()
 
+    def root_within(self, since: datetime, until: datetime) -> str | None:
+        """The chain's hash after the last hour that begins within [since, until); None without."""
+        begin = t.chunks.c.begin
+        query = (
+            select(t.chunks.c.root)
+            .where(begin >= t.to_ms(since), begin < t.to_ms(until))
+            .order_by(t.chunks.c.number.desc())
+            .limit(1)
+        )
+        with reading(self._engine) as connection:
+            return connection.execute(query).scalar_one_or_none()
+
     def daily_roots(self, first: date, last: date, zone: tzinfo) -> dict[date, str]:
         """The root at the end of each day in the time zone, for days by which there was a link."""
         roots: dict[date, str] = {}

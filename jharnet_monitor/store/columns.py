@@ -75,14 +75,19 @@ def unpack_integers(data: bytes, count: int) -> Sequence[int]:
     if width == 0:
         return range(first, first + low * count, low) if by_steps and low else (
             [first if by_steps else low] * count)  # fmt: skip
+    rest = data[at:] if width == 1 else _from_planes(data[at:], width, stored)
+    if by_steps:
+        return list(accumulate(map(low.__add__, rest), initial=first))
+    return list(map(low.__add__, rest)) if low else list(rest)
+
+
+def _from_planes(data: bytes, width: int, stored: int) -> array[int]:
+    """Numbers of `width` bytes, of which first all lowest bytes are stored, then all next ones."""
     padded, code = _WIDTHS[width]
     flat = bytearray(padded * stored)
     for plane in range(width):
-        flat[plane::padded] = data[at + plane * stored : at + (plane + 1) * stored]
-    rest = array(code, bytes(flat))
-    if by_steps:
-        return list(accumulate((low + value for value in rest), initial=first))
-    return [low + value for value in rest]
+        flat[plane::padded] = data[plane * stored : (plane + 1) * stored]
+    return array(code, bytes(flat))
 
 
 def pack_numbers(values: Sequence[Number]) -> bytes:
@@ -183,13 +188,16 @@ def _varints(values: Sequence[int]) -> bytes:
 
 def _read_varints(data: bytes, at: int, count: int) -> tuple[list[int], int]:
     """So many numbers from a place on, and the place after them."""
+    plain = data[at : at + count]
+    if plain.isascii() and len(plain) == count:  # a byte each, as most; a report reads millions
+        return list(plain), at + count
     found, size = [], len(data)
     for _ in range(count):
         if at >= size:
             raise ValueError("ends within a number")
         value = data[at]
         at += 1
-        if value > 0x7F:  # most numbers have one byte; a report reads every column this way
+        if value > 0x7F:
             value, shift, byte = value & 0x7F, 7, value
             while byte & 0x80:
                 if at >= size:

@@ -6,10 +6,10 @@ Nothing is overwritten: what is found out later is a new record that supersedes 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, Row, bindparam, func, insert, or_, select
 
@@ -28,6 +28,8 @@ _NEWEST_OF_EACH = 20
 """Rows read per office in the hope of finding the newest state of each among them."""
 _CLOCK_STEP = timedelta(days=2)
 """The longest time by which a clock that was set back is allowed for."""
+_STATES = {state.value: state for state in OfficeState}
+"""By their stored names: to look one up takes a tenth of the time of `OfficeState(…)`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,16 @@ class Transition:
     evidence: Mapping[str, Any]
     recorded_at: datetime
     supersedes: int | None = None
+
+
+class RecordedState(NamedTuple):
+    """What the states of an office are made of: a `Transition` without its evidence."""
+
+    number: int
+    state: OfficeState
+    at: datetime
+    until: datetime | None
+    supersedes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +142,34 @@ class EventLog:
                 query = query.where(table.c.at >= (t.to_ms(since) if begin is None else begin))
             rows = connection.execute(query.order_by(table.c.at, table.c.number)).all()
         return [_transition(row) for row in rows]
+
+    def recorded_states(
+        self, offices: Iterable[str], since: datetime, until: datetime
+    ) -> Iterator[list[RecordedState]]:
+        """The same changes as `transitions`, of each of the offices in turn, without evidence."""
+        table, office = t.transitions.c, t.transitions.c.office == bindparam("one")
+        first = (
+            select(table.at)
+            .where(office, table.at <= t.to_ms(since), table.supersedes.is_(None))
+            .order_by(table.at.desc())
+            .limit(1)
+        )
+        changes = (
+            select(table.number, table.state, table.at, table.until, table.supersedes)
+            .where(office, table.at >= bindparam("begin"), table.at < t.to_ms(until))
+            .order_by(table.at, table.number)
+        )
+        with reading(self._engine) as connection:
+            for one in offices:
+                begin = connection.execute(first, {"one": one}).scalar_one_or_none()
+                asked = {"one": one, "begin": t.to_ms(since) if begin is None else begin}
+                yield [
+                    RecordedState(
+                        number, _STATES[state], t.from_ms(at),
+                        None if end is None else t.from_ms(end), supersedes,
+                    )
+                    for number, state, at, end, supersedes in connection.execute(changes, asked)
+                ]  # fmt: skip
 
     def has_transition(self, office: str, state: OfficeState, at: datetime) -> bool:
         """Whether this change of state, as it was seen live, is stored."""

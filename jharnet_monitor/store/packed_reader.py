@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -33,6 +33,8 @@ class Wanted:
     path: str | None = None
     since: int | None = None
     until: int | None = None
+    offices: Collection[str] | None = None
+    """Any of several, instead of one `office`."""
 
     def clauses(self) -> list[ColumnElement[bool]]:
         """Conditions on packed hours that may hold such measurements."""
@@ -43,6 +45,8 @@ class Wanted:
             )
             if value is not None
         ]  # fmt: skip
+        if self.offices is not None:
+            found.append(_p.office.in_(self.offices))
         if self.since is not None:
             found += [_p.begin > self.since - t.SPAN_MS, _p["last"] >= self.since]
         if self.until is not None:
@@ -57,9 +61,11 @@ class Wanted:
 
 
 class PackedSpan(NamedTuple):
-    """How many measurements a packed hour holds, and their earliest and latest start in ms."""
+    """How many measurements a packed hour of an office holds, and their earliest and latest start
+    in ms."""
 
     number: int
+    office: str
     rows: int
     begin: int
     last: int
@@ -108,7 +114,7 @@ class PackedReader:
 
     def spans(self, connection: Connection, wanted: Wanted) -> Iterator[PackedSpan]:
         """The extents of the packed hours that may hold what is wanted."""
-        columns = (_p.number, _p.rows, _p.begin, _p["last"])
+        columns = (_p.number, _p.office, _p.rows, _p.begin, _p["last"])
         for row in connection.execute(select(*columns).where(*wanted.clauses())):
             yield PackedSpan(*row)
 

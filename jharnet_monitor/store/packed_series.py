@@ -57,6 +57,12 @@ class Shape:
         """Outcome, conditions and names; the columns of groups with the same key can be joined."""
         return self.outcome, canonical(dict(self.conditions)), tuple(self.names)
 
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """The place of each quantity among the columns of a group."""
+        first = _FIRST + 1 + len(self.counts)
+        return {name: first + number for number, name in enumerate(self.names)}
+
     def text(self) -> str:
         """As interned JSON."""
         return canonical(
@@ -109,10 +115,10 @@ class Group:
 
     def value(self, name: str) -> Sequence[Number]:
         """The column of a quantity."""
-        at = _FIRST + 1 + len(self.shape.counts) + list(self.shape.names).index(name)
-        if self._columns[at] == _COMPUTED:
+        column = self._columns[self.shape.places[name]]
+        if column == _COMPUTED:
             return _loss(self.value("sent"), self.value("received"))
-        return unpack_numbers(self._columns[at], self.count)
+        return unpack_numbers(column, self.count)
 
     @cached_property
     def values(self) -> dict[str, Sequence[Number]]:
@@ -137,7 +143,9 @@ class PackedSeries:
         self.office, self.probe, self.path = office, probe, path
         with _unpacking(office, probe, path):
             groups = split(zlib.decompress(body))
-            self.groups = [Group(*one) for one in zip(shapes, groups, strict=True)]
+            self.groups = list(map(Group, shapes, groups))
+            if len(groups) != len(shapes):
+                raise ValueError("it has other groups than it says")
 
     def rows(self) -> Iterator[StoredRow]:
         """The rows as they were stored, group by group."""

@@ -106,17 +106,16 @@ def from_rows(
 ) -> Iterator[Measurement]:
     """The measurements of these rows, in the same order."""
     for row in rows:
-        data = row._mapping
-        names = interned.value(connection, data["names"])
-        conditions, own = interned.value(connection, data["conditions"]), data["own_conditions"]
+        names = interned.value(connection, row.names)
+        conditions, own = interned.value(connection, row.conditions), row.own_conditions
         yield Measurement(
-            office=data["office"],
-            probe=data["probe"],
-            started_at=from_ms(data["started_at"]),
-            duration=data["duration"],
-            outcome=Outcome(data["outcome"]),
-            cause=data["cause"],
-            conditions=conditions if own is None else {**conditions, **json.loads(own)},
-            values=dict(zip(names, from_json(data["values"]), strict=True)),
-            id=data["id"],
+            office=row.office,
+            probe=row.probe,
+            started_at=from_ms(row.started_at),
+            duration=row.duration,
+            outcome=Outcome(row.outcome),
+            cause=row.cause,
+            conditions=conditions if own is None else {**conditions, **from_json(own)},
+            values=dict(zip(names, from_json(row._mapping["values"]), strict=True)),
+            id=row.id,
         )

@@ -57,7 +57,7 @@ measurements = Table(
     Column("values", Text, nullable=False),
     Column("own_conditions", Text),
     Column("round_trips", Text),
-    Index("measurements_by_office", "office", "probe", "started_at"),
+    Index("measurements_by_office", "office", "probe", "started_at", "path"),
     Index("measurements_by_start", "started_at"),
     sqlite_autoincrement=True,
 )

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config.calendars import is_holiday
 from jharnet_monitor.config.district import District, OfficeHours
+from jharnet_monitor.config.fields import parse_weekdays
 
 
 def is_working_day(hours: OfficeHours, day: date) -> bool:
@@ -20,9 +21,13 @@ def is_working_day(hours: OfficeHours, day: date) -> bool:
     >>> is_working_day(OfficeHours(), date(2027, 1, 26))  # Republic Day
     False
     """
-    if day.weekday() not in hours.weekdays:
-        return False
-    return hours.holidays is None or not is_holiday(hours.holidays, day)
+    return _is_working_day(hours.days, hours.holidays, day)
+
+
+@lru_cache(maxsize=1024)
+def _is_working_day(days: str, holidays: str | None, day: date) -> bool:
+    """The same, looked up once: a report asks for the day of each of thousands of tests."""
+    return day.weekday() in parse_weekdays(days) and not (holidays and is_holiday(holidays, day))
 
 
 def in_office_hours(district: District, moment: datetime) -> bool:

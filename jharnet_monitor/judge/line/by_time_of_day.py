@@ -60,9 +60,10 @@ def by_slot(
     chance alone.
     """
     zone = ZoneInfo(district.timezone)
+    inside = [test for test in tests if in_office_hours(district, test.at)]
     slots = {
-        TimeSlot.OFFICE_HOURS: [test for test in tests if in_office_hours(district, test.at)],
-        TimeSlot.BUSY_HOUR: [test for test in tests if in_busy_hour(district, test.at)],
+        TimeSlot.OFFICE_HOURS: inside,
+        TimeSlot.BUSY_HOUR: [test for test in inside if in_busy_hour(district, test.at)],
         TimeSlot.OFF_HOURS: [test for test in tests if not in_office_hours(district, test.at)],
     }
     threshold = None if contracted is None else share * contracted

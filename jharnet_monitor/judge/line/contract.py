@@ -57,10 +57,10 @@ def limit_of(test: Measurement, direction: Direction) -> object:
     """What limited a direction of a speed test; None if nothing did. Earlier versions recorded one
     limit for both directions together.
     """
-    names = [f"{each.transfer}_limited_by" for each in Direction]
-    if any(name in test.conditions for name in names):
-        return test.conditions.get(f"{direction.transfer}_limited_by")
-    return test.conditions.get("limited_by")
+    limits = test.conditions
+    if "download_limited_by" in limits or "upload_limited_by" in limits:
+        return limits.get(f"{direction.transfer}_limited_by")
+    return limits.get("limited_by")
 
 
 def lasting_tests(tests: Sequence[Measurement], direction: Direction) -> Sequence[Measurement]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from types import MappingProxyType
 
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import OfficeState
@@ -101,7 +100,7 @@ def state_times(spans: Iterable[Span], start: datetime, end: datetime) -> StateT
         reached = finish
     if reached < end:
         times[OfficeState.UNKNOWN] = times.get(OfficeState.UNKNOWN, _NOTHING) + (end - reached)
-    return StateTimes(end - start, MappingProxyType(times))
+    return StateTimes(end - start, times)
 
 
 def _share(part: timedelta, whole: timedelta) -> float | None:

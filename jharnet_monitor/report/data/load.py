@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from itertools import pairwise
 from math import ceil
 
 from jharnet_monitor.config import Config
@@ -22,6 +23,7 @@ from jharnet_monitor.report.data.collect import Collector, visits_of
 from jharnet_monitor.report.data.faults import faults_in
 from jharnet_monitor.report.data.history import earlier_periods, history
 from jharnet_monitor.report.data.in_force import in_force
+from jharnet_monitor.report.data.parallel import in_parallel
 from jharnet_monitor.report.data.state_spans import spans
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary, TrendPoint
 from jharnet_monitor.store import Store
@@ -34,11 +36,17 @@ PACKETS = ("received", "sent")
 LATENCY = (*PACKETS, "rtt_p50_seconds", "jitter_seconds")
 """What a report reads of a minute of its period."""
 BATCH = 16
-"""Number of offices whose tests are held in memory at a time."""
+"""Number of offices whose measurements are held in memory at a time."""
 
 
-def summarise(store: Store, config: Config, period: Period, now: datetime) -> Summary:
-    """The summary of a period up to `now`; raises `UserError` for a future period."""
+def summarise(
+    store: Store, config: Config, period: Period, now: datetime, processes: int = 1
+) -> Summary:
+    """The summary of a period up to `now`; raises `UserError` for a future period.
+
+    The offices are divided among so many `processes`. All but one are forks of this one, which then
+    must have no other thread, and connections to no other database.
+    """
     if now <= period.start:
         raise UserError(f"{period.name} has not begun yet; it begins on {period.start:%Y-%m-%d}")
     until = min(now, period.end)
@@ -50,25 +58,18 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
     collectors = [
         Collector(config, office, period, judged_from, until) for office in config.offices
     ]
-    offices: list[OfficeSummary] = []
-    with ThreadPoolExecutor(1) as pool:
-        minutes = pool.submit(_read_minutes, store, _by_office(collectors), period)
-        states = _every_state(store, collectors, earlier, known_until)
-        judged = _judged(collectors, states, until)
-        visits = _visits(store, config, period)
-        before = [_judged_in(collectors, states, one) for one in earlier]
-        while collectors:
-            batch, collectors[:BATCH] = collectors[:BATCH], []
-            trends = [
-                _read_office(store, one, earlier, [spans[one.office.id] for spans in before])
-                for one in batch
-            ]
-            minutes.result()
-            offices += [
-                one.summary(judged[one.office.id], trend, visits)
-                for one, trend in zip(batch, trends, strict=True)
-            ]
-    links = store.chain.links(period.start, period.end)
+    states = _every_state(store, collectors, earlier, known_until)
+    reading = _Reading(
+        store=store,
+        earlier=earlier,
+        judged=(judged := _judged(collectors, states, until)),
+        before=[_judged_in(collectors, states, one) for one in earlier],
+        visits=_visits(store, config, period),
+    )
+    parts = _divided(collectors, processes)
+    if len(parts) > 1:
+        store.disconnect()
+    offices = [one for part in in_parallel(reading.summaries, parts) for one in part]
     faults, missing = faults_in(store, config, states, (period.start, until))
     return Summary(
         config=config,
@@ -79,11 +80,49 @@ def summarise(store: Store, config: Config, period: Period, now: datetime) -> Su
         judged_from=judged_from,
         shared=_shared(judged, period, until),
         drills=tuple(store.event_log.drills(period.start, period.end)),
-        root=links[-1].root if links else None,
+        root=store.chain.root_within(period.start, period.end),
         faults=faults,
         unbooked=missing,
         made_up=store.made_up(),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What the summary of an office needs of all offices, and the store to read the rest from."""
+
+    store: Store
+    earlier: list[Period]
+    judged: Mapping[str, JudgedSpans]
+    before: Sequence[Mapping[str, Sequence[Span]]]
+    """The states of each office in the earlier periods."""
+    visits: Mapping[str, Sequence[Visit]]
+
+    def summaries(self, collectors: list[Collector]) -> list[OfficeSummary]:
+        """The summaries of these offices, which are taken from the list some at a time, so that
+        what was read of them does not stay in memory.
+        """
+        found: list[OfficeSummary] = []
+        while collectors:
+            batch, collectors[:BATCH] = collectors[:BATCH], []
+            by_office = {one.office.id: one for one in batch}
+            _read_minutes(self.store, by_office)
+            _count_tests(self.store, by_office, batch[0].period)
+            for one in batch:
+                states = [spans[one.office.id] for spans in self.before]
+                trend = _read_office(self.store, one, self.earlier, states)
+                found.append(one.summary(self.judged[one.office.id], trend, self.visits))
+        return found
+
+
+def _divided(collectors: list[Collector], processes: int) -> list[list[Collector]]:
+    """The offices, taken from the list, in as many equal parts as there are processes."""
+    count = len(collectors)
+    number = max(1, min(processes, count))
+    ends = [count * part // number for part in range(number + 1)]
+    parts = [collectors[begin:end] for begin, end in pairwise(ends)]
+    collectors.clear()
+    return parts
 
 
 def judged_over(period: Period, config: Config) -> date:
@@ -96,26 +135,21 @@ def judged_over(period: Period, config: Config) -> date:
     return min(period.days[0], period.days[-1] - timedelta(days=7 * weeks - 1))
 
 
-def _by_office(collectors: Iterable[Collector]) -> dict[str, Collector]:
-    return {collector.office.id: collector for collector in collectors}
-
-
-def _read_minutes(store: Store, collectors: Mapping[str, Collector], period: Period) -> None:
-    """Read the latency minutes of all offices since the start of the assessment, day by day, as
-    they are stored on disk. Of the agents' own minutes only the days count, as days with data.
+def _read_minutes(store: Store, collectors: Mapping[str, Collector]) -> None:
+    """Read the latency minutes of these offices since the start of the assessment, day by day, as
+    they are stored on disk. The agents' own minutes only show on which days there was evidence.
     """
-    zone = period.start.tzinfo
-    for day in next(iter(collectors.values())).stretch if collectors else ():
-        begin, end = (datetime.combine(d, time(), zone) for d in (day, day + DAY))
+    period = (first := next(iter(collectors.values()))).period
+    for day in first.stretch:
+        begin, end = (datetime.combine(d, time(), period.start.tzinfo) for d in (day, day + DAY))
         blocks = store.bulk_reader.blocks(
-            None, MINUTES, begin, end, path=Route.JHARNET, starts=True,
+            list(collectors), MINUTES, begin, end, path=Route.JHARNET, starts=True,
             names=PACKETS if day < period.days[0] else LATENCY,
         )  # fmt: skip
         without = dict(collectors)
         for block in blocks:
-            if block.office in collectors:
-                collectors[block.office].add_minutes(day, block)
-                without.pop(block.office, None)
+            collectors[block.office].add_minutes(day, block)
+            without.pop(block.office, None)
         for office, collector in without.items():
             if any(store.bulk_reader.extents(office, MINUTES, (begin, end))):
                 collector.note_day(day)
@@ -124,12 +158,19 @@ def _read_minutes(store: Store, collectors: Mapping[str, Collector], period: Per
             collectors[pruned.office].add_pruned_day(pruned)
 
 
+def _count_tests(store: Store, collectors: Mapping[str, Collector], period: Period) -> None:
+    """Count the tests of these offices in the period."""
+    for probe in PROBES.keys() - {MINUTES}:
+        extents = store.bulk_reader.extents_by_office(
+            list(collectors), probe, period.start, period.end
+        )
+        for office, extent in extents.items():
+            collectors[office].count(extent)
+
+
 def _read_tests(store: Store, collector: Collector, since: datetime) -> None:
     """Read the tests of one office since the start of the assessment."""
     office, period = collector.office, collector.period
-    for probe in PROBES.keys() - {MINUTES}:
-        for extent in store.bulk_reader.extents(office.id, probe, (period.start, period.end)):
-            collector.count(extent)
     for test in _tests(store, collector, since):
         collector.add_test(test)
     calls = store.measurements(office=office.id, probe="conference", since=since, until=period.end)
@@ -160,13 +201,15 @@ def _every_state(
     store: Store, collectors: Sequence[Collector], earlier: list[Period], known_until: datetime
 ) -> dict[str, list[Span]]:
     """The states of every office over the assessment, and over those of the earlier periods."""
-    found = {}
-    for one in collectors:
-        first = judged_over(earlier[0], one.config) if earlier else one.judged_from
-        begin = datetime.combine(first, time(), one.period.start.tzinfo)
-        transitions = store.event_log.transitions(one.office.id, begin, one.period.end)
-        found[one.office.id] = spans(transitions, known_until)
-    return found
+    if not collectors:
+        return {}
+    offices, one = [each.office.id for each in collectors], collectors[0]
+    first = judged_over(earlier[0], one.config) if earlier else one.judged_from
+    begin = datetime.combine(first, time(), one.period.start.tzinfo)
+    changes = store.event_log.recorded_states(offices, begin, one.period.end)
+    return {
+        office: spans(found, known_until) for office, found in zip(offices, changes, strict=True)
+    }
 
 
 def _judged(

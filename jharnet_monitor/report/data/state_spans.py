@@ -11,9 +11,10 @@ from operator import attrgetter
 
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.store import Transition
+from jharnet_monitor.store.event_log import RecordedState
 
 
-def spans(transitions: Iterable[Transition], known_until: datetime) -> list[Span]:
+def spans(transitions: Iterable[Transition | RecordedState], known_until: datetime) -> list[Span]:
     """The states of one office in order, up to `known_until`.
 
     Transitions that supersede another one correct its state, with more precise edges than the live
@@ -34,20 +35,26 @@ def spans(transitions: Iterable[Transition], known_until: datetime) -> list[Span
     return _joined(result)
 
 
-def _in_order(live: Iterable[Transition]) -> list[Transition]:
+def _in_order(live: Iterable[Transition | RecordedState]) -> list[Transition | RecordedState]:
     """Live transitions as they were recorded, none later than the one after it.
 
     One that is later was recorded before the clock was set back. How long its state lasted is then
     not known beyond what is left of it: an outage must not grow by the step of a clock.
     """
-    found: list[Transition] = []
+    found: list[Transition | RecordedState] = []
     for one in sorted(live, key=lambda t: t.number, reverse=True):
-        found.append(replace(one, at=min(one.at, found[-1].at)) if found else one)
+        if found and found[-1].at < one.at:
+            found.append(RecordedState(one.number, one.state, found[-1].at, one.until, None))
+        else:
+            found.append(one)
     return found[::-1]
 
 
 def _correct(
-    current: list[Span], live_spans: Sequence[Span], place: int, corrections: Sequence[Transition]
+    current: list[Span],
+    live_spans: Sequence[Span],
+    place: int,
+    corrections: Sequence[Transition | RecordedState],
 ) -> None:
     """Replace the live span at index `place` by its corrections."""
     outage = live_spans[place]

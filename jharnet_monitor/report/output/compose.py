@@ -18,7 +18,7 @@ from jharnet_monitor.store import Store
 
 
 def read_drafts(
-    config: Config, period: Period, languages: Sequence[str], now: datetime
+    config: Config, period: Period, languages: Sequence[str], now: datetime, processes: int = 1
 ) -> list[Draft]:
     """The report of a period in each language, read from the configuration's own database.
 
@@ -28,7 +28,7 @@ def read_drafts(
     store = Store(config.hub.database, SystemClock())
     try:
         store.require_schema()  # a report makes no database
-        summary = summarise(store, config, period, now)
+        summary = summarise(store, config, period, now, processes)
     finally:
         store.close()
     return drafts(summary, languages)

@@ -24,6 +24,8 @@ from jharnet_monitor.errors import StoreError, UserError
 from jharnet_monitor.report.output.files import TypesettingError
 
 LONGEST_SECONDS = 900.0
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""What reads may divide into processes of its own, which a process with threads must not."""
 
 _running: set[subprocess.Popen[bytes]] = set()
 
@@ -40,7 +42,7 @@ class Worker:
     def __init__(self, module: str) -> None:
         argv = [sys.executable, "-P", "-m", __name__, module]
         self._process = subprocess.Popen(  # noqa: S603 - our own module
-            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **_ONE_THREAD}
         )
         _running.add(self._process)
 
