@@ -267,7 +267,7 @@ async def all_written(one: Installation) -> float:
     async with aiohttp.ClientSession() as http:
         while time.monotonic() < began + 60:
             async with http.get(f"{one.http}/metrics") as answer:
-                if "jharnet_database_writes_waiting 0" in await answer.text():
+                if "jharnet_database_waiting_writes 0" in await answer.text():
                     break
             await asyncio.sleep(0.2)
     return time.monotonic() - began
