@@ -12,7 +12,7 @@ import pytest
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config.current import CurrentConfig
-from jharnet_monitor.errors import RefusedRecordError, StoreError
+from jharnet_monitor.errors import RefusedRecordError, StoreError, Trouble
 from jharnet_monitor.hub import store_writer
 from jharnet_monitor.hub.health import Health
 from jharnet_monitor.hub.recorder import Recorder
@@ -169,6 +169,31 @@ async def test_a_database_that_hangs_holds_up_no_probe(
         while bench.live.hub.writes_waiting:  # an answer may take its time on a busy machine
             await bench.writer.write_later()
     assert [m.id for m in bench.store.measurements()] == ["m0", "m1", "m2", "m3"]
+
+
+async def test_the_reason_stays_known_behind_a_database_that_does_not_answer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One write waited for a lock and said so; those behind it got no answer in time, replaced the
+    reason by "does not answer", and piled up."""
+    monkeypatch.setattr(store_writer, "LONGEST_WRITE_SECONDS", 0.3)
+    unlocked = threading.Event()
+    tried: list[str] = []
+
+    def locked(measurements: list[Measurement]) -> Any:
+        tried.append(measurements[0].id)
+        unlocked.wait(0.2 if len(tried) == 1 else 10)
+        raise StoreError("database is locked", Trouble.LOCKED)
+
+    monkeypatch.setattr(bench.store, "add", locked)
+    async with asyncio.timeout(5):
+        for name in ("first", "begun", "behind", "behind"):
+            with pytest.raises(StoreError):
+                await bench.writer.add([minute(name)])
+    assert bench.live.hub.database_trouble is Trouble.LOCKED
+    unlocked.set()
+    await asyncio.sleep(0.1)
+    assert tried == ["first", "begun"]
 
 
 async def test_an_agents_batch_is_not_taken_while_the_database_is_away(bench: Bench) -> None:

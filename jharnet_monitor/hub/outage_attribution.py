@@ -208,7 +208,9 @@ class ReviewSchedule:
         try:
             past = await asyncio.to_thread(find, office)
         except StoreError as error:
-            log.error("the outages of %s could not be reviewed: %s", office, error)
+            # While the database fails, its trouble is logged once, not for every office again.
+            level = logging.DEBUG if self._live.hub.database_failing else logging.ERROR
+            log.log(level, "the outages of %s could not be reviewed: %s", office, error)
             self.schedule_review(office)
         except Exception:
             log.exception("the outages of %s could not be reviewed", office)

@@ -242,14 +242,19 @@ class StoreWriter:
     async def _in(self, pool: Executor, work: Callable[..., T], *arguments: Any) -> T:
         """Run in a pool; raises `StoreError` when there is no answer in time.
 
-        The work continues in its thread and may still succeed.
+        Work that has begun continues in its thread and may still succeed. Other work of the
+        database is withdrawn, so that it does not pile up behind a database that does not answer:
+        its records wait on disk, or their agent sends them again.
         """
         limit = STOPPING_WRITE_SECONDS if self._stopping else LONGEST_WRITE_SECONDS
-        running = asyncio.get_running_loop().run_in_executor(pool, partial(work, *arguments))
+        submitted = pool.submit(work, *arguments)
+        running = asyncio.wrap_future(submitted)
         try:
             return await asyncio.wait_for(asyncio.shield(running), limit)
         except TimeoutError:
             running.add_done_callback(_ignore_result)
+            if pool is self._thread:
+                submitted.cancel()
             raise StoreError(f"no answer within {limit:g} s") from None
 
     @contextmanager
@@ -262,8 +267,10 @@ class StoreWriter:
             raise
         except StoreError as error:
             self._status.database_errors += 1
+            # A write that got no answer behind one that failed does not know the reason.
+            if not self._status.database_failing or error.trouble is not Trouble.UNKNOWN:
+                self._status.database_trouble = error.trouble
             self._status.database_failing = True
-            self._status.database_trouble = error.trouble
             raise
         self._status.database_failing = False
         self._status.database_written = self._clock.monotonic()

@@ -184,8 +184,12 @@ class Pages:
         if self._past_made_up is None:
             try:
                 self._past_made_up = await self._hub.read(self._hub.store.made_up)
-            except Exception:  # the page of an error must not fail over its cause
-                _log.warning("cannot read whether the past is made up", exc_info=True)
+            except StoreError as error:  # the page that shows the trouble must not fail over it
+                level = logging.DEBUG if self._hub.live.hub.database_failing else logging.WARNING
+                _log.log(level, "cannot read whether the past is made up: %s", error)
+                return False
+            except Exception:
+                _log.exception("cannot read whether the past is made up")
                 return False
         return self._past_made_up
 

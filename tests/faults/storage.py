@@ -19,6 +19,7 @@ import contextlib
 import shutil
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 import tempfile
@@ -187,6 +188,7 @@ async def case_rows(name: str, seconds: float) -> list[Row]:
             recovered = await one.until_ready()
             ended = time.time()
             await asyncio.sleep(2 * WINDOW_SECONDS)
+        written = await all_written(one)
         await one.stop()
         missing = len(ledger.acknowledged - await asyncio.to_thread(stored_ids, one))
         gap = await asyncio.to_thread(longest_gap, one, began, ended)
@@ -199,6 +201,7 @@ async def case_rows(name: str, seconds: float) -> list[Row]:
         at_most(f"{name}: acknowledged and lost", missing, 0, ""),
         at_most(f"{name}: doubled", twice, 0, "measurements"),
         at_most(f"{name}: ready again after", recovered, 30.0, "s"),
+        at_most(f"{name}: – and all that waited written after", written, 30.0, "s"),
     ]
 
 
@@ -256,6 +259,18 @@ async def watched(one: Installation, seconds: float, says: str | None) -> Shown:
             await asyncio.sleep(0.5)
     # A window's requests are counted together, at its end.
     return Shown(message, max(0.0, pause - WINDOW_SECONDS))
+
+
+async def all_written(one: Installation) -> float:
+    """Wait until nothing waits for the database, a minute at most; returns the seconds."""
+    began = time.monotonic()
+    async with aiohttp.ClientSession() as http:
+        while time.monotonic() < began + 60:
+            async with http.get(f"{one.http}/metrics") as answer:
+                if "jharnet_database_waiting_writes 0" in await answer.text():
+                    break
+            await asyncio.sleep(0.2)
+    return time.monotonic() - began
 
 
 def sent_packets(metrics: str) -> float:
@@ -317,16 +332,28 @@ async def backup_rows(seconds: float) -> list[Row]:
 
 
 def damage(file: Path) -> int:
-    """Overwrite a page of the table of measurements, as a failing disk does; returns its number."""
+    """Overwrite a page in use, near the middle, as a failing disk does; returns its number."""
     with contextlib.closing(sqlite3.connect(file)) as db:
         (size,) = db.execute("PRAGMA page_size").fetchone()
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         (pages,) = db.execute("PRAGMA page_count").fetchone()
-    page = int(pages) // 2
     with file.open("r+b") as raw:
-        raw.seek(page * size)
+        unused = free_pages(raw.read(), int(size))
+        page = next(n for n in range(int(pages) // 2, int(pages)) if n not in unused)
+        raw.seek((page - 1) * size)
         raw.write(bytes([0xA5]) * int(size))
-    return page + 1
+    return page
+
+
+def free_pages(data: bytes, size: int) -> set[int]:
+    """The pages that hold nothing: the list of SQLite's file format, section 1.5."""
+    found: set[int] = set()
+    (trunk,) = struct.unpack_from(">I", data, 32)
+    while trunk:
+        following, count = struct.unpack_from(">II", data, (trunk - 1) * size)
+        found |= {trunk, *struct.unpack_from(f">{count}I", data, (trunk - 1) * size + 8)}
+        trunk = following
+    return found
 
 
 def _run(*command: str) -> None:
