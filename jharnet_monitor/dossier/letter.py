@@ -114,7 +114,6 @@ def _opening(case: Case, words: Words) -> Iterator[str]:
 def _row(case: Case, office: Office, words: Words) -> dict[str, Any]:
     claims = case.of(office)
     found, delivered = claims.assessment, _delivered(claims)
-    missing = words("not_measured")
     tests = claims.conference.tests
     ratio, coverage = claims.availability.ratio, claims.availability.coverage
     return {
@@ -126,7 +125,7 @@ def _row(case: Case, office: Office, words: Words) -> dict[str, Any]:
         "other": other_basis(found, words) if _measured(found) else "",
         "conference": grade_text(claims.conference.grade, words),
         "tests": words("report.tests", n=tests) if tests else "",
-        "availability": missing if ratio is None else formats.share_floor(ratio),
+        "availability": formats.availability(ratio, coverage, words),
         "covers": ""
         if coverage is None or ratio is None
         else words("report.covers", coverage=formats.share_floor(coverage)),

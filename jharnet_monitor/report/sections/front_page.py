@@ -20,8 +20,6 @@ from jharnet_monitor.report.sections.phrases import doubt_days
 from jharnet_monitor.report.sections.rating import GROUPS, RatedOffice, group_of, names_of
 from jharnet_monitor.report.sections.sentences import sentences
 
-LEAST_KNOWN = 0.1
-"""Share of the time that must be known before an availability is printed as a figure."""
 MOST_NAMED_TWICE = 2
 """Offices of which the same doubt is said in each row; for more it is said once below the table."""
 
@@ -171,11 +169,8 @@ def availability_texts(office: OfficeSummary, words: Words) -> dict[str, str]:
     account = office.state_times
     if account.availability is None or account.coverage is None:
         return {"availability": words("not_measured"), "covers": ""}
-    known = account.coverage >= LEAST_KNOWN
     return {
-        "availability": formats.share_floor(account.availability)
-        if known
-        else words("report.few_data"),
+        "availability": formats.availability(account.availability, account.coverage, words),
         "covers": words("report.covers", coverage=formats.share_whole(account.coverage)),
     }
 
