@@ -202,4 +202,4 @@ def _count(claims: OfficeClaims, words: Words) -> Row:
         n=claims.measurements,
         days=claims.assessment.line.days,
     )
-    return [words("dossier.sheet.measurements"), shown, ""]
+    return [words("dossier.sheet.measurements_count"), shown, ""]

@@ -13,6 +13,7 @@ from jharnet_monitor.model import OfficeState
 from jharnet_monitor.report.data.aggregate import OUT
 from jharnet_monitor.report.data.summary import OfficeSummary, Speed, Summary, TrendPoint
 from jharnet_monitor.report.sections import charts
+from jharnet_monitor.report.sections.rating import names_of
 
 NAMED_DAYS = 8
 MOST_ROWS = 24
@@ -196,7 +197,10 @@ def _outage_table(summary: Summary, words: Words) -> dict[str, Any]:
         ],
         **_rows(rows),
         "note": words("report.states.table_note"),
-        "quiet": words("report.states.quiet", names=formats.list_of(quiet, words))
+        "quiet": words(
+            "report.states.quiet",
+            names=names_of(quiet, len(summary.offices), "report.all_blocks", words),
+        )
         if quiet
         else None,
     }

@@ -29,17 +29,21 @@ def page_one(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> d
     changed = office_changes(summary)
     common = _common_doubts(judged, summary, words)
     rows = [row(one, summary, changed[one.summary.office.id], words, common) for one in judged]
+    known = _common_coverage(rows, words)
+    acting = any(one["findings"] for one in rows)
     usual = {words("report.change.same"), words("report.change.new")}
     compared = any(one["change"] not in usual or one["faster"] for one in rows)
-    heads = ["block", "conference", "availability", "speed", *(["change"] if compared else [])]
+    heads = ["block", "conference", "availability", "speed"]
+    heads += [*(["change"] if compared else []), *(["cause"] if acting else [])]
     before = words(f"period.before_{summary.period.kind}")
     return {
         "tiles": _tiles(judged, words),
         "sentences": sentences(summary, judged, changed, words),
         "of": words("report.of", total=len(judged)),
-        "speed_key": words("report.speed_key"),
+        "speed_key": " ".join(filter(None, (words("report.speed_key"), known))),
         "compared": compared,
-        "head": [words(f"report.head.{name}", before=before) for name in (*heads, "cause")],
+        "head": [words(f"report.head.{name}", before=before) for name in heads],
+        "acting": acting,
         "rows": rows[: rows_shown(len(rows))],  # the worst come first
         "every_row": rows if len(rows) > rows_shown(len(rows)) else [],
         "every_title": words("report.front_rows"),
@@ -51,6 +55,18 @@ def page_one(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> d
         "map": district_map(judged, words),
         "prepared": _prepared(summary, words),
     }
+
+
+def _common_coverage(rows: Sequence[dict[str, Any]], words: Words) -> str:
+    """Of how much of the time the availabilities are known, where that is the same of all: it is
+    said once and leaves the rows. Empty where it differs, or where there are few rows.
+    """
+    known = {row["known"] for row in rows}
+    if len(known) > 1 or not all(known) or len(rows) <= MOST_NAMED_TWICE:
+        return ""
+    for row in rows:
+        row["covers"] = ""
+    return words("report.covers_all", coverage=known.pop())
 
 
 def _prepared(summary: Summary, words: Words) -> dict[str, str]:
@@ -154,7 +170,7 @@ def grade_text(grade: int | None, words: Words) -> str:
 def tests_text(conference: Conference, words: Words) -> str:
     """The number of tests behind the answer, and of those that could not be run."""
     if not conference.tests and not conference.missed:
-        return words("report.no_test")
+        return ""  # the answer says it: not tested
     if not conference.tests:
         return words("report.no_result", n=words("report.tests", n=conference.missed))
     key = "report.tests_outside" if conference.outside_hours else "report.tests"
@@ -168,10 +184,12 @@ def availability_texts(office: OfficeSummary, words: Words) -> dict[str, str]:
     """The availability and its coverage."""
     account = office.state_times
     if account.availability is None or account.coverage is None:
-        return {"availability": words("not_measured"), "covers": ""}
+        return {"availability": words("not_measured"), "covers": "", "known": ""}
+    known = formats.share_whole(account.coverage)
     return {
         "availability": formats.availability(account.availability, account.coverage, words),
-        "covers": words("report.covers", coverage=formats.share_whole(account.coverage)),
+        "covers": words("report.covers", coverage=known),
+        "known": known,
     }
 
 

@@ -68,7 +68,7 @@ def _rows(office: OfficeSummary, summary: Summary, words: Words) -> list[dict[st
     found = delivered(office, summary)
     return [
         {
-            "office": formats.office_name(office.office, words) if way is Direction.DOWN else "",
+            "office": formats.office_name(office.office, words),
             "way": words(f"report.way.{way}"),
             "cells": [_cell(found[way].get(slot), words) for slot in TimeSlot],
         }
