@@ -83,7 +83,10 @@ def test_a_fault_of_all_offices_is_no_week_without_action(weeks: Weeks, language
     """Page one does not say that there was no fault, and asks the engineer for its cause."""
     phrase = words(language)
     assert len(weeks.shared.shared) == 1
-    sentences = content(weeks.shared, phrase)["front"]["sentences"]
+    doc = content(weeks.shared, phrase)
+    sentences = doc["front"]["sentences"]
+    every = phrase("report.all_blocks", total=11)
+    assert doc["states"]["table"]["quiet"] == phrase("report.states.quiet_shared", names=every)
     assert sentences[1] == phrase("report.why_none_shared")
     assert phrase("report.ask_shared") in sentences[2]
     assert phrase("report.asked_none") not in sentences

@@ -198,7 +198,7 @@ def _outage_table(summary: Summary, words: Words) -> dict[str, Any]:
         **_rows(rows),
         "note": words("report.states.table_note"),
         "quiet": words(
-            "report.states.quiet",
+            "report.states.quiet_shared" if summary.shared else "report.states.quiet",
             names=names_of(quiet, len(summary.offices), "report.all_blocks", words),
         )
         if quiet

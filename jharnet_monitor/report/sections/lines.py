@@ -37,9 +37,10 @@ def lines(summary: Summary, words: Words) -> dict[str, Any]:
     if len(offices) > MOST_ROWS:
         offices = sorted(offices, key=lambda one: _ORDER.index(one.assessment.verdict))
     rows = [_row(office, summary, words) for office in offices]
-    common = [*_enough(rows, words), *_common_reasons(rows, words), *_common_basis(rows, words)]
+    common = [*_enough(rows, words), *_common_reasons(rows, words)]
     if all(row["empty"] for row in rows):  # the common reason says it all
         rows = []
+    common += _common_basis(rows, words)
     return {
         "title": words("report.lines.title"),
         "note": words(

@@ -29,7 +29,7 @@ def slots(summary: Summary, words: Words) -> dict[str, Any]:
         ),
         "head": [
             words("report.head.block"),
-            "",
+            words("report.slots.way"),
             words("report.slots.office_hours", begin=hours.from_, end=hours.to),
             words(
                 "report.slots.busy_hour",
