@@ -195,6 +195,26 @@ def test_the_word_file_is_as_complete_as_the_letter(true: Forger) -> None:
         ] == []
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_word_file_is_laid_out_as_the_letter(true: Forger, language: str) -> None:
+    """The table fits between the margins with columns of their own widths, its head stands on every
+    page, no row is cut, and what is bold is so in Devanagari, too.
+    """
+    document = Document(io.BytesIO(true.files[f"working-copy/letter.{language}.docx"]))
+    [table], page = document.tables, document.sections[0]
+    assert page.page_width and page.left_margin and page.right_margin
+    between = page.page_width - page.left_margin - page.right_margin
+    widths = [column.width or 0 for column in table.columns]
+    assert sum(widths) == pytest.approx(between, rel=0.001) and len(set(widths)) > 3
+    rows = [row._tr.xml for row in table.rows]
+    assert ["w:tblHeader" in xml for xml in rows] == [True, *[False] * (len(rows) - 1)]
+    assert all("w:cantSplit" in xml for xml in rows)
+    runs = [run for paragraph in document.paragraphs for run in paragraph.runs]
+    runs += [run for cell in table.rows[0].cells for run in cell.paragraphs[0].runs]
+    assert any(run.bold for run in runs)
+    assert all(bool(run.bold) is bool(run.font.cs_bold) for run in runs)
+
+
 def test_the_raw_data_can_be_read_by_other_programs(true: Forger) -> None:
     """CSV by the standard library, Parquet with timestamps, both with every record."""
     rows = list(csv.DictReader(io.StringIO(true.files["data/bandwidth-01.csv"].decode())))
