@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 import jharnet_monitor
 from jharnet_monitor.commands.dossier import app
 from jharnet_monitor.dossier import form
-from jharnet_monitor.dossier.archive import json_bytes
+from jharnet_monitor.dossier.archive import csv_bytes, json_bytes
 from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.claims import Claims
 from jharnet_monitor.dossier.evidence import DossierEvidence
@@ -193,6 +193,12 @@ def test_the_word_file_is_as_complete_as_the_letter(true: Forger) -> None:
         assert [
             text for cell in cells for text in cell.split("\n") if plain(text) not in paper
         ] == []
+
+
+def test_a_table_of_a_made_up_district_says_so_in_each_row() -> None:
+    """The lists of outages and faults are papers, too."""
+    assert csv_bytes(("office",), [["potka"]], made_up=True) == b"office,made_up\npotka,yes\n"
+    assert csv_bytes(("office",), [["potka"]]) == b"office\npotka\n"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -11,7 +11,7 @@ import pytest
 
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.report.data.load import summarise
-from jharnet_monitor.report.data.summary import Summary
+from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.report.output.document import content
 from tests import made_up_week
 from tests.bench.papers import GOOD, shared_fault
@@ -116,3 +116,26 @@ def test_one_office_is_not_spoken_of_as_many(weeks: Weeks, language: str) -> Non
     )
     status = content(nothing, phrase)["directive"]["status"]
     assert status[0].startswith(phrase("report.directive.untested_one"))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_downtime_of_earlier_weeks_is_not_that_of_this_week(
+    summary: Summary, language: str
+) -> None:
+    """An office whose line was down in earlier weeks and not in this one: its availability of the
+    week is whole, so the finding beside it says that it was before.
+    """
+    phrase = words(language)
+    number = made_up_week.TROUBLES.index("line")
+    office = summary.offices[number]
+    assert office.outages
+    name = office.office.name_in(language)
+
+    def cause(offices: tuple[OfficeSummary, ...]) -> str:
+        rows = content(replace(summary, offices=offices), phrase)["front"]["rows"]
+        return str(next(row for row in rows if row["office"] == name)["findings"][0]["cause"])
+
+    down = phrase("finding.line")
+    assert cause(summary.offices) == down
+    quiet = [replace(one, outages=()) if one is office else one for one in summary.offices]
+    assert cause(tuple(quiet)) == phrase("report.earlier", cause=down)

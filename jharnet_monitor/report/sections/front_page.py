@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.line.grounds import Doubt
+from jharnet_monitor.judge.outages.availability import DOWN
 from jharnet_monitor.judge.statistics.changes import Course
+from jharnet_monitor.model import OfficeState
 from jharnet_monitor.report.data.changes import OfficeChanges, office_changes
 from jharnet_monitor.report.data.findings import Finding, FindingKind
 from jharnet_monitor.report.data.summary import Conference, OfficeSummary, Speed, Summary
@@ -20,6 +22,16 @@ from jharnet_monitor.report.sections.phrases import doubt_days
 from jharnet_monitor.report.sections.rating import GROUPS, RatedOffice, group_of, names_of
 from jharnet_monitor.report.sections.sentences import sentences
 
+_DOWNTIME: Mapping[FindingKind, Container[OfficeState]] = {
+    FindingKind.LINE: {OfficeState.LINK_DOWN},
+    FindingKind.POWER: {OfficeState.POWER_DOWN},
+    FindingKind.LAN: {OfficeState.LAN_DOWN},
+    FindingKind.OUTAGE: {OfficeState.UNREACHABLE},
+    FindingKind.MIXED: DOWN,
+    FindingKind.DOWN_BY_DAY: DOWN,
+}
+"""Findings on downtime, and the states in which it was spent. They rest on more weeks than the
+report's own, of which the availability beside them speaks."""
 MOST_NAMED_TWICE = 2
 """Offices of which the same doubt is said in each row; for more it is said once below the table."""
 
@@ -260,4 +272,12 @@ def finding_texts(
         key += "_detail"
     acts = f"act.{finding.kind}_{finding.detail}"
     act = words(acts if acts in words else f"act.{finding.kind}", detail=detail)
-    return {"cause": words(key, detail=detail), "act": act}
+    cause = words(key, detail=detail)
+    if finding.kind in _DOWNTIME and not _was_down(office, _DOWNTIME[finding.kind]):
+        cause = words("report.earlier", cause=cause)
+    return {"cause": cause, "act": act}
+
+
+def _was_down(office: OfficeSummary, states: Container[OfficeState]) -> bool:
+    """Whether an office was in one of the states within the report's own period."""
+    return any(outage.state in states for outage in office.outages)
