@@ -196,10 +196,13 @@ def _further_remarks(case: Case, words: Words) -> Iterator[str]:
         formats.office_name(office, words): case.of(office).assessment
         for office in case.config.offices
     }
+    rates: dict[str, list[str]] = {}
+    for name, one in found.items():
+        if one.verdict is LineVerdict.UPGRADE and one.holds is not None:
+            rates.setdefault(formats.rate(one.holds.low), []).append(name)
     ends = [
-        words("dossier.letter.above", rate=formats.rate(one.holds.low), name=name)
-        for name, one in found.items()
-        if one.verdict is LineVerdict.UPGRADE and one.holds is not None
+        words("dossier.letter.above", rate=rate, name=formats.list_of(names, words))
+        for rate, names in rates.items()
     ]
     if ends:
         yield words("dossier.letter.holds", ends=formats.list_of(ends, words))
