@@ -1,4 +1,4 @@
-# Hub and agent, an image each:
+# An image of the hub, and one of the agent:
 #   docker build -t jharnet-monitor .                          # the hub
 #   docker build -t jharnet-agent --build-arg ROLE=agent .     # the agent
 #   docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
@@ -6,7 +6,7 @@
 #     jharnet-monitor
 #   docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
 #     --memory 512m --pids-limit 100 --network host -v ./agent:/data jharnet-agent
-# The hub's /data holds jharnet.yaml and all that it names: secrets, certificate, database, reports.
+# The hub's /data holds jharnet.yaml and everything it names: secrets, certificate, database, reports.
 # The agent's /data holds agent.yaml, its token, the hub's ca.pem and the spool. Once, to fill it:
 #   docker run --rm -v ./agent:/data jharnet-agent agent --enrolment /data/ID.enrolment --into /data \
 #     --no-run

@@ -85,7 +85,7 @@ class AgentLive:
     clock_offset: float | None = None
     """Seconds by which the agent's clock is ahead of the hub's; None if not known."""
     update: Mapping[str, Any] | None = None
-    """What the agent told of its last update: version, serial, state, why."""
+    """What the agent reported of its last update: version, serial, state, why."""
     update_state: str | None = None
     """How the office stands with the version that is offered, one of `UPDATE_STATES`; None while
     none is."""

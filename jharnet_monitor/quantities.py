@@ -224,8 +224,8 @@ QUANTITIES: tuple[Quantity, ...] = (
              "Time from the connection until the answer's headers have arrived",
              Label("Wait for first byte", "पहले बाइट की प्रतीक्षा")),
     Quantity("service", "answer_seconds", "seconds",
-             "Time until the answer's headers, measured by a page in a browser, which is shown no "
-             "phases", Label("Time to answer (browser)", "उत्तर का समय (ब्राउज़र)")),
+             "Time until the answer's headers have arrived, measured by a browser, which reports "
+             "no phases", Label("Time to answer (browser)", "उत्तर का समय (ब्राउज़र)")),
     Quantity("service", "total_seconds", "seconds",
              "Time for the whole page: the phases above and the page's transfer",
              Label("Whole page", "पूरा पृष्ठ")),

@@ -1,4 +1,4 @@
-"""An empty SQLite database of the newest schema, migrated once per process and copied then."""
+"""An empty SQLite database of the newest schema, migrated once per process and then copied."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def _content() -> bytes:
 
 
 def write_empty_database(file: Path) -> None:
-    """Write it, unless there is a database already; a migration would take ten times as long."""
+    """Write it unless the file exists already; a migration would take ten times as long."""
     if not file.exists():
         file.write_bytes(_content())

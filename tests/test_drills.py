@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from rich.console import Console
@@ -22,6 +22,7 @@ from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.judge.conference.drill import (
+    BEING_STORED,
     Drill,
     DrillDirection,
     DrillGallery,
@@ -264,6 +265,8 @@ async def test_a_drill_that_cannot_be_kept_is_over_all_the_same(
     for language, text in (("en", "not stored: disk is gone"), ("hi", "disk is gone")):
         formats = Formats.of(language, "Asia/Kolkata", bench.clock.now())
         assert text in drill_view(drill, bench.config, (), formats).unstored
+        being_stored = replace(drill, unstored=BEING_STORED)
+        assert drill_view(being_stored, bench.config, (), formats).unstored == ""
     await asyncio.sleep(0.5)
     assert caplog.text.count("is not stored") == 1, "each reason is logged once"
     assert not sheets

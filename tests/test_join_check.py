@@ -65,7 +65,7 @@ async def test_what_the_devices_give_is_found(
     door: Door, tmp_path: Path, camera: str, microphone: str, answer: str, loudspeaker: str,
     echo: str,
 ) -> None:  # fmt: skip
-    """Shown with its remedy, and told to headquarters, whose page of the office has it."""
+    """It is shown with its remedy, and sent to headquarters, whose page of the office shows it."""
     devices = (
         join_media.camera(tmp_path / "camera.y4m", 10, CAMERAS[camera]),
         join_media.microphone(tmp_path / "microphone.wav", 30, SOUNDS[microphone]),
@@ -96,8 +96,8 @@ async def _office_page(door: Door) -> str:
 
 @pytest.mark.browser
 async def test_without_permission_or_devices_it_says_so(door: Door, browser: Browser) -> None:
-    """Refused, and missing; before the page has joined headquarters does not know it, then it does,
-    and a hub that starts again remembers.
+    """Refused, and missing. Headquarters receives the findings once the page has joined, and still
+    has them after a restart of the hub.
     """
     page = await open_link(browser, door.link)
     found = await check(page)
@@ -190,8 +190,8 @@ def test_only_known_findings_are_taken() -> None:
             read_device_check({"findings": findings})
 
 
-async def test_so_many_checks_an_hour_are_taken() -> None:
-    """Of each office, so that no page fills the database."""
+async def test_the_checks_of_an_hour_are_limited() -> None:
+    """The limit is per office, and keeps a page from filling the database."""
     clock = ManualClock(NOW)
     quota = CheckQuota(clock)
     assert [quota.take("potka") for _ in range(MOST_CHECKS + 1)] == [True] * MOST_CHECKS + [False]

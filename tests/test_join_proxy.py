@@ -1,4 +1,4 @@
-"""The join page behind a real reverse proxy that takes a path off every address."""
+"""The join page behind a real reverse proxy that removes a path from every address."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ LONGEST = {"/": 2, "/office/boram": 3, "/drills/DRILL": 2, "/maintenance": 1, "/
 
 
 @pytest.mark.browser
-async def test_pages_are_printed_whole_and_without_what_is_pressed(
+async def test_pages_are_printed_whole_and_without_buttons(
     hub: MadeUpHub, client: Client, past: str
 ) -> None:
     """Each begins on its first page with more than a heading."""

@@ -10,6 +10,7 @@ from jharnet_monitor.config.district import ConferenceTime
 from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.live import DeviceCheck, Live
+from jharnet_monitor.model import OfficeState
 from jharnet_monitor.web.readiness import CHECK_HOLDS, ConferenceReadiness, check_view, readiness
 from jharnet_monitor.web.status import office_row
 from jharnet_monitor.wire.device_check import DEVICE_FINDINGS, FINE
@@ -86,6 +87,19 @@ def test_what_to_do_is_shown(office: str, words_of_steps: list[str]) -> None:
     assert len(found.steps) == len(words_of_steps), found.steps
     for step, part in zip(found.steps, words_of_steps, strict=True):
         assert part in step
+
+
+@pytest.mark.parametrize("state", [OfficeState.UPLINK_DOWN, OfficeState.MONITOR_DOWN])
+def test_a_fault_at_headquarters_asks_nothing_of_the_office(state: OfficeState) -> None:
+    """Nobody there is sent to the router for what headquarters has to repair."""
+    live = district()
+    plan_conference(live)
+    by_browser(live, "boram")
+    live.offices["boram"].state = state
+    found = _readiness_of(live, "boram")
+    assert found is not None and not found.ready
+    [step] = found.steps
+    assert "at headquarters" in step and "router" not in step
 
 
 def test_a_check_counts_for_its_day_and_its_faults_are_named() -> None:

@@ -1,4 +1,4 @@
-"""What a start and a report read does not grow with a year, nor with the square of the offices."""
+"""What a start and a report read grows neither with a year nor with the square of the offices."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def test_states_are_read_back_to_the_last_answer(bench: Bench) -> None:
 def test_a_state_of_many_offices_is_stored_once(bench: Bench) -> None:
     """A record that waited is written again after a crash; what is there is not doubled."""
     log, down = bench.store.event_log, OfficeState.MONITOR_DOWN
-    log.add_missing(["boram", "potka"], down, START, {"until": "x"})
-    log.add_missing(["boram", "potka", "patamda"], down, START, {"until": "x"})
+    log.add_missing_transitions(["boram", "potka"], down, START, {"until": "x"})
+    log.add_missing_transitions(["boram", "potka", "patamda"], down, START, {"until": "x"})
     for office in ("boram", "potka", "patamda"):
         [only] = log.transitions(office)
         assert (only.state, only.at, only.evidence) == (down, START, {"until": "x"})
@@ -84,7 +84,7 @@ def test_the_start_reads_no_table_as_a_whole(bench: Bench) -> None:
     engine = log._engine
     event.listen(engine, "before_cursor_execute", note)
     log.states_seen(["potka"], START, ANSWERING)
-    log.last_of_kinds(["potka"], ("joined", "left"), START)
+    log.last_event_kinds(["potka"], ("joined", "left"), START)
     log.events_of_kind("update", ["potka", "boram"], START)
     event.remove(engine, "before_cursor_execute", note)
     assert len(seen) == 4
@@ -103,13 +103,17 @@ def test_what_was_recorded_of_an_outage_is_known_at_once(bench: Bench) -> None:
     log.add_transition("potka", UP, START + 2 * HOUR, {})
     bench.clock.step(2 * 3600 + 60)
     attribution = OutageAttribution(CurrentConfig(config(5)), bench.clock, bench.store)
-    unknown = attribution.known("potka")
-    assert unknown is not None and unknown.cause is DOWN and attribution.known("boram") is None
+    unknown = attribution.recorded_outage("potka")
+    assert (
+        unknown is not None
+        and unknown.cause is DOWN
+        and attribution.recorded_outage("boram") is None
+    )
     found_at = bench.clock.now()
     for cause in (OfficeState.LINK_DOWN, OfficeState.POWER_DOWN):  # found out later, twice
         log.add_transition("potka", cause, START + HOUR, {"reason": None}, START + 2 * HOUR, down)
     bench.clock.step(600)
-    past = attribution.known("potka")
+    past = attribution.recorded_outage("potka")
     assert past is not None
     assert (past.cause, past.began, past.ended, past.attributed_at) == (
         OfficeState.POWER_DOWN, START + HOUR, START + 2 * HOUR, found_at,
@@ -130,7 +134,7 @@ def drawn(dice: random.Random) -> list[list[Span]]:
     return offices
 
 
-def looked_at(offices: Sequence[Sequence[Span]], moment: datetime) -> tuple[int, int]:
+def count_at(offices: Sequence[Sequence[Span]], moment: datetime) -> tuple[int, int]:
     """How many offices are watched at a moment, and how many of them are dark, one by one."""
     blind = (OfficeState.UNKNOWN, OfficeState.MONITOR_DOWN, OfficeState.PLANNED)
     current = [span.state for one in offices for span in one if span.start <= moment < span.end]
@@ -148,15 +152,15 @@ def test_a_shared_fault_is_one_of_every_watched_office() -> None:
         for fault in shared_faults(offices):
             faults.append(fault)
             for moment in (one for one in edges if fault.start <= one < fault.end):
-                watched, dark = looked_at(offices, moment)
+                watched, dark = count_at(offices, moment)
                 assert watched == dark >= 3, seed
-            watched, dark = looked_at(offices, fault.end)
+            watched, dark = count_at(offices, fault.end)
             assert dark < watched or watched < 3, seed
     assert len(faults) > 50
 
 
 def test_shared_faults_of_264_offices_are_found_quickly() -> None:
-    """A look at every office at every edge took a second here, and minutes in a report."""
+    """Looking at every office at every edge took a second here, and minutes in a report."""
     edges = [[START + timedelta(seconds=3600 * n + office) for n in range(57)]
              for office in range(264)]  # fmt: skip
     offices = [

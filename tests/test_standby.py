@@ -40,7 +40,7 @@ from jharnet_monitor.standby.manifest import (
 from jharnet_monitor.standby.restore import RESTORED, Restore
 from jharnet_monitor.standby.save import save
 from jharnet_monitor.store import Store
-from jharnet_monitor.store.lease import holder_of
+from jharnet_monitor.store.lease import KEY
 from jharnet_monitor.store.pruning import OF_THE_DATABASE
 from tests.standby_support import hub_in
 from tests.store_support import BOTH, START, Postgres
@@ -86,11 +86,11 @@ def test_a_hub_goes_on_on_another_machine(
     event = store.event_log.last_event(OF_THE_DATABASE, RESTORED)
     assert event is not None
     assert len(store.measurements()) == 40
-    holder = holder_of(store._engine)
-    assert holder is not None
+    lease = store.get_value(KEY)
+    assert lease is not None
     store.ownership.lease._machine = "another machine"
     store.ownership.take()  # at once
-    assert store.ownership.lease.term == holder[1] + 1
+    assert store.ownership.lease.term == lease["term"] + 1
     store.close()
 
 

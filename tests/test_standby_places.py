@@ -1,4 +1,4 @@
-"""Where a restore writes: what a backup says about places, and what a person allows."""
+"""Where a restore writes: not where a backup says, but where a person allows."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_database_with_an_absolute_path(place: str, tmp_path: Path) -> None:
 
 
 def test_a_changed_backup_puts_nothing_elsewhere(tmp_path: Path) -> None:
-    """A file from outside of the directory is handed over in it, wherever it says that it lay."""
+    """A file from outside of the directory is put into it, wherever it is said to have been."""
     backup = save(hub_in(tmp_path / "hub"), tmp_path / "away", 3)
     goal = tmp_path / "cron.d/x"
     planted = backup / "elsewhere" / goal.relative_to("/")
@@ -141,8 +141,8 @@ def test_what_lay_outside_is_listed(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 @pytest.mark.parametrize("there", [True, False])
 def test_root_gives_all_to_the_hubs_user(there: bool, tmp_path: Path) -> None:
-    """To the owner of the directory, else to the one that the manifest names; what lay outside
-    as well. A user that is not on this machine is told about."""
+    """To the owner of the directory, or else to the user that the manifest names, including what
+    was outside. A notice says so if this machine has no such user."""
     user = pwd.getpwnam("nobody")
     backup = save(outside_file(tmp_path)[0], tmp_path / "away", 3)
     rewrite(backup, "config/note", "", owner="daemon" if there else "nobody")

@@ -23,20 +23,20 @@ from jharnet_monitor.config.state_file import StateFile
 from jharnet_monitor.config.yaml_model import load_yaml_model
 from jharnet_monitor.errors import StoreError, UserError
 from jharnet_monitor.hub import weekly_push
-from jharnet_monitor.hub.weekly_push import REFUSED, WeeklyPush
+from jharnet_monitor.hub.weekly_push import RETRY_AFTER_REFUSAL, WeeklyPush
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.live import HubStatus, Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.report.data.load import summarise
 from jharnet_monitor.security.signing import make_key, read_key
 from jharnet_monitor.security.tls import Files, make_authority, make_certificate
-from jharnet_monitor.state import paper, strangers, verify
+from jharnet_monitor.state import paper, unauthenticated, verify
 from jharnet_monitor.state.figures import figures_of, tables
 from jharnet_monitor.state.make import week_of
 from jharnet_monitor.state.paper import basis_of, make_report
 from jharnet_monitor.state.proof import HEADER, Proof, prove
 from jharnet_monitor.state.push import PATH, make_signed, send
-from jharnet_monitor.state.receiver import OF_A_DISTRICT, WeekReceiver
+from jharnet_monitor.state.receiver import MOST_OF_A_DISTRICT, WeekReceiver
 from jharnet_monitor.state.refused import WeekRefusedError
 from jharnet_monitor.state.table import StateTable
 from jharnet_monitor.state.verify import check_report, check_rows
@@ -220,8 +220,8 @@ async def test_slow_strangers_keep_no_district_out(
 ) -> None:
     """Without a proof no byte of a body is awaited, and a connection is closed soon, whatever it
     has sent; meanwhile, and while another district fills its own places, a district gets in."""
-    monkeypatch.setattr(strangers, "STRANGER_SECONDS", 1.5)
-    monkeypatch.setattr(strangers, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(unauthenticated, "GRACE_SECONDS", 1.5)
+    monkeypatch.setattr(unauthenticated, "LOOK_SECONDS", 0.1)
     false = Proof("chatra", "0" * 64, "A" * 86 + "==").header()
     own = prove(read_key(one.key_of("bokaro")), "bokaro", b"x" * 50).header()
     async with receiving(one) as address:
@@ -235,14 +235,14 @@ async def test_slow_strangers_keep_no_district_out(
         async with asyncio.timeout(5):
             for reader, _ in unproven:
                 assert (await reader.readline()).startswith(b"HTTP/1.1 401")
-            answers = [await reader.readline() for reader, _ in full[OF_A_DISTRICT:]]
+            answers = [await reader.readline() for reader, _ in full[MOST_OF_A_DISTRICT:]]
             assert [answer[9:12] for answer in answers] == [b"429"] * 3
             assert (await post(address, one.sign(drawn_week("chatra")), one))[0] == 201
             for reader, _ in (*silent, *slow, *unproven):
                 await reader.read()
         for _, writer in full:
             writer.write(b"y" * 50)
-        for reader, _ in full[:OF_A_DISTRICT]:
+        for reader, _ in full[:MOST_OF_A_DISTRICT]:
             assert (await reader.readline()).startswith(b"HTTP/1.1 400"), "another text"
         for _, writer in (*silent, *slow, *unproven, *full):
             writer.close()
@@ -386,7 +386,7 @@ def test_a_hub_hands_in_each_week_until_it_is_taken(
     assert len(pushes.look(seconds=10)) == 1
     assert len(pushes.look(hours=2)) == 2
     assert len(pushes.look(minutes=30)) == 2
-    assert len(pushes.look(seconds=REFUSED.total_seconds())) == 3
+    assert len(pushes.look(seconds=RETRY_AFTER_REFUSAL.total_seconds())) == 3
     assert (pushes.status.state_push_failures, pushes.status.state_push_at) == (3, None)
     assert [r.message for r in caplog.records].count(
         "the week was not handed in to the state: refused") == 1  # fmt: skip
@@ -404,7 +404,7 @@ def test_a_week_that_is_refused_for_good_holds_up_no_other(
     pushes = Pushes(tmp_path, WeekRefusedError("a later version exists"), StoreError("away"))
     assert pushes.look(hours=6) == ["2026-W47"]
     assert pushes.status.state_push_refused == {"2026-W47": "a later version exists"}
-    assert "week 2026-W47 is not handed in again: a later version exists" in caplog.text
+    assert "the state refused week 2026-W47 for good: a later version exists" in caplog.text
     assert pushes.look(days=7) == ["2026-W47", "2026-W48"]
     assert pushes.look(hours=1) == ["2026-W47", "2026-W48", "2026-W48"]
     assert pushes.status.state_push_at is not None

@@ -118,12 +118,12 @@ async def test_one_offices_trouble_stays_its_own(
     from starting."""
     outage = PastOutage(OfficeState.LINK_DOWN, START, START + timedelta(minutes=5), START)
 
-    def known(self: OutageAttribution, office: str) -> PastOutage:
+    def recorded_outage(self: OutageAttribution, office: str) -> PastOutage:
         if office == "potka":
             raise OverflowError("date value out of range")
         return outage
 
-    monkeypatch.setattr(OutageAttribution, "known", known)
+    monkeypatch.setattr(OutageAttribution, "recorded_outage", recorded_outage)
     await bench.monitor.restore()
     assert bench.live.offices["potka"].last_outage is None
     assert bench.live.offices["boram"].last_outage == outage

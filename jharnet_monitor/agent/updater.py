@@ -51,8 +51,8 @@ class UpdateRefused(UserError):
 
 
 class Updater:
-    """The agent's half of an update. It calls `restart` once a new version is active, and installs
-    within `load`, which marks what is measured meanwhile."""
+    """The agent's half of an update. It installs within `load`, which marks what is measured
+    meanwhile, and calls `restart` once the new version is active."""
 
     def __init__(
         self, versions: Versions, key: str, restart: Callable[[], None],
@@ -125,7 +125,7 @@ class Updater:
             self._restart()
 
     def _is_on_trial(self, release: Any) -> bool:
-        """Whether a release is active: an error after the change of the link does not undo it."""
+        """Whether a release is active; an error after the link was changed does not undo that."""
         trial = self._versions.trial()
         return trial is not None and trial.directory == release.id
 

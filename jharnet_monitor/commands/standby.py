@@ -50,7 +50,7 @@ def restore(
     ] = None,
     database_in: Annotated[
         Path | None,
-        typer.Option(help="Directory outside of that one in which the database may lie."),
+        typer.Option(help="Directory outside of `--into` in which the database may be."),
     ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Set aside what is there already.")
@@ -101,16 +101,16 @@ def _print_json(done: Restored, seconds: float) -> None:
 
 
 def _print_elsewhere(done: Restored) -> None:
-    """List the files that a person has to copy, and how."""
+    """List the files that a person has to copy, and say how."""
     if not done.elsewhere:
         return
     _print_line(
-        "These files lay outside of the hub's directory, and were not put back there, because"
-        " nobody signs a backup:"
+        "These files were outside of the hub's directory. They were not put back there, because"
+        " a backup is not signed:"
     )
     for one in done.elsewhere:
-        there = "exists on this machine" if one.exists else "is missing on this machine"
-        _print_line(f"  {one.original} ({there}): {one.file}")
+        presence = "exists on this machine" if one.exists else "is missing on this machine"
+        _print_line(f"  {one.original} ({presence}): {one.file}")
     _print_line(
         "Look at each one that is missing, and copy it by `cp -p`, which keeps its owner; the"
         " configuration names these paths, and a file that it names must be there before the hub"
@@ -119,8 +119,8 @@ def _print_elsewhere(done: Restored) -> None:
 
 
 def _print_line(text: str) -> None:
-    """Print a line in which names of a backup cannot control the terminal."""
+    """Print a line without control characters, which a file name in a backup may contain."""
     printable = "".join(
-        sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
     )
     console.print(printable, markup=False, soft_wrap=True)

@@ -83,8 +83,8 @@ class District(Section):
     """Time zone of office hours, days and weeks (IANA time zone database)."""
     office_hours: OfficeHours = OfficeHours()
     conferences: tuple[ConferenceTime, ...] = ()
-    """The Deputy Commissioner's own conferences; no heavy test runs during them. From half an hour
-    before, an office's pages say whether it is ready."""
+    """The Deputy Commissioner's own conferences; no heavy test runs during them. During one and in
+    the half hour before it, an office's pages say whether the office is ready."""
 
     contact: Contact | None = None
     """Whom block offices call. Stands on the cards with join links, and below every page."""

@@ -121,7 +121,7 @@ class _Examination:
         for gone in sealed.pruned_inside(links, span):
             yield f"chain/links.jsonl: {gone}"
         listed = raw.data_entries(manifest, links, span)
-        yield from self._strangers(listed, evidence)
+        yield from self._unknown_files(listed, evidence)
         yield from self._raw(links, span, listed, evidence)
         yield from self._pruned(links, span, evidence, made_at)
         yield from self._settings(config, evidence, period)
@@ -158,8 +158,10 @@ class _Examination:
         if self.root is not None and all(one.root != self.root for one in links):
             yield f"--root: {self.root} is not in the chain: it was rebuilt, or is a different one"
 
-    def _strangers(self, listed: list[dict[str, Any]], evidence: DossierEvidence) -> Iterator[str]:
-        """A message for every file that no dossier has; papers are counted when they are set."""
+    def _unknown_files(
+        self, listed: list[dict[str, Any]], evidence: DossierEvidence
+    ) -> Iterator[str]:
+        """A message for each file that no dossier has; documents are compared later."""
         expected = {MANIFEST, *RECORDS}
         for entry in listed:
             expected |= {entry["path"], entry["path"].removesuffix(".csv") + ".parquet"}

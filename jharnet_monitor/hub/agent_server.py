@@ -248,7 +248,7 @@ class AgentServer:
                 await self._events.agent_disconnected(office, goodbye)
 
     def _vitals(self, office: str, frame: Mapping[str, Any]) -> Vitals:
-        """The vitals in a frame; a program's frame also tells how wrong its clock is."""
+        """The vitals in a frame; a program's frame also shows how wrong its clock is."""
         vitals = read_vitals(frame)
         if vitals.kind == PROGRAM:
             self._clocks[office].note_frame(vitals.boot_id, vitals.uptime, self._clock.now())
@@ -330,11 +330,14 @@ class AgentServer:
                     raise ProtocolError(f"unknown frame {other[:40]!r}")
 
     async def _take_check(self, connection: AgentConnection, findings: dict[str, str]) -> None:
-        """Pass on a check of the office's devices, unless there are too many; the page sends one
-        without an answer again in its next session.
+        """Pass on a check of the office's devices, unless there are too many.
+
+        A page that received no answer sends its check again in its next session.
         """
         if not self._checks.take(connection.office):
-            log.warning("too many checks of devices from %s in an hour", connection.office)
+            log.warning(
+                "ignored a check of devices from %s: too many in an hour", connection.office
+            )
             return
         await self._events.agent_checked(connection.office, findings)
         await connection.channels.send({"type": "checked"})

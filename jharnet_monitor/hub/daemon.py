@@ -386,9 +386,9 @@ class Hub:
         return values.get("download_bits_per_second"), values.get("upload_bits_per_second")
 
     async def _store_drill(self, drill: Drill) -> None:
-        """Store a drill; raises `StoreError` while the database does not have it.
+        """Store a drill; raises `StoreError` if the database has not accepted it.
 
-        It waits on disk then, so that it is not lost if the hub ends.
+        Until it does, the drill waits on disk, so that it is not lost if the hub ends.
         """
         record = DrillRecord(drill)
         if await self._is_written(record):

@@ -18,8 +18,8 @@ Work = TypeVar("Work")
 class DueWork(ABC, Generic[Work]):
     """Looks every `CHECK_SECONDS` for due work, and does one piece after another.
 
-    A failed piece ends the look, and delays the next attempt as `_note_failure` says. A clock that
-    is set back ends the delay.
+    After a failure the rest has to wait as well, for as long as `_note_failure` returns. The wait
+    ends early if the clock is set back.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -27,7 +27,7 @@ class DueWork(ABC, Generic[Work]):
         self._failures = 0
         """Attempts that failed since the last success."""
         self._wait: tuple[datetime, datetime] | None = None
-        """From a failure until when the next attempt must wait."""
+        """Begin and end of the wait after a failure."""
 
     async def run(self) -> None:
         """Look every `CHECK_SECONDS` until cancelled."""
@@ -36,7 +36,7 @@ class DueWork(ABC, Generic[Work]):
             await self._clock.sleep(CHECK_SECONDS)
 
     async def run_once(self) -> None:
-        """Look once; errors that a later attempt may not have are passed to `_note_failure`."""
+        """Look once; an error that may not recur is passed to `_note_failure`, not raised."""
         now = self._clock.now()
         try:
             due = await self._due(now)

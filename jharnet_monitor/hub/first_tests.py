@@ -1,8 +1,8 @@
 """Tests an office soon after its agent connects for the first time, ahead of the schedule.
 
 Otherwise a newly installed district has no results until the next planned test, which may be a day
-later. It tests one office at a time, and none on whose line a test ran within the last minute: a
-person is testing there, and a second test would only cost bytes.
+later. It tests one office at a time, and none on whose line a test ran within the last minute:
+somebody is probably testing there, and a second test would only cost bytes.
 """
 
 from __future__ import annotations

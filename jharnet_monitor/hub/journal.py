@@ -99,8 +99,8 @@ class Journal:
         self, offices: Sequence[str]
     ) -> dict[str, list[tuple[OfficeState, datetime]]]:
         """Each office's states of the last days, and all states since it last answered."""
-        since, log = self._clock.now() - STATES_BACK, self._store.event_log
-        return await asyncio.to_thread(log.states_seen, offices, since, ANSWERING)
+        since, event_log = self._clock.now() - STATES_BACK, self._store.event_log
+        return await asyncio.to_thread(event_log.states_seen, offices, since, ANSWERING)
 
     async def uplink_since(self) -> LoggedEvent | None:
         """The last change of headquarters' uplink."""
@@ -113,8 +113,8 @@ class Journal:
 
     async def last_agent_events(self, offices: Sequence[str]) -> dict[str, str]:
         """The kind of the last event of each office's agent: `joined`, `left` or `goodbye`."""
-        soon, log = self._clock.now() + timedelta(seconds=1), self._store.event_log
-        return await asyncio.to_thread(log.last_of_kinds, offices, _AGENT_EVENTS, soon)
+        soon, event_log = self._clock.now() + timedelta(seconds=1), self._store.event_log
+        return await asyncio.to_thread(event_log.last_event_kinds, offices, _AGENT_EVENTS, soon)
 
     async def last_device_check(self, office: str) -> DeviceCheck | None:
         """The newest check of an office's camera, microphone and loudspeaker."""

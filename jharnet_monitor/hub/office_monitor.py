@@ -240,7 +240,7 @@ class OfficeMonitor(AgentEvents):
         self._live.offices[office].agent.refused += count
 
     async def agent_checked(self, office: str, findings: Mapping[str, str]) -> None:
-        """Keep the check for the office's page, over a restart of the hub, too."""
+        """Store the check and show it on the office's page."""
         self._live.offices[office].agent.check = DeviceCheck(self._clock.now(), findings)
         await self._journal.add_event(office, DEVICES_CHECKED, {"findings": dict(findings)})
 

@@ -72,9 +72,9 @@ class OutageAttribution:
         self._clock = clock
         self._store = store
 
-    def known(self, office: str) -> PastOutage | None:
-        """The last outage of an office that had one lately, by what is recorded of it; reads no
-        measurement."""
+    def recorded_outage(self, office: str) -> PastOutage | None:
+        """The last outage of an office within `LOOK_BACK`, with the cause that is recorded of it;
+        reads no measurement."""
         now = self._clock.now()
         outages = self._outages(office, now - LOOK_BACK)
         return _recorded(outages[-1], now) if outages else None
@@ -89,7 +89,7 @@ class OutageAttribution:
         expected = self._current.config.office(office).agent is not None
         spans = reconstruct(
             self._facts(office, start, now),
-            self._stretches(office, start, now),
+            self._agent_runs(office, start, now),
             start,
             now,
             AgentPresence.NEVER if expected else AgentPresence.NOT_EXPECTED,
@@ -146,14 +146,14 @@ class OutageAttribution:
         )
         return facts + [fact for reading in readings for fact in _router_uptime(reading)]
 
-    def _stretches(self, office: str, since: datetime, until: datetime) -> list[AgentRun]:
-        """The minutes in which the agent pinged its own gateway, in order; days of them are read,
-        so by the column."""
+    def _agent_runs(self, office: str, since: datetime, until: datetime) -> list[AgentRun]:
+        """The minutes in which the agent pinged its own gateway, in order. They are read by the
+        column, because days of them are read."""
         blocks = self._store.bulk_reader.blocks(
             office, "latency", since, until, path=Route.AGENT_GATEWAY, names=("received",),
             starts=True, durations=True,
         )  # fmt: skip
-        found = [stretch for block in blocks for stretch in _stretches_of(block)]
+        found = [run for block in blocks for run in _agent_runs_of(block)]
         return sorted(found, key=attrgetter("start"))
 
 
@@ -165,17 +165,17 @@ class ReviewSchedule:
         self._live = live
         self._clock = clock
         self._due: dict[str, list[float]] = {}
-        self._again: deque[str] = deque()
-        """Offices to be reviewed once more since the start, whenever nothing else is due."""
+        self._after_start: deque[str] = deque()
+        """Offices that are to be reviewed once after the start, whenever nothing else is due."""
 
     async def restore(self, offices: Sequence[str]) -> None:
-        """Restore what is recorded of past outages, and review these offices again afterwards: with
-        hundreds of offices that takes longer than a start may.
+        """Restore what is recorded of past outages, and schedule a review of these offices for
+        after the start, which reviews of hundreds of offices would delay too long.
         """
         for office in offices:
-            await self._find(office, self._outage_attribution.known)
+            await self._update(office, self._outage_attribution.recorded_outage)
             if self._live.offices[office].last_outage is not None:
-                self._again.append(office)
+                self._after_start.append(office)
 
     def schedule_review(self, office: str) -> None:
         """Schedule a review soon, for new evidence, and another when all evidence should have
@@ -188,11 +188,11 @@ class ReviewSchedule:
         """Run the reviews that are due, or else one of those that follow a start."""
         now = self._clock.monotonic()
         due = [office for office, moments in self._due.items() if moments[0] <= now]
-        if not due and self._again:
-            await self.review(self._again.popleft())
+        if not due and self._after_start:
+            await self.review(self._after_start.popleft())
         for office in due:
-            if office in self._again:
-                self._again.remove(office)
+            if office in self._after_start:
+                self._after_start.remove(office)
             moments = self._due[office]
             self._due[office] = [moment for moment in moments if moment > now]
             if not self._due[office]:
@@ -201,11 +201,12 @@ class ReviewSchedule:
 
     async def review(self, office: str) -> None:
         """Review an office's outages; an error is logged and does not affect other offices."""
-        await self._find(office, self._outage_attribution.review)
+        await self._update(office, self._outage_attribution.review)
 
-    async def _find(self, office: str, how: Callable[[str], PastOutage | None]) -> None:
+    async def _update(self, office: str, find: Callable[[str], PastOutage | None]) -> None:
+        """Update an office's last outage by what `find`, which may block, returns."""
         try:
-            past = await asyncio.to_thread(how, office)
+            past = await asyncio.to_thread(find, office)
         except StoreError as error:
             log.error("the outages of %s could not be reviewed: %s", office, error)
             self.schedule_review(office)
@@ -255,7 +256,7 @@ def _router_uptime(reading: Measurement) -> Iterator[RouterUptime]:
         yield RouterUptime(reading.started_at + timedelta(seconds=reading.duration), uptime)
 
 
-def _stretches_of(block: Block) -> Iterator[AgentRun]:
+def _agent_runs_of(block: Block) -> Iterator[AgentRun]:
     """The periods in which an agent pinged its own gateway."""
     boot_id, received = block.conditions.get("boot_id"), block.values.get("received")
     if not isinstance(boot_id, str) or received is None:

@@ -96,7 +96,7 @@ class DrillRecord:
 
 @dataclass(frozen=True, slots=True)
 class ValueRecord:
-    """A time that survives a restart; only the newest of a key matters."""
+    """A value that survives a restart: a time, of which only the newest of a key matters."""
 
     key: str
     at: datetime
@@ -135,9 +135,9 @@ class StartRecord:
         if not log.has_event(ALL_OFFICES, "hub_stopped", stopped):
             log.add_event(ALL_OFFICES, "hub_stopped", stopped, {})
         known = log.last_transitions(self.offices)
-        watched = [one for one in self.offices if one in known and known[one].at <= stopped]
+        watched = [o for o in self.offices if o in known and known[o].at <= stopped]
         evidence = {"until": format_utc(self.at)}
-        log.add_missing(watched, OfficeState.MONITOR_DOWN, stopped, evidence)
+        log.add_missing_transitions(watched, OfficeState.MONITOR_DOWN, stopped, evidence)
 
     def to_json(self) -> dict[str, Any]:
         """See `Record`."""
@@ -172,8 +172,8 @@ def read_record(data: Any) -> Record:
     return _READERS[kind](body)
 
 
-def name_of(record: Record) -> str:
-    """The name under which a record waits; one of a name waits once."""
+def queue_name(record: Record) -> str:
+    """The name under which a record waits in the queue, which holds one record of a name."""
     match record:
         case ValueRecord(key=key):
             return key
@@ -186,8 +186,8 @@ def name_of(record: Record) -> str:
 def is_written(record: Record, store: Store) -> bool:
     """Whether a waiting record was already written, but not yet deleted when the hub ended.
 
-    In a restored backup it may have been written long before: the copy of the waiting records is
-    older than that of the database.
+    In a restored backup it may have been written long before, because the waiting records are
+    copied before the database.
     """
     match record:
         case EventRecord(office=office, kind=kind, at=at):
@@ -196,7 +196,7 @@ def is_written(record: Record, store: Store) -> bool:
             return store.event_log.has_transition(office, state, at)
         case DrillRecord(drill=drill):
             return store.event_log.drill(drill.id) is not None
-        case StartRecord(at=at):  # its last part; a later heartbeat would make another stop
+        case StartRecord(at=at):  # the part that is written last
             return store.event_log.has_event(ALL_OFFICES, "hub_started", at)
         case ValueRecord(key=key, at=at):
             stored = store.get_value(key)

@@ -26,7 +26,7 @@ from jharnet_monitor.hub.records import (
     MeasurementRecord,
     Record,
     is_written,
-    name_of,
+    queue_name,
     read_record,
     write_out,
 )
@@ -149,7 +149,7 @@ class StoreWriter:
         body = json.dumps(write_out(record), ensure_ascii=False)
         log.error("the database refused a record, which is set aside in %s: %s: %s",
                   self._file, error, body[:300])  # fmt: skip
-        put = partial(self._queue.put, name_of(record), body, fine=False, reason=_NOT_TAKEN)
+        put = partial(self._queue.put, queue_name(record), body, fine=False, reason=_NOT_TAKEN)
         await self._in(self._disk, put)
         await self._publish()
 
@@ -200,7 +200,7 @@ class StoreWriter:
             body = json.dumps(write_out(record), ensure_ascii=False)
             fine, newest = kind == "MeasurementRecord", kind == "ValueRecord"
             try:
-                self._queue.put(name_of(record), body, fine=fine, replace=newest)
+                self._queue.put(queue_name(record), body, fine=fine, replace=newest)
             except StoreError as error:  # it waits in memory
                 failure = error
         if failure is not None:

@@ -1,4 +1,4 @@
-"""The bytes that updates spent on the current day, kept beside the rollout."""
+"""The bytes that updates spent on the current day, stored beside the rollout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILE = "spent.json"
 
 
 class UpdateBudget:
-    """Counts each office's bytes; a restart of the hub does not give them again."""
+    """Counts each office's bytes of a day; a restart of the hub does not reset the count."""
 
     def __init__(self, directory: Callable[[], Path]) -> None:
         self._directory = directory
@@ -35,14 +35,14 @@ class UpdateBudget:
         except FileNotFoundError:
             return
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            log.error("%s: what updates spent today cannot be read: %s", path, error)
+            log.error("%s: the bytes that updates spent today cannot be read: %s", path, error)
 
     def spent(self, office: str, day: date) -> int:
         """Bytes that updates spent on an office's line on a day."""
         return self._spent.get(office, 0) if day == self._day else 0
 
     async def charge(self, office: str, day: date, amount: int) -> None:
-        """Count bytes before they are sent; raises `UserError` if that cannot be written."""
+        """Count bytes before they are sent; raises `UserError` if the count cannot be written."""
         if day != self._day:
             self._day, self._spent = day, {}
         self._spent[office] = self._spent.get(office, 0) + amount

@@ -153,7 +153,7 @@ class Updates:
         """Evaluate the agents' reports, and start the offices that are due."""
         for office in self._with_agents():
             await self._evaluate(office)
-        rollout, published = self.rollout, self._published  # maybe withdrawn meanwhile
+        rollout, published = self.rollout, self._published  # it may have been withdrawn meanwhile
         if rollout is None or published is None:
             return
         settings = self.config.updates
@@ -269,7 +269,7 @@ class Updates:
         link, rollout = self._agent_of(office), self.rollout
         if link is None or rollout is None or rollout.serial != published.release.serial:
             return
-        if not self._may_go_on(office, rollout):  # it waited for the line
+        if not self._may_go_on(office, rollout):  # as things are after the wait for the line
             return
         params = {
             **published.to_params(),
@@ -279,7 +279,7 @@ class Updates:
             "trial_seconds": self.config.updates.trial,
         }
         until = self._clock.monotonic() + ROUND_SECONDS
-        one = UpdateRound(
+        update_round = UpdateRound(
             link,
             published,
             rate,
@@ -288,13 +288,13 @@ class Updates:
             lambda amount: self._charge(office, amount),
         )
         try:
-            async for state in one.run(params):
+            async for state in update_round.run(params):
                 self._live.offices[office].agent.update_state = state
                 if state != "fetching":
                     await self._event(office, rollout, state)
         finally:
-            if one.bytes_sent:
-                await self._event(office, rollout, "fetched", bytes=one.bytes_sent)
+            if update_round.bytes_sent:
+                await self._event(office, rollout, "fetched", bytes=update_round.bytes_sent)
 
     def _rate(self, office: str) -> float:
         link = self.config.office(office).link
@@ -303,10 +303,10 @@ class Updates:
 
     def _may_go_on(self, office: str, rollout: Rollout) -> bool:
         """Whether this rollout is still offered, and no office has failed since."""
-        now = self.rollout
-        if now is None or (now.serial, now.began) != (rollout.serial, rollout.began):
+        current = self.rollout
+        if current is None or (current.serial, current.began) != (rollout.serial, rollout.began):
             return False
-        return not now.failed and self._may_fetch(office)
+        return not current.failed and self._may_fetch(office)
 
     async def stop(self) -> None:
         """End every round; offices keep what they have fetched."""

@@ -1,9 +1,9 @@
 """Submits each week, signed, to the state when its report is due, and retries until it is accepted.
 
-A refusal that somebody can end, for example because the key is not registered, is retried once an
-hour, so that the hub need not be restarted afterwards. A week that the receiver refuses for good is
-recorded with the reason, so that it does not hold up later weeks; a hub of another version tries it
-once more, because it makes the week anew.
+After a refusal whose cause somebody can remove, such as an unregistered key, the hub tries again
+once an hour, so that it need not be restarted afterwards. A week that the receiver refuses for good
+is recorded with the reason, so that it does not hold up later weeks. After an update the hub tries
+such a week once more, because another version may make it differently.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from jharnet_monitor.store import Store
 
 log = logging.getLogger(__name__)
 
-REFUSED = timedelta(hours=1)
+RETRY_AFTER_REFUSAL = timedelta(hours=1)
 _SINCE = "state_since"
 """Key in the store for the time from which weeks are due."""
 
@@ -61,9 +61,11 @@ class WeeklyPush(DueWork[Period]):
 
     async def _due(self, now: datetime) -> Sequence[Period]:
         config = self._current.config
-        return () if config.state is None else await asyncio.to_thread(self._open, config, now)
+        return (
+            () if config.state is None else await asyncio.to_thread(self._open_weeks, config, now)
+        )
 
-    def _open(self, config: Config, now: datetime) -> list[Period]:
+    def _open_weeks(self, config: Config, now: datetime) -> list[Period]:
         """The weeks that are due and neither accepted nor refused for good."""
         since = self._store.get_value(_SINCE)
         if since is None:
@@ -96,20 +98,20 @@ class WeeklyPush(DueWork[Period]):
 
     async def _note_refusal(self, week: Period, why: str) -> None:
         self._status.state_push_failures += 1
-        log.error("week %s is not handed in again: %s", week.name, why)
-        found = {"refused": why, "version": __version__, "at": format_utc(self._clock.now())}
-        await asyncio.to_thread(self._store.set_value, _key(week), found)
+        log.error("the state refused week %s for good: %s", week.name, why)
+        refusal = {"refused": why, "version": __version__, "at": format_utc(self._clock.now())}
+        await asyncio.to_thread(self._store.set_value, _key(week), refusal)
         self._status.state_push_refused = {**self._status.state_push_refused, week.name: why}
 
     def _note_failure(self, error: Exception) -> timedelta:
-        """Log each reason once."""
+        """Log a reason only if it is not that of the failure before."""
         self._status.state_push_failures += 1
         if str(error) != self._last_logged:
             log.error("the week was not handed in to the state: %s", error)
         self._last_logged = str(error)
         if isinstance(error, UserError):
-            return REFUSED
-        return min(timedelta(seconds=backoff_seconds(self._failures)), REFUSED)
+            return RETRY_AFTER_REFUSAL
+        return min(timedelta(seconds=backoff_seconds(self._failures)), RETRY_AFTER_REFUSAL)
 
 
 def _key(period: Period) -> str:

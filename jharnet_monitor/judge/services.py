@@ -73,7 +73,7 @@ class PageVisit:
     """One visit, in seconds; None for what was not measured. `failure` is None for a page.
 
     `first_byte` is counted from the connection on; `total` includes all phases. `answer` is the
-    time until the headers, from a browser, which is shown nothing else.
+    time until the headers, as a browser measures it; it reports nothing else.
     """
 
     failure: VisitFailure | None = None
@@ -158,8 +158,8 @@ def fault_of(
 
 
 def _quick(visit: PageVisit, slow: float) -> bool:
-    """Whether a visit was fast enough; a partly read page counts by its known parts, and an answer
-    to a browser by its time."""
+    """Whether a visit was fast enough; a partly read page counts by its known parts, and a visit by
+    browser by the time until the answer."""
     return _known(visit) <= slow
 
 

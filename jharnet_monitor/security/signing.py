@@ -1,4 +1,4 @@
-"""Ed25519 keys (RFC 8032) by which a district signs what it tells the state."""
+"""Ed25519 keys (RFC 8032) by which a district signs what it sends to the state."""
 
 from __future__ import annotations
 

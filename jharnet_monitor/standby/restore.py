@@ -3,9 +3,10 @@
 It first collects and verifies the files in a folder within the target directory (a database that
 lies elsewhere: beside its place), so that an incomplete or changed backup does not replace a hub.
 
-Neither manifest nor configuration of a backup is signed. So neither chooses where the restore
-writes: the caller names the target directory, and the one directory outside of it in which the
-database may lie. Files that lay outside are put into a folder of the target, for a person to copy.
+Neither the manifest nor the configuration of a backup is signed, so neither decides where the
+restore writes: the caller names the target directory, and the one directory outside of it in which
+the database may be. Files that were outside of the hub's directory are put into a folder of the
+target, from which a person copies them.
 """
 
 from __future__ import annotations
@@ -55,15 +56,15 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class FromElsewhere:
-    """A restored file that lay outside of the hub's directory."""
+class ElsewhereFile:
+    """A restored file that was outside of the hub's directory."""
 
     file: Path
     """Where it is now, in the target directory."""
     original: Path
-    """Where it lay, and where a person has to copy it."""
+    """Where it was, and where a person has to copy it."""
     exists: bool
-    """Whether something lies there on this machine."""
+    """Whether this machine has a file there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +75,13 @@ class Restored:
     manifest: Manifest
     hours: int
     records: int
-    elsewhere: tuple[FromElsewhere, ...]
+    elsewhere: tuple[ElsewhereFile, ...]
     notices: tuple[str, ...]
-    """What else a person should know, a sentence each."""
+    """Further things that a person should know, a sentence each."""
 
 
 def usual_target(backup: Path, config: Path) -> Path:
-    """The directory into which a backup may be restored without naming one.
+    """The directory into which a backup is restored unless another is named.
 
     It is that of this machine's configuration, if the backup was made there; raises `UserError`
     otherwise.
@@ -102,7 +103,7 @@ class Restore:
         self, backup: Path, into: Path, *, database_in: Path | None = None, replace: bool = False,
         clock: Clock | None = None, say: Say = lambda _: None,
     ) -> None:  # fmt: skip
-        """`database_in` is where the database may lie outside of `into`.
+        """`database_in` is a directory outside of `into` in which the database may be.
 
         Raises `UserError` for a folder that is no backup.
         """
@@ -113,8 +114,8 @@ class Restore:
         self._owner = _owner_of(self._target) or self._manifest.owner
         self._notices: list[str] = []
         self._stage = self._target / _STAGE
-        self._next_to: list[_Moved] = []
-        """Databases in the stage or beside their places, and these places."""
+        self._databases: list[_Moved] = []
+        """The databases that are staged, and the places into which they are to be moved."""
         self._replace = replace
         self._clock = clock or SystemClock()
         self._say = say
@@ -137,19 +138,19 @@ class Restore:
             raise UserError(f"{error.filename or self._target}: {error.strerror}") from error
         finally:
             shutil.rmtree(self._stage, ignore_errors=True)
-            for moved in self._next_to:
+            for moved in self._databases:
                 _delete(moved.staged)
         return Restored(
             self._target / self._manifest.config, self._manifest, found.hours, found.records,
-            tuple(self._from_elsewhere()), tuple(self._notices),
+            tuple(self._elsewhere_files()), tuple(self._notices),
         )  # fmt: skip
 
-    def _from_elsewhere(self) -> Iterator[FromElsewhere]:
+    def _elsewhere_files(self) -> Iterator[ElsewhereFile]:
         for name in self._manifest.files:
             folder, *inside = Path(name).parts
             if folder == OUTSIDE:
                 original = Path("/", *inside)
-                yield FromElsewhere(
+                yield ElsewhereFile(
                     self._target / OUTSIDE / Path(*inside), original, os.path.lexists(original)
                 )
 
@@ -208,7 +209,7 @@ class Restore:
         if not inside and os.path.lexists(place) and not self._replace:
             raise UserError(f"{place}: exists already; --replace sets it aside")
         staged = self._stage / _DATABASES / name if inside else Path(f"{place}{_STAGE}")
-        self._next_to.append(_Moved(staged, place, inside))
+        self._databases.append(_Moved(staged, place, inside))
         _delete(staged)  # left by an earlier restore, or a symbolic link
         if name in self._manifest.files:
             _copy(self._backup / name, staged, 0o600)
@@ -275,7 +276,7 @@ class Restore:
         for part in parts:
             if part.name != self._manifest.config:
                 part.replace(self._target / part.name)
-        for moved in self._next_to:
+        for moved in self._databases:
             if not moved.inside:
                 _set_aside(moved.place, now)
             if moved.staged.exists():
@@ -309,7 +310,7 @@ class Restore:
                 f" give {self._target} to the hub's user (chown -R)."
             )
             return
-        databases = [moved.place for moved in self._next_to if not moved.inside]
+        databases = [moved.place for moved in self._databases if not moved.inside]
         outside = [place for place in databases if place.exists()]
         for one in (self._target, *self._target.rglob("*"), *outside):
             os.chown(one, user.pw_uid, user.pw_gid, follow_symlinks=False)

@@ -1,7 +1,7 @@
 """A sender's proof, in the head of its request, that it has a registered district's key.
 
-The receiver checks it before it reads anything else, so that a stranger costs it no more than a
-head. The proof names the body by its hash: it opens the door for this body alone.
+The receiver checks it before it reads anything else, so that an unknown sender costs it no more
+than a head. The proof names the body by its hash, and is valid for this body alone.
 """
 
 from __future__ import annotations

@@ -28,14 +28,14 @@ from jharnet_monitor.security.connections import ConnectionCount, CountingListen
 from jharnet_monitor.security.tls import ServedCertificate
 from jharnet_monitor.state.proof import HEADER, Proof, read_proof
 from jharnet_monitor.state.push import PATH
-from jharnet_monitor.state.strangers import (
+from jharnet_monitor.state.table import Reception, StateTable
+from jharnet_monitor.state.unauthenticated import (
+    GRACE_SECONDS,
     MOST_CONNECTIONS,
     MOST_OF_AN_ADDRESS,
-    STRANGER_SECONDS,
     Connection,
-    Strangers,
+    UnauthenticatedConnections,
 )
-from jharnet_monitor.state.table import Reception, StateTable
 from jharnet_monitor.state.week import (
     MOST_BYTES,
     DistrictWeek,
@@ -46,9 +46,9 @@ from jharnet_monitor.state.week import (
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 8
+MOST_BODIES = 8
 """Number of bodies read at a time; the other senders get status 429 and retry later."""
-OF_A_DISTRICT = 2
+MOST_OF_A_DISTRICT = 2
 """How many of these may be one district's."""
 READ_SECONDS = 30.0
 CERTIFICATE_SECONDS = 60.0
@@ -66,7 +66,7 @@ class WeekReceiver:
         self._table = StateTable(state.database)
         self._reading: Counter[str] = Counter()
         """By district: the bodies that are being read."""
-        self._strangers = Strangers(tuple)
+        self._unauthenticated = UnauthenticatedConnections(tuple)
         self._stopping = asyncio.Event()
         self.address: str | None = None
         """The URL at which it listens; None until it does."""
@@ -86,8 +86,8 @@ class WeekReceiver:
         await runner.setup()
         server = runner.server
         assert server is not None  # noqa: S101 - `setup` made it
-        self._strangers = Strangers(lambda: server.connections)
-        closing = asyncio.create_task(self._strangers.run(), name="strangers")
+        self._unauthenticated = UnauthenticatedConnections(lambda: server.connections)
+        closing = asyncio.create_task(self._unauthenticated.run(), name="close connections")
         listening: asyncio.Server | None = None
         try:
             listening = await self._listen(
@@ -110,17 +110,17 @@ class WeekReceiver:
     async def _listen(self, server: web.Server, context: ssl.SSLContext | None) -> asyncio.Server:
         host, port = split_listen(self._state.listen)
         try:
-            taken = _bind(host, port)
+            bound = _bind(host, port)
             listening = await asyncio.get_running_loop().create_server(
-                server, sock=taken, ssl=context,
-                ssl_handshake_timeout=None if context is None else STRANGER_SECONDS,
+                server, sock=bound, ssl=context,
+                ssl_handshake_timeout=None if context is None else GRACE_SECONDS,
             )  # fmt: skip
         except OSError as error:
             raise TemporaryError(
                 f"{self._file}: listen: cannot listen on {self._state.listen} ({error.strerror})"
             ) from error
         scheme = "http" if context is None else "https"
-        self.address = f"{scheme}://{host}:{taken.getsockname()[1]}"
+        self.address = f"{scheme}://{host}:{bound.getsockname()[1]}"
         log.info("ready at %s, expecting %d districts", self.address, len(self._state.districts))
         return listening
 
@@ -132,7 +132,7 @@ class WeekReceiver:
         return app
 
     async def _receive(self, request: web.Request) -> web.Response:
-        """Answer one request; the connection ends with it, so that the next one is proven again."""
+        """Answer a request, and close the connection: the next request needs a proof of its own."""
         answer = await self._answer_sender(request)
         answer.force_close()
         return answer
@@ -141,16 +141,16 @@ class WeekReceiver:
         remote = request.remote or "?"
         proof = read_proof(request.headers.get(HEADER, ""))
         if proof is None:
-            return self._refuse(remote, 401, "its sender does not prove who it is")
+            return self._refuse(remote, 401, "its sender has not proven who it is")
         if not proof.is_signed_by(self._state.keys_of(proof.district)):
             return self._refuse(
                 remote, 401, f"it is not sent with a registered key of {proof.district}"
             )
-        if (self._reading.total() >= AT_ONCE
-                or self._reading[proof.district] >= OF_A_DISTRICT):  # fmt: skip
+        if (self._reading.total() >= MOST_BODIES
+                or self._reading[proof.district] >= MOST_OF_A_DISTRICT):  # fmt: skip
             return _answer(429, "too many requests at a time; try again later", retry=True)
         connection: Connection = request.protocol
-        self._strangers.let_in(connection)
+        self._unauthenticated.mark_authenticated(connection)
         with self._place(proof.district):
             return await self._read(request, proof, remote)
 
@@ -172,7 +172,7 @@ class WeekReceiver:
         except web.HTTPRequestEntityTooLarge:
             return _answer(413, f"a week has at most {MOST_BYTES} bytes", final=True)
         if not proof.is_of(text):
-            return self._refuse(remote, 400, "it is not the text for which its sender signed")
+            return self._refuse(remote, 400, "it is not the body that its sender signed")
         return await self._take(remote, text)
 
     async def _take(self, remote: str, text: bytes) -> web.Response:
@@ -218,19 +218,19 @@ class WeekReceiver:
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    """Take the port by a socket that limits its connections; raises `OSError`."""
+    """Bind a listening socket that limits its connections; raises `OSError`."""
     [(family, kind, protocol, _, address), *_] = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     count = ConnectionCount(MOST_CONNECTIONS, MOST_OF_AN_ADDRESS)
-    taken = CountingListener(family, kind, protocol, count)
+    listener = CountingListener(family, kind, protocol, count)
     try:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(address)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
     except OSError:
-        taken.close()
+        listener.close()
         raise
-    return taken
+    return listener
 
 
 def _renew(certificate: ServedCertificate | None) -> None:

@@ -1,4 +1,7 @@
-"""The receiver's refusal of a week for good; apart from what makes weeks, which loads slowly."""
+"""The receiver's refusal of a week for good.
+
+It has a module of its own because those that make weeks load slowly.
+"""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Block:
     starts: Sequence[int] = ()
     """The start of each measurement in ms since 1970, by the same index; only if asked for."""
     durations: Sequence[float] = ()
-    """The duration of each in seconds, as the starts."""
+    """The duration of each measurement in seconds, by the same index; only if asked for."""
 
 
 @dataclass(frozen=True, slots=True)

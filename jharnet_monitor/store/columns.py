@@ -189,7 +189,7 @@ def _read_varints(data: bytes, at: int, count: int) -> tuple[list[int], int]:
             raise ValueError("ends within a number")
         value = data[at]
         at += 1
-        if value > 0x7F:  # most numbers are of one byte; this is read for every column of a report
+        if value > 0x7F:  # most numbers have one byte; a report reads every column this way
             value, shift, byte = value & 0x7F, 7, value
             while byte & 0x80:
                 if at >= size:

@@ -25,8 +25,9 @@ EVERY_OFFICE = "*"
 WITHDRAWN = "maintenance_withdrawn"
 """The kind of event that ends a planned window before its time."""
 _NEWEST_OF_EACH = 20
-"""Rows an office that are read to find the newest state of each."""
+"""Rows read per office in the hope of finding the newest state of each among them."""
 _CLOCK_STEP = timedelta(days=2)
+"""The longest time by which a clock that was set back is allowed for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,17 +143,17 @@ class EventLog:
         with reading(self._engine) as connection:
             return connection.execute(query.limit(1)).scalar() is not None
 
-    def add_missing(
+    def add_missing_transitions(
         self,
         offices: Iterable[str],
         state: OfficeState,
         at: datetime,
         evidence: Mapping[str, Any],
     ) -> None:
-        """Store one change of state of many offices at once; those that have it are left out."""
+        """Store the same change of state for many offices, except for those that have it."""
         table, moment, text = t.transitions, t.to_ms(at), canonical(dict(evidence))
-        there = select(table.c.office).where(
-            table.c.office == bindparam("one"),
+        present = select(table.c.office).where(
+            table.c.office == bindparam("office_id"),
             table.c.at == moment,
             table.c.state == state.value,
             table.c.supersedes.is_(None),
@@ -163,7 +164,7 @@ class EventLog:
                 {"office": office, "state": state.value, "at": moment, "evidence": text,
                  "recorded_at": recorded}
                 for office in offices
-                if connection.execute(there, {"one": office}).first() is None
+                if connection.execute(present, {"office_id": office}).first() is None
             ]  # fmt: skip
             if rows:
                 connection.execute(insert(table), rows)
@@ -171,8 +172,8 @@ class EventLog:
     def last_transitions(self, offices: Collection[str]) -> dict[str, Transition]:
         """The newest state of each of the offices, as it was seen live.
 
-        A year has hundreds of thousands of rows. The newest of most offices are among the last
-        ones, so these are read first; the others are looked up one by one.
+        A year has hundreds of thousands of rows. The newest rows of most offices are among the last
+        ones, so these are read first; the other offices are looked up one by one.
         """
         table, missing = t.transitions, set(offices)
         live = select(table).where(table.c.supersedes.is_(None)).order_by(table.c.number.desc())
@@ -182,9 +183,9 @@ class EventLog:
                 if row.office in missing:
                     missing.remove(row.office)
                     found[row.office] = _transition(row)
-            one = live.where(table.c.office == bindparam("one")).limit(1)
+            newest = live.where(table.c.office == bindparam("office_id")).limit(1)
             for office in missing:
-                for row in connection.execute(one, {"one": office}):
+                for row in connection.execute(newest, {"office_id": office}):
                     found[office] = _transition(row)
         return found
 
@@ -195,7 +196,7 @@ class EventLog:
         and all since it last was in one of the states `or_after`."""
         table = t.transitions
         live = select(table.c.state, table.c.at).where(
-            table.c.office == bindparam("one"), table.c.supersedes.is_(None)
+            table.c.office == bindparam("office_id"), table.c.supersedes.is_(None)
         )
         last = (
             live.where(table.c.state.in_([state.value for state in or_after]))
@@ -206,9 +207,9 @@ class EventLog:
         found: dict[str, list[tuple[OfficeState, datetime]]] = {}
         with reading(self._engine) as connection:
             for office in offices:
-                row = connection.execute(last, {"one": office}).first()
+                row = connection.execute(last, {"office_id": office}).first()
                 begin = 0 if row is None else min(row.at, t.to_ms(since))
-                rows = connection.execute(later, {"one": office, "begin": begin})
+                rows = connection.execute(later, {"office_id": office, "begin": begin})
                 seen = [(OfficeState(row.state), t.from_ms(row.at)) for row in rows]
                 if seen:
                     found[office] = seen
@@ -261,8 +262,8 @@ class EventLog:
     ) -> list[LoggedEvent]:
         """All events of a kind, in the order in which they were stored.
 
-        With `offices` and `since`, those of these offices from a moment on: only with both does an
-        index find them, else all events are read.
+        With `offices` and `since`, only those of these offices from a moment on. An index finds
+        them only with both; otherwise all events are read.
         """
         table = t.events
         query = select(table).where(table.c.kind == kind).order_by(table.c.number)
@@ -286,20 +287,23 @@ class EventLog:
             rows = connection.execute(query).all()
         return [_event(row) for row in rows[::-1]]
 
-    def last_of_kinds(
+    def last_event_kinds(
         self, offices: Iterable[str], kinds: Collection[str], before: datetime
     ) -> dict[str, str]:
         """The kind of the last event of each of the offices that is of one of these kinds."""
         table = t.events
         query = (
             select(table.c.kind)
-            .where(table.c.office == bindparam("one"), table.c.kind.in_(kinds))
+            .where(table.c.office == bindparam("office_id"), table.c.kind.in_(kinds))
             .where(table.c.at < t.to_ms(before))
             .order_by(table.c.at.desc(), table.c.number.desc())
             .limit(1)
         )
         with reading(self._engine) as connection:
-            found = {one: connection.execute(query, {"one": one}).scalar() for one in offices}
+            found = {
+                office: connection.execute(query, {"office_id": office}).scalar()
+                for office in offices
+            }
         return {office: kind for office, kind in found.items() if kind is not None}
 
     def last_event(

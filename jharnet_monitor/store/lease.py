@@ -125,10 +125,3 @@ def _read(connection: Connection) -> dict[str, Any] | None:
 def _write(connection: Connection, lease: dict[str, Any]) -> None:
     connection.execute(delete(t.memory).where(t.memory.c.key == KEY))
     connection.execute(insert(t.memory).values(key=KEY, body=json.dumps(lease)))
-
-
-def holder_of(engine: Engine) -> tuple[str, int] | None:
-    """Machine and term of the newest owner; None if there was none. Raises `StoreError`."""
-    with reading(engine) as connection:
-        lease = _read(connection)
-    return None if lease is None else (str(lease["machine"]), int(lease["term"]))

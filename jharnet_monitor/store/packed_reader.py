@@ -71,8 +71,8 @@ class PackedReader:
     def __init__(self, interned: InternedJson) -> None:
         self._interned = interned
         self._shapes: dict[int, Shape] = {}
-        self._lists: dict[str, list[Shape]] = {}
-        """The shapes of series by their column; the hours of a series have the same few."""
+        self._shape_lists: dict[str, list[Shape]] = {}
+        """The shapes of a series by the text of its column; hours of a series have the same few."""
 
     def rows_of_link(self, connection: Connection, link: int) -> Iterator[StoredRow]:
         """The measurements of a sealed hour, series by series."""
@@ -174,10 +174,10 @@ class PackedReader:
             page = connection.execute(keys.where(after)).all() if len(page) == _PAGE else ()
 
     def _series(self, connection: Connection, row: Row[Any]) -> PackedSeries:
-        shapes = self._lists.get(row.shapes)
+        shapes = self._shape_lists.get(row.shapes)
         if shapes is None:
             shapes = [self.shape(connection, number) for number in json.loads(row.shapes)]
-            self._lists[row.shapes] = shapes
+            self._shape_lists[row.shapes] = shapes
         return PackedSeries(row.office, row.probe, row.path, shapes, row.body)
 
     def shape(self, connection: Connection, number: int) -> Shape:

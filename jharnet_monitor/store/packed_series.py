@@ -54,7 +54,7 @@ class Shape:
 
     @cached_property
     def key(self) -> tuple[str, str, tuple[str, ...]]:
-        """Outcome, conditions and names: alike for groups whose columns can be joined."""
+        """Outcome, conditions and names; the columns of groups with the same key can be joined."""
         return self.outcome, canonical(dict(self.conditions)), tuple(self.names)
 
     def text(self) -> str:

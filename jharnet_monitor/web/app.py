@@ -18,7 +18,7 @@ from jharnet_monitor.web.faults import FaultLedger
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.join import JOIN_ASSETS, SCOPE, SERVICE
 from jharnet_monitor.web.joining import JoiningPages
-from jharnet_monitor.web.maintenance import Maintenance
+from jharnet_monitor.web.maintenance import MaintenancePages
 from jharnet_monitor.web.office_pages import OfficePages
 from jharnet_monitor.web.pages import BASE, Pages
 from jharnet_monitor.web.proxies import trust_proxies
@@ -77,7 +77,7 @@ def make_app(hub: HubApi) -> web.Application:
     app.add_routes(pages.routes())
     app.add_routes(office_pages.routes())
     app.add_routes(DrillPages(hub, access, pages).routes())
-    app.add_routes(Maintenance(hub, access, pages).routes())
+    app.add_routes(MaintenancePages(hub, access, pages).routes())
     app.add_routes(report_pages.routes())
     app.add_routes(joining.routes())
     app.add_routes(AccountPages(hub, access, pages).routes())

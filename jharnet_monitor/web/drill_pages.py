@@ -13,6 +13,7 @@ from jharnet_monitor.config import Config
 from jharnet_monitor.config.calls import LONGEST_DRILL, SHORTEST_DRILL
 from jharnet_monitor.i18n.formats import Formats, rate, size
 from jharnet_monitor.judge.conference.drill import (
+    BEING_STORED,
     Drill,
     DrillOffice,
     DrillState,
@@ -90,7 +91,7 @@ class DrillView:
     running: bool
     state: str
     unstored: str
-    """That its result is not stored, and why; empty if it is."""
+    """A sentence that its result is not stored, and why; empty if it is stored."""
     share: float | None
     facts: tuple[tuple[str, str], ...]
     sentences: tuple[str, ...]
@@ -209,6 +210,7 @@ def drill_line_of(drill: Drill, config: Config, formats: Formats) -> DrillLine:
     """A drill in the list."""
     t = formats.words
     required = required_grade(drill.profile, config.thresholds.grade)
+    state = "unstored" if _is_unstored(drill) else drill.state.value
     return DrillLine(
         drill.id,
         formats.date_and_time(drill.started_at),
@@ -219,8 +221,13 @@ def drill_line_of(drill: Drill, config: Config, formats: Formats) -> DrillLine:
             "web.drills.of", total=len(drill.offices),
             n=sum(passed(office, required) for office in drill.offices),
         ),
-        t("web.drills.state.unstored" if drill.unstored else f"web.drills.state.{drill.state}"),
+        t(f"web.drills.state.{state}"),
     )  # fmt: skip
+
+
+def _is_unstored(drill: Drill) -> bool:
+    """Whether a drill could not be stored; one that has just ended is being stored."""
+    return drill.unstored not in (None, BEING_STORED)
 
 
 def drill_view(
@@ -237,7 +244,7 @@ def drill_view(
         title=t("drill.at", moment=_moment(drill.started_at, config, formats)),
         running=drill.running,
         state="" if done else f"{t(f'web.drills.state.{drill.state}')} {phase}".strip(),
-        unstored="" if drill.unstored is None else t("web.drills.unstored", why=drill.unstored),
+        unstored=t("web.drills.unstored", why=drill.unstored) if _is_unstored(drill) else "",
         share=_share(drill, formats.now),
         facts=tuple((label, value) for label, value in drill_facts(drill, t)),
         sentences=() if drill.running else tuple(drill_sentences(drill, config, t)),

@@ -81,7 +81,7 @@ class JoinPage:
     """The picture of a conference, for the test of the computer."""
     codec: str
     most_stalled: float
-    """The share of a call's time from which a computer counts as too slow."""
+    """If its computer limits more than this share of a call's time, it counts as too slow."""
 
 
 def join_page(live: Live, office: Office, formats: Formats) -> JoinPage:

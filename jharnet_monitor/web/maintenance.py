@@ -54,8 +54,8 @@ class WindowRow:
         return self.state in ("going_on", "ahead")
 
 
-class Maintenance:
-    """The handlers of one hub."""
+class MaintenancePages:
+    """The handlers of these pages for one hub."""
 
     def __init__(self, hub: HubApi, access: Access, pages: Pages) -> None:
         self._hub = hub

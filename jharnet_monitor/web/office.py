@@ -148,7 +148,7 @@ class OfficePage:
     readiness: ConferenceReadiness | None
     check: CheckView | None
     devices_used: bool
-    """Whether a join page is or may be used here, which alone can check devices."""
+    """Whether the office uses or may use the join page; only that page can check devices."""
     probabilities: tuple[float, ...]
     """Of the grades 0 to 4, by the newest call; empty if no call has met the line yet."""
 

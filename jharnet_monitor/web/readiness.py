@@ -20,7 +20,9 @@ from jharnet_monitor.wire.intake import PROGRAM
 AHEAD = timedelta(minutes=30)
 """How long before a planned conference the pages say whether the office is ready."""
 CHECK_HOLDS = timedelta(hours=12)
-"""For how long a check of the devices counts: until the evening of its day."""
+"""For how long a check of the devices counts: one in the morning holds until the evening."""
+_AT_HEADQUARTERS = (OfficeState.UPLINK_DOWN, OfficeState.MONITOR_DOWN)
+"""States in which nobody at the office has to act."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class CheckView:
 
 @dataclass(frozen=True, slots=True)
 class ConferenceReadiness:
-    """Whether an office is ready for a planned conference; `steps` is what to do, if it is not."""
+    """Whether an office is ready for a planned conference; `steps` is what to do if it is not."""
 
     ready: bool
     word: str
@@ -81,15 +83,15 @@ def readiness(
 
     `row` is the office's line on the status page.
     """
-    near = conference_near(live.config.district, formats.now, AHEAD)
-    if near is None:
+    conference = conference_near(live.config.district, formats.now, AHEAD)
+    if conference is None:
         return None
-    t = formats.words
+    t, (begin, end) = formats.words, conference
     steps = tuple(_steps(live.offices[office.id].agent, office, row, formats))
     return ConferenceReadiness(
         not steps,
         t("web.readiness.no" if steps else "web.readiness.yes"),
-        t("web.readiness.conference", begin=f"{near[0]:%H:%M}", end=f"{near[1]:%H:%M}"),
+        t("web.readiness.conference", begin=f"{begin:%H:%M}", end=f"{end:%H:%M}"),
         steps,
     )
 
@@ -98,7 +100,8 @@ def _steps(agent: AgentLive, office: Office, row: OfficeRow, formats: Formats) -
     """What has to be done, the most urgent first."""
     t = formats.words
     if row.state in NO_CONFERENCE_STATES and row.state is not OfficeState.UNKNOWN:
-        yield t("web.readiness.line", state=row.state_word)
+        where = "headquarters" if row.state in _AT_HEADQUARTERS else "line"
+        yield t(f"web.readiness.{where}", state=row.state_word)
         return
     if not row.measures:
         yield t("web.readiness.open_page")

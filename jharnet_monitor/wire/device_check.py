@@ -1,5 +1,5 @@
 """What a join page found when a person checked camera, microphone and loudspeaker. Bounded: only
-known findings are taken, and only so many of an office in an hour."""
+known findings are accepted, and only so many checks of an office in an hour."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEVICE_FINDINGS: Mapping[str, tuple[str, ...]] = MappingProxyType({
 FINE = frozenset({"good", "heard", "reached", "not_reached", "not_tried", "in_time"})
 """Findings on which nobody has to act."""
 MOST_CHECKS = 20
-"""Checks of one office that are taken within an hour."""
+"""Checks of one office that are accepted within an hour."""
 _HOUR = 3600.0
 
 
@@ -46,14 +46,14 @@ def read_device_check(frame: Mapping[str, Any]) -> dict[str, str]:
 
 
 class CheckQuota:
-    """How many checks of each office were taken within the last hour."""
+    """Limits how many checks of each office are accepted within an hour."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._taken: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=MOST_CHECKS))
 
     def take(self, office: str) -> bool:
-        """Whether one more check of the office is taken now; it then counts."""
+        """Whether one more check of the office is accepted now; if so, it is counted."""
         taken, now = self._taken[office], self._clock.monotonic()
         if len(taken) == MOST_CHECKS and now - taken[0] < _HOUR:
             return False

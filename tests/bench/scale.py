@@ -38,7 +38,7 @@ from jharnet_monitor.judge.calendar.period import week_of
 from tests.bench.marks import Row, at_most, finish, note, parser
 from tests.bench.metrics_scale import configuration, worst
 from tests.bench.report import family, proportional_kilobytes
-from tests.bench.scale_history import YEAR, Extent, fill
+from tests.bench.scale_history import YEAR, HistoryDays, fill
 from tests.bench.scale_hub import ScaleHub, agents
 from tests.exporters_support import free_port, prometheus
 from tests.faults.installation import environment
@@ -47,7 +47,7 @@ ZONE = ZoneInfo("Asia/Kolkata")
 SIZES = (11, 44, 132, 264)
 START_MARK, REPORT_MARK, MEMORY_MARK, PAGE_MARK, RULES_MARK = 5.0, 15.0, 300.0, 150.0, 0.5
 FLAT = 1.1
-"""The largest share of the first column's cost of an office that the last may have."""
+"""The most that an office may cost in the last column, compared with the first."""
 SCRAPE_SECONDS = 15.0
 UNITS = {
     "start": "s",
@@ -92,7 +92,7 @@ async def measure(directory: Path, count: int, options: argparse.Namespace) -> F
             found["all rules once"] = await asyncio.to_thread(_rules, hub, window)
     finally:
         await asyncio.to_thread(hub.stop)
-    _show(count, found)  # a report of a busy computer takes minutes
+    _show(count, found)  # now, because on a busy computer the report takes minutes
     report = await asyncio.to_thread(_report, hub, now)
     _show(count, report)
     return found | report
@@ -112,8 +112,8 @@ def _database(
     if kept and kept.exists():
         shutil.copyfile(kept, database)
         return int(kept.with_suffix(".bytes").read_text("ascii"))
-    extent = Extent(60, 36, 36) if options.quick else YEAR
-    weekly = fill(database, offices, options.seed, now, extent)
+    days = HistoryDays(60, 36, 36) if options.quick else YEAR
+    weekly = fill(database, offices, options.seed, now, days)
     if kept:
         shutil.copyfile(database, kept)
         kept.with_suffix(".bytes").write_text(str(weekly), "ascii")
@@ -123,7 +123,7 @@ def _database(
 async def _at_work(hub: ScaleHub, seconds: int) -> Figures:
     """CPU, memory and sizes, with a scrape every 15 s as Prometheus does."""
     async with aiohttp.ClientSession(auto_decompress=False) as http:
-        await asyncio.sleep(20)  # the agents connect, and what follows a start is done
+        await asyncio.sleep(20)  # until the agents are connected and the start's work is done
         before, began = hub.cpu_seconds(), time.monotonic()
         while (rest := began + seconds - time.monotonic()) > 0:
             await _bytes(http, f"{hub.http}/metrics")

@@ -1,4 +1,4 @@
-"""A year of a hub of any number of offices, quickly: what the hub reads at its start and a report.
+"""Fills a database with what a start and a weekly report read of a year of any number of offices.
 
 Made by the product: two hours of eleven offices at the true rate (`tests.bench.store`), one quiet
 and one with an outage, sealed and packed; two weeks of their tests; and the last hour, row by row.
@@ -6,7 +6,7 @@ The rest are copies of these with other offices and times, because a year of 264
 million rows, would take days to make:
 
 - `YEAR.minutes` days of packed minutes, three series an office, every packet kept: what a report
-  reads. Older minutes are read by nobody at start and by no weekly report, and are left out.
+  reads. Older minutes are left out, because neither a start nor a weekly report reads them.
 - A year of states, events, sealed hours, speed tests and calls, which are never packed. Of packet
   trains, 72 a day, only the `YEAR.trains` days that a report's trend reads.
 
@@ -49,20 +49,20 @@ _STARTS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
-    """Days of which there is everything else, packed minutes, and packet trains."""
+class HistoryDays:
+    """For how many days there are packet trains, packed minutes, and everything else."""
 
     days: int
     minutes: int
     trains: int
 
 
-YEAR = Extent(365, 36, 100)
+YEAR = HistoryDays(365, 36, 100)
 """Minutes: the four weeks over which a line is assessed, the days since, and one more."""
 
 
 @dataclass(frozen=True, slots=True)
-class Hour:
+class PackedHour:
     """A packed hour of one series, as it was made; its starts are those of the year 1970."""
 
     shapes: str
@@ -89,14 +89,14 @@ class Pattern:
     """What is copied: hours by kind (with an outage or not), place of the office and path; packets
     of the quiet hour by office; tests as rows, of each of the eleven offices."""
 
-    hours: dict[tuple[bool, int, str], Hour]
+    hours: dict[tuple[bool, int, str], PackedHour]
     trips: dict[str, list[RoundTrips]]
     tests: Sequence[Sequence[tuple[Any, ...]]]
     texts: Sequence[tuple[object, ...]]
 
 
 def fill(
-    database: Path, offices: Sequence[str], seed: int, now: datetime, extent: Extent = YEAR
+    database: Path, offices: Sequence[str], seed: int, now: datetime, history: HistoryDays = YEAR
 ) -> int:
     """Fill a new database up to `now`; returns the bytes of a week of packed minutes of all
     offices."""
@@ -109,11 +109,11 @@ def fill(
         connection.execute("pragma cache_size=-1000000")
         connection.executemany("insert into texts values (?, ?, ?)", pattern.texts)
         before = _pages(connection)
-        _minutes(connection, pattern, offices, now - HOUR, extent)
+        _minutes(connection, pattern, offices, now - HOUR, history)
         packed = _pages(connection) - before
-        _tests(connection, pattern, offices, to_ms(now), extent)
-        _log(connection, offices, now, random.Random(seed), extent.days)
-        _sealed(connection, now - HOUR, 24 * extent.days)
+        _tests(connection, pattern, offices, to_ms(now), history)
+        _states_and_events(connection, offices, now, random.Random(seed), history.days)
+        _sealed_hours(connection, now - HOUR, 24 * history.days)
     store.close()
     store = Store(f"sqlite:///{database}", clock)
     for minute in range(60):
@@ -122,9 +122,9 @@ def fill(
     store.set_value("beat", format_utc(now))
     store.close()
     with sqlite3.connect(database) as connection:
-        _tallies(connection, pattern, offices, to_ms(now), extent.days)
+        _tallies(connection, pattern, offices, to_ms(now), history.days)
     connection.close()
-    return round(packed / extent.minutes * 7)
+    return round(packed / history.minutes * 7)
 
 
 def _pages(connection: sqlite3.Connection) -> int:
@@ -198,7 +198,7 @@ def _tests_of(office: str, dice: random.Random) -> Iterator[Measurement]:
 def _read_pattern(connection: sqlite3.Connection) -> Pattern:
     begin = to_ms(START)
     place = {office: number for number, (office, _, _) in enumerate(made_up.OFFICES)}
-    hours: dict[tuple[bool, int, str], Hour] = {}
+    hours: dict[tuple[bool, int, str], PackedHour] = {}
     query = "select office, path, begin, rows, shapes, body from packed_series"
     for office, path, at, rows, shapes, body in connection.execute(query):
         bad = at - begin >= HOUR_MS
@@ -225,7 +225,7 @@ _TEST_COLUMNS = (
 )
 
 
-def _read_hour(shapes: str, rows: int, body: bytes, begin: int) -> Hour:
+def _read_hour(shapes: str, rows: int, body: bytes, begin: int) -> PackedHour:
     groups, counts, failed = [], [], None
     for data in split(zlib.decompress(body)):
         size, *columns = split(data)
@@ -236,7 +236,7 @@ def _read_hour(shapes: str, rows: int, body: bytes, begin: int) -> Hour:
             failed = unpack_integers(columns[0], count)[-1], starts[-1] - begin
         groups.append([size, *columns])
         counts.append(count)
-    return Hour(shapes, rows, groups, counts, failed)
+    return PackedHour(shapes, rows, groups, counts, failed)
 
 
 # --- copies
@@ -247,14 +247,14 @@ def _minutes(
     pattern: Pattern,
     offices: Sequence[str],
     until: datetime,
-    extent: Extent,
+    history: HistoryDays,
 ) -> None:
     """Packed minutes and packets; each office has one hour with an outage a day."""
     packets, series = _packets(pattern, offices), []
-    for number in range(24 * extent.minutes, 0, -1):
+    for number in range(24 * history.minutes, 0, -1):
         begin = to_ms(until) - number * HOUR_MS
         bodies = {key: hour.body(begin) for key, hour in pattern.hours.items()}
-        at = 24 * extent.days - number + 1
+        at = 24 * history.days - number + 1
         for place, office in enumerate(offices):
             for path in PATHS:
                 key = is_bad(place, number), place % len(made_up.OFFICES), path
@@ -292,16 +292,16 @@ def _tests(
     pattern: Pattern,
     offices: Sequence[str],
     until: int,
-    extent: Extent,
+    history: HistoryDays,
 ) -> None:
     """The tests, in the order of their starts."""
-    start = until - extent.days * DAY_MS
+    start = until - history.days * DAY_MS
     columns = "id, office, recorded_at, " + _TEST_COLUMNS
     insert = f"insert into measurements ({columns}) values ({','.join('?' * 14)})"  # noqa: S608
-    for day in range(extent.days):
+    for day in range(history.days):
         shift = start + day * DAY_MS - to_ms(START) - day % POOL_DAYS * DAY_MS
         first = to_ms(START) + day % POOL_DAYS * DAY_MS
-        trains = day >= extent.days - extent.trains
+        trains = day >= history.days - history.trains
         rows = list[tuple[Any, ...]]()
         for place, office in enumerate(offices):
             for row in pattern.tests[place % len(pattern.tests)]:
@@ -314,15 +314,14 @@ def _tests(
         connection.commit()
 
 
-def _log(
+def _states_and_events(
     connection: sqlite3.Connection,
     offices: Sequence[str],
     now: datetime,
     dice: random.Random,
     days: int,
 ) -> None:
-    """States and events: each day an outage with its cause found, and the PC off at
-    night."""
+    """Of each day, an outage whose cause was found, and the PC switched off at night."""
     up = LiveEvidence(router=True, pc=True, agent=AgentPresence.HEARD, uplink=True)
     off = replace(up, pc=False, agent=AgentPresence.GOODBYE)
     down = replace(up, router=False, pc=False, agent=AgentPresence.SILENT)
@@ -384,8 +383,8 @@ def _insert_states(
     return number
 
 
-def _sealed(connection: sqlite3.Connection, until: datetime, hours: int) -> None:
-    """Sealed hours; their hashes are of nothing."""
+def _sealed_hours(connection: sqlite3.Connection, until: datetime, hours: int) -> None:
+    """Sealed hours; their hashes are not those of the rows."""
     last = {
         table: connection.execute(f"select max(number) from {table}").fetchone()[0]  # noqa: S608
         for table in ("events", "measurements", "transitions")

@@ -29,12 +29,12 @@ from tests.faults.installation import TOKEN, environment
 
 START_SECONDS = 600.0
 SUBDIVISION = 11
-"""Offices of a subdivision; in a division's hub this is the name of the district."""
+"""Offices of a subdivision; the hub of a division uses one for each of its districts."""
 MINUTE = 60.0
 
 
 class ScaleHub:
-    """A hub of `offices` on loopback with a database that is there already."""
+    """A hub of `offices` on loopback with a database that exists already."""
 
     def __init__(self, directory: Path, offices: Sequence[str]) -> None:
         self.directory = directory
@@ -86,7 +86,7 @@ class ScaleHub:
             )
 
     def stop(self) -> None:
-        """Stop it in order."""
+        """Stop it and wait until it has ended."""
         if self.process is not None:
             self.process.terminate()
             self.process.wait(60)
@@ -122,7 +122,7 @@ async def agents(hub: ScaleHub) -> AsyncIterator[None]:
 
 
 async def _agent(hub: ScaleHub, office: str, number: int) -> None:
-    await asyncio.sleep(number % 50 / 10)  # they do not all find the hub in the same moment
+    await asyncio.sleep(number % 50 / 10)  # so that they do not all connect at the same moment
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with aiohttp.ClientSession(headers=headers) as http:
         while True:

@@ -127,7 +127,7 @@ def samples(node: str) -> dict[str, list[int]]:
 
 
 def exported(node: str, selector: str) -> list[dict[str, Any]]:
-    """Series of a node with all their samples, also those that came in the last ten seconds."""
+    """Series of a node with all their samples, including those of the last ten seconds."""
     ask(f"{node}/internal/force_flush")
     match = urllib.parse.urlencode({"match[]": selector})
     return [json.loads(line) for line in ask(f"{node}/api/v1/export?{match}").splitlines()]

@@ -1,4 +1,4 @@
-"""The measurements in a hub's database, also those that were packed with their sealed hour."""
+"""The measurements in a hub's database, including those that were packed with their sealed hour."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ def _uplink() -> list[Json]:
 
 def _services(selector: str) -> list[Json]:
     """Web services (`probes.service`); without one configured these panels are empty. "Answer" is
-    empty where no office takes part by browser."""
+    also empty where no office takes part by browser."""
     one = f"by (service, end) (jharnet_service_%s{{{selector}}})"
     return [
         row("Services"),

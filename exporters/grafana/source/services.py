@@ -190,7 +190,7 @@ def monitor() -> Json:
             number("Last week at the state", "When the state took a signed week.",
                    f"1000 * max(jharnet_state_push_last_success_timestamp_seconds{{{D}}})",
                    unit="dateTimeFromNow"),
-            number("Weeks that the state refused", "And why; they are not handed in again.",
+            number("Weeks that the state refused", "With the reason; they are not handed in again.",
                    f"max by (week, reason) (jharnet_state_push_refused{{{D}}})",
                    legend="{{week}}: {{reason}}", text="name"),
             number("Clock disciplined", "By NTP, as the kernel says.",

@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 MAX_DRILLS = 50
 """Drills since the start of this hub that are kept in memory."""
 RETRY_SECONDS = 60.0
-"""After this time a drill that could not be stored is stored again."""
+"""Time until the next attempt to store a drill."""
 CONFERENCE_ROUTE, GALLERY_ROUTE = Route.DRILL, Route.GALLERY
 """The routes of a drill's calls: results of simultaneous calls are not an office's own grade."""
 
@@ -79,8 +79,8 @@ class DrillManager:
         alone: SpeedAlone = lambda office: (None, None),
         write_sheets: StoreDrill = _no_sheets,
     ) -> None:
-        """`store` is given each drill that has ended, again until it raises nothing;
-        `write_sheets` is given each that is stored.
+        """`store` is called with each drill that has ended, repeatedly while it raises an error;
+        `write_sheets` is called with each drill that is stored.
         """
         self._current = current
         self._clock = clock
@@ -91,7 +91,7 @@ class DrillManager:
         self._write_sheets = write_sheets
         self._task: asyncio.Task[None] | None = None
         self._storing: set[asyncio.Task[None]] = set()
-        """Repetitions for drills that could not be stored."""
+        """One task for each drill that could not be stored yet."""
 
     def get(self, drill_id: str) -> Drill | None:
         """The current state of a drill that this hub has started."""
@@ -182,7 +182,7 @@ class DrillManager:
         try:
             self._drills[drill_id] = summarise_drill(drill, self._alone, peak_rate.peaks())
         except Exception:
-            log.exception("drill %s could not be summed up", drill_id)
+            log.exception("drill %s could not be summarised", drill_id)
         if not await self._try_store(drill_id):
             task = asyncio.create_task(self._store_later(drill_id), name=f"store {drill_id}")
             self._storing.add(task)
@@ -211,7 +211,7 @@ class DrillManager:
         try:
             await self._write_sheets(drill)
         except Exception:
-            log.exception("the sheet of drill %s could not be written", drill_id)
+            log.exception("the sheets of drill %s could not be written", drill_id)
         return True
 
     async def _phases(self, drill_id: str, seconds: float, peak_rate: PeakRate) -> None:

@@ -89,4 +89,4 @@ def conference_near(
         for planned in district.conferences
         if day.weekday() in planned.weekdays and (holidays is None or not is_holiday(holidays, day))
     )
-    return next((one for one in found if one[0] - ahead <= moment < one[1]), None)
+    return next(((begin, end) for begin, end in found if begin - ahead <= moment < end), None)

@@ -19,8 +19,6 @@ from jharnet_monitor.profiles import Profile
 
 LIMITED_BY_UPLINK = "uplink"
 """`limited_by` of a call that headquarters' own line held back."""
-
-
 BEING_STORED = "it is being stored"
 """`unstored` of a drill that has just ended."""
 

@@ -8,15 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from jharnet_monitor.judge.line.reading import Limit
 from jharnet_monitor.model import Direction, Measurement
 
 if TYPE_CHECKING:
     from jharnet_monitor.config.schema import Config, Link, Office
 
-POLICER = "policer"
-"""`limited_by` of a speed test that met a policer."""
-HOST = "host"
-"""`limited_by` of a speed test that the receiver's computer held back."""
 BUCKET = 0.95
 """A sustained rate below this share of the short test's shows that the latter measured a bucket."""
 
@@ -45,7 +42,7 @@ def lasting_rate(test: Measurement, direction: Direction) -> float | None:
 
 def rate_is_open(test: Measurement, direction: Direction) -> bool:
     """Whether the test's own pace or a computer limited that rate, so that it is a lower bound."""
-    return limit_of(test, direction) == HOST or _pace_limited(test, direction)
+    return limit_of(test, direction) == Limit.HOST or _pace_limited(test, direction)
 
 
 def _pace_limited(test: Measurement, direction: Direction) -> bool:
@@ -57,10 +54,10 @@ def _pace_limited(test: Measurement, direction: Direction) -> bool:
 
 
 def limit_of(test: Measurement, direction: Direction) -> object:
-    """What limited a direction of a speed test; None if nothing did. Tests of earlier versions tell
-    it of both directions together only.
+    """What limited a direction of a speed test; None if nothing did. Earlier versions recorded one
+    limit for both directions together.
     """
-    names = [f"{way.transfer}_limited_by" for way in Direction]
+    names = [f"{each.transfer}_limited_by" for each in Direction]
     if any(name in test.conditions for name in names):
         return test.conditions.get(f"{direction.transfer}_limited_by")
     return test.conditions.get("limited_by")
@@ -89,7 +86,10 @@ def _met_policer(test: Measurement, direction: Direction) -> bool:
     short = test.values.get(f"{name}_bits_per_second")
     if short is None or lasting > BUCKET * short:
         return False
-    return POLICER in (test.conditions.get(f"{name}_limited_by"), test.conditions.get("limited_by"))
+    return Limit.POLICER in (
+        test.conditions.get(f"{name}_limited_by"),
+        test.conditions.get("limited_by"),
+    )
 
 
 def falls_short(measurement: Measurement, link: Link | None, share: float) -> bool:

@@ -89,8 +89,8 @@ class LossRates:
 
     office: Interval | None = None
     night: Interval | None = None
-    """Outside office hours, without the blocks in which the router counted a nearly full line:
-    backups of the office itself, say."""
+    """Outside office hours, without the blocks in which the router counted a nearly full line, as
+    during the office's own backups."""
     idle: Interval | None = None
     """In office hours while the router counted little traffic."""
     busy: Interval | None = None

@@ -28,7 +28,7 @@ SUBWINDOWS = 20
 """Number of equal parts of a window in which the end of slow start is looked for."""
 
 MAX_CORRELATION = 0.97
-"""Larger lag-1 correlations cannot be told from a bend by so few samples."""
+"""So few samples cannot distinguish larger lag-1 correlations from a bend."""
 
 MSS, MTU = 1448, 1500
 """Bytes of TCP payload in a full packet with timestamps, and bytes of that packet at the IP

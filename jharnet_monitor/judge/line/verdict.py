@@ -299,7 +299,7 @@ class _Judge:
         loss = self._line.loss
         seen = loss.office if loss.idle is None or self._is_own_load else loss.idle
         if _decided(seen, mark) or self._is_below_limit(loss.office):
-            return False  # a line that is hardly ever idle tells little by its idle time alone
+            return False  # the idle time of a line that is hardly ever idle proves little by itself
         return not self.too_small or (loss.office is not None and loss.office.above(mark))
 
     @property
@@ -368,9 +368,11 @@ class _Judge:
             yield Doubt.LOAD_UNKNOWN
 
     def _unexplained_by_day(self, side: _Side) -> bool:
-        """Whether tests in office hours lack more than twice the assumed traffic, which is no more
-        exact than that: of the mark, or of what the line delivers although a need with so much
-        traffic would exceed it.
+        """Whether the assumed traffic cannot explain how little tests in office hours get.
+
+        The assumption may be wrong by a factor of two. So the tests must lack more than twice as
+        much: of the mark, or of the line's own rate. In the second case, a need that includes the
+        missing traffic must also exceed that rate.
         """
         left, rate = side.at.left, side.rate
         if left is None or left.days < MIN_WORKING_DAYS or rate is None or left.high is None:

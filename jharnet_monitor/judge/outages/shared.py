@@ -97,9 +97,10 @@ def shared_faults(offices: Sequence[Sequence[Span]]) -> list[SharedFault]:
 def _changes(
     offices: Sequence[Sequence[Span]],
 ) -> dict[datetime, list[tuple[int, Span | None]]]:
-    """Which offices' spans begin at each moment; None where one ends, before the next begins.
+    """Which offices' spans begin and end (None) at each moment, an end before a beginning.
 
-    A look at every office at every moment would take 264 offices 576 times as long as eleven.
+    Looking at every office at every moment would take a time that grows with the square of their
+    number.
     """
     found: dict[datetime, list[tuple[int, Span | None]]] = {}
     for number, spans in enumerate(offices):
@@ -174,8 +175,8 @@ def _without_habit(spans: Sequence[Span], windows: Windows) -> JudgedSpans:
 def _after_work(
     nights: Sequence[list[Span]], windows: Windows
 ) -> list[tuple[datetime, list[Span]]]:
-    """The nights that began within a day of a closing, with that closing. On a Sunday nobody is
-    there to switch anything off.
+    """The nights that began within a day of a closing time, with that time. Later, as on a Sunday,
+    nobody is there to switch anything off.
     """
     found = []
     for run in nights:

@@ -58,7 +58,7 @@ def _by_slope(
     times the slope of the quantiles from 10 % to the median, or from there to 90 %; no bound is
     closer than the outermost sample.
     """
-    with np.errstate(invalid="ignore"):  # between two infinite samples
+    with np.errstate(invalid="ignore"):  # interpolation between two infinite samples
         low, middle, high = np.quantile(ordered, (0.1, MEDIAN, 0.9)).tolist()
     if not math.isfinite(high):
         return None, None

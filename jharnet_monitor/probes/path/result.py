@@ -11,7 +11,6 @@ from jharnet_monitor.judge.path import (
     HopFigures,
     MarkArrivals,
     Marking,
-    Stretch,
     is_full,
     loss_stretch,
     mark_stretch,
@@ -175,9 +174,3 @@ def markings(arrivals: Mapping[Direction, Mapping[int, MarkArrivals]]) -> dict[s
 def addresses(conditions: Mapping[str, Any]) -> Sequence[str | None]:
     """The address that answered at each hop."""
     return [hop["address"] for hop in conditions.get("hops", ())]
-
-
-def stretch_of(reported: Sequence[int]) -> Stretch:
-    """A stretch from its form in conditions."""
-    after, before = reported
-    return Stretch(after, before)

@@ -1,9 +1,9 @@
 """A visit by an office's page in a browser.
 
-A browser keeps the content of another site from a page, and its phases: the page learns only
-whether an answer came and how long its headers took. So there is neither a status nor the expected
-text, and of a failure no cause; an error page counts as an answer. Redirects are followed by the
-browser, to hosts that the join page's content security policy lists.
+A browser does not let a page read another site's answer, nor see the phases of the request: the
+page learns only whether an answer came, and after what time its headers did. So neither the status
+nor the expected text can be checked, an error page counts as an answer, and a failure has no cause.
+The browser follows redirects to the hosts that the join page's content security policy lists.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 VISIT = "visit"
 """The task of a page that fetches an address without reading it."""
 SPENT_BYTES = 2 * (PER_CONNECTION_BYTES + PER_PAGE_BYTES)
-"""An estimate for one redirect; a browser does not tell. It stops reading at the headers."""
+"""An estimate that allows for one redirect, because a browser does not report its bytes. The page
+stops reading at the headers."""
 
 
 async def visit_by_page(agent: AgentLink, order: VisitOrder) -> Reading:
@@ -61,11 +62,11 @@ def reading_of_page(report: Mapping[str, Any], order: VisitOrder) -> Reading:
         case "failed":
             detail = "a browser does not say why"
             raise Failed(Cause.CONNECTION_FAILED, detail, conditions=conditions)
-    raise NoData(Cause.BAD_REPORT, "no such outcome of a visit")
+    raise NoData(Cause.BAD_REPORT, "unknown outcome of a visit")
 
 
 def origins(settings: ServiceProbe) -> Iterator[str]:
-    """What a page may connect to: the origin of each service, and its other hosts by https."""
+    """What a page may connect to: the origin and the other hosts of each service."""
     for service in settings.services:
         yield str(URL(service.url).origin())
         for host in service.hosts:

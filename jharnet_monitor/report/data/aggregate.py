@@ -102,7 +102,7 @@ def by_day(tests: Iterable[tuple[datetime, float | None]], zone: tzinfo) -> list
 
 
 def clipped(spans: Sequence[Span], start: datetime, until: datetime) -> list[Span]:
-    """The parts of the spans, which are in order, that lie within [start, until)."""
+    """The parts of the spans that lie within [start, until); the spans must be in order."""
     first = bisect_right(spans, start, key=attrgetter("end"))
     after = bisect_left(spans, until, key=attrgetter("start"))
     return [

@@ -30,9 +30,9 @@ DAY = timedelta(days=1)
 MINUTES = "latency"
 """The probe that measures all the time: read by the day, for all offices at once."""
 PACKETS = ("received", "sent")
-"""What the assessment reads of minutes."""
+"""What the assessment reads of a minute."""
 LATENCY = (*PACKETS, "rtt_p50_seconds", "jitter_seconds")
-"""What a report reads of the minutes of its period."""
+"""What a report reads of a minute of its period."""
 BATCH = 16
 """Number of offices whose tests are held in memory at a time."""
 
@@ -102,7 +102,7 @@ def _by_office(collectors: Iterable[Collector]) -> dict[str, Collector]:
 
 def _read_minutes(store: Store, collectors: Mapping[str, Collector], period: Period) -> None:
     """Read the latency minutes of all offices since the start of the assessment, day by day, as
-    they are stored on disk. The agents' own minutes only show on which days there was evidence.
+    they are stored on disk. Of the agents' own minutes only the days count, as days with data.
     """
     zone = period.start.tzinfo
     for day in next(iter(collectors.values())).stretch if collectors else ():
@@ -111,12 +111,12 @@ def _read_minutes(store: Store, collectors: Mapping[str, Collector], period: Per
             None, MINUTES, begin, end, path=Route.JHARNET, starts=True,
             names=PACKETS if day < period.days[0] else LATENCY,
         )  # fmt: skip
-        silent = dict(collectors)
+        without = dict(collectors)
         for block in blocks:
             if block.office in collectors:
                 collectors[block.office].add_minutes(day, block)
-                silent.pop(block.office, None)
-        for office, collector in silent.items():
+                without.pop(block.office, None)
+        for office, collector in without.items():
             if any(store.bulk_reader.extents(office, MINUTES, (begin, end))):
                 collector.note_day(day)
     for pruned in store.retention.days(period.days[0], period.days[-1] + DAY, probe=MINUTES):

@@ -65,7 +65,7 @@ def _correct(
 
 def _overwrite(current: list[Span], new: Span) -> None:
     """Give the spans, which are in order, the state of `new` during its time, as far as they cover
-    it. Only those that it touches are looked at: a year of an office has a thousand."""
+    it. Only spans that it touches are read, because a year of an office has a thousand."""
     first = bisect_right(current, new.start, key=attrgetter("end"))
     after = bisect_left(current, new.end, key=attrgetter("start"))
     result: list[Span] = []

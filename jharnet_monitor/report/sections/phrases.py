@@ -208,7 +208,7 @@ def notes(found: Assessment, words: Words) -> list[str]:
             changed=formats.day(max(changes), words) if changes else "",
         )
         for note in found.notes
-        if note is not Note.SHARED  # told once for all offices
+        if note is not Note.SHARED  # stated once for all offices
     ]
 
 

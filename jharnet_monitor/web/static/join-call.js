@@ -1,7 +1,7 @@
 // The office's side of a conference test in the browser: it makes the offer, sends and receives
 // media, and reports statistics (the signalling of probes/conference/agent.py).
 
-import { known, oneOf, startAt, videoCodecs } from "./join-codecs.js";
+import { isOneOf, startAt, supported, videoCodecs } from "./join-codecs.js";
 import { account, came, sample, seen, sent } from "./join-stats.js";
 
 const CONNECT_SECONDS = 15;
@@ -90,7 +90,7 @@ class Call {
 
   #send(track, sendEncodings, codecs) {
     const transceiver = this.peer.addTransceiver(track, { direction: "sendrecv", sendEncodings });
-    transceiver.setCodecPreferences(known(track.kind).filter((codec) => oneOf(codec, codecs)));
+    transceiver.setCodecPreferences(supported(track.kind).filter((codec) => isOneOf(codec, codecs)));
   }
 
   // Chromium starts with smaller pictures than the rate allows, and takes half a minute to enlarge

@@ -1,13 +1,13 @@
 // The check of camera, microphone, loudspeaker and computer before a conference, which a person starts.
 // Nothing is recorded; only the findings leave the page.
 
-import { Ear, judgePicture, opened, pause, playTone, stop } from "./join-devices.js";
+import { MicrophoneMeter, judgePicture, openDevice, pause, playTone, stop } from "./join-devices.js";
 import { Media } from "./join-media.js";
 import { judgeProcessor } from "./join-processor.js";
 
-const ANSWER = 60000; // for a person to say whether the tone was heard
+const ANSWER = 60000; // ms for a person to say whether the tone was heard
 const CAMERA = { video: { width: 640, height: 480 } };
-const PLAIN = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+const UNPROCESSED = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
 
 export class Check {
   #stopped = false;
@@ -15,12 +15,13 @@ export class Check {
   #running = false;
   #busy = false;
 
-  // `canCall`: the computer can be tested. `tell(findings)` is called with the findings.
-  constructor(part, { canCall, worker, tell }) {
+  // `canCall`: the browser can hold a call, so the computer can be tested. `onFindings(findings)` is
+  // called at the end.
+  constructor(part, { canCall, worker, onFindings }) {
     this.part = part;
     this.canCall = canCall;
     this.worker = worker;
-    this.tell = tell;
+    this.onFindings = onFindings;
     this.button = part.querySelector("#check-go");
     this.picture = part.querySelector("#check-picture");
     this.level = part.querySelector("#check-level");
@@ -28,22 +29,23 @@ export class Check {
     part.hidden = false;
   }
 
-  // A test of the line begins: it needs the computer for itself. Resolves when it has it.
+  // Stops the test of the computer, because a test of the line begins and must not share the
+  // computer. Resolves when it has stopped.
   interrupt() {
     this.#stopped = true;
     return this.#testing;
   }
 
-  // No check can begin while a test of the line runs.
-  busy(yes) {
+  // While a test of the line runs (`yes`), no check can begin.
+  setBusy(yes) {
     this.#busy = yes;
     this.#lock();
   }
 
-  // Whether headquarters has the findings.
-  told(yes) {
-    for (const one of this.part.querySelectorAll("[data-told]")) {
-      one.hidden = one.dataset.told !== (yes ? "told" : "untold");
+  // Shows whether headquarters has received the findings.
+  showReceived(yes) {
+    for (const one of this.part.querySelectorAll("[data-receipt]")) {
+      one.hidden = one.dataset.receipt !== (yes ? "received" : "not_received");
     }
   }
 
@@ -51,10 +53,10 @@ export class Check {
     this.#running = true;
     this.#stopped = false;
     this.#lock();
-    for (const one of this.part.querySelectorAll("[data-device], [data-told]")) one.hidden = true;
+    for (const one of this.part.querySelectorAll("[data-device], [data-receipt]")) one.hidden = true;
     const sound = new AudioContext();
     try {
-      this.tell(await this.#findings(sound));
+      this.onFindings(await this.#findings(sound));
     } finally {
       this.#step(null);
       sound.close();
@@ -71,20 +73,20 @@ export class Check {
     };
     const resumed = sound.resume();
     this.#step("asking");
-    const camera = await opened(CAMERA);
-    const microphone = await opened({ audio: PLAIN });
+    const camera = await openDevice(CAMERA);
+    const microphone = await openDevice({ audio: UNPROCESSED });
     await Promise.race([resumed, pause(1000)]);
     const sounds = sound.state === "running";
-    const ear = sounds && microphone.stream ? new Ear(sound, microphone.stream) : null;
+    const meter = sounds && microphone.stream ? new MicrophoneMeter(sound, microphone.stream) : null;
     try {
-      if (camera.stream || ear) this.#step("speak");
-      const [seen, heard] = await Promise.all([this.#look(camera), this.#listen(microphone, ear)]);
+      if (camera.stream || meter) this.#step("speak");
+      const [seen, heard] = await Promise.all([this.#look(camera), this.#listen(microphone, meter)]);
       note("camera", seen);
       note("microphone", heard);
       this.#step("tone");
-      note("echo", sounds ? await playTone(sound, ear) : "not_tried");
+      note("echo", sounds ? await playTone(sound, meter) : "not_tried");
     } finally {
-      ear?.close();
+      meter?.close();
       stop(camera.stream);
       stop(microphone.stream);
     }
@@ -109,11 +111,11 @@ export class Check {
     }
   }
 
-  async #listen({ finding }, ear) {
-    if (!ear) return finding ?? "busy";
+  async #listen({ finding }, meter) {
+    if (!meter) return finding ?? "busy";
     this.level.hidden = false;
     try {
-      return await ear.judge((peak) => (this.level.value = peak));
+      return await meter.judge((peak) => (this.level.value = peak));
     } finally {
       this.level.hidden = true;
     }

@@ -1,20 +1,21 @@
 // The codecs of a call, and the rate at which it starts.
 
-export function known(kind) {
+// All codecs that this browser can receive.
+export function supported(kind) {
   return RTCRtpReceiver.getCapabilities(kind).codecs;
 }
 
 // H.264 as the hub sends it: constrained baseline, packetization mode 1.
-export function oneOf({ mimeType, sdpFmtpLine = "" }, names) {
+export function isOneOf({ mimeType, sdpFmtpLine = "" }, names) {
   const ours = sdpFmtpLine.includes("packetization-mode=1") && sdpFmtpLine.includes("42e01f");
   return names.includes(mimeType) && (mimeType !== "video/H264" || ours);
 }
 
 // The codec that the hub asks for, or VP8 in a browser built without it.
 export function videoCodecs(wanted) {
-  const wished = ["video/H264", "video/rtx"];
-  const there = known("video").some((codec) => oneOf(codec, wished.slice(0, 1)));
-  return wanted === "h264" && there ? wished : ["video/VP8", "video/rtx"];
+  const preferred = ["video/H264", "video/rtx"];
+  const available = supported("video").some((codec) => isOneOf(codec, preferred.slice(0, 1)));
+  return wanted === "h264" && available ? preferred : ["video/VP8", "video/rtx"];
 }
 
 // Start at the wanted rate, as the hub does, instead of Chromium's 300 kbit/s, so that a link that

@@ -1,21 +1,21 @@
-// What a page can find out about camera, microphone and loudspeaker. Pictures and sound stay in this
-// page: they are looked at and forgotten.
+// What a page can find out about camera, microphone and loudspeaker. Pictures and sound are judged
+// in this page and neither stored nor sent. Times are in ms.
 
-const ASKED = 60000; // for a person to answer the browser's question
+const PERMISSION_TIMEOUT = 60000; // for a person to answer the browser's question
 const SETTLE = 1000; // a camera adjusts to the light first
-const EVERY = 250;
-const LOOKS = 12;
-const LONGEST_LOOK = 20000; // with times in which the page was hidden, which stop the picture
+const FRAME_EVERY = 250;
+const FRAMES = 12;
+const LONGEST_LOOK = 20000; // includes times in which the page is hidden, which stop the picture
 const DARK = 16; // of 255: mean brightness
 const EVEN = 8; // standard deviation
-const MOVED = 0.0005; // share of the pixels: a camera's own noise is far more
+const MOVED = 0.0005; // share of the pixels: a camera's own noise changes far more
 const LISTEN = 3000;
 const LONGEST_LISTEN = 8000; // for a person who is slow to speak
 const LISTEN_EVERY = 100;
-const HEARD = 0.003; // peak, of 1: below it not even the room is heard
+const SILENT = 0.003; // peak, of 1: below it not even the room is heard
 const FULL = 0.985; // a sample at the end of the range
-const RUN = 3; // that many in a row are cut off
-const DISTORTED = 0.001; // share of the samples that are cut off
+const RUN = 3; // so many full samples in a row are clipped
+const DISTORTED = 0.001; // share of the samples that are clipped
 const TONE = 880; // Hz
 const BEFORE_TONE = 600;
 const TONE_LENGTH = 1600;
@@ -33,13 +33,13 @@ const OPENING = {
 export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 // The stream of one device, or the finding that says why there is none.
-export async function opened(wanted) {
+export async function openDevice(wanted) {
   if (!navigator.mediaDevices) return { finding: window.isSecureContext ? "none" : "insecure" };
   let late = false;
   try {
     const opening = navigator.mediaDevices.getUserMedia(wanted);
     opening.then((stream) => late && stop(stream)).catch(() => {});
-    const stream = await Promise.race([opening, pause(ASKED)]);
+    const stream = await Promise.race([opening, pause(PERMISSION_TIMEOUT)]);
     late = !stream;
     return stream ? { stream } : { finding: "refused" };
   } catch (error) {
@@ -51,27 +51,27 @@ export function stop(stream) {
   stream?.getTracks().forEach((track) => track.stop());
 }
 
-// Looks at a playing video for some seconds: `good`, `black` or `frozen`.
+// Judges a playing video over some seconds: `good`, `black` or `frozen`.
 export async function judgePicture(video) {
   const draw = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const end = performance.now() + LONGEST_LOOK;
-  let looks = 0;
+  let frames = 0;
   let dark = 0;
   let changes = 0;
   let before = null;
   await pause(SETTLE);
-  while (looks < LOOKS && performance.now() < end) {
-    await pause(EVERY);
+  while (frames < FRAMES && performance.now() < end) {
+    await pause(FRAME_EVERY);
     const now = document.hidden ? null : brightness(draw, video);
     if (now && before) {
-      looks += 1;
+      frames += 1;
       dark += isDark(now);
       changes += differs(now, before);
     }
     before = now;
   }
-  if (looks === 0) return "frozen"; // no picture came
-  if (dark === looks) return "black";
+  if (frames === 0) return "frozen"; // no picture came
+  if (dark === frames) return "black";
   return changes ? "good" : "frozen";
 }
 
@@ -103,8 +103,8 @@ function differs(now, before) {
   return moved > MOVED * now.length;
 }
 
-// Listens to a microphone. `sound` is a running AudioContext.
-export class Ear {
+// Measures what a microphone hears. `sound` is a running AudioContext.
+export class MicrophoneMeter {
   #samples = new Float32Array(WINDOW);
   #spectrum = new Float32Array(WINDOW / 2);
 
@@ -115,28 +115,28 @@ export class Ear {
     this.bin = Math.round((TONE / sound.sampleRate) * WINDOW);
   }
 
-  // `good`, `silent` or `clipping`, after some seconds. `show(peak)` is told the loudness, 0 to 1.
+  // `good`, `silent` or `clipping`, after some seconds. `show(peak)` is called with the level, 0 to 1.
   async judge(show) {
     const began = performance.now();
     let loudest = 0;
     let all = 0;
-    let cut = 0;
+    let clippedSamples = 0;
     const lasts = () => performance.now() - began;
-    while (lasts() < LISTEN || (loudest < HEARD && lasts() < LONGEST_LISTEN)) {
+    while (lasts() < LISTEN || (loudest < SILENT && lasts() < LONGEST_LISTEN)) {
       await pause(LISTEN_EVERY);
       this.analyser.getFloatTimeDomainData(this.#samples);
-      const { peak, flat } = measured(this.#samples);
+      const { peak, clipped } = measured(this.#samples);
       show(peak);
       loudest = Math.max(loudest, peak);
       all += WINDOW;
-      cut += flat;
+      clippedSamples += clipped;
     }
     show(0);
-    if (loudest < HEARD) return "silent";
-    return cut > DISTORTED * all ? "clipping" : "good";
+    if (loudest < SILENT) return "silent";
+    return clippedSamples > DISTORTED * all ? "clipping" : "good";
   }
 
-  // The loudness of the tone's frequency, in dB: the median over that time.
+  // The level at the tone's frequency, in dB: the median over that time.
   async tone(milliseconds) {
     const end = performance.now() + milliseconds;
     const levels = [];
@@ -155,21 +155,21 @@ export class Ear {
 
 function measured(samples) {
   let peak = 0;
-  let flat = 0;
+  let clipped = 0;
   let run = 0;
   for (const sample of samples) {
     const size = Math.abs(sample);
     peak = Math.max(peak, size);
     run = size >= FULL ? run + 1 : 0;
-    if (run === RUN) flat += RUN;
-    else if (run > RUN) flat += 1;
+    if (run === RUN) clipped += RUN;
+    else if (run > RUN) clipped += 1;
   }
-  return { peak, flat };
+  return { peak, clipped };
 }
 
-// Plays the tone; whether a microphone heard it. `ear` is null without a microphone.
-export async function playTone(sound, ear) {
-  const before = ear ? await ear.tone(BEFORE_TONE) : 0;
+// Plays the tone; returns whether a microphone heard it. `meter` is null without a microphone.
+export async function playTone(sound, meter) {
+  const before = meter ? await meter.tone(BEFORE_TONE) : 0;
   const tone = new OscillatorNode(sound, { frequency: TONE });
   const gain = new GainNode(sound, { gain: 0 });
   const now = sound.currentTime;
@@ -178,10 +178,10 @@ export async function playTone(sound, ear) {
   gain.gain.setTargetAtTime(0, now + TONE_LENGTH / 1000 - 0.1, 0.02);
   tone.start();
   tone.stop(now + TONE_LENGTH / 1000);
-  if (!ear) {
+  if (!meter) {
     await pause(TONE_LENGTH);
     return "not_tried";
   }
-  const during = await ear.tone(TONE_LENGTH);
+  const during = await meter.tone(TONE_LENGTH);
   return during > Math.max(before + ECHO, FAINTEST) ? "reached" : "not_reached";
 }

@@ -35,7 +35,7 @@ export class Media {
     await Promise.race([this.sound.resume(), late]);
   }
 
-  // No sound is made any more.
+  // Ends all sound.
   close() {
     this.sound?.close();
   }

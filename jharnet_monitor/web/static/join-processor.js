@@ -1,16 +1,17 @@
 // Whether this computer encodes and decodes the picture of a conference in time: a call from the page
 // to itself, which no line limits, judged by the same figures as a test call.
 
-import { known, oneOf, startAt, videoCodecs } from "./join-codecs.js";
+import { isOneOf, startAt, supported, videoCodecs } from "./join-codecs.js";
 import { hostLimited, sample } from "./join-stats.js";
 
 const SECONDS = 6;
-const SETTLE = 2; // of them: the start of a call is always busy
+const SETTLE = 2; // of these seconds, left out because the start of a call is always busy
 const CONNECT_TICKS = 40; // of a quarter of a second
-const SLOWEST = 15; // frames a second that have to be shown
+const LEAST_RATE = 15; // frames a second that must be decoded
 
 // `in_time`, `slow` or `not_tested`. `wanted` has width, height, video, codec and mostStalled.
-// `tick()` resolves after a quarter of a second, `stopped()` says whether a test needs the computer.
+// `tick()` resolves after a quarter of a second; `stopped()` says whether a test of the line needs the
+// computer.
 export async function judgeProcessor(wanted, { media, tick, stopped }) {
   const source = await media.start(wanted.width || 320, wanted.height || 180);
   const sender = new RTCPeerConnection();
@@ -32,10 +33,10 @@ export async function judgeProcessor(wanted, { media, tick, stopped }) {
 
 async function connect(sender, receiver, track, { video, codec }, screen) {
   const sendEncodings = [{ maxBitrate: video || 400000, maxFramerate: 30 }];
-  const one = sender.addTransceiver(track, { direction: "sendonly", sendEncodings });
-  one.setCodecPreferences(known("video").filter((each) => oneOf(each, videoCodecs(codec))));
+  const transceiver = sender.addTransceiver(track, { direction: "sendonly", sendEncodings });
+  transceiver.setCodecPreferences(supported("video").filter((each) => isOneOf(each, videoCodecs(codec))));
   let done;
-  const described = new Promise((resolve) => (done = resolve)); // an address is taken only then
+  const described = new Promise((resolve) => (done = resolve)); // only then candidates are accepted
   for (const [from, to] of [[sender, receiver], [receiver, sender]]) {
     from.onicecandidate = async ({ candidate }) => {
       await described;
@@ -73,11 +74,12 @@ async function run(sender, receiver, tick, stopped) {
 }
 
 function verdict(samples, { mostStalled }) {
+  if (samples.length < 2) return "not_tested"; // too few to see a rate
   const [first, last] = [samples[0], samples.at(-1)];
   const seconds = last.at - first.at;
   const decoded = (one) => one.in.video?.framesDecoded ?? 0;
   if (!decoded(last)) return "not_tested";
   const limited = hostLimited(samples, seconds);
   const rate = (decoded(last) - decoded(first)) / seconds;
-  return limited > mostStalled || rate < SLOWEST ? "slow" : "in_time";
+  return limited > mostStalled || rate < LEAST_RATE ? "slow" : "in_time";
 }

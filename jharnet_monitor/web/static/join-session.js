@@ -241,7 +241,7 @@ export class Session {
     else if (this.#socket && performance.now() - this.heard > SILENCE / 2) this.lost(0);
   }
 
-  // Resolves when nothing of a test runs any more.
+  // Says goodbye and ends every running test; resolves when all have ended.
   async leave() {
     this.send({ type: "goodbye", boot_id: this.bootId });
     const socket = this.#socket;

@@ -1,5 +1,5 @@
 // The page's half of the service probe (probes/service/page_visit.py). A browser lets a page fetch
-// another site's page without reading it: only whether an answer came, and when its headers did.
+// from another site but not read the answer: only whether one came, and when its headers did.
 
 const LONGEST = 120000;
 

@@ -44,7 +44,7 @@ let findings = null; // of the devices, until headquarters has them
 // Shows the texts of one state and hides the others.
 function show(state) {
   page.dataset.state = state;
-  check?.busy(state === "testing");
+  check?.setBusy(state === "testing");
   for (const part of page.querySelectorAll("[data-in]")) {
     part.hidden = !part.dataset.in.split(" ").includes(state);
   }
@@ -58,7 +58,7 @@ function remark(which, shown) {
 class Agent {
   constructor() {
     this.worker = new Worker(page.dataset.worker, { type: "module" });
-    this.mover = new Worker(page.dataset.transfer);
+    this.transferWorker = new Worker(page.dataset.transfer);
     this.media = new Media(this.worker);
     this.waiters = [];
     this.ticks = 0;
@@ -69,7 +69,7 @@ class Agent {
     this.session = new Session({ ...own, features }, this);
     this.keep = new Keep(office, (frame) => this.session.welcome && this.session.send(frame));
     this.latency = new Latency(own, (one) => this.keep.put(one), () => this.running > 0);
-    this.bandwidth = new Bandwidth(this.mover, office, token);
+    this.bandwidth = new Bandwidth(this.transferWorker, office, token);
     this.worker.onmessage = ({ data }) => (data === "frame" ? this.media.frame?.() : this.tick());
   }
 
@@ -95,17 +95,17 @@ class Agent {
     this.latency.reached(true);
     this.keep.again();
     show("waiting");
-    this.tell();
+    this.sendFindings();
   }
 
-  // Hands in what a check of the devices found; if the session is down, in the next one.
-  tell() {
+  // Sends what a check of the devices found; without a session, the next one does.
+  sendFindings() {
     if (findings && this.session.welcome) this.session.send({ type: "device_check", findings });
   }
 
   checked() {
     findings = null;
-    check.told(true);
+    check.showReceived(true);
     setTimeout(renew, 1000);
   }
 
@@ -173,11 +173,11 @@ class Agent {
     return this.session.leave();
   }
 
-  // For good: another one begins. Its workers end after the tests that still use them.
+  // Ends this agent for good, because another begins. Workers end after the tests that use them.
   async end() {
     await this.leave();
     this.worker.terminate();
-    this.mover.terminate();
+    this.transferWorker.terminate();
     this.media.close();
     this.keep.close();
     this.lock?.release();
@@ -242,10 +242,10 @@ if (devices) {
   check = new Check(devices, {
     canCall,
     worker: page.dataset.worker,
-    tell: (found) => {
+    onFindings: (found) => {
       findings = found;
-      check.told(false);
-      agent?.tell();
+      check.showReceived(false);
+      agent?.sendFindings();
     },
   });
 }

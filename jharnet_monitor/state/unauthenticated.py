@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 LOOK_SECONDS = 1.0
-STRANGER_SECONDS = 10.0
+GRACE_SECONDS = 10.0
 """How long a connection may last before its sender has proven who it is, from the end of the TLS
 handshake; the handshake may take as long again."""
 MOST_CONNECTIONS = 400
@@ -22,17 +22,19 @@ class Connection(Protocol):
         """Close it without waiting for anything."""
 
 
-class Strangers:
-    """The connections without a proven sender; those that last too long are closed."""
+class UnauthenticatedConnections:
+    """The connections whose sender has not proven who it is; those that last too long are
+    closed."""
 
     def __init__(self, connections: Callable[[], Iterable[Connection]]) -> None:
+        """`connections` returns all open connections of the server."""
         self._connections = connections
         self._since: dict[Connection, float] = {}
-        self._proven: set[Connection] = set()
+        self._authenticated: set[Connection] = set()
 
-    def let_in(self, connection: Connection) -> None:
+    def mark_authenticated(self, connection: Connection) -> None:
         """Note that the sender of a connection has proven who it is."""
-        self._proven.add(connection)
+        self._authenticated.add(connection)
 
     async def run(self) -> None:
         """Look every `LOOK_SECONDS` until cancelled."""
@@ -41,10 +43,11 @@ class Strangers:
             await asyncio.sleep(LOOK_SECONDS)
 
     def close_old(self, now: float) -> None:
-        """Close the connections that have been unproven for too long, at a monotonic time."""
-        open_now = set(self._connections())
-        self._proven &= open_now
-        self._since = {one: self._since.get(one, now) for one in open_now - self._proven}
-        for one, since in self._since.items():
-            if now - since >= STRANGER_SECONDS:
-                one.force_close()
+        """Close the connections that have been unauthenticated for too long; `now` is a monotonic
+        time."""
+        current = set(self._connections())
+        self._authenticated &= current
+        self._since = {one: self._since.get(one, now) for one in current - self._authenticated}
+        for connection, since in self._since.items():
+            if now - since >= GRACE_SECONDS:
+                connection.force_close()
