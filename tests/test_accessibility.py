@@ -14,7 +14,12 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page
 
+from jharnet_monitor.i18n.words import LANGUAGES
 from jharnet_monitor.model import OfficeState
+from jharnet_monitor.report.data.summary import Summary
+from jharnet_monitor.report.output.build import make
+from jharnet_monitor.report.output.compose import drafts
+from jharnet_monitor.report.output.drill_sheet import make_drill_sheets
 from tests import made_up_week
 from tests.browser_support import chromium
 from tests.made_up import NOW, bandwidth, conference, latency
@@ -67,6 +72,31 @@ async def test_no_page_breaks_a_rule_of_wcag(hub: MadeUpHub, client: Client, pas
     assert [*found[0], *found[1]] == []
 
 
+async def test_no_report_in_html_breaks_a_rule_of_wcag(summary: Summary, tmp_path: Path) -> None:
+    """The weekly report and a drill's sheet as files, on a computer and on a phone; only tables are
+    wider than the screen, and they can be scrolled by keyboard.
+    """
+    if not AXE.exists():
+        assert "CI" not in os.environ, ".ci/run installs axe-core"
+        pytest.skip("axe-core is not installed: see .ci/run")
+    wrong: list[str] = []
+    async with chromium() as browser:
+        drill, config = summary.drills[0], summary.config
+        sheets = make_drill_sheets(drill, config, LANGUAGES, ["html"], made_up_week.MADE_AT)
+        for one in (*make(drafts(summary, LANGUAGES), ["html"]), *sheets):
+            path = tmp_path / one.name
+            path.write_bytes(one.content)
+            for width in (1280, 360):
+                page = await browser.new_page(viewport={"width": width, "height": 800})
+                await page.goto(path.as_uri())
+                await page.add_script_tag(path=AXE)
+                wrong += await _broken_rules(page, f"{one.name} at {width} px")
+                wide = await page.evaluate("document.documentElement.scrollWidth")
+                assert wide <= width, f"{one.name} is {wide} px wide on {width} px"
+                await page.close()
+    assert wrong == []
+
+
 async def _of_all_pages(page: Page, drill: str) -> list[str]:
     """The violations on every page, before and after signing in."""
     wrong: list[str] = []
@@ -96,6 +126,11 @@ async def _violations(page: Page, path: str) -> list[str]:
     answer = await page.goto(path)
     assert answer is not None
     assert answer.status == (404 if path == "/nowhere" else 200), path
+    return await _broken_rules(page, path)
+
+
+async def _broken_rules(page: Page, path: str) -> list[str]:
+    """What axe-core finds on the open page."""
     found = await page.evaluate(
         "rules => axe.run(document, {runOnly: rules, resultTypes: ['violations']})", list(RULES)
     )

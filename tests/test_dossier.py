@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 import jharnet_monitor
 from jharnet_monitor.commands.dossier import app
 from jharnet_monitor.dossier import form
-from jharnet_monitor.dossier.archive import json_bytes
+from jharnet_monitor.dossier.archive import csv_bytes, json_bytes
 from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.claims import Claims
 from jharnet_monitor.dossier.evidence import DossierEvidence
@@ -193,6 +193,32 @@ def test_the_word_file_is_as_complete_as_the_letter(true: Forger) -> None:
         assert [
             text for cell in cells for text in cell.split("\n") if plain(text) not in paper
         ] == []
+
+
+def test_a_table_of_a_made_up_district_says_so_in_each_row() -> None:
+    """The lists of outages and faults are papers, too."""
+    assert csv_bytes(("office",), [["potka"]], made_up=True) == b"office,made_up\npotka,yes\n"
+    assert csv_bytes(("office",), [["potka"]]) == b"office\npotka\n"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_word_file_is_laid_out_as_the_letter(true: Forger, language: str) -> None:
+    """The table fits between the margins with columns of their own widths, its head stands on every
+    page, no row is cut, and what is bold is so in Devanagari, too.
+    """
+    document = Document(io.BytesIO(true.files[f"working-copy/letter.{language}.docx"]))
+    [table], page = document.tables, document.sections[0]
+    assert page.page_width and page.left_margin and page.right_margin
+    between = page.page_width - page.left_margin - page.right_margin
+    widths = [column.width or 0 for column in table.columns]
+    assert sum(widths) == pytest.approx(between, rel=0.001) and len(set(widths)) > 3
+    rows = [row._tr.xml for row in table.rows]
+    assert ["w:tblHeader" in xml for xml in rows] == [True, *[False] * (len(rows) - 1)]
+    assert all("w:cantSplit" in xml for xml in rows)
+    runs = [run for paragraph in document.paragraphs for run in paragraph.runs]
+    runs += [run for cell in table.rows[0].cells for run in cell.paragraphs[0].runs]
+    assert any(run.bold for run in runs)
+    assert all(bool(run.bold) is bool(run.font.cs_bold) for run in runs)
 
 
 def test_the_raw_data_can_be_read_by_other_programs(true: Forger) -> None:

@@ -200,6 +200,6 @@ def test_the_report_shows_open_faults_times_and_repeats(tmp_path: Path) -> None:
     for language in LANGUAGES:
         text_ = words(language)
         document = content(summary, text_)
-        assert text_("faults.open", n=1) in document["front"]["sentences"][-1]
+        assert text_("faults.open_late", n=1) in document["front"]["sentences"][-1]
         assert [row["docket"] for row in document["faults"]["rows"]] == ["JH/9", "—"]
     made.store.close()

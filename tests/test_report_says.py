@@ -38,8 +38,9 @@ def test_page_one_of_an_empty_week_asks_no_block_for_anything(
     for row in doc["front"]["rows"]:
         assert (row["findings"], row["nothing"]) == ([], phrase("report.row_empty"))
         assert row["availability"] == row["speed"] == phrase("not_measured")
-        assert row["grade"] is None and row["tests"] == phrase("report.no_test")
+        assert row["grade"] is None and row["tests"] == ""
     assert doc["front"]["sentences"][2] == phrase("report.empty_ask")
+    assert phrase("report.head.cause") not in doc["front"]["head"]
     assert doc["offices"]["pages"] == []
     table = next(make(drafts(summary, ["en"]), ["csv"])).content.decode("utf-8-sig")
     assert all(not row["findings"] for row in csv.DictReader(io.StringIO(table)))

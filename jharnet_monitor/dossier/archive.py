@@ -220,10 +220,12 @@ def _check(entry: zipfile.ZipInfo) -> None:
         raise ArchiveError(f"{entry.filename}: unpacks to more than {LARGEST >> 20} MiB")
 
 
-def csv_bytes(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> bytes:
-    """A table as CSV in UTF-8."""
+def csv_bytes(
+    head: Iterable[str], rows: Iterable[Iterable[Any]], *, made_up: bool = False
+) -> bytes:
+    """A table as CSV in UTF-8; with `made_up` each row says that it was not measured."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(rows)
+    writer.writerow([*head, "made_up"] if made_up else head)
+    writer.writerows([*row, "yes"] if made_up else row for row in rows)
     return text.getvalue().encode()

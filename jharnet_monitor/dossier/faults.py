@@ -39,7 +39,7 @@ def fault_csv(case: Case) -> bytes:
     for one in missing:
         outage = [one.outage.state.value, _at(case, one.outage.start), _at(case, one.outage.end)]
         rows.append(["", one.office, *[""] * 9, *outage, ""])
-    return csv_bytes(_HEAD, rows)
+    return csv_bytes(_HEAD, rows, made_up=case.evidence.made_up)
 
 
 def _row(case: Case, one: JudgedFault) -> list[str]:

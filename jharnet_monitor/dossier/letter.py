@@ -29,6 +29,7 @@ from jharnet_monitor.report.sections.phrases import (
     slabs_text,
     verdict_name,
 )
+from jharnet_monitor.report.sections.rating import names_of
 
 BLANK = "…………………"
 _HEADS = (
@@ -85,7 +86,8 @@ def letter(case: Case, words: Words) -> dict[str, Any]:
         "signatory": _signatory(texts, place, words),
         "copies_head": words("dossier.letter.copies_head"),
         "copies": [
-            words("dossier.letter.copy", who=who) for who in _copies(texts, district, words)
+            words("dossier.letter.copy" if _asks(case) else "dossier.letter.copy_known", who=who)
+            for who in _copies(texts, district, words)
         ],
         "courtesy": None if words.language == "hi" else words("dossier.letter.courtesy"),
     }
@@ -97,7 +99,7 @@ def _opening(case: Case, words: Words) -> Iterator[str]:
     yield words(
         "dossier.letter.opening_cited" if cited else "dossier.letter.opening",
         days=formats.day_range(case.period, words),
-        offices=found.offices,
+        offices=words("dossier.letter.offices", n=found.offices),
         n=found.measurements,
     )
     if not found.tested:
@@ -105,7 +107,7 @@ def _opening(case: Case, words: Words) -> Iterator[str]:
         return
     yield words(
         "dossier.letter.conference",
-        tested=found.tested,
+        tested=words("dossier.letter.offices", n=found.tested),
         able=found.able,
         grade=grade_text(case.config.thresholds.grade, words),
     )
@@ -114,7 +116,6 @@ def _opening(case: Case, words: Words) -> Iterator[str]:
 def _row(case: Case, office: Office, words: Words) -> dict[str, Any]:
     claims = case.of(office)
     found, delivered = claims.assessment, _delivered(claims)
-    missing = words("not_measured")
     tests = claims.conference.tests
     ratio, coverage = claims.availability.ratio, claims.availability.coverage
     return {
@@ -126,7 +127,7 @@ def _row(case: Case, office: Office, words: Words) -> dict[str, Any]:
         "other": other_basis(found, words) if _measured(found) else "",
         "conference": grade_text(claims.conference.grade, words),
         "tests": words("report.tests", n=tests) if tests else "",
-        "availability": missing if ratio is None else formats.share_floor(ratio),
+        "availability": formats.availability(ratio, coverage, words),
         "covers": ""
         if coverage is None or ratio is None
         else words("report.covers", coverage=formats.share_floor(coverage)),
@@ -141,12 +142,12 @@ def _verdicts(case: Case, words: Words) -> Iterator[str]:
     for verdict in _ORDER:
         offices = [by_id[name] for name in case.claims.district.verdicts[verdict]]
         for kind, some in _kinds(case, verdict, offices).items():
-            names = (formats.office_name(office, words) for office in some)
+            names = [formats.office_name(office, words) for office in some]
             found = {office.id: case.of(office).assessment for office in some}
             yield words(
                 f"dossier.letter.{kind}",
-                names=formats.list_of(names, words),
-                slabs=slabs_text(case.config, found, words)
+                names=names_of(names, len(by_id), "report.all_blocks", words),
+                slabs=slabs_text(case.config, found, words, named=False)
                 if verdict is LineVerdict.UPGRADE
                 else "",
             )
@@ -195,10 +196,13 @@ def _further_remarks(case: Case, words: Words) -> Iterator[str]:
         formats.office_name(office, words): case.of(office).assessment
         for office in case.config.offices
     }
+    rates: dict[str, list[str]] = {}
+    for name, one in found.items():
+        if one.verdict is LineVerdict.UPGRADE and one.holds is not None:
+            rates.setdefault(formats.rate(one.holds.low), []).append(name)
     ends = [
-        words("dossier.letter.above", rate=formats.rate(one.holds.low), name=name)
-        for name, one in found.items()
-        if one.verdict is LineVerdict.UPGRADE and one.holds is not None
+        words("dossier.letter.above", rate=rate, name=formats.list_of(names, words))
+        for rate, names in rates.items()
     ]
     if ends:
         yield words("dossier.letter.holds", ends=formats.list_of(ends, words))

@@ -68,7 +68,7 @@ def _outages(case: Case) -> bytes:
          iso_moment(one.end, case.zone), f"{one.seconds:.3f}", "yes" if one.open else "no")
         for one in every_outage(case.evidence, case.until)
     )  # fmt: skip
-    return csv_bytes(head, rows)
+    return csv_bytes(head, rows, made_up=case.evidence.made_up)
 
 
 def _roots(case: Case) -> bytes:

@@ -64,7 +64,7 @@ def _sheet(case: Case, office: Office, words: Words) -> dict[str, Any]:
             {
                 "title": words("dossier.sheet.availability"),
                 "rows": [
-                    *_states(claims.availability, words),
+                    *states_rows(claims.availability, words),
                     *_down(found.line.outages, words),
                 ],
             },
@@ -158,14 +158,13 @@ def _network(claims: OfficeClaims, words: Words) -> Iterator[Row]:
         ]
 
 
-def _states(one: AvailabilityClaims, words: Words) -> Iterator[Row]:
-    missing = words("not_measured")
-    ratios = {
-        "ratio": one.ratio, "without_power": one.without_power, "coverage": one.coverage
-    }  # fmt: skip
-    for name, ratio in ratios.items():
-        value = missing if ratio is None else formats.share_floor(ratio)
+def states_rows(one: AvailabilityClaims, words: Words) -> Iterator[Row]:
+    """The availability, how much of the time is known, its bounds, and the outages by state."""
+    for name, ratio in (("ratio", one.ratio), ("without_power", one.without_power)):
+        value = formats.availability(ratio, one.coverage, words)
         yield [words(f"dossier.sheet.{name}"), value, ""]
+    known = words("not_measured") if one.coverage is None else formats.share_floor(one.coverage)
+    yield [words("dossier.sheet.coverage"), known, ""]
     if one.worst is not None and one.best is not None:
         bounds = (one.worst, one.best)
         shown = " / ".join(formats.share_floor(bound, bounds) for bound in bounds)
@@ -203,4 +202,4 @@ def _count(claims: OfficeClaims, words: Words) -> Row:
         n=claims.measurements,
         days=claims.assessment.line.days,
     )
-    return [words("dossier.sheet.measurements"), shown, ""]
+    return [words("dossier.sheet.measurements_count"), shown, ""]

@@ -8,6 +8,7 @@ from typing import Any
 
 from docx import Document
 from docx.enum.text import WD_ALIGN_PARAGRAPH
+from docx.oxml import OxmlElement
 from docx.oxml.ns import qn
 from docx.shared import Cm, Pt
 
@@ -16,6 +17,9 @@ from jharnet_monitor.dossier.letter import letter
 from jharnet_monitor.i18n.words import LANGUAGES, words
 
 FONT = "Noto Sans Devanagari"
+_WIDTHS = (0.9, 2.5, 1.9, 3.7, 1.6, 2.2, 2.2, 2.2)
+"""Of the table's columns, in cm: together the width between the margins."""
+_MARGIN = 1.9
 
 
 def working_copies(case: Case) -> list[tuple[str, bytes]]:
@@ -35,7 +39,7 @@ def document(doc: Mapping[str, Any], case: Case) -> bytes:
     file.core_properties.created = case.made_at.replace(tzinfo=None)
     if doc["made_up"]:
         for section in file.sections:
-            section.header.paragraphs[0].add_run(doc["made_up"][1]).bold = True
+            _bold(section.header.paragraphs[0].add_run(doc["made_up"][1]), bold=True)
     if doc["courtesy"]:
         _line(file, doc["courtesy"], align=WD_ALIGN_PARAGRAPH.RIGHT)
     for line in doc["office"]:
@@ -72,13 +76,14 @@ def document(doc: Mapping[str, Any], case: Case) -> bytes:
 def _style(file: Any) -> None:
     """Set the font for both scripts, and A4."""
     style = file.styles["Normal"]
-    style.font.name, style.font.size = FONT, Pt(10.5)
+    style.font.name = FONT
+    _size(style, 10.5)
     fonts = style.element.get_or_add_rPr().get_or_add_rFonts()
     for script in ("w:ascii", "w:hAnsi", "w:cs", "w:eastAsia"):
         fonts.set(qn(script), FONT)
     page = file.sections[0]
     page.page_width, page.page_height = Cm(21), Cm(29.7)
-    page.left_margin = page.right_margin = Cm(2.2)
+    page.left_margin = page.right_margin = Cm(_MARGIN)
 
 
 def _line(
@@ -89,7 +94,21 @@ def _line(
     paragraph.paragraph_format.left_indent = Cm(indent)
     if align is not None:
         paragraph.alignment = align
-    paragraph.add_run(text).bold = bold
+    _bold(paragraph.add_run(text), bold=bold)
+
+
+def _bold(run: Any, *, bold: bool) -> None:
+    """Bold in both scripts: Word keeps a setting of its own for Devanagari."""
+    run.bold = run.font.cs_bold = bold
+
+
+def _size(styled: Any, points: float) -> None:
+    """The size in both scripts."""
+    styled.font.size = Pt(points)
+    element = OxmlElement("w:szCs")
+    element.set(qn("w:val"), str(round(2 * points)))
+    size = styled._element.get_or_add_rPr().find(qn("w:sz"))
+    size.addnext(element)
 
 
 def _lines(file: Any, lines: Sequence[str], indent: float) -> None:
@@ -115,19 +134,33 @@ def _number(file: Any, number: Sequence[str], date: Sequence[str]) -> None:
 
 def _table(file: Any, table: Mapping[str, Any]) -> None:
     grid = file.add_table(rows=1, cols=len(table["head"]), style="Table Grid")
+    grid.autofit = False
     for cell, head in zip(grid.rows[0].cells, table["head"], strict=True):
         _cell(cell, head, bold=True)
-    for number, row in enumerate(table["rows"], 1):
+    _row_rule(grid.rows[0], "w:tblHeader")  # on every page
+    for number, entry in enumerate(table["rows"], 1):
         texts = (
-            [str(number)], [row["office"]], [row["contracted"]],
-            [*row["delivered"], *row["rests"]], [row["need"], row["other"]],
-            [row["conference"], row["tests"]], [row["availability"], row["covers"]],
-            [row["verdict"]],
+            [str(number)], [entry["office"]], [entry["contracted"]],
+            [*entry["delivered"], *entry["rests"]], [entry["need"], entry["other"]],
+            [entry["conference"], entry["tests"]], [entry["availability"], entry["covers"]],
+            [entry["verdict"]],
         )  # fmt: skip
         for cell, lines in zip(grid.add_row().cells, texts, strict=True):
-            _cell(cell, "\n".join(line for line in lines if line))
+            _cell(cell, "\n".join(line for line in lines if line), bold=lines is texts[-1])
+    for row in grid.rows:
+        _row_rule(row, "w:cantSplit")
+        for cell, width in zip(row.cells, _WIDTHS, strict=True):
+            cell.width = Cm(width)
+    for column, width in zip(grid.columns, _WIDTHS, strict=True):
+        column.width = Cm(width)
+    file.add_paragraph().paragraph_format.space_after = Pt(0)
+
+
+def _row_rule(row: Any, name: str) -> None:
+    row._tr.get_or_add_trPr().append(OxmlElement(name))
 
 
 def _cell(cell: Any, text: str, *, bold: bool = False) -> None:
     run = cell.paragraphs[0].add_run(text)
-    run.bold, run.font.size = bold, Pt(8.5)
+    _bold(run, bold=bold)
+    _size(run, 7.5)

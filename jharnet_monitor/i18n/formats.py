@@ -28,6 +28,7 @@ from jharnet_monitor.config import Office
 from jharnet_monitor.i18n.cldr import MOST_DIGITS, grouped
 from jharnet_monitor.i18n.words import Words, words
 from jharnet_monitor.judge.calendar.period import Period
+from jharnet_monitor.judge.outages.availability import known_well_enough
 
 UNKNOWN = "—"
 NAMES_IN_A_SENTENCE = 11
@@ -217,6 +218,22 @@ def share_narrow(ratio: float) -> str:
     ('99.9', '100', '9.2')
     """
     return _percent(ratio, 1, ROUND_FLOOR).removesuffix(" %")
+
+
+def availability(
+    ratio: float | None, coverage: float | None, words: Words, form: FigureFormat = share_floor
+) -> str:
+    """An availability, where enough of the time is known to show it as a figure.
+
+    >>> availability(0.9991, 0.98, words("en")), availability(None, 0.0, words("en"))
+    ('99.91 %', 'not measured')
+    >>> availability(1.0, 0.0001, words("en"))
+    'not known (too few data)'
+    """
+    if ratio is None:
+        return words("not_measured")
+    shown = known_well_enough(ratio, coverage)
+    return words("few_data") if shown is None else form(shown)
 
 
 def value(value: float | None, unit: str, words: Words) -> str:

@@ -139,7 +139,8 @@ def _lines(part: Mapping[str, Any]) -> Iterator[str]:
     for row in doc["front"]["rows"]:
         acts = "; ".join(f"{found['cause']} ({found['act']})" for found in row["findings"])
         speed = f"{row['speed']} ({row['contract']})"
-        yield f"{row['office']}: {row['answer']}; {speed}; {acts or row['nothing']}"
+        action = f"; {acts or row['nothing']}" if doc["front"]["acting"] else ""
+        yield f"{row['office']}: {row['answer']}; {speed}{action}"
     yield ""
     yield from filter(None, (*doc["front"]["doubts"], part["hub"]))
     yield from (part["enclosed"], doc["integrity"], part["automatic"])

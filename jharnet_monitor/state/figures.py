@@ -14,6 +14,7 @@ from statistics import fmean, median
 
 from jharnet_monitor.config.state_file import StateDistrict
 from jharnet_monitor.judge.line.grounds import LineVerdict
+from jharnet_monitor.judge.outages.availability import known_well_enough
 from jharnet_monitor.report.output.draft import Annex, Cell
 from jharnet_monitor.report.sections.rating import Group
 from jharnet_monitor.state.week import DistrictWeek, OfficeWeek
@@ -49,8 +50,9 @@ class DistrictFigures:
 
     @cached_property
     def availability(self) -> float | None:
-        """Mean availability of the offices for which it is known."""
-        known = [one.availability for one in self.offices if one.availability is not None]
+        """Mean availability of the offices for which enough of the time is known."""
+        shown = (known_well_enough(one.availability, one.coverage) for one in self.offices)
+        known = [one for one in shown if one is not None]
         return fmean(known) if known else None
 
     @cached_property
@@ -141,8 +143,8 @@ class StateFigures:
 
 
 def _trouble(one: DistrictFigures, office: OfficeWeek) -> tuple[int, float, str, str]:
-    known = 1.0 if office.availability is None else office.availability
-    return (_ORDER.index(office.group), known, one.district.id, office.id)
+    known = known_well_enough(office.availability, office.coverage)
+    return (_ORDER.index(office.group), 1.0 if known is None else known, one.district.id, office.id)
 
 
 def figures_of(

@@ -180,7 +180,7 @@ def _trouble(one: DistrictFigures, office: OfficeWeek, words: Words) -> dict[str
         "office": office.name_hi if words.language == "hi" else office.name,
         "grade": office.grade,
         "answer": answer,
-        "availability": formats.share_floor(office.availability),
+        "availability": formats.availability(office.availability, office.coverage, words),
         "promised": promised if office.kept is False else "",
         "speed": formats.rate(office.delivered),
         "contracted": "" if office.contracted is None

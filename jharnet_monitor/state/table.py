@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 
 from jharnet_monitor.config.state_file import StateDistrict
+from jharnet_monitor.judge.outages.availability import LEAST_KNOWN
 from jharnet_monitor.security.signing import fingerprint
 from jharnet_monitor.state.week import DistrictWeek, SignedWeek
 from jharnet_monitor.store.engine import open_engine, reading, writing
@@ -68,13 +69,17 @@ _VIEWS = (
     """,
     """
     CREATE OR REPLACE VIEW state_office_weeks AS
-    SELECT w.district, w.week, w.begins, w.made_at, o.*
+    SELECT w.district, w.week, w.begins, w.made_at, o.id, o.name, o.name_hi, o.subdivision,
+           o."group", o.grade, o.calls,
+           CASE WHEN o.coverage >= :least_known THEN o.availability END AS availability,
+           o.coverage, o.promised, o.kept, o.outages, o.down_seconds, o.contracted, o.delivered,
+           o.tests, o.rtt_seconds, o.loss, o.verdict, o.slab
     FROM state_newest_weeks w CROSS JOIN LATERAL jsonb_to_recordset(w.body -> 'offices') AS o(
         id text, name text, name_hi text, subdivision text, "group" text, grade int, calls int,
         availability float, coverage float, promised float, kept boolean, outages int,
         down_seconds float, contracted float, delivered float, tests int, rtt_seconds float,
         loss float, verdict text, slab float)
-    """,
+    """.replace(":least_known", str(LEAST_KNOWN)),
 )
 
 

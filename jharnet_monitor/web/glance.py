@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from jharnet_monitor.i18n.formats import Formats, milliseconds, share, share_floor
-from jharnet_monitor.judge.outages.availability import DOWN, StateTimes, state_times
+from jharnet_monitor.judge.outages.availability import (
+    DOWN,
+    StateTimes,
+    known_well_enough,
+    state_times,
+)
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.web.past import BUCKET, DAY, WEEK, HalfHour, OfficePast
@@ -58,6 +63,7 @@ def glance(past: OfficePast, loss_limit: float, formats: Formats) -> Glance:
     """A week of one office up to now."""
     now, t = formats.now, formats.words
     week = state_times(past.spans, now - WEEK, now)
+    available = known_well_enough(week.availability, week.coverage)
     grades = tuple(grade for _, grade in past.grades[-MOST_GRADES:])
     day = _day(past, now)
     latency = [bucket.latency for bucket in day]
@@ -69,8 +75,8 @@ def glance(past: OfficePast, loss_limit: float, formats: Formats) -> Glance:
         day_text=times_text(state_times(past.spans, now - DAY, now), formats, t("web.glance.day")),
         week_text=times_text(week, formats, t("web.glance.week")),
         available=""
-        if week.availability is None
-        else t("web.glance.available", share=share_floor(week.availability)),
+        if available is None
+        else t("web.glance.available", share=share_floor(available)),
         spark=tuple(_lines(latency, max(known, default=0.0))),
         lost=tuple(_columns([bucket.loss for bucket in day], loss_limit)),
         spark_text=t(

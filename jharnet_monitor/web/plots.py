@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.i18n.formats import Formats, milliseconds, rate, share, share_floor
-from jharnet_monitor.judge.outages.availability import state_times
+from jharnet_monitor.i18n.words import Words
+from jharnet_monitor.judge.outages.availability import StateTimes, known_well_enough, state_times
 from jharnet_monitor.model import Direction, format_utc
 from jharnet_monitor.web.charts import (
     SPANS,
@@ -65,12 +66,7 @@ def plots_view(
         spans=tuple(SPANS),
         states=tuple(pieces(data.spans, begin, now)),
         states_text=times_text(times, formats, t(f"web.plots.{span.name}")),
-        available=""
-        if times.availability is None or times.coverage is None
-        else t(
-            "web.plots.available", share=share_floor(times.availability),
-            known=share_floor(times.coverage),
-        ),
+        available=_available(times, t),
         plots=tuple(
             plot for plot in (*shown, _speed(config, office, data, formats),
                               _grades(config, data, formats)) if plot is not None
@@ -80,6 +76,17 @@ def plots_view(
             for probe in CSV_PROBES
         ),
     )  # fmt: skip
+
+
+def _available(times: StateTimes, words: Words) -> str:
+    """The availability with the share of the time that is known; empty if none of it is."""
+    if times.availability is None or times.coverage is None:
+        return ""
+    known = share_floor(times.coverage)
+    shown = known_well_enough(times.availability, times.coverage)
+    if shown is None:
+        return words("web.plots.hardly_known", known=known)
+    return words("web.plots.available", share=share_floor(shown), known=known)
 
 
 def _latency(config: Config, data: PlotData, formats: Formats) -> Plot | None:

@@ -18,7 +18,19 @@ from jharnet_monitor.model import OfficeState
 
 UP = frozenset({OfficeState.UP, OfficeState.LAN_DOWN, OfficeState.AGENT_OFF})
 DOWN = frozenset({OfficeState.LINK_DOWN, OfficeState.POWER_DOWN, OfficeState.UNREACHABLE})
+LEAST_KNOWN = 0.1
+"""Share of the time that must be known before people are shown an availability as a figure."""
 _NOTHING = timedelta(0)
+
+
+def known_well_enough(ratio: float | None, coverage: float | None) -> float | None:
+    """An availability (a ratio) that may be shown as a figure; None if less than `LEAST_KNOWN` of
+    the time is known. A minute of a year in which the line worked would else read as 100 %.
+
+    >>> known_well_enough(1.0, 0.5), known_well_enough(1.0, 0.0001), known_well_enough(None, None)
+    (1.0, None, None)
+    """
+    return ratio if coverage is not None and coverage >= LEAST_KNOWN else None
 
 
 @dataclass(frozen=True, slots=True)

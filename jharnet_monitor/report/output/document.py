@@ -113,7 +113,11 @@ def _directive(
         "title": words("report.directive.title"),
         "text": text,
         "status": [
-            words("report.directive.tested", tested=tested, total=len(judged))
+            (
+                words("report.directive.tested", tested=tested, total=len(judged))
+                if len(judged) > 1
+                else words(f"report.directive.{'tested_one' if tested else 'untested_one'}")
+            )
             + " "
             + _drills(summary, words),
             speed + _letter(summary.config.letter, words),

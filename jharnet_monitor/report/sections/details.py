@@ -8,10 +8,12 @@ from typing import Any
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.calendar.period import Period
+from jharnet_monitor.judge.outages.availability import known_well_enough
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.report.data.aggregate import OUT
 from jharnet_monitor.report.data.summary import OfficeSummary, Speed, Summary, TrendPoint
 from jharnet_monitor.report.sections import charts
+from jharnet_monitor.report.sections.rating import names_of
 
 NAMED_DAYS = 8
 MOST_ROWS = 24
@@ -195,7 +197,10 @@ def _outage_table(summary: Summary, words: Words) -> dict[str, Any]:
         ],
         **_rows(rows),
         "note": words("report.states.table_note"),
-        "quiet": words("report.states.quiet", names=formats.list_of(quiet, words))
+        "quiet": words(
+            "report.states.quiet_shared" if summary.shared else "report.states.quiet",
+            names=names_of(quiet, len(summary.offices), "report.all_blocks", words),
+        )
         if quiet
         else None,
     }
@@ -220,8 +225,8 @@ def availability(office: OfficeSummary, words: Words) -> list[str]:
         return [words("not_measured")] * 3
     low, high = account.bounds
     return [
-        formats.share_floor(account.availability),
-        formats.share_floor(without),
+        formats.availability(account.availability, account.coverage, words),
+        formats.availability(without, account.coverage, words),
         f"{formats.share_floor(low, [high])} – {formats.share_floor(high, [low])}",
     ]
 
@@ -260,7 +265,8 @@ def _now(office: OfficeSummary, summary: Summary) -> TrendPoint:
 
 
 def _point(point: TrendPoint) -> dict[str, Any]:
-    ratio, available = point.down.ratio, point.state_times.availability
+    ratio, times = point.down.ratio, point.state_times
+    available = known_well_enough(times.availability, times.coverage)
     return {
         "grade": point.conference.grade,
         "speed": None if ratio is None else round(min(ratio, 1.0), 4),

@@ -24,7 +24,7 @@ def drills(summary: Summary, words: Words) -> dict[str, Any]:
     many offices those that fell short; the annex has all.
     """
     found = [_drill(drill, summary, words) for drill in summary.drills]
-    last = None
+    last, rows = None, []
     if found:
         rows = sorted(
             found[-1]["rows"], key=lambda row: 5 if row["grade"] is None else row["grade"]
@@ -37,6 +37,7 @@ def drills(summary: Summary, words: Words) -> dict[str, Any]:
         "head": [words(f"drill.head.{name}") for name in _HEADS],
         "drills": found,
         "last": last,
+        "more": words("report.more_rows", n=len(rows) - MOST_ROWS) if len(rows) > MOST_ROWS else "",
     }
 
 

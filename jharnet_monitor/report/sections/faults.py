@@ -25,7 +25,7 @@ def faults(summary: Summary, words: Words) -> dict[str, Any] | None:
     if not summary.faults and not summary.unbooked:
         return None
     return fault_table(summary.config, (summary.faults, summary.unbooked), summary.zone, words) | {
-        "summary": sentences(summary.faults, words)
+        "summary": sentences(summary.faults, words, len(summary.unbooked))
     }
 
 
@@ -59,14 +59,21 @@ def proposal(one: Unbooked, names: Mapping[str, str], zone: ZoneInfo, words: Wor
     )
 
 
-def sentences(judged: Sequence[JudgedFault], words: Words) -> list[str]:
-    """Open faults, the mean time to restore against the limit, and repeats, a sentence each."""
+def sentences(judged: Sequence[JudgedFault], words: Words, missing: int = 0) -> list[str]:
+    """Open faults, the mean time to restore against the limit, and how many outages beyond the
+    operator's time are booked nowhere (`missing`): a sentence each.
+    """
     still = [one for one in judged if one.is_open]
     over = [one for one in judged if not one.is_open]
-    sentences = [words("faults.open", n=len(still))] if still else [words("faults.none_open")]
     late = [one.fault.id for one in still if not one.within]
-    if late:
-        sentences.append(words("faults.late", n=len(late)))
+    if not still:
+        sentences = [words("faults.none_open")]
+    elif len(late) == len(still):
+        sentences = [words("faults.open_late", n=len(still))]
+    else:
+        sentences = [words("faults.open", n=len(still))]
+        if late:
+            sentences.append(words("faults.late", n=len(late)))
     if over:
         mean = sum(one.seconds for one in over) / len(over)
         kept = sum(one.within for one in over)
@@ -78,6 +85,8 @@ def sentences(judged: Sequence[JudgedFault], words: Words) -> list[str]:
                 kept=words("dossier.of", part=kept, total=len(over)),
             )
         )
+    if missing:
+        sentences.append(words("faults.missing", n=missing))
     return sentences
 
 

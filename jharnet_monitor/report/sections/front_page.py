@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.line.grounds import Doubt
+from jharnet_monitor.judge.outages.availability import DOWN
 from jharnet_monitor.judge.statistics.changes import Course
+from jharnet_monitor.model import OfficeState
 from jharnet_monitor.report.data.changes import OfficeChanges, office_changes
 from jharnet_monitor.report.data.findings import Finding, FindingKind
 from jharnet_monitor.report.data.summary import Conference, OfficeSummary, Speed, Summary
@@ -20,8 +22,16 @@ from jharnet_monitor.report.sections.phrases import doubt_days
 from jharnet_monitor.report.sections.rating import GROUPS, RatedOffice, group_of, names_of
 from jharnet_monitor.report.sections.sentences import sentences
 
-LEAST_KNOWN = 0.1
-"""Share of the time that must be known before an availability is printed as a figure."""
+_DOWNTIME: Mapping[FindingKind, Container[OfficeState]] = {
+    FindingKind.LINE: {OfficeState.LINK_DOWN},
+    FindingKind.POWER: {OfficeState.POWER_DOWN},
+    FindingKind.LAN: {OfficeState.LAN_DOWN},
+    FindingKind.OUTAGE: {OfficeState.UNREACHABLE},
+    FindingKind.MIXED: DOWN,
+    FindingKind.DOWN_BY_DAY: DOWN,
+}
+"""Findings on downtime, and the states in which it was spent. They rest on more weeks than the
+report's own, of which the availability beside them speaks."""
 MOST_NAMED_TWICE = 2
 """Offices of which the same doubt is said in each row; for more it is said once below the table."""
 
@@ -31,17 +41,21 @@ def page_one(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> d
     changed = office_changes(summary)
     common = _common_doubts(judged, summary, words)
     rows = [row(one, summary, changed[one.summary.office.id], words, common) for one in judged]
+    known = _common_coverage(rows, words)
+    acting = any(one["findings"] for one in rows)
     usual = {words("report.change.same"), words("report.change.new")}
     compared = any(one["change"] not in usual or one["faster"] for one in rows)
-    heads = ["block", "conference", "availability", "speed", *(["change"] if compared else [])]
+    heads = ["block", "conference", "availability", "speed"]
+    heads += [*(["change"] if compared else []), *(["cause"] if acting else [])]
     before = words(f"period.before_{summary.period.kind}")
     return {
         "tiles": _tiles(judged, words),
         "sentences": sentences(summary, judged, changed, words),
         "of": words("report.of", total=len(judged)),
-        "speed_key": words("report.speed_key"),
+        "speed_key": " ".join(filter(None, (words("report.speed_key"), known))),
         "compared": compared,
-        "head": [words(f"report.head.{name}", before=before) for name in (*heads, "cause")],
+        "head": [words(f"report.head.{name}", before=before) for name in heads],
+        "acting": acting,
         "rows": rows[: rows_shown(len(rows))],  # the worst come first
         "every_row": rows if len(rows) > rows_shown(len(rows)) else [],
         "every_title": words("report.front_rows"),
@@ -53,6 +67,18 @@ def page_one(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> d
         "map": district_map(judged, words),
         "prepared": _prepared(summary, words),
     }
+
+
+def _common_coverage(rows: Sequence[dict[str, Any]], words: Words) -> str:
+    """Of how much of the time the availabilities are known, where that is the same of all: it is
+    said once and leaves the rows. Empty where it differs, or where there are few rows.
+    """
+    known = {row["known"] for row in rows}
+    if len(known) > 1 or not all(known) or len(rows) <= MOST_NAMED_TWICE:
+        return ""
+    for row in rows:
+        row["covers"] = ""
+    return words("report.covers_all", coverage=known.pop())
 
 
 def _prepared(summary: Summary, words: Words) -> dict[str, str]:
@@ -156,7 +182,7 @@ def grade_text(grade: int | None, words: Words) -> str:
 def tests_text(conference: Conference, words: Words) -> str:
     """The number of tests behind the answer, and of those that could not be run."""
     if not conference.tests and not conference.missed:
-        return words("report.no_test")
+        return ""  # the answer says it: not tested
     if not conference.tests:
         return words("report.no_result", n=words("report.tests", n=conference.missed))
     key = "report.tests_outside" if conference.outside_hours else "report.tests"
@@ -170,13 +196,12 @@ def availability_texts(office: OfficeSummary, words: Words) -> dict[str, str]:
     """The availability and its coverage."""
     account = office.state_times
     if account.availability is None or account.coverage is None:
-        return {"availability": words("not_measured"), "covers": ""}
-    known = account.coverage >= LEAST_KNOWN
+        return {"availability": words("not_measured"), "covers": "", "known": ""}
+    known = formats.share_whole(account.coverage)
     return {
-        "availability": formats.share_floor(account.availability)
-        if known
-        else words("report.few_data"),
-        "covers": words("report.covers", coverage=formats.share_whole(account.coverage)),
+        "availability": formats.availability(account.availability, account.coverage, words),
+        "covers": words("report.covers", coverage=known),
+        "known": known,
     }
 
 
@@ -247,4 +272,12 @@ def finding_texts(
         key += "_detail"
     acts = f"act.{finding.kind}_{finding.detail}"
     act = words(acts if acts in words else f"act.{finding.kind}", detail=detail)
-    return {"cause": words(key, detail=detail), "act": act}
+    cause = words(key, detail=detail)
+    if finding.kind in _DOWNTIME and not _was_down(office, _DOWNTIME[finding.kind]):
+        cause = words("report.earlier", cause=cause)
+    return {"cause": cause, "act": act}
+
+
+def _was_down(office: OfficeSummary, states: Container[OfficeState]) -> bool:
+    """Whether an office was in one of the states within the report's own period."""
+    return any(outage.state in states for outage in office.outages)

@@ -40,6 +40,7 @@ def lines(summary: Summary, words: Words) -> dict[str, Any]:
     common = [*_enough(rows, words), *_common_reasons(rows, words)]
     if all(row["empty"] for row in rows):  # the common reason says it all
         rows = []
+    common += _common_basis(rows, words)
     return {
         "title": words("report.lines.title"),
         "note": words(
@@ -70,8 +71,27 @@ def _enough(rows: Sequence[dict[str, Any]], words: Words) -> list[str]:
         return []
     for row in sufficing:
         row["reason"] = ""
-    names = formats.list_of([row["office"] for row in sufficing], words)
-    return [words("report.lines.enough", names=names)]
+    return [words("report.lines.enough", names=_names(sufficing, rows, words))]
+
+
+def _names(some: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]], words: Words) -> str:
+    """The offices of some rows, or that it is all of them."""
+    if len(some) == len(rows):
+        return words("report.lines.all", total=len(rows))
+    return formats.list_of([row["office"] for row in some], words)
+
+
+def _common_basis(rows: Sequence[dict[str, Any]], words: Words) -> list[str]:
+    """On what speed and need are based, where that is the same of all; it leaves the rows."""
+    found: list[str] = []
+    for name in ("basis", "other"):
+        held = [row for row in rows if row[name]]
+        texts = {"; ".join(row[name]) if name == "basis" else row[name] for row in held}
+        if len(held) > MAX_REPEATED and len(texts) == 1:
+            found += texts
+            for row in held:
+                row[name] = type(row[name])()
+    return [words("report.lines.basis", texts="; ".join(found))] if found else []
 
 
 def _common_reasons(rows: Sequence[dict[str, Any]], words: Words) -> list[str]:
@@ -81,7 +101,7 @@ def _common_reasons(rows: Sequence[dict[str, Any]], words: Words) -> list[str]:
     for reason_, count in counts.items():
         if count > MAX_REPEATED:
             sharing = [row for row in rows if row["reason"] == reason_]
-            names = formats.list_of([row["office"] for row in sharing], words)
+            names = _names(sharing, rows, words)
             sentences.append(f"{names}: {reason_}")
             for row in sharing:
                 row["reason"] = ""

@@ -231,8 +231,12 @@ def doubt_days(found: Assessment, doubt_: Doubt) -> int:
     return found.line.days
 
 
-def slabs_text(config: Config, offices: Mapping[str, Assessment], words: Words) -> str:
-    """The speeds to order, each with its offices: `8 Mbit/s (Potka and Boram)`."""
+def slabs_text(
+    config: Config, offices: Mapping[str, Assessment], words: Words, *, named: bool = True
+) -> str:
+    """The speeds to order, each with its offices: `8 Mbit/s (Potka and Boram)`. Where the sentence
+    names the offices already (not `named`), they stand here only if the speeds differ.
+    """
     groups: dict[str, list[str]] = {}
     for office in config.offices:
         if office.id not in offices:
@@ -245,6 +249,8 @@ def slabs_text(config: Config, offices: Mapping[str, Assessment], words: Words) 
         if found.slab is not None:
             slab = formats.rate(found.slab)
         groups.setdefault(slab, []).append(formats.office_name(office, words))
+    if len(groups) == 1 and not named:
+        return next(iter(groups))
     return formats.list_of(
         (
             words("capacity.slab", slab=slab, names=formats.list_of(names, words))

@@ -56,7 +56,7 @@ def sentences(
     if summary.measurements:
         found.append(_changes(summary, judged, changed, words))
     if summary.faults or summary.unbooked:
-        parts = " ".join(fault_sentences(summary.faults, words))
+        parts = " ".join(fault_sentences(summary.faults, words, len(summary.unbooked)))
         found.append(words("faults.sentence", parts=parts))
     return found
 
@@ -120,6 +120,9 @@ def _reasons_and_action(
     if not summary.measurements:
         return words("report.why_empty"), words("report.empty_ask")
     if not any(one.found for one in judged):
+        if summary.shared:
+            request = words("actor.engineer", acts=words("report.ask_shared"))
+            return words("report.why_none_shared"), words("report.asked", asks=request)
         return words("report.why_none"), words("report.asked_none")
     total = len(judged)
     causes = [one for one in judged if one.found and one.group != "able" and not one.doubtful]
@@ -132,26 +135,47 @@ def _reasons_and_action(
     else:
         sentence = words("report.why" if why else "report.note", reasons=why or note_reasons)
     shown = by_kind(((one, one.shown) for one in judged), words)
-    asks = "; ".join(_asks(shown, total, words))
+    asks = "; ".join(
+        _asks(_one_request_to_measure(shown), total, words, shared=bool(summary.shared))
+    )
     return sentence, words("report.asked", asks=asks)
 
 
 def _reasons(offices: Sequence[RatedOffice], total: int, words: Words) -> str:
-    main = by_kind(((one, one.found[:1]) for one in offices), words)
+    main = by_kind(((one, one.shown[:1]) for one in offices), words)
     return "; ".join(
         words(f"reason.{kind}", names=names_of(names, total, "report.all_blocks", words))
         for kind, names in main.items()
     )
 
 
-def _asks(found: Mapping[FindingKind, list[str]], total: int, words: Words) -> Iterator[str]:
-    """The request to each actor, with the offices concerned."""
+def _one_request_to_measure(
+    found: Mapping[FindingKind, list[str]],
+) -> Mapping[FindingKind, list[str]]:
+    """The offices by kind; of those where only measuring goes on, whatever for, as one request."""
+    limited, evidence = (found.get(kind) for kind in (FindingKind.LIMITED, FindingKind.EVIDENCE))
+    if not limited or not evidence:
+        return found
+    every: dict[FindingKind, list[str]] = {
+        kind: names for kind, names in found.items() if kind is not FindingKind.LIMITED
+    }
+    return every | {FindingKind.EVIDENCE: list(dict.fromkeys([*limited, *evidence]))}
+
+
+def _asks(
+    found: Mapping[FindingKind, list[str]], total: int, words: Words, *, shared: bool
+) -> Iterator[str]:
+    """The request to each actor, with the offices concerned; the cause of a fault that all offices
+    shared is for the engineer to find.
+    """
     for who, kinds in ACTORS.items():
         requests = [
             words(f"ask.{kind}", names=names_of(found[kind], total, "report.all_of_them", words))
             for kind in kinds
             if kind in found
         ]
+        if shared and who == "engineer":
+            requests.append(words("report.ask_shared"))
         if requests:
             yield words(f"actor.{who}", acts=formats.list_of(requests, words))
 

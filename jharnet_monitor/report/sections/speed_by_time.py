@@ -29,7 +29,7 @@ def slots(summary: Summary, words: Words) -> dict[str, Any]:
         ),
         "head": [
             words("report.head.block"),
-            "",
+            words("report.slots.way"),
             words("report.slots.office_hours", begin=hours.from_, end=hours.to),
             words(
                 "report.slots.busy_hour",
@@ -68,7 +68,7 @@ def _rows(office: OfficeSummary, summary: Summary, words: Words) -> list[dict[st
     found = delivered(office, summary)
     return [
         {
-            "office": formats.office_name(office.office, words) if way is Direction.DOWN else "",
+            "office": formats.office_name(office.office, words),
             "way": words(f"report.way.{way}"),
             "cells": [_cell(found[way].get(slot), words) for slot in TimeSlot],
         }

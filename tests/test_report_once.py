@@ -1,0 +1,141 @@
+"""Page one and the conclusions say a thing once, and nothing that another sentence denies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from jharnet_monitor.i18n.words import LANGUAGES, words
+from jharnet_monitor.report.data.load import summarise
+from jharnet_monitor.report.data.summary import OfficeSummary, Summary
+from jharnet_monitor.report.output.document import content
+from tests import made_up_week
+from tests.bench.papers import GOOD, shared_fault
+from tests.made_up_week import MADE_AT, WEEK
+
+OFTEN = 2
+"""Of so many offices the same may be said in their rows; of more it is said once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weeks:
+    """A week without a fault, and the same with one that all offices had at once."""
+
+    good: Summary
+    shared: Summary
+
+
+@pytest.fixture(scope="module")
+def weeks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weeks]:
+    """Eleven good lines."""
+    made = made_up_week.make(tmp_path_factory.mktemp("good"), troubles=GOOD, drilled=False)
+    good = summarise(made.store, made.config, WEEK, MADE_AT)
+    shared_fault(made)
+    yield Weeks(good, summarise(made.store, made.config, WEEK, MADE_AT))
+    made.store.close()
+
+
+def _prose(doc: dict[str, Any]) -> Iterator[str]:
+    """What the rows say besides figures; what changed is a result of each office."""
+    front = doc["front"]
+    for row in front["rows"]:
+        yield row["covers"]
+        yield row["since"]
+        if front["acting"] and not row["findings"]:
+            yield row["nothing"]
+    for row in doc["lines"]["rows"]:
+        yield from (row["other"], row["reason"], row["also"], *row["basis"])
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_all_eleven_offices_share_is_written_once(weeks: Weeks, language: str) -> None:
+    """What is the same of all stands once below the table, with no list of all the names."""
+    phrase = words(language)
+    doc = content(weeks.good, phrase)
+    often = {text: n for text, n in Counter(_prose(doc)).items() if text and n > OFTEN}
+    assert often == {}
+    assert phrase("report.head.cause") not in doc["front"]["head"]
+    known = phrase("report.covers_all", coverage="99 %")
+    assert known in doc["front"]["speed_key"]
+    everywhere = phrase("report.lines.all", total=11)
+    assert any(everywhere in text for text in doc["lines"]["common"])
+    assert phrase("report.all_blocks", total=11) in doc["states"]["table"]["quiet"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_differs_stays_in_the_rows(summary: Summary, language: str) -> None:
+    """Offices with different troubles: each row has its own finding, and the known time is there
+    where one office was never measured.
+    """
+    doc = content(summary, words(language))
+    assert words(language)("report.head.cause") in doc["front"]["head"]
+    assert sum(bool(row["covers"]) for row in doc["front"]["rows"]) == 10
+    [unmeasured] = [row for row in doc["front"]["rows"] if not row["covers"]]
+    assert unmeasured["tests"] == ""
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_fault_of_all_offices_is_no_week_without_action(weeks: Weeks, language: str) -> None:
+    """Page one does not say that there was no fault, and asks the engineer for its cause."""
+    phrase = words(language)
+    assert len(weeks.shared.shared) == 1
+    doc = content(weeks.shared, phrase)
+    sentences = doc["front"]["sentences"]
+    every = phrase("report.all_blocks", total=11)
+    assert doc["states"]["table"]["quiet"] == phrase("report.states.quiet_shared", names=every)
+    assert sentences[1] == phrase("report.why_none_shared")
+    assert phrase("report.ask_shared") in sentences[2]
+    assert phrase("report.asked_none") not in sentences
+    assert phrase("report.asked_none") in content(weeks.good, phrase)["front"]["sentences"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_reason_is_what_the_row_and_the_request_say(summary: Summary, language: str) -> None:
+    """An office whose latency is too high: a doubt on its line does not take the reason's place."""
+    phrase = words(language)
+    far = summary.config.offices[8]
+    name = far.name_in(language)
+    doc = content(summary, phrase)
+    assert phrase("reason.delay", names=name) in doc["front"]["sentences"][1]
+    assert phrase("ask.delay", names=name) in doc["front"]["sentences"][2]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_one_office_is_not_spoken_of_as_many(weeks: Weeks, language: str) -> None:
+    """The directive's result in a configuration of a single office."""
+    one = replace(weeks.good, offices=weeks.good.offices[:1])
+    phrase = words(language)
+    status = content(one, phrase)["directive"]["status"]
+    assert status[0].startswith(phrase("report.directive.tested_one"))
+    nothing = replace(
+        one, offices=tuple(replace(o, conference=type(o.conference)()) for o in one.offices)
+    )
+    status = content(nothing, phrase)["directive"]["status"]
+    assert status[0].startswith(phrase("report.directive.untested_one"))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_downtime_of_earlier_weeks_is_not_that_of_this_week(
+    summary: Summary, language: str
+) -> None:
+    """An office whose line was down in earlier weeks and not in this one: its availability of the
+    week is whole, so the finding beside it says that it was before.
+    """
+    phrase = words(language)
+    number = made_up_week.TROUBLES.index("line")
+    office = summary.offices[number]
+    assert office.outages
+    name = office.office.name_in(language)
+
+    def cause(offices: tuple[OfficeSummary, ...]) -> str:
+        rows = content(replace(summary, offices=offices), phrase)["front"]["rows"]
+        return str(next(row for row in rows if row["office"] == name)["findings"][0]["cause"])
+
+    down = phrase("finding.line")
+    assert cause(summary.offices) == down
+    quiet = [replace(one, outages=()) if one is office else one for one in summary.offices]
+    assert cause(tuple(quiet)) == phrase("report.earlier", cause=down)
