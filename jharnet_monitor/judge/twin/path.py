@@ -23,6 +23,8 @@ _CUBIC_FACTOR, _CUBIC_SCALE = 0.7, 0.4
 """Multiplicative decrease and growth constant of CUBIC (RFC 9438, 4.1 and 4.6)."""
 _SLOW_START_EXIT = 0.03
 """Seconds of queue at which slow start ends (HyStart++, RFC 9406)."""
+_LEAST_EXIT = 16 * _SEGMENT
+"""Bits of a window below which HyStart does not end slow start (Linux and RFC 9406)."""
 
 
 @dataclass(slots=True)
@@ -174,7 +176,7 @@ class _Transfers:
         trip = self._trip + backlog + 1e-3
         slow_start = np.isinf(self._most)
         self._window = np.where(slow_start, self._window * 2 ** (passed / trip), self._window)
-        leaves = slow_start & (backlog > _SLOW_START_EXIT) & running
+        leaves = slow_start & (backlog > _SLOW_START_EXIT) & running & (self._window >= _LEAST_EXIT)
         self._most = np.where(leaves, self._window / _SEGMENT, self._most)
         self._since = np.where(leaves, now, self._since)
         most = np.where(np.isinf(self._most), 10.0, self._most)
