@@ -15,18 +15,17 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from jharnet_monitor.judge.conference.grade import Criteria
 from jharnet_monitor.judge.twin.call import ReceivedQuality, Run, simulate_each, warm_up
 from jharnet_monitor.judge.twin.clients import REFERENCE
 from jharnet_monitor.judge.twin.line import UNLIMITED, DirectionModel, LineModel
-from jharnet_monitor.judge.twin.predict import count
+from jharnet_monitor.judge.twin.model_error import FITTED, NO_ERROR, ModelError
 from tests.bench.chromium_collect import HARD_TRUTH, TRUTH
 from tests.bench.chromium_conditions import Condition, conditions
 from tests.bench.chromium_fresh import fresh
@@ -35,11 +34,12 @@ from tests.bench.chromium_marks import hard_rows, rule_of_thumb
 from tests.bench.chromium_truth import DirectionModel as Shown
 from tests.bench.chromium_truth import Run as Call
 from tests.bench.chromium_truth import Truths, acceptable
-from tests.bench.marks import finish, note, parser
+from tests.bench.marks import Row, finish, note, parser
+from tests.bench.twin_error import Seen, cross_validated, fitted, probabilities
 
 SEED = 16
 PROCESSES = 2
-BATCH = 8
+BATCH = 24
 """Links that are simulated at once."""
 READY, TOO_FROZEN = 3, 0.10
 QUICK = 12
@@ -63,7 +63,7 @@ class Link:
     @property
     def grades(self) -> tuple[int, ...]:
         """Of Chromium's calls."""
-        return tuple(call.grade() for call in self.calls)
+        return _grades(self.calls)
 
     @property
     def grade(self) -> int:
@@ -164,8 +164,10 @@ def described(link: Link) -> str:
     """Chromium's figures and the means of the twin's, a line each."""
     right = "  " if link.grade in link.truth else "! "
     sure = " ".join(f"{value:.2f}" for value in link.probabilities)
-    lines = [f"{right}{link.condition.name}",
-             f"     Chromium {link.grades} right {link.truth}, twin {link.grade}: {sure}"]  # fmt: skip
+    lines = [
+        f"{right}{link.condition.name}",
+        f"     Chromium {link.grades} right {link.truth}, twin {link.grade}: {sure}",
+    ]
     for end in ("down", "up"):
         theirs = [getattr(call, end) for call in link.calls]
         ours = [getattr(run, end) for run in link.runs]
@@ -198,6 +200,18 @@ def kept(links: Sequence[Link]) -> Iterator[dict[str, Any]]:
         }
 
 
+def _grades(calls: Sequence[Call]) -> tuple[int, ...]:
+    return tuple(call.grade() for call in calls)
+
+
+def judged(results: Sequence[Link], name: str) -> Iterator[Row]:
+    """The marks of the hard links and of all."""
+    hard = [each for each in results if each.condition.part in ("hard", "held")]
+    yield from hard_rows(hard, f"hard, {name}")
+    if len(hard) < len(results):
+        yield from hard_rows(results, f"all, {name}")
+
+
 def main() -> int:
     """Simulate the links and print the marks."""
     given = parser(__doc__)
@@ -213,19 +227,25 @@ def main() -> int:
     if options.quick:
         links = links[:: max(1, len(links) // QUICK)]
     found = simulated(links, options.runs)
-    results = [
-        Link(link, calls[link.name], found[link.name],
-             count(found[link.name], REFERENCE, Criteria()).probabilities)
-        for link in links
-    ]  # fmt: skip
+    seen = [Seen(tuple(found[link.name]), _grades(calls[link.name])) for link in links]
+    answers = {
+        "with model error": [probabilities(each, FITTED) for each in seen],
+        "without model error": [probabilities(each, NO_ERROR) for each in seen],
+    }
+    if options.part == "tuning" and not options.quick:
+        answers["cross-validated"] = cross_validated(seen, SEED)
+        print(f"fitted to all: {fitted(seen)}; in use: {FITTED}")
+    rows: list[Row] = []
+    for name, answer in answers.items():
+        results = [
+            Link(link, calls[link.name], found[link.name], each)
+            for link, each in zip(links, answer, strict=True)
+        ]
+        rows += judged(results, name)
     for each in results:
         if options.links or each.grade not in each.truth:
             print(described(each))
-    rows = []
-    for part in ("tuning", "untouched", "fresh", "hard", "held"):
-        these = [each for each in results if each.condition.part == part]
-        rows += hard_rows(these, part)
-    rows += hard_rows(results, "all")
+    rows.append(note("scales of the model error", len(fields(ModelError)), "constants"))
     rows.append(note("time", time.monotonic() - started, "s"))
     if options.detail:
         options.detail.write_text(json.dumps(list(kept(results))))

@@ -286,7 +286,7 @@ class LossRate:
         bounded = np.maximum(self._best, np.minimum(best, factor * acked))
         # The least increase of a falling rate, so that its state changes.
         bounded += (self._state == _FALLING) & (bounded == self._best)
-        return np.where(rises, bounded, best)
+        return np.asarray(np.where(rises, bounded, best))
 
     def _bound(self, now: float, best: Floats, by_delay: Floats, acked: Floats) -> None:
         """Bound the rate by loss, delay and what arrives, and hold it after a decrease."""
