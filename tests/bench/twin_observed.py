@@ -57,9 +57,9 @@ class Stream:
     def columns(self) -> PacketColumns:
         """The stream as the observer wants it."""
         none = np.zeros(0)
-        at = np.array(self.at)
-        return PacketColumns(np.array(self.frame), np.where(at < 0, np.nan, at),
-                             np.array(self.size, float), np.array(self.frame), none, none)  # fmt: skip
+        at, frame = np.array(self.at), np.array(self.frame)
+        got = np.where(at < 0, np.nan, at)
+        return PacketColumns(frame, got, np.array(self.size, float), frame, none, none)
 
 
 class Way:
@@ -194,8 +194,8 @@ def main() -> int:
     given.add_argument("--only", default="", metavar="TEXT", help="links named like this")
     options = given.parse_args()
     links, calls = chosen(options.part)
-    links = [link for link in links
-             if link.part in ("hard", "held") and not link.elastic and options.only in link.name]  # fmt: skip
+    links = [link for link in links if link.part in ("hard", "held") and not link.elastic]
+    links = [link for link in links if options.only in link.name]
     if not options.runs:
         for link in links:
             print(described(link, observed(link)[0]))
