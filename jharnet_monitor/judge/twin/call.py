@@ -48,6 +48,8 @@ _LIMITER_SECONDS = 0.5
 """Window within which retransmissions are limited to the target rate (`RateLimiter`)."""
 _REMEMBERED = 128
 """Reports in flight that are kept: more than the longest round trip."""
+_PROBE_PACKETS, _PROBE_SECONDS = 5, 0.015
+"""Packets and length of a probe (Chromium)."""
 _BURST_SECONDS, _PACE = 0.040, 2.5
 """The pacer sends what is due within 40 ms at once (Chromium), at 2.5 times the target."""
 
@@ -191,11 +193,14 @@ class _Call:
 
     def _probe(self, active: Flags) -> None:
         """Apply the probes at the start of a call, which are short enough to fit a queue or
-        bucket."""
+        bucket. Jitter stretches a probe, unless its first packet is the latest.
+        """
         free = np.maximum(self.path.rate * (1 - self.path.others_share), 50e3)
         measured = np.minimum(free * 0.95, 3 * self.client.max_video)
         noise = np.exp(0.15 * self.rng.standard_normal(self.lanes))
-        blurred = measured / (1 + 2 * self.jitter_mean / 0.015)
+        first, last = self.rng.random(self.lanes), self.rng.random((_PROBE_PACKETS - 1, self.lanes))
+        spread = 2 * self.jitter_mean * np.maximum(0.0, last.max(axis=0) - first)
+        blurred = measured / (1 + spread / _PROBE_SECONDS)
         self.control.probe(np.maximum(blurred * noise, 60e3), active)
 
     def _repeat(self, now: Floats, trip: Floats) -> bool:

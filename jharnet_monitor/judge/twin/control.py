@@ -125,7 +125,8 @@ class DelayRate:
         self._capacity = np.full(lanes, np.nan)
         """kbit/s, as the variance below is relative to it."""
         self._variance = np.full(lanes, 0.4)
-        self._reduced_at = np.full(lanes, -10.0)
+        self._changed_at = np.full(lanes, -10.0)
+        """When the rate was last raised or reduced."""
 
     def set(self, rate: Floats, active: Flags) -> None:
         """Set the rate that a probe measured."""
@@ -139,7 +140,7 @@ class DelayRate:
         deviation = 3 * np.sqrt(self._variance * np.where(known, self._capacity, 1.0))
         kilo = acked / 1000
         reduce = over & (
-            (now - self._reduced_at >= np.clip(trip, 0.01, 0.2)) | (acked < 0.5 * self.rate)
+            (now - self._changed_at >= np.clip(trip, 0.01, 0.2)) | (acked < 0.5 * self.rate)
         )
         normal = ~over & ~under
         increase = normal & ~self._hold
@@ -159,8 +160,8 @@ class DelayRate:
         lower = np.where(known & (lower > self.rate), _BACK_OFF * self._capacity * 1000, lower)
         self.rate = np.where(reduce, np.minimum(self.rate, lower), self.rate)
         self._learn(kilo, reduce)
-        self._reduced_at = np.where(reduce, now, self._reduced_at)
-        self._hold = np.where(normal, False, self._hold | over | under)
+        self._changed_at = np.where(reduce | normal, now, self._changed_at)
+        self._hold = np.where(normal, False, self._hold | reduce | under)
         self.rate = np.clip(self.rate, MIN_RATE, MAX_RATE)
 
     def _learn(self, kilo: Floats, active: Flags) -> None:
