@@ -114,6 +114,8 @@ _BACK_OFF = 0.85
 _INCREASE = 1.08
 """A second, while the capacity is not known."""
 _CAPACITY_SMOOTHING = 0.05
+_TRIP_SECONDS = 1.0
+"""Between the receiver's reports, by which the round trip is measured."""
 
 
 class DelayRate:
@@ -127,6 +129,7 @@ class DelayRate:
         self._variance = np.full(lanes, 0.4)
         self._changed_at = np.full(lanes, -10.0)
         """When the rate was last raised or reduced."""
+        self._trip, self._trip_at = np.full(lanes, 0.2), -1.0
 
     def set(self, rate: Floats, active: Flags) -> None:
         """Set the rate that a probe measured."""
@@ -136,6 +139,9 @@ class DelayRate:
         self, now: float, over: Flags, under: Flags, acked: Floats, trip: Floats, seconds: float
     ) -> None:
         """React to one feedback that came `seconds` after the last."""
+        if now - self._trip_at >= _TRIP_SECONDS:
+            self._trip, self._trip_at = trip, now
+        trip = self._trip
         known = ~np.isnan(self._capacity)
         deviation = 3 * np.sqrt(self._variance * np.where(known, self._capacity, 1.0))
         kilo = acked / 1000
