@@ -8,7 +8,7 @@ import pytest
 from jharnet_monitor.judge.conference.grade import Criteria
 from jharnet_monitor.judge.twin.call import ReceivedQuality, Run
 from jharnet_monitor.judge.twin.clients import BUILT_IN, REFERENCE
-from jharnet_monitor.judge.twin.control import START_RATE, DelayRate, LossRate
+from jharnet_monitor.judge.twin.control import START_RATE, DelayRate, DelaySlope, LossRate
 from jharnet_monitor.judge.twin.model_error import FITTED, NO_ERROR, grades
 from jharnet_monitor.judge.twin.path import Path
 
@@ -96,3 +96,15 @@ def test_a_call_of_sound_alone_has_no_picture_to_err_about() -> None:
     """Its best grade is 1, whatever the noise on the height."""
     audio = next(client for client in BUILT_IN if client.name == "audio")
     assert grades(_runs(0.0, 0.0), audio, Criteria()).tolist()[2:] == [0, 0, 0]
+
+
+def test_overuse_is_noticed_although_packets_arrive_in_groups() -> None:
+    """A queue that grows by 80 ms a second: packets that join a group do not reset the count."""
+    slope, noticed = DelaySlope(1), False
+    for number in range(120):
+        sent = number / 30
+        arrived = sent + 0.02 + 0.08 * sent
+        slope.add(sent * ONE, arrived * ONE, YES)
+        slope.add((sent + 0.01) * ONE, (arrived + 0.001) * ONE, YES)  # behind it in the queue
+        noticed |= bool(slope.overused[0])
+    assert noticed

@@ -88,8 +88,9 @@ class DelaySlope:
 
     def _detect(self, trend: Floats, between: Floats, use: Flags) -> None:
         above = use & (trend > self._threshold)
-        self._over_for = np.where(above, self._over_for + between, 0.0)
-        self._over_count = np.where(above, self._over_count + 1, 0)
+        # Packets that complete no group leave the count as it is.
+        self._over_for = np.where(use & ~above, 0.0, self._over_for + between * above)
+        self._over_count = np.where(use & ~above, 0, self._over_count + above)
         over = above & (self._over_for > _OVERUSE_SECONDS) & (self._over_count > 1)
         over &= trend >= self._trend
         self._over_for = np.where(over, 0.0, self._over_for)
