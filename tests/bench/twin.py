@@ -200,6 +200,17 @@ def kept(links: Sequence[Link]) -> Iterator[dict[str, Any]]:
         }
 
 
+def stored(path: Path) -> dict[str, Sequence[Run]]:
+    """The runs of an earlier `--detail`."""
+    return {
+        each["name"]: [
+            Run(ReceivedQuality(**run["down"]), ReceivedQuality(**run["up"]))
+            for run in each["runs"]
+        ]
+        for each in json.loads(path.read_text())
+    }
+
+
 def _grades(calls: Sequence[Call]) -> tuple[int, ...]:
     return tuple(call.grade() for call in calls)
 
@@ -219,6 +230,7 @@ def main() -> int:
     given.add_argument("--runs", type=int, default=32, help="runs of a link")
     given.add_argument("--only", default="", metavar="TEXT", help="links named like this")
     given.add_argument("--links", action="store_true", help="print every link, not only the wrong")
+    given.add_argument("--stored", type=Path, metavar="FILE", help="take the runs of --detail")
     given.add_argument("--detail", type=Path, metavar="FILE", help="write all figures there")
     options = given.parse_args()
     started = time.monotonic()
@@ -226,8 +238,11 @@ def main() -> int:
     links = [link for link in links if options.only in link.name]
     if options.quick:
         links = links[:: max(1, len(links) // QUICK)]
-    found = simulated(links, options.runs)
-    seen = [Seen(tuple(found[link.name]), _grades(calls[link.name])) for link in links]
+    found = stored(options.stored) if options.stored else simulated(links, options.runs)
+    seen = [
+        Seen(tuple(found[link.name]), _grades(calls[link.name]), link.elastic is not None)
+        for link in links
+    ]
     answers = {
         "with model error": [probabilities(each, FITTED) for each in seen],
         "without model error": [probabilities(each, NO_ERROR) for each in seen],

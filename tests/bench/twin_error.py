@@ -15,7 +15,7 @@ from math import log
 from jharnet_monitor.judge.conference.grade import Criteria
 from jharnet_monitor.judge.twin.call import Run
 from jharnet_monitor.judge.twin.clients import REFERENCE
-from jharnet_monitor.judge.twin.model_error import FITTED, ModelError, grades
+from jharnet_monitor.judge.twin.model_error import FITTED, NO_ERROR, ModelError, grades
 
 FOLDS = 5
 GRID: dict[str, tuple[float, ...]] = {
@@ -25,8 +25,8 @@ GRID: dict[str, tuple[float, ...]] = {
     "height": (0.05, 0.1, 0.2, 0.3, 0.4),
 }
 ROUNDS = 2
-LEAST = 0.01
-"""Probability that even an impossible grade is given in the measure."""
+MIXED = 0.02
+"""Share of the answer that the measure gives to all grades alike: it bounds what one link costs."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,14 @@ class Seen:
 
     runs: tuple[Run, ...]
     grades: tuple[int, ...]
+    transfers: bool
 
 
 @cache
 def probabilities(seen: Seen, error: ModelError) -> tuple[float, ...]:
     """The twin's answer with this error."""
-    return tuple(float(value) for value in grades(seen.runs, REFERENCE, Criteria(), error))
+    found = grades(seen.runs, REFERENCE, Criteria(), error, seen.transfers and error != NO_ERROR)
+    return tuple(float(value) for value in found)
 
 
 def surprise(links: Sequence[Seen], error: ModelError) -> float:
@@ -48,7 +50,8 @@ def surprise(links: Sequence[Seen], error: ModelError) -> float:
     total = 0.0
     for link in links:
         found = probabilities(link, error)
-        total -= sum(log(max(LEAST, found[grade])) for grade in link.grades) / len(link.grades)
+        mixed = [(1 - MIXED) * share + MIXED / len(found) for share in found]
+        total -= sum(log(mixed[grade]) for grade in link.grades) / len(link.grades)
     return total / len(links)
 
 

@@ -22,9 +22,12 @@ def predict(
     """Simulate calls over the line and count their grades; the seed is that of the line."""
     line = LineModel.from_json(line.to_json())  # as it is stored, so that it can be repeated
     found = simulate(line, seed_of(line) if seed is None else seed, client, runs)
-    return count(found, client, criteria or Criteria())
+    return count(found, client, criteria or Criteria(), line.has_transfers)
 
 
-def count(runs: Sequence[Run], client: Client, criteria: Criteria) -> GradePrediction:
+def count(
+    runs: Sequence[Run], client: Client, criteria: Criteria, transfers: bool = False
+) -> GradePrediction:
     """How often each grade occurs, with the model's own error."""
-    return GradePrediction(tuple(float(share) for share in grades(runs, client, criteria)))
+    found = grades(runs, client, criteria, transfers=transfers)
+    return GradePrediction(tuple(float(share) for share in found))
