@@ -71,7 +71,7 @@ def test_the_same_seed_gives_the_same_calls(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_an_answer_says_how_sure_it_is() -> None:
-    """Certain from four of five runs on; of equal grades the lower one."""
+    """Certain from nine of ten on; of equal grades the lower one."""
     assert GradePrediction((0.0, 0.0, 0.0, 0.1, 0.9)).certainty is Certainty.CERTAIN
     split = GradePrediction((0.0, 0.0, 0.0, 0.5, 0.5))
     assert (split.grade, split.second, split.certainty) == (3, 4, Certainty.BORDERLINE)

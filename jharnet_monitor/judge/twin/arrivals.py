@@ -156,6 +156,7 @@ def observe(audio: PacketColumns, video: PacketColumns) -> ObservedLine | None:
         transfer_on=on, transfer_off=off, rate=rate, at_least=max(at_least, top),
         available=available, spread=spread, queue=depth,
         longest_queue=float(np.nanpercentile(trace.queue[trace.first], 99)),
+        usual_queue=float(np.nanmedian(trace.queue[trace.first])),
         policed=policer is not None,
         bucket=bucket, jitter=jitter, loss=lost / packets if packets else 0.0,
         burst=_burst(trace, quiet), lost=int(lost), packets=int(packets), gone=gone, every=every,
@@ -264,7 +265,8 @@ def _policer(trace: _Trace, quiet: NDArray[np.bool_]) -> tuple[float, float, flo
         return None
     inside = heavy[step] & ~trace.lost
     spans = []
-    for at in np.flatnonzero(heavy):
+    # What is left of the bucket passes at the beginning of the first.
+    for at in np.flatnonzero(heavy)[1:]:
         times = trace.at[(step == at) & inside]
         if len(times) > 3:
             spans.append(trace.arrived_rate(float(times.min()), float(times.max())))
@@ -279,7 +281,7 @@ def _policer(trace: _Trace, quiet: NDArray[np.bool_]) -> tuple[float, float, flo
         return None
     if float(np.median(sent[heavy])) < 1.25 * float(np.median(sent[light])):
         return None
-    before = int(np.flatnonzero(heavy)[0])
+    before = int(np.flatnonzero(heavy)[0]) + 1
     extra = float(np.maximum(0.0, got[:before] - rate).sum()) * seconds
     return rate, float(np.clip(extra / rate, _LEAST_BUCKET, 2.0)), light_lost, packets
 

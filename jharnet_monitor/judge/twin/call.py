@@ -2,7 +2,7 @@
 
 Lanes come in pairs: lane 2n is what the office receives in run n (`down`), lane 2n + 1 what it
 sends (`up`). Time goes in cycles of 100 ms with three frames, five packets of
-audio and one feedback.
+audio and two feedbacks.
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ NARROW = 1.2e6
 WINDOW = 30.0
 OPEN_GAP = 0.75
 """Seconds without a new picture at the end from which it counts as frozen."""
+_CYCLE = 2 * FEEDBACK_SECONDS
 _EVENTS = (
     ("frame", 0.0), ("audio", 0.007), ("audio", 0.027), ("frame", 1 / 30), ("audio", 0.047),
-    ("frame", 2 / 30), ("audio", 0.0671), ("audio", 0.087),
+    ("feedback", FEEDBACK_SECONDS), ("frame", 2 / 30), ("audio", 0.0671), ("audio", 0.087),
 )  # fmt: skip
+"""What happens in a cycle, besides the feedback at its end; seconds."""
 _FEEDBACK_RATE = 16e3
 """bit/s of feedback: 20 reports/s of 100 bytes at most."""
 _REPORTS_RATE = 2e3
@@ -44,8 +46,10 @@ _REPEATED_FRAMES = 2
 """Frames of which a lane retransmits packets at most at one event."""
 _LIMITER_SECONDS = 0.5
 """Window within which retransmissions are limited to the target rate (`RateLimiter`)."""
-_REMEMBERED = 64
+_REMEMBERED = 128
 """Reports in flight that are kept: more than the longest round trip."""
+_PROBE_PACKETS, _PROBE_SECONDS = 5, 0.015
+"""Packets and length of a probe (Chromium)."""
 _BURST_SECONDS, _PACE = 0.040, 2.5
 """The pacer sends what is due within 40 ms at once (Chromium), at 2.5 times the target."""
 
@@ -163,13 +167,16 @@ class _Call:
 
     def run(self) -> None:
         """From the start to the end of the window."""
-        cycles = round(self.window[1] / FEEDBACK_SECONDS)
-        probed_at = np.ceil((0.25 + 2 * self.path.delay) / FEEDBACK_SECONDS).astype(int)
+        cycles = round(self.window[1] / _CYCLE)
+        probed_at = np.ceil((0.25 + 2 * self.path.delay) / _CYCLE).astype(int)
         for cycle in range(cycles):
-            start = cycle * FEEDBACK_SECONDS
+            start = cycle * _CYCLE
             back, trip = self._delays()
             for kind, offset in _EVENTS:
                 now = start + offset + self.phase
+                if kind == "feedback":
+                    self._feedback(start + offset, trip)
+                    continue
                 for _ in range(_REPEATED_FRAMES):
                     if not self._repeat(now, trip):
                         break
@@ -180,17 +187,20 @@ class _Call:
                 self.picture.show(now, trip, back)
             if cycle <= probed_at.max():
                 self._probe(probed_at == cycle)
-            self._feedback(start + FEEDBACK_SECONDS, trip)
-            self.recently *= 1 - FEEDBACK_SECONDS / _LIMITER_SECONDS
+            self._feedback(start + _CYCLE, trip)
+            self.recently *= 1 - _CYCLE / _LIMITER_SECONDS
         self.picture.close(OPEN_GAP)
 
     def _probe(self, active: Flags) -> None:
         """Apply the probes at the start of a call, which are short enough to fit a queue or
-        bucket."""
+        bucket. Jitter stretches a probe, unless its first packet is the latest.
+        """
         free = np.maximum(self.path.rate * (1 - self.path.others_share), 50e3)
         measured = np.minimum(free * 0.95, 3 * self.client.max_video)
         noise = np.exp(0.15 * self.rng.standard_normal(self.lanes))
-        blurred = measured / (1 + 2 * self.jitter_mean / 0.015)
+        first, last = self.rng.random(self.lanes), self.rng.random((_PROBE_PACKETS - 1, self.lanes))
+        spread = 2 * self.jitter_mean * np.maximum(0.0, last.max(axis=0) - first)
+        blurred = measured / (1 + spread / _PROBE_SECONDS)
         self.control.probe(np.maximum(blurred * noise, 60e3), active)
 
     def _repeat(self, now: Floats, trip: Floats) -> bool:
@@ -252,12 +262,9 @@ class _Call:
     def _feedback(self, now: float, trip: Floats) -> None:
         """Send this cycle's report, and deliver an earlier one to the sender."""
         slope = self.control.slope
-        took = np.maximum(self.arrived_last - self.arrived_before, 0.02)
-        rate = np.where(self.acked > 0, self.acked / took, 0.0)
+        took = np.maximum(self.arrived_last - self.arrived_before, 0.0)
         self.arrived_before = self.arrived_last
-        newest = Report(
-            slope.overused, slope.underused, self.packets, self.lost, self.bits, rate
-        )  # fmt: skip
+        newest = Report(slope.overused, slope.underused, self.bits, self.acked, took)
         self._history.append(newest)
         del self._history[:-_REMEMBERED]
         self._clear()

@@ -18,10 +18,11 @@ from jharnet_monitor.judge.twin.path import Counts, Flags, Floats
 
 START_RATE = 300e3
 MIN_RATE, MAX_RATE = 30e3, 5e6
-FEEDBACK_SECONDS = 0.1
-"""From one transport-wide feedback to the next: libwebrtc sends it every 50 to 250 ms."""
-_ACKED_SECONDS = 0.4
-"""Window over which the arriving rate is averaged (libwebrtc: windows of 150 to 500 ms)."""
+FEEDBACK_SECONDS = 0.05
+"""From one transport-wide feedback to the next: libwebrtc takes 5 % of the rate for it, but sends
+one every 50 to 250 ms; above 220 kbit/s it is 50 ms."""
+_ACKED_REPORTS = round(1.0 / FEEDBACK_SECONDS)
+"""Feedbacks over which the arriving rate is measured: a second (libwebrtc, robust throughput)."""
 
 _WINDOW, _SMOOTHING, _GAIN = 20, 0.9, 4.0
 _OVERUSE_SECONDS = 0.010
@@ -87,8 +88,9 @@ class DelaySlope:
 
     def _detect(self, trend: Floats, between: Floats, use: Flags) -> None:
         above = use & (trend > self._threshold)
-        self._over_for = np.where(above, self._over_for + between, 0.0)
-        self._over_count = np.where(above, self._over_count + 1, 0)
+        # Packets that complete no group leave the count as it is.
+        self._over_for = np.where(use & ~above, 0.0, self._over_for + between * above)
+        self._over_count = np.where(use & ~above, 0, self._over_count + above)
         over = above & (self._over_for > _OVERUSE_SECONDS) & (self._over_count > 1)
         over &= trend >= self._trend
         self._over_for = np.where(over, 0.0, self._over_for)
@@ -113,6 +115,8 @@ _BACK_OFF = 0.85
 _INCREASE = 1.08
 """A second, while the capacity is not known."""
 _CAPACITY_SMOOTHING = 0.05
+_TRIP_SECONDS = 1.0
+"""Between the receiver's reports, by which the round trip is measured."""
 
 
 class DelayRate:
@@ -124,7 +128,9 @@ class DelayRate:
         self._capacity = np.full(lanes, np.nan)
         """kbit/s, as the variance below is relative to it."""
         self._variance = np.full(lanes, 0.4)
-        self._reduced_at = np.full(lanes, -10.0)
+        self._changed_at = np.full(lanes, -10.0)
+        """When the rate was last raised or reduced."""
+        self._trip, self._trip_at = np.full(lanes, 0.2), -1.0
 
     def set(self, rate: Floats, active: Flags) -> None:
         """Set the rate that a probe measured."""
@@ -134,11 +140,14 @@ class DelayRate:
         self, now: float, over: Flags, under: Flags, acked: Floats, trip: Floats, seconds: float
     ) -> None:
         """React to one feedback that came `seconds` after the last."""
+        if now - self._trip_at >= _TRIP_SECONDS:
+            self._trip, self._trip_at = trip, now
+        trip = self._trip
         known = ~np.isnan(self._capacity)
         deviation = 3 * np.sqrt(self._variance * np.where(known, self._capacity, 1.0))
         kilo = acked / 1000
         reduce = over & (
-            (now - self._reduced_at >= np.clip(trip, 0.01, 0.2)) | (acked < 0.5 * self.rate)
+            (now - self._changed_at >= np.clip(trip, 0.01, 0.2)) | (acked < 0.5 * self.rate)
         )
         normal = ~over & ~under
         increase = normal & ~self._hold
@@ -158,8 +167,8 @@ class DelayRate:
         lower = np.where(known & (lower > self.rate), _BACK_OFF * self._capacity * 1000, lower)
         self.rate = np.where(reduce, np.minimum(self.rate, lower), self.rate)
         self._learn(kilo, reduce)
-        self._reduced_at = np.where(reduce, now, self._reduced_at)
-        self._hold = np.where(normal, False, self._hold | over | under)
+        self._changed_at = np.where(reduce | normal, now, self._changed_at)
+        self._hold = np.where(normal, False, self._hold | reduce | under)
         self.rate = np.clip(self.rate, MIN_RATE, MAX_RATE)
 
     def _learn(self, kilo: Floats, active: Flags) -> None:
@@ -173,16 +182,29 @@ class DelayRate:
         self._variance = np.where(active, np.clip(variance, 0.4, 2.5), self._variance)
 
 
-_OBSERVATIONS, _OBSERVATION_SECONDS = 20, 0.25
+_OBSERVATIONS, _LEAST_OBSERVATIONS, _OBSERVATION_SECONDS = 15, 3, 0.25
 _WEIGHT = 0.9
 _CANDIDATES = (1.02, 1.0, 0.95)
 _BIAS, _LOG_BIAS = 0.0002, 0.02
 _LEAST_INHERENT, _FIRST_INHERENT = 1e-3, 0.01
-_HIGH_LOSS, _HIGH_LOSS_SMOOTHING = 0.15, 0.002
-_BALANCE, _OFFSET = 75e3, 0.05
+_HIGH_LOSS, _HIGH_LOSS_SMOOTHING = 0.2, 0.002
+_BALANCE, _OFFSET = 100e3, 0.05
 """Upper bound of the inherent loss: offset + balance / rate; of the rate likewise."""
 _NEWTON_STEP = 0.75
 _RAMP, _RAMP_SECONDS = 1.3, 0.3
+_RAMP_ACKED, _RAMP_HELD, _HELD_BELOW = 1.5, 1.2, 1.3
+"""Multiples of what arrives up to which the rate may rise while loss limits it; the second one as
+long as less than the third multiple of the held rate arrives."""
+_HOLD_SECONDS, _HOLD_GROWTH, _LONGEST_HOLD = 0.3, 2.0, 60.0
+"""For how long the rate is held after a decrease; twice as long each time, until the loss no longer
+limits it."""
+_RISING_SECONDS = 2.0
+"""For how long the state is `_RISING` without a new increase."""
+_SPIKE = 2.0
+"""Over this multiple of the median rate the observation with the most loss is no outlier."""
+_ALR_SHARE = 0.65
+"""A sender of less than this share of its estimate has no more to send."""
+_BY_DELAY, _RISING, _FALLING = 0, 1, 2
 
 
 class LossRate:
@@ -190,69 +212,122 @@ class LossRate:
 
     def __init__(self, lanes: int) -> None:
         shape = (_OBSERVATIONS, lanes)
-        self._packets, self._lost, self._rates = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        self._sent, self._lost, self._rates = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        """Kilobytes and bit/s of each observation, the newest first."""
         self._ages = _WEIGHT ** np.arange(_OBSERVATIONS)[:, None]
-        self._part_packets, self._part_lost = np.zeros(lanes), np.zeros(lanes)
-        self._part_bits, self._part_since = np.zeros(lanes), 0.0
+        self._part_sent, self._part_acked, self._part_since = np.zeros(lanes), np.zeros(lanes), 0.0
+        self._lanes = np.arange(lanes)
         self._inherent = np.full(lanes, _FIRST_INHERENT)
         self._best = np.full(lanes, np.nan)
         self._number = 0
-        self._limited = np.zeros(lanes, bool)
+        self._state = np.full(lanes, _BY_DELAY)
         self._window_limit, self._window_since = np.full(lanes, np.inf), np.full(lanes, -np.inf)
+        self._held_until, self._hold = np.full(lanes, -np.inf), np.full(lanes, _HOLD_SECONDS)
+        self._held_rate = np.full(lanes, np.inf)
+        self._risen_at, self._risen_to = np.full(lanes, -np.inf), np.zeros(lanes)
+        self._reported = np.zeros(lanes)
         self.rate = np.full(lanes, np.inf)
 
     def update(
-        self, now: float, packets: Counts, lost: Counts, bits: Floats, by_delay: Floats,
-        acked: Floats,
-    ) -> None:  # fmt: skip
+        self, now: float, bits: Floats, arrived: Floats, by_delay: Floats, acked: Floats
+    ) -> None:
         """One feedback; an observation is complete after 250 ms."""
-        self._part_packets += packets
-        self._part_lost += lost
-        self._part_bits += bits
+        self._part_sent += bits
+        self._part_acked += arrived
         duration = now - self._part_since
         if duration >= _OBSERVATION_SECONDS - 1e-9:
+            lost = np.maximum(0.0, self._part_sent - self._part_acked)
             for array, part in (
-                (self._packets, self._part_packets), (self._lost, self._part_lost),
-                (self._rates, self._part_bits / duration),
+                (self._sent, self._part_sent / 8000), (self._lost, lost / 8000),
+                (self._rates, self._part_sent / duration),
             ):  # fmt: skip
                 array[1:] = array[:-1]
                 array[0] = part
-            self._part_packets, self._part_lost = np.zeros_like(acked), np.zeros_like(acked)
-            self._part_bits, self._part_since = np.zeros_like(acked), now
+            self._part_sent, self._part_acked = np.zeros_like(acked), np.zeros_like(acked)
+            self._part_since = now
             self._number += 1
-            self._choose(now, by_delay, acked)
-        self.rate = np.minimum(self.rate, by_delay) if self._number else by_delay
+            if self._number == 1:
+                self._best, self.rate = by_delay.copy(), by_delay.copy()
+            self._reported = self._average_loss()
+            self._bound(now, self._choose(now, by_delay, acked), by_delay, acked)
+        if self._number < _LEAST_OBSERVATIONS:
+            self.rate = by_delay
+        self.rate = np.clip(np.minimum(self.rate, by_delay), MIN_RATE, MAX_RATE)
 
-    def _choose(self, now: float, by_delay: Floats, acked: Floats) -> None:
-        if self._number == 1:
-            self._best = by_delay.copy()
-        weight = self._ages * self._packets
-        reported = (self._ages * self._lost).sum(axis=0) / np.maximum(weight.sum(axis=0), 1e-9)
-        upper = np.where(self._limited, self._window_limit, MAX_RATE)
+    def _average_loss(self) -> Floats:
+        """The weighted loss without the observations that have the most and the least of it."""
+        number = min(self._number, _OBSERVATIONS)
+        sent, lost = self._ages * self._sent, self._ages * self._lost
+        total, gone = sent.sum(axis=0), lost.sum(axis=0)
+        if number > _LEAST_OBSERVATIONS:
+            share = self._lost[:number] / np.maximum(self._sent[:number], 1e-9)
+            most, least = (share.argmax(axis=0), self._lanes), (share.argmin(axis=0), self._lanes)
+            some = share[most] > 0
+            cut, cut_lost = some * sent[most] + sent[least], some * lost[most] + lost[least]
+            spike = _SPIKE * np.median(self._rates[:number], axis=0) <= some * self._rates[most]
+            use = ~spike & (total - cut > 1e-9)
+            total = np.where(use, total - cut, total)
+            gone = np.where(use, gone - cut_lost, gone)
+        return np.asarray(np.maximum(0.0, gone) / np.maximum(total, 1e-9))
+
+    def _choose(self, now: float, by_delay: Floats, acked: Floats) -> Floats:
+        """The rate that explains the observations best; sets the inherent loss."""
+        limited = self._state != _BY_DELAY
+        idle = self._rates[0] < _ALR_SHARE * self.rate
         rates = np.stack(
             [factor * self._best for factor in _CANDIDATES]
-            + [acked, np.maximum(by_delay, self._best)]
+            + [np.where(idle, self._best, acked), np.maximum(by_delay, self._best)]
         )
+        upper = np.where(limited, self._window_limit, MAX_RATE)
         rates = np.minimum(rates, np.maximum(self._best, upper))
         inherent = self._feasible(np.broadcast_to(self._inherent, rates.shape), rates)
         inherent = self._newton(inherent, rates)
-        value = self._objective(inherent, rates, reported)
-        pick = value.argmax(axis=0)
-        lanes = np.arange(len(acked))
-        best, loss = rates[pick, lanes], inherent[pick, lanes]
-        best = np.where((reported > loss) & (best > self._best), self._best, best)
-        recovering = self._limited & (now - self._window_since < _RAMP_SECONDS)
+        pick = self._objective(inherent, rates).argmax(axis=0)
+        best, self._inherent = rates[pick, self._lanes], inherent[pick, self._lanes]
+        best = np.where(self._reported > self._inherent, np.minimum(best, self._best), best)
+        recovering = limited & (now - self._window_since < _RAMP_SECONDS)
         best = np.where(recovering, np.minimum(best, self._window_limit), best)
-        self._best, self._inherent = best, loss
-        bound = np.where(
-            reported > _OFFSET, _BALANCE / np.maximum(reported - _OFFSET, 1e-6), MAX_RATE
+        same = (best == self._best) & (self._state == _RISING)
+        rises = limited & ((best > self._best) | same)
+        factor = np.where(acked < _HELD_BELOW * self._held_rate, _RAMP_HELD, _RAMP_ACKED)
+        factor = np.where(np.isinf(self._held_rate), _RAMP_ACKED, factor)
+        bounded = np.maximum(self._best, np.minimum(best, factor * acked))
+        # The least increase of a falling rate, so that its state changes.
+        bounded += (self._state == _FALLING) & (bounded == self._best)
+        return np.asarray(np.where(rises, bounded, best))
+
+    def _bound(self, now: float, best: Floats, by_delay: Floats, acked: Floats) -> None:
+        """Bound the rate by loss, delay and what arrives, and hold it after a decrease."""
+        limit = _BALANCE / np.maximum(self._reported - _OFFSET, 1e-6)
+        bounded = np.maximum(acked, np.minimum(np.minimum(best, limit), by_delay))
+        self._inherent = np.where(bounded < best, 0.0, self._inherent)
+        self._best = np.where(bounded < best, bounded, np.maximum(best, acked))
+        below = (bounded < by_delay) & (bounded < MAX_RATE)
+        held = (self._state == _FALLING) & (self._held_until > now) & below
+        self._held_rate = np.where(held, np.maximum(self._held_rate, acked), self._held_rate)
+        limited = self._state != _BY_DELAY
+        same = (bounded == self.rate) & (self._state == _RISING)
+        keeps = (self._state != _RISING) | (self._risen_at + _RISING_SECONDS >= now)
+        keeps |= self._risen_to < bounded
+        rising = ~held & below & limited & ((bounded > self.rate) | same) & keeps
+        falling = ~held & below & ~rising
+        anew = falling & (self._state != _FALLING)
+        free = ~held & ~below
+        higher = rising & (bounded > self._risen_to)
+        self._risen_at = np.where(higher, now, self._risen_at)
+        self._risen_to = np.where(higher, bounded, np.where(rising | held, self._risen_to, 0.0))
+        self._held_until = np.where(anew, now + self._hold, self._held_until)
+        self._held_until = np.where(free, -np.inf, self._held_until)
+        self._held_rate = np.where(anew, bounded, np.where(free, np.inf, self._held_rate))
+        longer = np.minimum(_LONGEST_HOLD, self._hold * _HOLD_GROWTH)
+        self._hold = np.where(anew, longer, np.where(free, _HOLD_SECONDS, self._hold))
+        self._state = np.where(rising, _RISING, np.where(free, _BY_DELAY, _FALLING))
+        self.rate = np.where(held, np.minimum(self._held_rate, bounded), bounded)
+        start = ~held & ~free & (now - self._window_since > _RAMP_SECONDS)
+        self._window_limit = np.where(
+            start, np.maximum(5e3, self._best * _RAMP), self._window_limit
         )
-        result = np.minimum(np.minimum(best, bound), by_delay)
-        self._limited = result < by_delay
-        start = self._limited & (now - self._window_since > _RAMP_SECONDS)
-        self._window_limit = np.where(start, np.maximum(5e3, best * _RAMP), self._window_limit)
         self._window_since = np.where(start, now, self._window_since)
-        self.rate = np.maximum(result, MIN_RATE)
 
     @staticmethod
     def _feasible(inherent: Floats, rates: Floats) -> Floats:
@@ -268,20 +343,20 @@ class LossRate:
 
     def _newton(self, inherent: Floats, rates: Floats) -> Floats:
         loss = self._loss_at(inherent, rates)
-        got = self._packets - self._lost
+        got = self._sent - self._lost
         first = (self._ages * (self._lost / loss - got / (1 - loss))).sum(axis=1)
         second = -(self._ages * (self._lost / loss**2 + got / (1 - loss) ** 2)).sum(axis=1)
         return self._feasible(inherent - _NEWTON_STEP * first / np.minimum(second, -1e-6), rates)
 
-    def _objective(self, inherent: Floats, rates: Floats, reported: Floats) -> Floats:
+    def _objective(self, inherent: Floats, rates: Floats) -> Floats:
         loss = self._loss_at(inherent, rates)
-        got = self._packets - self._lost
+        got = self._sent - self._lost
         fit: Floats = (self._ages * (self._lost * np.log(loss) + got * np.log1p(-loss))).sum(axis=1)
-        gap = _HIGH_LOSS - reported
+        gap = _HIGH_LOSS - self._reported
         lean = gap / (_HIGH_LOSS_SMOOTHING + np.abs(gap))
         kilo = rates / 1000
         bias = lean * (_BIAS * kilo + _LOG_BIAS * np.log1p(kilo))
-        return np.asarray(fit + bias * (self._ages * self._packets).sum(axis=0))
+        return np.asarray(fit + bias * (self._ages * self._sent).sum(axis=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,11 +365,12 @@ class Report:
 
     overused: Flags
     underused: Flags
-    packets: Counts
-    lost: Counts
     bits: Floats
-    rate: Floats
-    """bit/s at which the packets arrived."""
+    """Bits that were sent."""
+    acked: Floats
+    """Bits that arrived."""
+    took: Floats
+    """Seconds in which they arrived."""
 
     @classmethod
     def of(cls, reports: Sequence[Report], pick: Counts) -> Report:
@@ -318,24 +394,31 @@ class Control:
         )
         self.target = np.full(lanes, START_RATE)
         self._acked = np.full(lanes, START_RATE)
+        self._arrived = np.zeros((_ACKED_REPORTS, lanes))
+        self._took = np.full((_ACKED_REPORTS, lanes), FEEDBACK_SECONDS)
+        self._arrived[:] = START_RATE * FEEDBACK_SECONDS
+        self._slot = 0
 
     def probe(self, measured: Floats, active: Flags) -> None:
         """Take the result of the probes with which a call begins."""
         self._by_delay.set(measured, active)
-        self._acked = np.where(active, np.minimum(self._acked, measured), self._acked)
 
     def feedback(self, now: float, report: Report, trip: Floats, active: Flags) -> None:
         """Process a report that arrived in the lanes `active`; `trip` is the round trip."""
-        share = 1 - np.exp(-FEEDBACK_SECONDS / _ACKED_SECONDS)
-        self._acked = np.where(
-            active, self._acked + share * (report.rate - self._acked), self._acked
-        )
+        self._measure(report, active)
         self._by_delay.update(
             now, report.overused & active, report.underused | ~active, self._acked, trip,
             FEEDBACK_SECONDS,
         )  # fmt: skip
         self._by_loss.update(
-            now, report.packets * active, report.lost * active, report.bits * active,
-            self._by_delay.rate, self._acked,
+            now, report.bits * active, report.acked * active, self._by_delay.rate, self._acked
         )  # fmt: skip
         self.target = np.clip(self._by_loss.rate, MIN_RATE, MAX_RATE)
+
+    def _measure(self, report: Report, active: Flags) -> None:
+        """Update the rate that arrives; it is at most the rate at which it was sent."""
+        self._arrived[self._slot] = np.where(active, report.acked, 0.0)
+        self._took[self._slot] = np.where(active, report.took, FEEDBACK_SECONDS)
+        self._slot = (self._slot + 1) % _ACKED_REPORTS
+        seconds = np.maximum(self._took.sum(axis=0), _ACKED_REPORTS * FEEDBACK_SECONDS)
+        self._acked = self._arrived.sum(axis=0) / seconds

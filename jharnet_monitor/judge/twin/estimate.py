@@ -13,7 +13,9 @@ _PACKET_BITS = 700 * 8
 """Bits of a packet ahead of others: the jitter of its transmission time is not the line's."""
 _DEFAULT_QUEUE = 0.2
 """Seconds of queue where none overflowed."""
-_RATE_DOUBT, _MOST_DOUBT, _QUEUE_DOUBT = 0.03, 0.3, 0.25
+_RATE_DOUBT, _MOST_DOUBT, _QUEUE_DOUBT, _NO_QUEUE_DOUBT = 0.03, 0.3, 0.25, 1.0
+"""Uncertainties, as standard deviations of logarithms; the last one of a queue's depth that was not
+met: lines have 30 to 1500 ms."""
 _FEW_LOST = 3
 """Fewer lost packets in a call may be chance and count as no loss."""
 _REPORTS = 6e3
@@ -27,12 +29,18 @@ uses, and the uncertainty of that."""
 
 def line_of(down: ObservedLine, up: ObservedLine, round_trip: float) -> LineModel:
     """The line of a call whose median round trip was `round_trip` seconds, queues included."""
-    own = sum(observed.longest_queue for observed in (down, up) if observed.available is not None)
-    round_trip = max(0.5 * round_trip, round_trip - 0.5 * own)
+    round_trip = max(0.3 * round_trip, round_trip - _own_queue(down) - _own_queue(up))
     gone = max(down.gone, up.gone)
     every = down.every if down.gone >= up.gone else up.every
     # A single gap of a third of a second may be a burst of losses; it counts as that.
     return LineModel(_way(down, round_trip), _way(up, round_trip), gone, every if gone else 0.0)
+
+
+def _own_queue(observed: ObservedLine) -> float:
+    """Seconds of the median round trip that the call's own queue took."""
+    if observed.usual_queue is not None:
+        return max(0.0, observed.usual_queue - observed.jitter)
+    return 0.5 * observed.longest_queue if observed.available is not None else 0.0
 
 
 def observed_by_counts(
@@ -57,6 +65,7 @@ def observed_by_counts(
         loss=lost / packets if packets else 0.0, burst=max(1.0, burst), lost=lost, packets=packets,
         gone=0.0 if line is None else line.gone, transfer_on=0.0, transfer_off=0.0,
         every=0.0 if line is None else line.every,
+        usual_queue=None if line is None else line.usual_queue,
     )  # fmt: skip
 
 
@@ -71,8 +80,9 @@ def _way(observed: ObservedLine, round_trip: float) -> DirectionModel:
         queue = min(observed.queue, max(observed.longest_queue, 0.02))
     elif observed.rate is not None:
         queue = max(_DEFAULT_QUEUE, observed.longest_queue)
-    serial = 0.5 * _PACKET_BITS / rate
-    jitter = max(0.0, observed.jitter - _NOISE - serial)
+    # Independent causes of jitter add up by their squares.
+    serial = 0.0 if observed.policed else 0.5 * _PACKET_BITS / rate
+    jitter = max(0.0, observed.jitter**2 - _NOISE**2 - serial**2) ** 0.5
     delay = round_trip / 2
     lost = observed.lost if observed.lost >= _FEW_LOST else 0
     return DirectionModel(
@@ -88,6 +98,6 @@ def _way(observed: ObservedLine, round_trip: float) -> DirectionModel:
         rate_doubt=0.0
         if observed.rate is None
         else min(_MOST_DOUBT, max(_RATE_DOUBT, observed.spread)),
-        queue_doubt=_QUEUE_DOUBT if depth_known else 0.5,
+        queue_doubt=_QUEUE_DOUBT if depth_known else _NO_QUEUE_DOUBT,
         loss_doubt=min(0.5, (max(1.0, observed.burst) / lost) ** 0.5) if lost else 0.0,
     )

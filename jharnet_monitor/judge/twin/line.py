@@ -51,6 +51,11 @@ class LineModel:
     every: float = 0.0
     """Seconds from the start of one interruption to the next."""
 
+    @property
+    def has_transfers(self) -> bool:
+        """Whether transfers of others fill a direction at times."""
+        return self.down.transfer_on > 0 or self.up.transfer_on > 0
+
     def to_json(self) -> dict[str, Any]:
         """The line as plain data, without what is at its default."""
         return {

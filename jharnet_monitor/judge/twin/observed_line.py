@@ -44,6 +44,8 @@ class ObservedLine:
     transfer_off: float
     every: float
     """Seconds from one interruption to the next; for a single one, the length of the call."""
+    usual_queue: float | None = None
+    """The median queue; None from an agent that does not report it."""
 
     @classmethod
     def from_json(cls, data: Any) -> Self:

@@ -23,6 +23,11 @@ _CUBIC_FACTOR, _CUBIC_SCALE = 0.7, 0.4
 """Multiplicative decrease and growth constant of CUBIC (RFC 9438, 4.1 and 4.6)."""
 _SLOW_START_EXIT = 0.03
 """Seconds of queue at which slow start ends (HyStart++, RFC 9406)."""
+_BURST = 4 * _SEGMENT
+"""Bits that a transfer sends at once, at most, when acknowledgements come for every second segment.
+Fitted."""
+_LEAST_EXIT = 16 * _SEGMENT
+"""Bits of a window below which HyStart does not end slow start (Linux and RFC 9406)."""
 
 
 @dataclass(slots=True)
@@ -58,6 +63,7 @@ class Path:
         self._tokens = self.bucket.copy()
         self._last = np.zeros(lanes)
         self._last_due = np.zeros(lanes)
+        self._filled = np.zeros(lanes, bool)
         self._gone, self._every = columns["gone"], columns["every"]
         pairs = np.repeat(rng.random(lanes // 2), 2)
         self._phase = pairs * self._every
@@ -81,6 +87,7 @@ class Path:
         load = self.others_share
         if self._transfer is not None:
             load = load + self._transfer.load(now, passed, self.backlog, self.rate)
+        self._filled = load >= 1  # others alone send more than the rate
         served = self.backlog - passed
         changed = served + load * passed
         most = np.maximum(self.queue, served)
@@ -94,6 +101,17 @@ class Path:
         if self._transfer is not None:
             self._transfer.meet(overflow, now, self.loss, self.rate, self.backlog)
 
+    def _tokens_met(self) -> Floats:
+        """The policer's tokens as a packet finds them, in seconds.
+
+        A transfer of more than the rate does not leave it empty: there are tokens, but too few for
+        one of its segments, so that smaller packets pass more often.
+        """
+        if self._transfer is None:
+            return self._tokens
+        left = self._rng.random(len(self._tokens)) * _SEGMENT / self.rate
+        return np.where(self._filled, np.maximum(self._tokens, left), self._tokens)
+
     def send(self, now: Floats, count: Counts, size: Floats, span: Floats | float = 0.0) -> Sent:
         """Send `count` packets of `size` bytes in each lane, evenly within `span` seconds."""
         self._advance(now)
@@ -103,7 +121,7 @@ class Path:
         growth = np.maximum(each - gap, 1e-9)
         room = np.floor((self.queue - self.backlog) / growth) + 1
         if self._any_policed:
-            allowed = np.floor(self._tokens / np.maximum(each - gap, 1e-9) + 1e-9)
+            allowed = np.floor(self._tokens_met() / np.maximum(each - gap, 1e-9) + 1e-9)
             room = np.where(self._policed, allowed, room)
         if self._grains is not None:
             # Other traffic consists of packets: one may be in the queue or not.
@@ -114,6 +132,9 @@ class Path:
         if self._any_gone:
             accepted = np.where(self.cut(now), 0, accepted)
         wait = np.where(self._policed, 0.0, self.backlog)
+        if self._transfer is not None:
+            ahead = self._transfer.burst(self.rate) * self._rng.random(len(now))
+            wait = wait + np.where(self._policed, 0.0, ahead)
         duration = np.maximum(accepted * each, span * (accepted > 0))
         self.backlog = np.where(
             self._policed, 0.0, np.maximum(0.0, self.backlog + accepted * (each - gap))
@@ -174,7 +195,7 @@ class _Transfers:
         trip = self._trip + backlog + 1e-3
         slow_start = np.isinf(self._most)
         self._window = np.where(slow_start, self._window * 2 ** (passed / trip), self._window)
-        leaves = slow_start & (backlog > _SLOW_START_EXIT) & running
+        leaves = slow_start & (backlog > _SLOW_START_EXIT) & running & (self._window >= _LEAST_EXIT)
         self._most = np.where(leaves, self._window / _SEGMENT, self._most)
         self._since = np.where(leaves, now, self._since)
         most = np.where(np.isinf(self._most), 10.0, self._most)
@@ -187,6 +208,10 @@ class _Transfers:
         sent = self._window / trip
         self._sent = np.where(running, sent * passed / _SEGMENT, 0.0)
         return np.where(running, sent / rate, 0.0)
+
+    def burst(self, rate: Floats) -> Floats:
+        """Seconds that a burst of their segments takes at the bottleneck."""
+        return np.where(self._running, _BURST / rate, 0.0)
 
     def meet(
         self, overflow: Flags, now: Floats, loss: Floats, rate: Floats, backlog: Floats

@@ -10,7 +10,7 @@ from enum import StrEnum
 from jharnet_monitor.judge.twin.line import LineModel
 
 GRADES = 5
-CERTAIN = 0.8
+CERTAIN = 0.9
 """Probability from which the most probable grade is called certain."""
 
 

@@ -6,6 +6,7 @@ The simulation takes seconds of CPU, so it runs in a process of its own at low p
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ from jharnet_monitor.judge.twin.prediction import (
 from jharnet_monitor.probes.base import Reading
 from jharnet_monitor.rtc.stats.call_stats import ReceiveStats, SendStats
 from jharnet_monitor.worker_process import ask_process
+
+log = logging.getLogger(__name__)
 
 TIME_LIMIT = 120.0
 """Seconds of real time; on an idle computer it takes three."""
@@ -66,7 +69,8 @@ async def answer(
     question = {"line": line.to_json(), "criteria": asdict(criteria), "client": asdict(client)}
     try:
         found = await ask_process(__name__, question, TIME_LIMIT)
-    except (TimeoutError, ValueError):
+    except (TimeoutError, ValueError) as error:
+        log.warning("the twin gave no answer: %s", error or f"none within {TIME_LIMIT:.0f} s")
         return None
     return GradePrediction(tuple(found["probabilities"]))
 
