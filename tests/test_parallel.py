@@ -77,5 +77,5 @@ def test_a_report_does_not_depend_on_the_number_of_processes(
 ) -> None:
     """Every sentence and every row of the annexes is the same, also with more processes than
     offices."""
-    module, asked = read_drafts.__module__, (made.config, WEEK, ["en"], MADE_AT)
-    assert in_own_process(module, "read_drafts", *asked, processes) == read_drafts(*asked)
+    module, arguments = read_drafts.__module__, (made.config, WEEK, ["en"], MADE_AT)
+    assert in_own_process(module, "read_drafts", *arguments, processes) == read_drafts(*arguments)

@@ -162,13 +162,13 @@ class EventLog:
         with reading(self._engine) as connection:
             for one in offices:
                 begin = connection.execute(first, {"one": one}).scalar_one_or_none()
-                asked = {"one": one, "begin": t.to_ms(since) if begin is None else begin}
+                after = {"one": one, "begin": t.to_ms(since) if begin is None else begin}
                 yield [
                     RecordedState(
                         number, _STATES[state], t.from_ms(at),
                         None if end is None else t.from_ms(end), supersedes,
                     )
-                    for number, state, at, end, supersedes in connection.execute(changes, asked)
+                    for number, state, at, end, supersedes in connection.execute(changes, after)
                 ]  # fmt: skip
 
     def has_transition(self, office: str, state: OfficeState, at: datetime) -> bool:
