@@ -201,6 +201,22 @@ def test_what_others_left() -> None:
     assert result.high == pytest.approx(4e6, rel=0.02)
 
 
+def test_what_others_left_of_a_line_with_a_short_queue() -> None:
+    """TCP that cannot fill a short queue, and a paced stream that took more than its part: what is
+    left is between them, and nothing narrower is promised. Without other traffic the paced stream
+    is right."""
+    paced = PacedRate(2.85e6, 0.02, 0.0, 0.004, filled=True, queue_seconds=0.027, jitter=0.001)
+    short = tcp(2.228, queue=False, loss=0.16)
+    result = reading(short, paced, 3.16e6)
+    assert result is not None
+    assert result.limited_by is Limit.SHARED
+    assert result.low <= 2.19e6
+    assert result.high is not None and result.high >= 3.16e6
+    alone = reading(short, replace(paced, rate=3.15e6), 3.16e6)
+    assert alone is not None
+    assert (alone.rate, alone.limited_by) == (3.15e6, None)
+
+
 @pytest.mark.parametrize(
     "rows",
     [

@@ -225,12 +225,12 @@ def _unfilled(tcp: TcpStream | None, paced: PacedRate) -> RateReading:
 
 
 def _is_shared(tcp: TcpStream, paced: PacedRate, capacity: float | None) -> bool:
-    """Whether TCP filled the queue but got clearly less than the paced stream, or both filled it,
-    disagree and got clearly less than a packet train.
+    """Whether TCP filled the queue but got clearly less than the paced stream, or they disagree and
+    both got clearly less than a packet train. TCP need not have filled a queue that is short.
     """
-    if not tcp.queue or paced.loss > MARKED_LOSS:
+    if paced.loss > MARKED_LOSS:
         return False
-    if tcp.stable and tcp.ends[1] < paced.rate * (1 - SHARED):
+    if tcp.queue and tcp.stable and tcp.ends[1] < paced.rate * (1 - SHARED):
         return True
     disagrees = abs(tcp.rate - paced.rate) > DISAGREE * paced.rate
     best = max(tcp.rate, paced.rate)
