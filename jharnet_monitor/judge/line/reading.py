@@ -238,9 +238,11 @@ def _is_shared(tcp: TcpStream, paced: PacedRate, capacity: float | None) -> bool
 
 
 def _shared(tcp: TcpStream, paced: PacedRate, capacity: float | None) -> RateReading:
-    """The rate left by other traffic; the interval allows for from none to twice that traffic."""
+    """The rate left by other traffic; the interval allows for from none to twice that traffic.
+    A TCP stream that did not settle may have been slow for other reasons.
+    """
     line = max(capacity or 0.0, paced.rate, tcp.rate)
-    rate = min(tcp.rate, paced.rate)
+    rate = min(tcp.rate, paced.rate) if tcp.stable else paced.rate
     low, high = tcp.ends
     return RateReading(rate, max(0.0, min(low, 2 * rate - line)), max(high, line), Limit.SHARED)
 

@@ -10,7 +10,7 @@ from math import inf
 from typing import Any
 
 from jharnet_monitor.judge.line.paced_stream import bucket, tail_is_settled, tail_rate
-from jharnet_monitor.judge.line.reading import PACE_REACHED, Limit, least_error
+from jharnet_monitor.judge.line.reading import PACE_REACHED, PROMISED, Limit, least_error
 from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.bandwidth.paced_test import PATIENCE_ROUND_TRIPS, PATIENCE_SECONDS
 from jharnet_monitor.probes.bandwidth.plan import (
@@ -95,11 +95,10 @@ class SustainedTest:
         """Mark a short test of a line that is known to be policed or shaped."""
         _, limit = self._memory.get(direction, (-inf, None))
         if limit is not None:
-            self._set_limit(direction, limit)
+            self._set_limit(direction.transfer, limit)
 
-    def _set_limit(self, direction: Direction, limit: str) -> None:
-        name = f"{direction.transfer}_limited_by"
-        self._conditions["limited_by"] = self._conditions[name] = limit
+    def _set_limit(self, name: str, limit: str) -> None:
+        self._conditions["limited_by"] = self._conditions[f"{name}_limited_by"] = limit
 
     async def _measure(self, direction: Direction, limits: Limits) -> None:
         """Set the results of a long stream; none if it cannot be sent or reported."""
@@ -146,11 +145,24 @@ class SustainedTest:
             self._conditions[f"{name}_sustained_at_least"] = True
         else:
             self._values[f"{quantity}_high"] = high
-        short = f"{name}_bits_per_second_low"  # a burst's rate does not last
-        self._values[short] = min(self._values[short], self._values[f"{quantity}_low"])
+        self._lower(name, self._values[f"{quantity}_low"])
         limit = None
         if found is not None:
             limit = Limit.SHAPER.value if found.shaped else Limit.POLICER.value
-            self._set_limit(direction, limit)
+            self._set_limit(name, limit)
             self._conditions[f"{name}_bucket_bytes"] = round(found.size)
         self._memory[direction] = (self._context.clock.monotonic(), limit)
+
+    def _lower(self, name: str, low: float) -> None:
+        """Lower the end of the short test's interval, as a burst's rate does not last; mark a rate
+        that the long test does not confirm.
+        """
+        rate = self._values[f"{name}_bits_per_second"]
+        self._values[f"{name}_bits_per_second_low"] = min(
+            self._values[f"{name}_bits_per_second_low"], low
+        )
+        marked = self._conditions.get(f"{name}_limited_by") or self._conditions.get(
+            f"{name}_at_least"
+        )
+        if low < (1 - 2 * PROMISED) * rate and not marked:
+            self._set_limit(name, Limit.TIME)
