@@ -24,35 +24,25 @@ from jharnet_monitor.judge.line.reading import (
     needs_paced_stream,
     reading,
 )
-from jharnet_monitor.lab.pipe import Pipe, TokenBucket
+from jharnet_monitor.lab.pipe import TokenBucket
 from jharnet_monitor.lab.spec import Bucket as BucketSpec
-from jharnet_monitor.lab.spec import LinkDirection
 from jharnet_monitor.probes.bandwidth.udp_agent import AgentUdpChannel
-from jharnet_monitor.probes.bandwidth.udp_socket import Datagram, DatagramKind
 from jharnet_monitor.probes.bandwidth.udp_stream import (
-    StreamCount,
     StreamPhase,
     StreamPlan,
     rows_from_json,
 )
+from tests.stream_support import rows_over
 
 LIGHT_SECONDS = 0.5
 
 
 def over(line: Mapping[str, Any], light: float, full: float, seconds: float) -> list[StreamRow]:
     """The receiver's rows of a stream over a line of the lab; rates in Mbit/s."""
-    plan = StreamPlan((StreamPhase(light * 1e6, LIGHT_SECONDS), StreamPhase(full * 1e6, seconds)))
-    pipe = Pipe("line", LinkDirection.model_validate(line), seed=5)
-    count, number, due = StreamCount(plan.spacing), 0, 100.0
-    for phase in plan.phases:
-        end = due + phase.seconds
-        while due < end:
-            arrived = pipe.admit(due, plan.ip_bytes)
-            if arrived >= 0:
-                sent = round((due - 100.0) * 1e6)
-                count.add(Datagram(DatagramKind.STREAM, number, sent, arrived))
-            number, due = number + 1, due + plan.ip_bytes * 8 / phase.rate
-    return rows_from_json(count.to_json(), number)
+    return rows_over(
+        line,
+        StreamPlan((StreamPhase(light * 1e6, LIGHT_SECONDS), StreamPhase(full * 1e6, seconds))),
+    )
 
 
 def found(line: Mapping[str, Any], light: float = 2.0, full: float = 5.5) -> PacedRate:

@@ -145,7 +145,7 @@ class SustainedTest:
             self._conditions[f"{name}_sustained_at_least"] = True
         else:
             self._values[f"{quantity}_high"] = high
-        self._lower(name, self._values[f"{quantity}_low"])
+        self._compare(name, rate)
         limit = None
         if found is not None:
             limit = Limit.SHAPER.value if found.shaped else Limit.POLICER.value
@@ -153,16 +153,25 @@ class SustainedTest:
             self._conditions[f"{name}_bucket_bytes"] = round(found.size)
         self._memory[direction] = (self._context.clock.monotonic(), limit)
 
-    def _lower(self, name: str, low: float) -> None:
-        """Lower the end of the short test's interval, as a burst's rate does not last; mark a rate
-        that the long test does not confirm.
+    def _compare(self, name: str, sustained: float) -> None:
+        """Extend the short test's interval by that of the long one, and mark a rate that the long
+        test does not confirm. A burst's rate does not last; and a paced stream that gets more than
+        TCP takes it from other traffic.
         """
-        rate = self._values[f"{name}_bits_per_second"]
-        self._values[f"{name}_bits_per_second_low"] = min(
-            self._values[f"{name}_bits_per_second_low"], low
-        )
-        marked = self._conditions.get(f"{name}_limited_by") or self._conditions.get(
-            f"{name}_at_least"
-        )
-        if low < (1 - 2 * PROMISED) * rate and not marked:
+        quantity = f"{name}_bits_per_second"
+        rate = self._values[quantity]
+        low = self._values[f"{name}_sustained_bits_per_second_low"]
+        high = self._values.get(f"{name}_sustained_bits_per_second_high")
+        self._values[f"{quantity}_low"] = min(self._values[f"{quantity}_low"], low)
+        shared = sustained > (1 + PROMISED) * rate
+        if shared and high is None:
+            self._values.pop(f"{quantity}_high", None)
+        elif shared and f"{quantity}_high" in self._values:
+            self._values[f"{quantity}_high"] = max(self._values[f"{quantity}_high"], high or 0.0)
+        names = f"{name}_limited_by", f"{name}_at_least"
+        if any(self._conditions.get(mark) for mark in names):
+            return
+        if shared:
+            self._set_limit(name, Limit.SHARED)
+        elif low < (1 - 2 * PROMISED) * rate:
             self._set_limit(name, Limit.TIME)
