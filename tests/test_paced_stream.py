@@ -24,35 +24,25 @@ from jharnet_monitor.judge.line.reading import (
     needs_paced_stream,
     reading,
 )
-from jharnet_monitor.lab.pipe import Pipe, TokenBucket
+from jharnet_monitor.lab.pipe import TokenBucket
 from jharnet_monitor.lab.spec import Bucket as BucketSpec
-from jharnet_monitor.lab.spec import LinkDirection
 from jharnet_monitor.probes.bandwidth.udp_agent import AgentUdpChannel
-from jharnet_monitor.probes.bandwidth.udp_socket import Datagram, DatagramKind
 from jharnet_monitor.probes.bandwidth.udp_stream import (
-    StreamCount,
     StreamPhase,
     StreamPlan,
     rows_from_json,
 )
+from tests.stream_support import rows_over
 
 LIGHT_SECONDS = 0.5
 
 
 def over(line: Mapping[str, Any], light: float, full: float, seconds: float) -> list[StreamRow]:
     """The receiver's rows of a stream over a line of the lab; rates in Mbit/s."""
-    plan = StreamPlan((StreamPhase(light * 1e6, LIGHT_SECONDS), StreamPhase(full * 1e6, seconds)))
-    pipe = Pipe("line", LinkDirection.model_validate(line), seed=5)
-    count, number, due = StreamCount(plan.spacing), 0, 100.0
-    for phase in plan.phases:
-        end = due + phase.seconds
-        while due < end:
-            arrived = pipe.admit(due, plan.ip_bytes)
-            if arrived >= 0:
-                sent = round((due - 100.0) * 1e6)
-                count.add(Datagram(DatagramKind.STREAM, number, sent, arrived))
-            number, due = number + 1, due + plan.ip_bytes * 8 / phase.rate
-    return rows_from_json(count.to_json(), number)
+    return rows_over(
+        line,
+        StreamPlan((StreamPhase(light * 1e6, LIGHT_SECONDS), StreamPhase(full * 1e6, seconds))),
+    )
 
 
 def found(line: Mapping[str, Any], light: float = 2.0, full: float = 5.5) -> PacedRate:
@@ -199,6 +189,22 @@ def test_what_others_left() -> None:
     assert (result.rate, result.limited_by) == (3e6, Limit.SHARED)
     assert result.low <= 2e6
     assert result.high == pytest.approx(4e6, rel=0.02)
+
+
+def test_what_others_left_of_a_line_with_a_short_queue() -> None:
+    """TCP that cannot fill a short queue, and a paced stream that took more than its part: what is
+    left is between them, and nothing narrower is promised. Without other traffic the paced stream
+    is right."""
+    paced = PacedRate(2.85e6, 0.02, 0.0, 0.004, filled=True, queue_seconds=0.027, jitter=0.001)
+    short = tcp(2.228, queue=False, loss=0.16)
+    result = reading(short, paced, 3.16e6)
+    assert result is not None
+    assert result.limited_by is Limit.SHARED
+    assert result.low <= 2.19e6
+    assert result.high is not None and result.high >= 3.16e6
+    alone = reading(short, replace(paced, rate=3.15e6), 3.16e6)
+    assert alone is not None
+    assert (alone.rate, alone.limited_by) == (3.15e6, None)
 
 
 @pytest.mark.parametrize(

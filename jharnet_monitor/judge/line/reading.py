@@ -225,12 +225,12 @@ def _unfilled(tcp: TcpStream | None, paced: PacedRate) -> RateReading:
 
 
 def _is_shared(tcp: TcpStream, paced: PacedRate, capacity: float | None) -> bool:
-    """Whether TCP filled the queue but got clearly less than the paced stream, or both filled it,
-    disagree and got clearly less than a packet train.
+    """Whether TCP filled the queue but got clearly less than the paced stream, or they disagree and
+    both got clearly less than a packet train. TCP need not have filled a queue that is short.
     """
-    if not tcp.queue or paced.loss > MARKED_LOSS:
+    if paced.loss > MARKED_LOSS:
         return False
-    if tcp.stable and tcp.ends[1] < paced.rate * (1 - SHARED):
+    if tcp.queue and tcp.stable and tcp.ends[1] < paced.rate * (1 - SHARED):
         return True
     disagrees = abs(tcp.rate - paced.rate) > DISAGREE * paced.rate
     best = max(tcp.rate, paced.rate)
@@ -238,9 +238,11 @@ def _is_shared(tcp: TcpStream, paced: PacedRate, capacity: float | None) -> bool
 
 
 def _shared(tcp: TcpStream, paced: PacedRate, capacity: float | None) -> RateReading:
-    """The rate left by other traffic; the interval allows for from none to twice that traffic."""
+    """The rate left by other traffic; the interval allows for from none to twice that traffic.
+    A TCP stream that did not settle may have been slow for other reasons.
+    """
     line = max(capacity or 0.0, paced.rate, tcp.rate)
-    rate = min(tcp.rate, paced.rate)
+    rate = min(tcp.rate, paced.rate) if tcp.stable else paced.rate
     low, high = tcp.ends
     return RateReading(rate, max(0.0, min(low, 2 * rate - line)), max(high, line), Limit.SHARED)
 

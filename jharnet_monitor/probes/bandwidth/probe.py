@@ -33,7 +33,7 @@ class BandwidthOptions(ProbeOptions):
     """The route: hub to office, its capacity alone, or office to Internet.
 
     `sustained`: whether the long test follows always, never, or also when a week has passed
-    (`due`); by default only where the short one says "at least".
+    (`due`); by default where none was made since the start, or the short one says "at least".
     """
 
     path: Literal["jharnet", "trains", "internet"] | None = None

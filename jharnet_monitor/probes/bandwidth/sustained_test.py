@@ -10,7 +10,7 @@ from math import inf
 from typing import Any
 
 from jharnet_monitor.judge.line.paced_stream import bucket, tail_is_settled, tail_rate
-from jharnet_monitor.judge.line.reading import PACE_REACHED, Limit, least_error
+from jharnet_monitor.judge.line.reading import PACE_REACHED, PROMISED, Limit, least_error
 from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.bandwidth.paced_test import PATIENCE_ROUND_TRIPS, PATIENCE_SECONDS
 from jharnet_monitor.probes.bandwidth.plan import (
@@ -71,7 +71,10 @@ class SustainedTest:
                 self._remember_limit(direction)
 
     def _is_due(self, direction: Direction, limits: Limits) -> bool:
-        """Whether it was requested, a week has passed, or the short test was inconclusive."""
+        """Whether it was requested, none was made yet, a week has passed, or the short test was
+        inconclusive. No short test shows a bucket that outlasts it, so a line without any long test
+        may be slower than what is read.
+        """
         wanted = self._context.options.get("sustained")
         last, _ = self._memory.get(direction, (-inf, None))
         age = self._context.clock.monotonic() - last
@@ -84,7 +87,7 @@ class SustainedTest:
         )
         if wanted in ("always", "never"):
             return bool(wanted == "always")
-        if wanted == "due" and age >= WEEK_SECONDS:
+        if age == inf or (wanted == "due" and age >= WEEK_SECONDS):
             return True
         return bool(open_ended) and age >= DAY_SECONDS
 
@@ -92,11 +95,10 @@ class SustainedTest:
         """Mark a short test of a line that is known to be policed or shaped."""
         _, limit = self._memory.get(direction, (-inf, None))
         if limit is not None:
-            self._set_limit(direction, limit)
+            self._set_limit(direction.transfer, limit)
 
-    def _set_limit(self, direction: Direction, limit: str) -> None:
-        name = f"{direction.transfer}_limited_by"
-        self._conditions["limited_by"] = self._conditions[name] = limit
+    def _set_limit(self, name: str, limit: str) -> None:
+        self._conditions["limited_by"] = self._conditions[f"{name}_limited_by"] = limit
 
     async def _measure(self, direction: Direction, limits: Limits) -> None:
         """Set the results of a long stream; none if it cannot be sent or reported."""
@@ -143,11 +145,33 @@ class SustainedTest:
             self._conditions[f"{name}_sustained_at_least"] = True
         else:
             self._values[f"{quantity}_high"] = high
-        short = f"{name}_bits_per_second_low"  # a burst's rate does not last
-        self._values[short] = min(self._values[short], self._values[f"{quantity}_low"])
+        self._compare(name, rate)
         limit = None
         if found is not None:
             limit = Limit.SHAPER.value if found.shaped else Limit.POLICER.value
-            self._set_limit(direction, limit)
+            self._set_limit(name, limit)
             self._conditions[f"{name}_bucket_bytes"] = round(found.size)
         self._memory[direction] = (self._context.clock.monotonic(), limit)
+
+    def _compare(self, name: str, sustained: float) -> None:
+        """Extend the short test's interval by that of the long one, and mark a rate that the long
+        test does not confirm. A burst's rate does not last; and a paced stream that gets more than
+        TCP takes it from other traffic.
+        """
+        quantity = f"{name}_bits_per_second"
+        rate = self._values[quantity]
+        low = self._values[f"{name}_sustained_bits_per_second_low"]
+        high = self._values.get(f"{name}_sustained_bits_per_second_high")
+        self._values[f"{quantity}_low"] = min(self._values[f"{quantity}_low"], low)
+        shared = sustained > (1 + PROMISED) * rate
+        if shared and high is None:
+            self._values.pop(f"{quantity}_high", None)
+        elif shared and f"{quantity}_high" in self._values:
+            self._values[f"{quantity}_high"] = max(self._values[f"{quantity}_high"], high or 0.0)
+        names = f"{name}_limited_by", f"{name}_at_least"
+        if any(self._conditions.get(mark) for mark in names):
+            return
+        if shared:
+            self._set_limit(name, Limit.SHARED)
+        elif low < (1 - 2 * PROMISED) * rate:
+            self._set_limit(name, Limit.TIME)
