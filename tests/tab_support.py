@@ -1,0 +1,254 @@
+"""A tab of a real Chromium or Firefox, asked in the browser's own protocol; for tests and runs.
+
+Playwright drives Chromium elsewhere, but it keeps every page in sight, and it cannot drive Debian's
+Firefox. So here Chromium is asked by its DevTools protocol and Firefox by WebDriver BiDi (W3C). Both
+can run at an office of the lab.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import aiohttp
+
+from jharnet_monitor.lab import Lab
+from tests.browser_support import QUIET
+from tests.conftest import find_program
+
+Name = Literal["chromium", "firefox"]
+CHROMIUM = (*QUIET, "--use-fake-device-for-media-stream", "--allow-loopback-in-peer-connection")
+FIREFOX: Mapping[str, bool | int | str] = {
+    "browser.shell.checkDefaultBrowser": False,
+    "browser.startup.page": 0,
+    "datareporting.policy.dataSubmissionEnabled": False,
+    "media.gmp-manager.updateEnabled": False,
+    "media.peerconnection.ice.loopback": True,
+    "network.captive-portal-service.enabled": False,
+    "network.connectivity-service.enabled": False,
+    "toolkit.telemetry.enabled": False,
+}
+"""It sends nothing of its own, and a call may stay on this computer."""
+START_SECONDS = 60.0
+STATE = "document.getElementById('join')?.dataset.state"
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Where a browser runs: at an office of the lab, or on this computer."""
+
+    lab: Lab | None = None
+    office: str = ""
+
+    def command(self, *argv: str) -> list[str]:
+        """The command that runs a program there."""
+        if self.lab is None:
+            return list(argv)
+        return ["ip", "netns", "exec", self.lab.namespace(self.office), *argv]
+
+    def session(self) -> aiohttp.ClientSession:
+        """An HTTP client whose connections begin there, as a browser listens on its loopback."""
+        connector = aiohttp.TCPConnector(socket_factory=self._socket)
+        return aiohttp.ClientSession(connector=connector)
+
+    def _socket(self, address: Any) -> socket.socket:
+        def there() -> socket.socket:
+            with self.lab.inside(self.office) if self.lab else nullcontext():
+                return socket.socket(address[0], address[1], address[2])
+
+        with ThreadPoolExecutor(1) as thread:  # the thread of the event loop stays where it is
+            made = thread.submit(there).result()
+        made.setblocking(False)
+        return made
+
+
+HERE = Seat()
+
+
+class Tab(ABC):
+    """One tab. Whatever is asked is asked as after a click: sound may begin."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._requested = 0
+        self._one_at_a_time = asyncio.Lock()
+
+    async def order(self, method: str, **params: Any) -> dict[str, Any]:
+        """What the browser answers to a command of its protocol; raises `RuntimeError`."""
+        async with self._one_at_a_time:
+            self._requested += 1
+            order = {"id": self._requested, "method": method, "params": params}
+            await self._socket.send_json(order)
+            while (answer := await self._socket.receive_json()).get("id") != self._requested:
+                pass
+        if "error" in answer:
+            raise RuntimeError(f"{method}: {json.dumps(answer)[:400]}")
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    @abstractmethod
+    async def ask(self, expression: str) -> Any:
+        """The value of an expression, awaited if it is a promise."""
+
+    @abstractmethod
+    async def open(self, address: str) -> None:
+        """Go to an address; the same one again loads it again."""
+
+    @abstractmethod
+    async def another(self) -> Tab:
+        """A tab in front of this one, which is then hidden."""
+
+    async def until(self, expression: str, wanted: object, seconds: float = 20) -> None:
+        """Ask until the answer is this; raises `TimeoutError`."""
+        deadline = time.monotonic() + seconds
+        while (last := await self.ask(expression)) != wanted:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{expression} is {last!r} and not {wanted!r}")
+            await asyncio.sleep(0.1)
+
+    async def until_state(self, state: str, seconds: float = 120) -> None:
+        """Wait until the join page is in this state."""
+        await self.until(STATE, state, seconds)
+
+    async def join(self, link: str) -> None:
+        """Open a link of an office, and click."""
+        await self.open(link)
+        await self.until_state("idle")
+        await self.ask("document.getElementById('go').click()")
+        await self.until_state("waiting")
+
+
+class ChromiumTab(Tab):
+    """A tab by the DevTools protocol."""
+
+    def __init__(
+        self, socket: aiohttp.ClientWebSocketResponse, http: aiohttp.ClientSession, base: str
+    ) -> None:
+        super().__init__(socket)
+        self._http = http
+        self._base = base
+
+    async def ask(self, expression: str) -> Any:
+        """See `Tab`."""
+        answer = await self.order(
+            "Runtime.evaluate",
+            expression=expression,
+            awaitPromise=True,
+            returnByValue=True,
+            userGesture=True,
+        )
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    async def open(self, address: str) -> None:
+        """See `Tab`."""
+        await self.order("Page.navigate", url=address)
+
+    async def another(self) -> Tab:
+        """See `Tab`."""
+        return await self.of(self._http, self._base)
+
+    @classmethod
+    async def of(cls, http: aiohttp.ClientSession, base: str) -> Tab:
+        """A new tab of the browser that listens there."""
+        async with http.put(f"{base}/json/new?about:blank") as answer:
+            page = await answer.json()
+        socket = await http.ws_connect(page["webSocketDebuggerUrl"], max_msg_size=0)
+        tab = cls(socket, http, base)
+        await tab.order("Security.setIgnoreCertificateErrors", ignore=True)
+        return tab
+
+
+class FirefoxTab(Tab):
+    """A tab by WebDriver BiDi; all tabs of one browser share a connection."""
+
+    context = ""
+
+    async def ask(self, expression: str) -> Any:
+        """See `Tab`. The value comes as JSON, as BiDi has a notation of its own for values."""
+        answer = await self.order(
+            "script.evaluate",
+            expression=f"(async () => JSON.stringify(await ({expression})))()",
+            target={"context": self.context},
+            awaitPromise=True,
+            userActivation=True,
+        )
+        assert answer["type"] == "success", answer
+        value = answer["result"].get("value")
+        return None if value is None else json.loads(value)
+
+    async def open(self, address: str) -> None:
+        """See `Tab`."""
+        await self.order(
+            "browsingContext.navigate", context=self.context, url=address, wait="complete"
+        )
+
+    async def another(self) -> Tab:
+        """See `Tab`."""
+        found = FirefoxTab(self._socket)
+        found._one_at_a_time = self._one_at_a_time  # noqa: SLF001 - one connection
+        found._requested = 1_000_000  # noqa: SLF001 - and numbers of its own
+        await found.begin()
+        return found
+
+    async def begin(self) -> None:
+        """Open the tab in front."""
+        made = await self.order("browsingContext.create", type="tab")
+        self.context = made["context"]
+        await self.order("browsingContext.activate", context=self.context)
+
+
+@asynccontextmanager
+async def tab(
+    name: Name, profile: Path, *arguments: str, seat: Seat = HERE, http_port: int = 0
+) -> AsyncIterator[Tab]:
+    """A tab of a new browser without a screen; it accepts certificates that it does not know."""
+    profile.mkdir(parents=True, exist_ok=True)
+    if name == "chromium":
+        argv = [str(find_program("chromium")), "--headless=new", *CHROMIUM, *arguments,
+                "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"]  # fmt: skip
+    else:
+        lines = [f"user_pref({json.dumps(k)}, {json.dumps(v)});\n" for k, v in FIREFOX.items()]
+        (profile / "user.js").write_text("".join(lines), "utf-8")
+        argv = [str(find_program("firefox-esr")), "--headless", "--no-remote", *arguments,
+                "--remote-debugging-port=0", "--profile", str(profile)]  # fmt: skip
+    log = profile / "log"
+    with log.open("wb") as out:
+        process = await asyncio.create_subprocess_exec(
+            *seat.command(*argv), stdout=out, stderr=out, start_new_session=True
+        )
+    try:
+        port = await _port(log, process)
+        async with seat.session() as http:
+            if name == "chromium":
+                yield await ChromiumTab.of(http, f"http://127.0.0.1:{port}")
+            else:
+                address = f"ws://127.0.0.1:{port}/session"
+                found = FirefoxTab(await http.ws_connect(address, max_msg_size=0))
+                wanted = {"alwaysMatch": {"acceptInsecureCerts": True}}
+                await found.order("session.new", capabilities=wanted)
+                await found.begin()
+                yield found
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def _port(log: Path, process: asyncio.subprocess.Process) -> int:
+    """The port on which a browser says that it listens."""
+    async with asyncio.timeout(START_SECONDS):
+        while not (found := re.search(r"listening on ws://[^:]+:(\d+)", log.read_text("utf-8"))):
+            assert process.returncode is None, log.read_text("utf-8")
+            await asyncio.sleep(0.1)
+    return int(found[1])
