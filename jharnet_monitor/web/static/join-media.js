@@ -84,7 +84,7 @@ export class Media {
     const draw = canvas.getContext("2d", { alpha: false });
     const tile = grain();
     const start = performance.now();
-    const [track] = canvas.captureStream(FRAMES_PER_SECOND).getVideoTracks();
+    const [track] = canvas.captureStream().getVideoTracks();
     this.frame = () => paint(draw, null, (performance.now() - start) / 1000, tile);
     this.worker.postMessage({ frames: true });
     return track;
