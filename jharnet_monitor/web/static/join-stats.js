@@ -5,6 +5,7 @@ const LINE_OVERHEAD = 28 + 16; // bytes around a plain RTP packet: IPv4, UDP, SR
 const SAMPLES_A_PACKET = 960; // 20 ms of Opus at 48 kHz
 const SLOW_CAMERA = 20; // frames a second
 const BUSY = 0.9; // share of the time that goes into decoding
+const SETTLING = 3; // seconds, as long as our own agent waits for the queue
 const LONGEST_GAP = 0.35; // seconds between samples that are taken every 0.25
 
 // One reading of all counters.
@@ -60,6 +61,10 @@ export function sent(samples, wanted, least, advice) {
   let start = Math.max(0, samples.findIndex((s) => s.out.video?.frameHeight));
   for (let at = start + 1; at < samples.length; at += 1) {
     if (samples[at].out.video?.frameHeight !== samples[at - 1].out.video?.frameHeight) start = at;
+  }
+  if (advice && start > 0) { // what was sent before still fills the line
+    const settled = samples.findIndex((s) => s.at > samples[start].at + SETTLING);
+    if (settled > 0) start = settled;
   }
   while (start > 0 && last.at - samples[start].at < least) start -= 1;
   const first = samples[start];
