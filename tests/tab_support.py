@@ -196,8 +196,8 @@ class FirefoxTab(Tab):
     async def another(self) -> Tab:
         """See `Tab`."""
         found = FirefoxTab(self._socket)
-        found._one_at_a_time = self._one_at_a_time  # noqa: SLF001 - one connection
-        found._requested = 1_000_000  # noqa: SLF001 - and numbers of its own
+        found._one_at_a_time = self._one_at_a_time
+        found._requested = 1_000_000
         await found.begin()
         return found
 
