@@ -1,8 +1,9 @@
 """A tab of a real Chromium or Firefox, asked in the browser's own protocol; for tests and runs.
 
 Playwright drives Chromium elsewhere, but it keeps every page in sight, and it cannot drive Debian's
-Firefox. So here Chromium is asked by its DevTools protocol and Firefox by WebDriver BiDi (W3C). Both
-can run at an office of the lab.
+Firefox (its BiDi asks for `emulation.setMediaFeaturesOverride`, which Firefox 153 lacks). So here
+Chromium is asked by its DevTools protocol and Firefox by WebDriver BiDi (W3C). Both can run at an
+office of the lab.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 import socket
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
@@ -75,8 +76,8 @@ class Seat:
 HERE = Seat()
 
 
-class Tab(ABC):
-    """One tab. Whatever is asked is asked as after a click: sound may begin."""
+class Wire:
+    """A connection to a browser; both protocols number the commands and answer by the number."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -95,6 +96,13 @@ class Tab(ABC):
             raise RuntimeError(f"{method}: {json.dumps(answer)[:400]}")
         result: dict[str, Any] = answer["result"]
         return result
+
+
+class Tab(ABC):
+    """One tab. Whatever is asked is asked as after a click: sound may begin."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.order = wire.order
 
     @abstractmethod
     async def ask(self, expression: str) -> Any:
@@ -131,10 +139,8 @@ class Tab(ABC):
 class ChromiumTab(Tab):
     """A tab by the DevTools protocol."""
 
-    def __init__(
-        self, socket: aiohttp.ClientWebSocketResponse, http: aiohttp.ClientSession, base: str
-    ) -> None:
-        super().__init__(socket)
+    def __init__(self, wire: Wire, http: aiohttp.ClientSession, base: str) -> None:
+        super().__init__(wire)
         self._http = http
         self._base = base
 
@@ -164,7 +170,7 @@ class ChromiumTab(Tab):
         async with http.put(f"{base}/json/new?about:blank") as answer:
             page = await answer.json()
         socket = await http.ws_connect(page["webSocketDebuggerUrl"], max_msg_size=0)
-        tab = cls(socket, http, base)
+        tab = cls(Wire(socket), http, base)
         await tab.order("Security.setIgnoreCertificateErrors", ignore=True)
         return tab
 
@@ -172,14 +178,17 @@ class ChromiumTab(Tab):
 class FirefoxTab(Tab):
     """A tab by WebDriver BiDi; all tabs of one browser share a connection."""
 
-    context = ""
+    def __init__(self, wire: Wire, context: str) -> None:
+        super().__init__(wire)
+        self._wire = wire
+        self._context = context
 
     async def ask(self, expression: str) -> Any:
         """See `Tab`. The value comes as JSON, as BiDi has a notation of its own for values."""
         answer = await self.order(
             "script.evaluate",
             expression=f"(async () => JSON.stringify(await ({expression})))()",
-            target={"context": self.context},
+            target={"context": self._context},
             awaitPromise=True,
             userActivation=True,
         )
@@ -190,39 +199,25 @@ class FirefoxTab(Tab):
     async def open(self, address: str) -> None:
         """See `Tab`."""
         await self.order(
-            "browsingContext.navigate", context=self.context, url=address, wait="complete"
+            "browsingContext.navigate", context=self._context, url=address, wait="complete"
         )
 
     async def another(self) -> Tab:
         """See `Tab`."""
-        found = FirefoxTab(self._socket)
-        found._one_at_a_time = self._one_at_a_time
-        found._requested = 1_000_000
-        await found.begin()
-        return found
+        return await self.of(self._wire)
 
-    async def begin(self) -> None:
-        """Open the tab in front."""
-        made = await self.order("browsingContext.create", type="tab")
-        self.context = made["context"]
-        await self.order("browsingContext.activate", context=self.context)
+    @classmethod
+    async def of(cls, wire: Wire) -> Tab:
+        """A new tab in front."""
+        made = await wire.order("browsingContext.create", type="tab")
+        await wire.order("browsingContext.activate", context=made["context"])
+        return cls(wire, made["context"])
 
 
 @asynccontextmanager
-async def tab(
-    name: Name, profile: Path, *arguments: str, seat: Seat = HERE, http_port: int = 0
-) -> AsyncIterator[Tab]:
+async def tab(name: Name, profile: Path, *arguments: str, seat: Seat = HERE) -> AsyncIterator[Tab]:
     """A tab of a new browser without a screen; it accepts certificates that it does not know."""
-    profile.mkdir(parents=True, exist_ok=True)
-    if name == "chromium":
-        argv = [str(find_program("chromium")), "--headless=new", *CHROMIUM, *arguments,
-                "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"]  # fmt: skip
-    else:
-        lines = [f"user_pref({json.dumps(k)}, {json.dumps(v)});\n" for k, v in FIREFOX.items()]
-        (profile / "user.js").write_text("".join(lines), "utf-8")
-        argv = [str(find_program("firefox-esr")), "--headless", "--no-remote", *arguments,
-                "--remote-debugging-port=0", "--profile", str(profile)]  # fmt: skip
-    log = profile / "log"
+    argv, log = _command(name, profile, arguments), profile / "log"
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
             *seat.command(*argv), stdout=out, stderr=out, start_new_session=True
@@ -234,21 +229,37 @@ async def tab(
                 yield await ChromiumTab.of(http, f"http://127.0.0.1:{port}")
             else:
                 address = f"ws://127.0.0.1:{port}/session"
-                found = FirefoxTab(await http.ws_connect(address, max_msg_size=0))
+                wire = Wire(await http.ws_connect(address, max_msg_size=0))
                 wanted = {"alwaysMatch": {"acceptInsecureCerts": True}}
-                await found.order("session.new", capabilities=wanted)
-                await found.begin()
-                yield found
+                await wire.order("session.new", capabilities=wanted)
+                yield await FirefoxTab.of(wire)
     finally:
         if process.returncode is None:
             process.terminate()
         await process.wait()
 
 
+def _command(name: Name, profile: Path, arguments: Sequence[str]) -> list[str]:
+    """What starts the browser, with a profile of its own."""
+    profile.mkdir(parents=True, exist_ok=True)
+    common = [*arguments, "--remote-debugging-port=0"]
+    if name == "chromium":
+        own = ["--headless=new", *CHROMIUM, *common, f"--user-data-dir={profile}", "about:blank"]
+        return [str(find_program("chromium")), *own]
+    lines = [f"user_pref({json.dumps(k)}, {json.dumps(v)});\n" for k, v in FIREFOX.items()]
+    (profile / "user.js").write_text("".join(lines), "utf-8")
+    own = ["--headless", "--no-remote", *common, "--profile", str(profile)]
+    return [str(find_program("firefox-esr")), *own]
+
+
 async def _port(log: Path, process: asyncio.subprocess.Process) -> int:
     """The port on which a browser says that it listens."""
     async with asyncio.timeout(START_SECONDS):
-        while not (found := re.search(r"listening on ws://[^:]+:(\d+)", log.read_text("utf-8"))):
-            assert process.returncode is None, log.read_text("utf-8")
+        while not (found := re.search(r"listening on ws://[^:]+:(\d+)", _said(log))):
+            assert process.returncode is None, _said(log)
             await asyncio.sleep(0.1)
     return int(found[1])
+
+
+def _said(log: Path) -> str:
+    return log.read_text("utf-8", "replace")

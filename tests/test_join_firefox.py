@@ -1,4 +1,4 @@
-"""The join page in a real Firefox at an office of the lab: all that Chromium measures, it does too."""
+"""The join page in a real Firefox at an office of the lab: it measures what Chromium does."""
 
 from __future__ import annotations
 

@@ -4,9 +4,9 @@
 
 Needs root, and chromium or firefox-esr. Whatever happens, the page comes back by itself, and every
 measurement that it made is stored once: those of the outage too, by which the hub learns what the
-office saw. With `--quick` the cut lasts 25 s instead of 60 s. With `--hidden 60` the tab stays an hour
-behind another, where Chromium lets the page's own clock run once a second, and from the fifth minute
-on once a minute; a speed test and a call are asked for every five minutes.
+office saw. With `--quick` the cut lasts 25 s instead of 60 s. With `--hidden 60` the tab stays an
+hour behind another, where the browser slows the page's own clock down; a speed test and a call are
+asked for every five minutes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import asyncio
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -26,6 +27,10 @@ from tests.tab_support import Name, Tab
 CUT_SECONDS, QUICK_CUT_SECONDS = 60.0, 25.0
 BACK_SECONDS = 20.0
 HIDDEN_STEP_SECONDS = 300.0
+TESTS: Mapping[str, Mapping[str, Any]] = {
+    "bandwidth": {},
+    "conference": {"profile": "360p", "seconds": 8},
+}
 COVERED = 0.97
 """Share of the time for which there must be a measurement; the last one is not yet complete."""
 COUNT = """(window.woken = [], (function next() {
@@ -138,17 +143,19 @@ async def hidden(one: PageLab, page: Tab, minutes: float) -> list[Row]:
     ended = time.time()
     rows = [row for row in await stored(one) if row["id"] not in before]
     covered = sum(row["duration_seconds"] for row in rows if _begun(row) >= began)
-    hidden_ones = [row for row in rows if row["conditions"].get("agent_page_hidden")]
-    names = [row["id"] for row in rows]
+    say_so = [row for row in rows if row["conditions"].get("agent_page_hidden")]
+    failed = sum(row["outcome"] != "ok" for row in rows)
+    share = covered / (ended - began - 120)  # one began before, and one is not yet complete
+    twice = len(rows) - len({row["id"] for row in rows})
     return [
         note("time behind another tab", (ended - began) / 60, "min"),
         note("wake-ups of the page's own clock in the last 4 minutes", woken, "times"),
         within("tests that went well", good / tests, 1, 1, "share", f"of {tests}"),
-        within("time that is covered by measurements", covered / (ended - began - 60), COVERED, 1.05, "share"),
-        within("measurements that say that it was hidden", len(hidden_ones) / max(1, len(rows)), 0.9, 1, "share"),
-        at_most("measurements that failed", sum(row["outcome"] != "ok" for row in rows), 0, "rows"),
-        at_most("measurements that are stored twice", len(names) - len(set(names)), 0, "rows"),
-    ]  # fmt: skip
+        within("time that is covered by measurements", share, COVERED, 1.05, "share"),
+        within("those that say that it was hidden", len(say_so) / len(rows), 0.9, 1, "share"),
+        at_most("measurements that failed", failed, 0, "rows"),
+        at_most("measurements that are stored twice", twice, 0, "rows"),
+    ]
 
 
 def _begun(row: dict[str, Any]) -> float:
