@@ -1,6 +1,7 @@
 """Shared fixtures, and skips: a test is skipped if a program is missing; in CI a skip fails.
 
-`@pytest.mark.root` needs root, TUN and iproute2; `@pytest.mark.browser` Chromium;
+`@pytest.mark.root` needs root, TUN and iproute2; `@pytest.mark.browser` Chromium,
+or the browsers that it names, as `@pytest.mark.browser("firefox-esr")`;
 `@pytest.mark.server("promtool", "postgres")` the programs it names.
 """
 
@@ -38,8 +39,9 @@ def _missing(item: pytest.Item) -> Iterator[str]:
             yield "/dev/net/tun"
         if find_program("ip") is None:
             yield "ip (iproute2)"
-    if item.get_closest_marker("browser") and find_program("chromium") is None:
-        yield "chromium"
+    for marker in item.iter_markers("browser"):
+        names = marker.args or ("chromium",)
+        yield from (name for name in names if find_program(name) is None)
     for marker in item.iter_markers("server"):
         yield from (name for name in marker.args if find_program(name) is None)
 

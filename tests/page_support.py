@@ -22,6 +22,7 @@ from jharnet_monitor.errors import TemporaryError
 from jharnet_monitor.lab import HEADQUARTERS, Lab
 from jharnet_monitor.wire.client import HubClient
 from tests.browser_support import chromium, chromium_at
+from tests.tab_support import Name, Seat, Tab, tab
 
 ARGUMENTS = ("--use-fake-device-for-media-stream", "--allow-loopback-in-peer-connection")
 OFFICE = "potka"
@@ -180,6 +181,13 @@ class PageLab:
             await page.locator("#go").click()
             await until_state(page, "waiting")
             yield page
+
+    @asynccontextmanager
+    async def tab(self, name: Name, directory: Path, *arguments: str) -> AsyncIterator[Tab]:
+        """A tab of that browser on the office's PC, which has opened nothing yet."""
+        seat = Seat(self.lab, OFFICE)
+        async with tab(name, directory / name, *arguments, seat=seat) as found:
+            yield found
 
 
 async def until_state(page: Page, state: str, seconds: float = 120) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import threading
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiortc.sdp import SessionDescription
 
 from jharnet_monitor.lab import Lab
 from jharnet_monitor.model import QUANTITY_NAMES, Cause
@@ -307,6 +309,18 @@ async def test_unusable_candidates_are_removed() -> None:
     assert sanitize(offer + lines, "127.0.0.1").count("a=candidate:") <= 4
     assert "end-of-candidates" not in sanitize(offer, "127.0.0.1")
     assert candidate_addresses(offer)[0] == "127.0.0.1"
+
+
+async def test_a_host_that_hides_its_name_everywhere_is_accepted() -> None:
+    """Firefox writes its mDNS name where aiortc wants an address, too."""
+    offer = await _an_offer()
+    named = re.sub(r"(?m)^c=IN IP4 [0-9.]+", "c=IN IP4 7c45aaab-6a83.local", offer)
+    named = re.sub(r"(?m)^a=rtcp:\d+ IN IP4 [0-9.]+", "a=rtcp:9 IN IP4 7c45aaab-6a83.local", named)
+    assert named != offer
+    clean = sanitize(named, "127.0.0.1")
+    assert ".local" not in clean
+    assert "IN IP4 0.0.0.0" in str(SessionDescription.parse(clean))
+    assert sanitize(offer, "127.0.0.1").count("c=IN IP4 127.0.0.1") == offer.count("c=IN IP4 127")
 
 
 async def test_streams_of_a_description() -> None:

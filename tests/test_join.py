@@ -178,6 +178,18 @@ async def test_a_click_and_the_office_is_tested(
 
 
 @pytest.mark.browser
+async def test_a_question_that_nobody_answers_does_not_hold_it_up(
+    door: Door, browser: Browser
+) -> None:
+    """The browser asks for the camera, and nobody is there: the office is connected anyway."""
+    page = await open_link(browser, door.link)
+    await page.evaluate(
+        "() => { navigator.mediaDevices.getUserMedia = () => new Promise(() => {}); }"
+    )
+    await join(page)
+
+
+@pytest.mark.browser
 async def test_a_browser_speaks_h264_too(door: Door, browser: Browser) -> None:
     """Asked for H.264, Chromium offers it in our one form, and its frames are counted."""
     await join(await open_link(browser, door.link))

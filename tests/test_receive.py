@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from aiortc.rtp import RtcpPacket, RtcpRtpfbPacket
 
-from jharnet_monitor.rtc.browser import BrowserReceiverReport, BrowserSendStats
+from jharnet_monitor.profiles import rung
+from jharnet_monitor.rtc.browser import BrowserReceiverReport, BrowserSendStats, PictureAdvice
 from jharnet_monitor.rtc.receive.arrivals import FRAME_END, FRAME_START, KEYFRAME, Arrivals
 from jharnet_monitor.rtc.receive.receiver import Receiver
 from jharnet_monitor.rtc.receive.receiver_report import find_report_app
@@ -204,3 +205,23 @@ MESSAGE_FIELDS: dict[type[StatsMessage], str] = {
 def test_message_fields_are_a_contract(message: type[StatsMessage]) -> None:
     """Hubs, agents and join pages of other versions read and send these keys."""
     assert " ".join(field.name for field in fields(message)) == MESSAGE_FIELDS[message]
+
+
+def test_a_browser_is_told_to_make_its_picture_smaller_at_once_and_larger_late() -> None:
+    """Asked for 720p: what fits the line, never below the least rate, and nothing twice."""
+    advice = PictureAdvice(rung("720p"))
+    top = rung("720p").line_rate
+    assert advice.update(1.2 * top, 0.0) is None
+    small = advice.update(420e3, 1.0)
+    assert small is not None and (small["height"], small["line_rate"]) == (360, 420_000)
+    assert 300e3 < small["video"] < 400e3
+    assert advice.update(421e3, 1.3) is None
+    rate = advice.update(500e3, 1.6)
+    assert rate is not None and rate["height"] == 360
+    early = advice.update(top, 20.0)
+    assert early is not None and early["height"] == 360
+    late = advice.update(1.2 * top, 31.5)
+    assert late is not None and late["height"] == 720
+    least = advice.update(10e3, 32.0)
+    assert least is not None and (least["height"], least["video"]) == (180, 28_000)
+    assert PictureAdvice(rung("audio")).update(1e5, 0.0) is None

@@ -10,12 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from jharnet_monitor.profiles import RUNGS, Rung
+from jharnet_monitor.profiles import AUDIO_LINE_RATE, RUNGS, Rung, rungs_below
 from jharnet_monitor.rtc.receive.arrivals import RETRANSMITTED, Arrivals
 from jharnet_monitor.rtc.stats.call_stats import SendStats, StatsMessage
 
 BROWSER = "browser"
 """The value of `client` in a browser's offer message."""
+_ENLARGE_SECONDS, _ENLARGE_MARGIN = 30.0, 1.15
+"""A larger picture is asked for after this long without a change, where the rate exceeds its need
+by this factor."""
+_CHANGE = 0.03
+"""A smaller change of the rate is not worth a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,52 @@ class BrowserSendStats(StatsMessage):
             "agent_audio": "microphone" if self.microphone else "tone",
             "agent_page_hidden": self.hidden,
         }
+
+
+class PictureAdvice:
+    """The picture and the rate that a browser is to send: what REMB says, for one that ignores it.
+
+    Firefox has a least rate for each size of picture (1.2 Mbit/s for 720 lines), goes below it for
+    no REMB, and repeats what is lost beside it. A smaller picture and `maxBitrate` it obeys.
+    """
+
+    def __init__(self, top: Rung) -> None:
+        """`top` is what the browser was asked to send."""
+        self._rungs = [rung for rung in rungs_below(top) if rung.video]
+        self._rung = top
+        self._changed_at = float("-inf")
+        self._video: float = top.video
+
+    def update(self, line_rate: float, now: float) -> dict[str, float] | None:
+        """The fields of an `advice` message if there is something new, else None.
+
+        `line_rate` in bit/s is for sound and picture as IP packets, `now` in monotonic seconds.
+        """
+        if not self._rungs:
+            return None
+        before = self._rung
+        lower = self._best(line_rate)
+        if lower.height < before.height:
+            self._rung = lower
+        elif now - self._changed_at >= _ENLARGE_SECONDS:
+            self._rung = max(before, self._best(line_rate / _ENLARGE_MARGIN), key=_height)
+        size = self._rung
+        coded = size.video / size.video_line_rate * (line_rate - AUDIO_LINE_RATE)
+        video = max(self._rungs[0].video, min(self._rungs[-1].video, coded))
+        if size.height == before.height and abs(video - self._video) <= _CHANGE * self._video:
+            return None
+        if size.height != before.height:
+            self._changed_at = now
+        self._video = video
+        return {"video": round(video), "height": size.height, "line_rate": round(line_rate)}
+
+    def _best(self, line_rate: float) -> Rung:
+        fits = [rung for rung in self._rungs if rung.line_rate <= line_rate]
+        return (fits or self._rungs[:1])[-1]
+
+
+def _height(rung: Rung) -> int:
+    return rung.height
 
 
 def send_stats_from_arrivals(

@@ -239,6 +239,11 @@ class Call:
             own_ssrc = self._connection.local_streams.video.ssrc
             self._remb = RembEstimator(extension_id, own_ssrc, _REMB_MARGIN * top.line_rate)
 
+    @property
+    def browser_rate(self) -> float | None:
+        """The latest of these estimates in bit/s, of all media as IP packets; None without one."""
+        return None if self._remb is None else self._remb.rate
+
     async def connect(self) -> None:
         """Wait until media arrives; raises `CallFailed` with the cause if it does not."""
         await self._connection.connect()

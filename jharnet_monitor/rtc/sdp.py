@@ -21,6 +21,8 @@ _ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 _FINGERPRINT = re.compile(
     r"a=fingerprint:sha-(?:256|384|512) (?:[0-9a-f]{2}:){31,63}[0-9a-f]{2}", re.IGNORECASE
 )
+_NAMED = re.compile(r"^(c=|a=rtcp:\d{1,5} )IN IP4 (?![0-9.]+$).*")
+"""Firefox names itself by mDNS here too, as it does in candidates (RFC 8839, 4.2.1.1: unused)."""
 
 
 class BadDescription(ValueError):
@@ -72,7 +74,7 @@ def sanitize(text: object, local_address: str) -> str:
                 continue
         elif line == "a=end-of-candidates":
             continue
-        lines.append(line)
+        lines.append(_NAMED.sub(r"\1IN IP4 0.0.0.0", line))
     if not any(_FINGERPRINT.fullmatch(line) for line in lines):
         raise BadDescription("has no certificate fingerprint")
     return "\r\n".join(lines) + "\r\n"

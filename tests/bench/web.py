@@ -1,11 +1,11 @@
-"""The join page in a real Chromium over the lab: speed, latency, grade, and the ways of a call.
+"""The join page in a real browser over the lab: speed, latency, grade, and the ways of a call.
 
-    python -m tests.bench.web [--quick] [--json FILE] [--seed N]
+    python -m tests.bench.web [--quick] [--browser NAME] [--json FILE] [--seed N]
 
-Needs root, chromium, nft and turnserver. On each line the page's speed is held against the
-emulator's rate, its latency against the emulator's delay, and its grade against the agent program's
-on the same line; by https, and once by plain http. Then the office's firewall blocks UDP, and ends
-UDP flows after some time (two minutes; 20 s with `--quick`).
+Needs root, chromium or firefox-esr, nft and turnserver. On each line the page's speed is held
+against the emulator's rate, its latency against the emulator's delay, and its grade against the
+agent program's on the same line; by https, and once by plain http. Then the office's firewall
+blocks UDP, and ends UDP flows after some time (two minutes; 20 s with `--quick`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from jharnet_monitor.lab import HEADQUARTERS
 from jharnet_monitor.security.tokens import make_token, write_secret
-from tests.bench.marks import Row, arguments, at_most, finish, note, within
+from tests.bench.marks import Row, at_most, finish, note, parser, within
 from tests.conftest import find_program
 from tests.page_support import OFFICE, PageLab, district, way
+from tests.tab_support import Name
 
 LINES: Mapping[str, Mapping[str, str]] = {
     "good": {"down.rate": "8 Mbit/s", "up.rate": "8 Mbit/s"},
@@ -120,11 +121,21 @@ def latency_row(name: str, line: Mapping[str, str], result: Mapping[str, Any]) -
     return within(f"{name}: round trip by datagrams", measured, truth - 0.5, truth + 12, "ms")
 
 
-async def by_page(one: PageLab, names: list[str], directory: Path, kind: str) -> list[Any]:
+@contextlib.asynccontextmanager
+async def joined(one: PageLab, browser: Name, directory: Path) -> AsyncIterator[None]:
+    """A browser at the office that has joined."""
+    async with one.tab(browser, Path(tempfile.mkdtemp(dir=directory))) as page:
+        await page.join(one.link)
+        yield
+
+
+async def by_page(
+    one: PageLab, names: list[str], directory: Path, kind: str, browser: Name
+) -> list[Any]:
     """Rows of speed and latency on these lines, and the grades by the page."""
     rows: list[Row] = []
     grades: dict[str, float] = {}
-    async with one.page(directory):
+    async with joined(one, browser, directory):
         for name in names:
             line = set_line(one, LINES[name])
             result = await one.probe("bandwidth")
@@ -154,11 +165,13 @@ async def by_program(one: PageLab, names: list[str]) -> dict[str, float]:
     return grades
 
 
-async def ways(one: PageLab, directory: Path, secret: str, flow_seconds: int) -> list[Row]:
+async def ways(
+    one: PageLab, directory: Path, secret: str, flow_seconds: int, browser: Name
+) -> list[Row]:
     """UDP blocked: the call over TCP 443 by TURN; UDP flows that end: their age."""
     set_line(one, {})
     rows = []
-    async with one.page(directory), turn_server(one, secret):
+    async with joined(one, browser, directory), turn_server(one, secret):
         with firewall(one, BLOCK):
             call = await one.probe("conference", **CALL)
             result = call["conditions"]
@@ -179,7 +192,10 @@ async def ways(one: PageLab, directory: Path, secret: str, flow_seconds: int) ->
 
 async def measure() -> int:
     """Measure everything; the exit code."""
-    options = arguments(__doc__)
+    parsing = parser(__doc__)
+    parsing.add_argument("--browser", choices=get_args(Name), default="chromium")
+    options = parsing.parse_args()
+    browser: Name = options.browser
     names = ["good"] if options.quick else list(LINES)
     rows: list[Row] = []
     directory = Path(tempfile.mkdtemp(prefix="jhweb"))
@@ -190,7 +206,7 @@ async def measure() -> int:
              "secret_file": str(directory / "turn")}  # fmt: skip
     settings = {"budget": "5 GB", "probes": {"conference": {"seconds": 20, "relay": relay}}}
     with PageLab.started(data, directory, "https", "jhweb", settings) as one:
-        found, grades = await by_page(one, names, directory, "https")
+        found, grades = await by_page(one, names, directory, "https", browser)
         rows += found
         program = await by_program(one, names)
         for name in names:
@@ -198,12 +214,12 @@ async def measure() -> int:
             peer = f"page {grades[name]:g}, program {program[name]:g}"
             rows.append(at_most(f"{name}: grades differ by", differ, 0, "grades", peer))
         flow = QUICK_FLOW_SECONDS if options.quick else FLOW_SECONDS
-        rows += await ways(one, directory, secret, flow)
+        rows += await ways(one, directory, secret, flow, browser)
     if not options.quick:
         with PageLab.started(data, directory, "http", "jhweb", settings) as one:
-            found, _ = await by_page(one, names, directory, "http")
+            found, _ = await by_page(one, names, directory, "http", browser)
             rows += found
-    return finish("The join page in a browser", rows, options)
+    return finish(f"The join page in {browser}", rows, options)
 
 
 def main() -> int:

@@ -1,10 +1,12 @@
-"""The join page left open in a real Chromium: its line is cut, its hub killed, its tab reloaded.
+"""The join page left open in a real browser: its line is cut, its hub killed, its tab reloaded.
 
-    python -m tests.faults.browser [--quick] [--json FILE] [--seed N]
+    python -m tests.faults.browser [--quick] [--browser NAME] [--hidden MINUTES] [--json FILE]
 
-Needs root and chromium. Whatever happens, the page comes back by itself, and every measurement that
-it made is stored once: those of the outage too, by which the hub learns what the office saw. With
-`--quick` the cut lasts 25 s instead of 60 s.
+Needs root, and chromium or firefox-esr. Whatever happens, the page comes back by itself, and every
+measurement that it made is stored once: those of the outage too, by which the hub learns what the
+office saw. With `--quick` the cut lasts 25 s instead of 60 s. With `--hidden 60` the tab stays an
+hour behind another, where the browser slows the page's own clock down; a speed test and a call are
+asked for every five minutes.
 """
 
 from __future__ import annotations
@@ -13,17 +15,30 @@ import asyncio
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from playwright.async_api import Page
-
-from tests.bench.marks import Row, arguments, at_most, finish, within
-from tests.page_support import OFFICE, PageLab, district, until_state, way
+from tests.bench.marks import Row, at_most, finish, note, parser, within
+from tests.page_support import OFFICE, PageLab, district, way
+from tests.tab_support import Name, Tab
 
 CUT_SECONDS, QUICK_CUT_SECONDS = 60.0, 25.0
 BACK_SECONDS = 20.0
-WAITING = """() => new Promise((resolve, reject) => {
+HIDDEN_STEP_SECONDS = 300.0
+TESTS: Mapping[str, Mapping[str, Any]] = {
+    "bandwidth": {},
+    "conference": {"profile": "360p", "seconds": 8},
+}
+COVERED = 0.97
+"""Share of the time for which there must be a measurement; the last one is not yet complete."""
+COUNT = """(window.woken = [], (function next() {
+  woken.push(performance.now());
+  setTimeout(next, 50);
+})(), 0)"""
+WOKEN = "woken.filter((at) => at > performance.now() - 240000).length"
+WAITING = """new Promise((resolve, reject) => {
   const opening = indexedDB.open("jharnet-potka");
   opening.onerror = () => reject(opening.error);
   opening.onsuccess = () => {
@@ -34,9 +49,9 @@ WAITING = """() => new Promise((resolve, reject) => {
 })"""
 
 
-async def waiting_ids(page: Page) -> set[str]:
+async def waiting_ids(page: Tab) -> set[str]:
     """The ids of the measurements that wait in the browser."""
-    return set(await page.evaluate(WAITING))
+    return set(await page.ask(WAITING))
 
 
 async def stored(one: PageLab) -> list[dict[str, Any]]:
@@ -44,7 +59,7 @@ async def stored(one: PageLab) -> list[dict[str, Any]]:
     return await one.measurements("latency", "page_hub")
 
 
-async def handed_in(one: PageLab, page: Page, waiting: set[str]) -> list[Row]:
+async def handed_in(one: PageLab, page: Tab, waiting: set[str]) -> list[Row]:
     """Whether all measurements that waited are stored once, and no longer wait."""
     deadline = time.monotonic() + BACK_SECONDS
     while time.monotonic() < deadline:
@@ -60,14 +75,14 @@ async def handed_in(one: PageLab, page: Page, waiting: set[str]) -> list[Row]:
     ]
 
 
-async def back(page: Page) -> float:
+async def back(page: Tab) -> float:
     """Seconds until the page is connected again."""
     began = time.monotonic()
-    await until_state(page, "waiting")
+    await page.until_state("waiting")
     return time.monotonic() - began
 
 
-async def cut(one: PageLab, page: Page, seconds: float) -> list[Row]:
+async def cut(one: PageLab, page: Tab, seconds: float) -> list[Row]:
     """The line is cut for a while."""
     one.lab.cut(OFFICE)
     await asyncio.sleep(seconds)
@@ -83,10 +98,10 @@ async def cut(one: PageLab, page: Page, seconds: float) -> list[Row]:
     return rows
 
 
-async def hub_killed(one: PageLab, page: Page) -> list[Row]:
+async def hub_killed(one: PageLab, page: Tab) -> list[Row]:
     """The hub is killed and started again."""
     await asyncio.to_thread(one.kill_hub)
-    await until_state(page, "lost")
+    await page.until_state("lost")
     waiting = await waiting_ids(page)
     one.programs.start_hub()
     await asyncio.to_thread(one.wait)
@@ -94,34 +109,88 @@ async def hub_killed(one: PageLab, page: Page) -> list[Row]:
     return rows + await handed_in(one, page, waiting)
 
 
-async def reloaded(one: PageLab, page: Page) -> list[Row]:
+async def reloaded(one: PageLab, page: Tab) -> list[Row]:
     """The tab is loaded again while the line is cut, and joins by itself."""
     one.lab.cut(OFFICE)
-    await until_state(page, "lost")
+    await page.until_state("lost")
     await asyncio.sleep(2)
     waiting = await waiting_ids(page)
     one.lab.restore(OFFICE)
-    await page.reload()
+    await page.open(one.link.partition("#")[0])
     rows = [at_most("back after a reload", await back(page), BACK_SECONDS, "s")]
     return rows + await handed_in(one, page, waiting)
 
 
+async def hidden(one: PageLab, page: Tab, minutes: float) -> list[Row]:
+    """The tab is behind another for this long, and the office is tested all the while."""
+    await page.another()
+    await page.until("document.hidden", True)
+    await page.ask(COUNT)
+    before = {row["id"] for row in await stored(one)}
+    began = time.time()
+    tests = good = 0
+    while (left := began + 60 * minutes - time.time()) > 0:
+        await asyncio.sleep(min(left, HIDDEN_STEP_SECONDS))
+        for probe, options in (
+            ("bandwidth", {}),
+            ("conference", {"profile": "360p", "seconds": 8}),
+        ):
+            result = await one.probe(probe, **options)
+            tests, good = tests + 1, good + (result["outcome"] == "ok")
+            if result["outcome"] != "ok":
+                print(probe, result["outcome"], result["cause"], result["conditions"])
+    woken = await page.ask(WOKEN)
+    ended = time.time()
+    rows = [row for row in await stored(one) if row["id"] not in before]
+    covered = sum(row["duration_seconds"] for row in rows if _begun(row) >= began)
+    say_so = [row for row in rows if row["conditions"].get("agent_page_hidden")]
+    failed = sum(row["outcome"] != "ok" for row in rows)
+    share = covered / (ended - began - 120)  # one began before, and one is not yet complete
+    twice = len(rows) - len({row["id"] for row in rows})
+    return [
+        note("time behind another tab", (ended - began) / 60, "min"),
+        note("wake-ups of the page's own clock in the last 4 minutes", woken, "times"),
+        within("tests that went well", good / tests, 1, 1, "share", f"of {tests}"),
+        within("time that is covered by measurements", share, COVERED, 1.05, "share"),
+        within("those that say that it was hidden", len(say_so) / len(rows), 0.9, 1, "share"),
+        at_most("measurements that failed", failed, 0, "rows"),
+        at_most("measurements that are stored twice", twice, 0, "rows"),
+    ]
+
+
+def _begun(row: dict[str, Any]) -> float:
+    return datetime.fromisoformat(row["started_at"]).timestamp()
+
+
 async def measure() -> int:
-    """All faults in turn; the exit code."""
-    options = arguments(__doc__)
+    """All faults in turn, or the time behind another tab; the exit code."""
+    options = parser(__doc__)
+    options.add_argument("--browser", choices=get_args(Name), default="chromium")
+    options.add_argument(
+        "--hidden", type=float, metavar="MINUTES", help="behind another tab instead"
+    )
+    chosen = options.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="jhbrowser"))
     line = way("4 Mbit/s")
+    data = district("4 Mbit/s", line, line)
+    settings = {"budget": "5 GB"}
     rows: list[Row] = []
-    with PageLab.started(district("4 Mbit/s", line, line), directory, "http", "jhbrowse") as one:
-        async with one.page(directory) as page:
-            seconds = QUICK_CUT_SECONDS if options.quick else CUT_SECONDS
+    with PageLab.started(data, directory, "http", f"jhbr{chosen.browser[:4]}", settings) as one:
+        async with one.tab(chosen.browser, directory) as page:
+            await page.join(one.link)
+            if chosen.hidden:
+                found = await hidden(one, page, chosen.hidden)
+                return finish(
+                    f"The join page behind another tab of {chosen.browser}", found, chosen
+                )
+            seconds = QUICK_CUT_SECONDS if chosen.quick else CUT_SECONDS
             for name, found in (
                 ("cut", await cut(one, page, seconds)),
                 ("hub killed", await hub_killed(one, page)),
                 ("tab reloaded", await reloaded(one, page)),
             ):
                 rows += [Row(f"{name}: {r.name}", r.measured, r.mark, r.unit, r.ok) for r in found]
-    return finish("The join page left open", rows, options)
+    return finish(f"The join page left open in {chosen.browser}", rows, chosen)
 
 
 def main() -> int:

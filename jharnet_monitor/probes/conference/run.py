@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -31,7 +33,12 @@ from jharnet_monitor.probes.conference.signalling import (
 from jharnet_monitor.probes.conference.twin import answer, line_of_call, put
 from jharnet_monitor.profiles import HD_HEIGHT, Rung
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged
-from jharnet_monitor.rtc.browser import BROWSER, BrowserReceiverReport, BrowserSendStats
+from jharnet_monitor.rtc.browser import (
+    BROWSER,
+    BrowserReceiverReport,
+    BrowserSendStats,
+    PictureAdvice,
+)
 from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.codecs import Codec
 from jharnet_monitor.rtc.connection import CallFailed, route_address
@@ -48,6 +55,7 @@ from jharnet_monitor.rtc.stats.live_stats import LiveSample, LiveStats
 REPORT_SECONDS = 40.0
 """How long the office's report of the call may take, on a line that loses every fifth packet."""
 SAMPLE_SECONDS = 1.0
+ADVICE_SECONDS = 0.25
 NO_CONFERENCE = {"grade": 0.0}
 
 
@@ -166,7 +174,10 @@ async def _hold(
         if browser:
             call.limit_browser_rate(plan.upward(context, top))
         await dialogue.race(call.connect())
-        sampling = asyncio.create_task(_sample(call, context.options.get("watch")))
+        beside = {asyncio.create_task(_sample(call, context.options.get("watch")))}
+        if browser:
+            advice = PictureAdvice(plan.upward(context, top))
+            beside.add(asyncio.create_task(_advise(call, dialogue, advice)))
         peer_stats = asyncio.create_task(dialogue.expect("sent", 2 * seconds + 20))
         peer_stats.add_done_callback(lambda _: call.peer_finished())
         try:
@@ -176,9 +187,9 @@ async def _hold(
             message = await peer_stats
             sent = BrowserSendStats.from_json(message) if browser else parse_send_stats(message)
         finally:
-            peer_stats.cancel()
-            sampling.cancel()
-            await asyncio.wait({peer_stats, sampling})
+            for task in (peer_stats, *beside):
+                task.cancel()
+            await asyncio.wait({peer_stats, *beside})
         office_sent = sent if isinstance(sent, SendStats) else await call.browser_send_stats(sent)
         up = await call.receive_stats(office_sent)
         down = parse_receive_stats(await dialogue.expect("seen", REPORT_SECONDS))
@@ -211,6 +222,16 @@ async def _sample(call: Call, watch: Callable[[LiveSample], None] | None) -> Non
     while watch is not None:
         watch(stats.sample())
         await asyncio.sleep(SAMPLE_SECONDS)
+
+
+async def _advise(call: Call, dialogue: Dialogue, advice: PictureAdvice) -> None:
+    """Tell a browser what to send, as often as that changes, until it is gone."""
+    with contextlib.suppress(CallFailed):
+        while True:
+            await asyncio.sleep(ADVICE_SECONDS)
+            rate = call.browser_rate
+            if rate is not None and (fields := advice.update(rate, time.monotonic())):
+                await dialogue.send("advice", **fields)
 
 
 @asynccontextmanager

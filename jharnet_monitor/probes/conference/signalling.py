@@ -1,7 +1,7 @@
 """The signalling of a call: typed JSON messages over a channel, the same at both ends.
 
 A message is an object with its name in `type`: `offer`, `answer`, `sent`, `seen` and `failed`, and
-`account` from a browser.
+`account` from a browser, `advice` to one.
 """
 
 from __future__ import annotations

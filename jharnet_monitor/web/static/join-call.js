@@ -44,6 +44,7 @@ class Call {
     this.seconds = Math.min(params.seconds, MOST_SECONDS);
     this.samples = [];
     this.setup = null;
+    this.advice = null;
     this.hidden = document.hidden;
     const ways = params.ice
       ? { iceServers: params.ice, iceTransportPolicy: "relay" }
@@ -100,6 +101,22 @@ class Call {
     await sender.setParameters({ ...sender.getParameters(), degradationPreference });
   }
 
+  // Firefox has a least rate for each size of picture, and goes below it for no REMB. So there the
+  // page makes the picture smaller where the hub says so. (In Firefox `setParameters` would restart
+  // what comes in, too.)
+  #obey(advice) {
+    if (!advice || this.#adapts) return;
+    this.advice = advice;
+    const height = Math.min(advice.height, this.wanted.height);
+    this.source.resize(Math.round((this.wanted.width * height) / this.wanted.height), height);
+  }
+
+  // Chromium says what limits it, as it adapts.
+  get #adapts() {
+    const video = this.samples.at(-1)?.out.video;
+    return !video || "qualityLimitationReason" in video;
+  }
+
   async #gathered() {
     const ticks = this.wanted.ice ? RELAY_TICKS : HOST_TICKS;
     for (let i = 0; i < ticks && this.peer.iceGatheringState !== "complete"; i += 1) {
@@ -134,11 +151,12 @@ class Call {
       await this.tick();
       this.channel.check();
       this.hidden ||= document.hidden;
-      if (!adapting && performance.now() - begun > KEEP_SIZE_MS) {
+      if (!adapting && this.#adapts && performance.now() - begun > KEEP_SIZE_MS) {
         adapting = true;
         await this.#prefer("maintain-framerate");
       }
       const now = await this.#sample();
+      this.#obey(this.channel.newest("advice"));
       if (now.in.audio || now.in.video) this.channel.say("account", account(now));
       const all = came(now.in.audio).lineBytes + came(now.in.video).lineBytes;
       if (all > bytes || this.channel.has("sent")) heard = performance.now();
@@ -162,7 +180,7 @@ class Call {
       throw new CallFailed("not_configured", "this browser does not count frozen pictures");
     }
     const least = Math.min(this.seconds, Math.max(3, WINDOW * this.seconds));
-    const ours = sent(this.samples, this.wanted, least);
+    const ours = sent(this.samples, this.wanted, least, this.advice);
     await Promise.all(this.peer.getSenders().map((sender) => sender.replaceTrack(null)));
     this.channel.say("sent", {
       ...ours,

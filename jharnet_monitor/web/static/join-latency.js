@@ -53,7 +53,8 @@ export class Latency {
   // The session began or ended; no measurement covers both.
   reached(yes) {
     if (yes === !this.#alone) return;
-    this.#fold(performance.now());
+    const now = performance.now();
+    this.#fold(now - this.#ticked > SLEPT ? this.#ticked : now);
     this.#alone = !yes;
   }
 

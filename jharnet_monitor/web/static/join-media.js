@@ -55,13 +55,17 @@ export class Media {
       draws ? device("camera", { video: { width, height, frameRate: FRAMES_PER_SECOND } }) : null,
       device("microphone", { audio: true }),
     ]);
-    const picture = draws ? this.#generated(width, height, camera) : this.#drawn(width, height);
+    const canvas = Object.assign(document.createElement("canvas"), { width, height });
+    const picture = draws ? this.#generated(width, height, camera) : this.#drawn(canvas);
     const tone = microphone ? null : this.#tone();
     return {
       video: picture,
       audio: microphone ?? tone.track,
       camera: Boolean(camera),
       microphone: Boolean(microphone),
+      resize: (wide, high) => {
+        if (canvas.height !== high) Object.assign(canvas, { width: wide, height: high });
+      },
       stop: () => {
         this.frame = null;
         this.worker.postMessage({});
@@ -79,12 +83,12 @@ export class Media {
     return generator;
   }
 
-  #drawn(width, height) {
-    const canvas = Object.assign(document.createElement("canvas"), { width, height });
+  // Every frame drawn is captured. (Asked for 30 a second, Firefox captures 19.)
+  #drawn(canvas) {
     const draw = canvas.getContext("2d", { alpha: false });
     const tile = grain();
     const start = performance.now();
-    const [track] = canvas.captureStream(FRAMES_PER_SECOND).getVideoTracks();
+    const [track] = canvas.captureStream().getVideoTracks();
     this.frame = () => paint(draw, null, (performance.now() - start) / 1000, tile);
     this.worker.postMessage({ frames: true });
     return track;

@@ -55,6 +55,11 @@ export class Channel {
     return this.#came.has(type);
   }
 
+  // The newest of a type that comes again and again.
+  newest(type) {
+    return this.#came.get(type) ?? null;
+  }
+
   check() {
     if (this.ended) throw new Error(this.ended);
   }

@@ -5,6 +5,7 @@ const LINE_OVERHEAD = 28 + 16; // bytes around a plain RTP packet: IPv4, UDP, SR
 const SAMPLES_A_PACKET = 960; // 20 ms of Opus at 48 kHz
 const SLOW_CAMERA = 20; // frames a second
 const BUSY = 0.9; // share of the time that goes into decoding
+const SETTLING = 3; // seconds, as long as our own agent waits for the queue
 const LONGEST_GAP = 0.35; // seconds between samples that are taken every 0.25
 
 // One reading of all counters.
@@ -53,25 +54,32 @@ export function account(now) {
 }
 
 // What we sent, over the last stretch without a change of the picture's height. `wanted` is what
-// the hub asked for, `least` the shortest stretch that is judged, in seconds.
-export function sent(samples, wanted, least) {
+// the hub asked for, `least` the shortest stretch that is judged, in seconds, `advice` what the hub
+// told a browser that does not adapt by itself.
+export function sent(samples, wanted, least, advice) {
   const last = samples.at(-1);
   let start = Math.max(0, samples.findIndex((s) => s.out.video?.frameHeight));
   for (let at = start + 1; at < samples.length; at += 1) {
     if (samples[at].out.video?.frameHeight !== samples[at - 1].out.video?.frameHeight) start = at;
   }
+  if (advice && start > 0) { // what was sent before still fills the line
+    const settled = samples.findIndex((s) => s.at > samples[start].at + SETTLING);
+    if (settled > 0) start = settled;
+  }
   while (start > 0 && last.at - samples[start].at < least) start -= 1;
   const first = samples[start];
   const seconds = Math.max(0.1, last.at - first.at);
   const video = last.out.video ?? {};
-  const short = wanted.video > 0 && video.targetBitrate < 0.9 * wanted.video;
-  const steppedDown = short && video.qualityLimitationReason === "bandwidth";
+  const target = advice ? advice.video : video.targetBitrate;
+  const short = wanted.video > 0 && target < 0.9 * wanted.video;
+  const steppedDown = short && (advice !== null || video.qualityLimitationReason === "bandwidth");
+  const estimate = advice ? advice.line_rate : last.pair.availableOutgoingBitrate;
   const trips = roundTrips(samples);
   return {
     seconds,
     height: wanted.video ? (video.frameHeight ?? 0) : 0,
     stepped_down: steppedDown,
-    capacity: steppedDown ? (last.pair.availableOutgoingBitrate ?? null) : null,
+    capacity: steppedDown ? (estimate ?? null) : null,
     retransmitted: video.retransmittedPacketsSent ?? null,
     round_trip_p50: quantile(trips, 0.5),
     round_trip_p95: quantile(trips, 0.95),

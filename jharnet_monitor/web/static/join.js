@@ -76,7 +76,8 @@ class Agent {
   // `clicked`: the browser lets a page make sound, and ask for devices.
   async join(clicked) {
     show("connecting");
-    await (clicked ? this.media.ask() : this.media.wake());
+    if (clicked) this.media.ask(); // nobody may answer: the session does not wait
+    await this.media.wake();
     remark("silent", !this.media.sounds);
     this.stayAwake();
     this.session.connect();

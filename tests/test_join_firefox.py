@@ -1,0 +1,69 @@
+"""The join page in a real Firefox at an office of the lab: it measures what Chromium does."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.lab_support import needs_lab
+from tests.page_support import PageLab, district, way
+
+pytestmark = [pytest.mark.root, pytest.mark.browser("firefox-esr"), needs_lab]
+REMARKS = """[...document.querySelectorAll("[data-remark]")]
+  .filter((one) => !one.hidden).map((one) => one.dataset.remark)"""
+RATE = 500_000
+
+
+async def test_firefox_over_plain_http_measures_all_and_survives_the_hub(tmp_path: Path) -> None:
+    """No secure context: both rates and the delay as the emulator has them, a call at the grade of
+    its profile, and after a restart of the hub every measurement stored once."""
+    data = district("4 Mbit/s", way("4 Mbit/s"), way("2 Mbit/s"))
+    with PageLab.started(data, tmp_path, "http", "jhffhttp") as one:
+        async with one.tab("firefox", tmp_path) as page:
+            await page.join(one.link)
+            assert await page.ask("window.isSecureContext") is False
+            assert "insecure" in await page.ask(REMARKS)
+            speed = await one.probe("bandwidth")
+            values, conditions = speed["values"], speed["conditions"]
+            assert (speed["outcome"], conditions["agent_client"]) == ("ok", "browser"), speed
+            assert values["download_bits_per_second"] == pytest.approx(4e6, rel=0.03)
+            assert values["upload_bits_per_second"] == pytest.approx(2e6, rel=0.03)
+            delay = await one.probe("latency", path="page")
+            assert delay["conditions"]["method"] == "data_channel", delay
+            assert 0.031 < delay["values"]["rtt_p50_seconds"] < 0.044
+            call = await one.probe("conference", profile="360p", seconds=6)
+            assert (call["outcome"], call["values"].get("grade")) == ("ok", 3), call
+            for side in ("up", "down"):
+                assert call["values"][f"{side}_frames_per_second"] > 24
+            before = await one.measurements("latency", "page_hub")
+            await asyncio.to_thread(one.restart_hub)
+            await page.until_state("waiting")
+            async with asyncio.timeout(10):
+                while len(rows := await one.measurements("latency", "page_hub")) <= len(before):
+                    await asyncio.sleep(0.2)
+        ids = [row["id"] for row in rows]
+        assert len(ids) == len(set(ids))
+        [connected, *_] = [row for row in rows if row["outcome"] == "ok"]
+        assert 0.03 < connected["values"]["rtt_min_seconds"] < 0.1
+
+
+async def test_firefox_steps_down_where_the_line_is_narrow(tmp_path: Path) -> None:
+    """By https with a certificate that Firefox does not know, told to send 720p into half a
+    megabit: it would not go below 1.2 Mbit/s by itself, and sends the smaller picture of the hub's
+    advice, which an agent and Chromium send there too."""
+    line = {"delay": "20ms", "queue": "400ms"}
+    down, up = {"rate": "4 Mbit/s", **line}, {"rate": f"{RATE // 1000} kbit/s", **line}
+    with PageLab.started(district("4 Mbit/s", down, up), tmp_path, "https", "jhffslim") as one:
+        async with one.tab("firefox", tmp_path) as page:
+            await page.join(one.link)
+            assert await page.ask("window.isSecureContext") is True
+            result = await one.probe("conference", profile="720p", seconds=14)
+    values, conditions = result["values"], result["conditions"]
+    assert result["outcome"] == "ok", (result["cause"], conditions)
+    assert conditions["up_stepped_down"] and not conditions["down_stepped_down"]
+    assert 0.5 * RATE < values["up_bits_per_second"] <= 1.02 * RATE
+    assert values["up_audio_loss_ratio"] < 0.03
+    assert (values["up_height"], values["down_height"]) == (360, 720)
+    assert (values["grade"], conditions["limited_by"]) == (3, "rate")
