@@ -311,16 +311,16 @@ class LossRate:
         keeps |= self._risen_to < bounded
         rising = ~held & below & limited & ((bounded > self.rate) | same) & keeps
         falling = ~held & below & ~rising
-        anew = falling & (self._state != _FALLING)
+        starts = falling & (self._state != _FALLING)
         free = ~held & ~below
         higher = rising & (bounded > self._risen_to)
         self._risen_at = np.where(higher, now, self._risen_at)
         self._risen_to = np.where(higher, bounded, np.where(rising | held, self._risen_to, 0.0))
-        self._held_until = np.where(anew, now + self._hold, self._held_until)
+        self._held_until = np.where(starts, now + self._hold, self._held_until)
         self._held_until = np.where(free, -np.inf, self._held_until)
-        self._held_rate = np.where(anew, bounded, np.where(free, np.inf, self._held_rate))
+        self._held_rate = np.where(starts, bounded, np.where(free, np.inf, self._held_rate))
         longer = np.minimum(_LONGEST_HOLD, self._hold * _HOLD_GROWTH)
-        self._hold = np.where(anew, longer, np.where(free, _HOLD_SECONDS, self._hold))
+        self._hold = np.where(starts, longer, np.where(free, _HOLD_SECONDS, self._hold))
         self._state = np.where(rising, _RISING, np.where(free, _BY_DELAY, _FALLING))
         self.rate = np.where(held, np.minimum(self._held_rate, bounded), bounded)
         start = ~held & ~free & (now - self._window_since > _RAMP_SECONDS)
