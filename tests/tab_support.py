@@ -255,11 +255,11 @@ def _command(name: Name, profile: Path, arguments: Sequence[str]) -> list[str]:
 async def _port(log: Path, process: asyncio.subprocess.Process) -> int:
     """The port on which a browser says that it listens."""
     async with asyncio.timeout(START_SECONDS):
-        while not (found := re.search(r"listening on ws://[^:]+:(\d+)", _said(log))):
-            assert process.returncode is None, _said(log)
+        while not (found := re.search(r"listening on ws://[^:]+:(\d+)", _text(log))):
+            assert process.returncode is None, _text(log)
             await asyncio.sleep(0.1)
     return int(found[1])
 
 
-def _said(log: Path) -> str:
+def _text(log: Path) -> str:
     return log.read_text("utf-8", "replace")

@@ -207,7 +207,7 @@ def test_message_fields_are_a_contract(message: type[StatsMessage]) -> None:
     assert " ".join(field.name for field in fields(message)) == MESSAGE_FIELDS[message]
 
 
-def test_a_browser_is_told_to_make_its_picture_smaller_at_once_and_larger_late() -> None:
+def test_advice_makes_the_picture_smaller_at_once_and_larger_late() -> None:
     """Asked for 720p: what fits the line, never below the least rate, and nothing twice."""
     advice = PictureAdvice(rung("720p"))
     top = rung("720p").line_rate

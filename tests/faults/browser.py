@@ -142,7 +142,7 @@ async def hidden(one: PageLab, page: Tab, minutes: float) -> list[Row]:
     woken = await page.ask(WOKEN)
     ended = time.time()
     rows = [row for row in await stored(one) if row["id"] not in before]
-    covered = sum(row["duration_seconds"] for row in rows if _begun(row) >= began)
+    covered = sum(row["duration_seconds"] for row in rows if _start(row) >= began)
     say_so = [row for row in rows if row["conditions"].get("agent_page_hidden")]
     failed = sum(row["outcome"] != "ok" for row in rows)
     share = covered / (ended - began - 120)  # one began before, and one is not yet complete
@@ -158,7 +158,7 @@ async def hidden(one: PageLab, page: Tab, minutes: float) -> list[Row]:
     ]
 
 
-def _begun(row: dict[str, Any]) -> float:
+def _start(row: dict[str, Any]) -> float:
     return datetime.fromisoformat(row["started_at"]).timestamp()
 
 

@@ -174,10 +174,10 @@ async def _hold(
         if browser:
             call.limit_browser_rate(plan.upward(context, top))
         await dialogue.race(call.connect())
-        beside = {asyncio.create_task(_sample(call, context.options.get("watch")))}
+        tasks = {asyncio.create_task(_sample(call, context.options.get("watch")))}
         if browser:
             advice = PictureAdvice(plan.upward(context, top))
-            beside.add(asyncio.create_task(_advise(call, dialogue, advice)))
+            tasks.add(asyncio.create_task(_advise(call, dialogue, advice)))
         peer_stats = asyncio.create_task(dialogue.expect("sent", 2 * seconds + 20))
         peer_stats.add_done_callback(lambda _: call.peer_finished())
         try:
@@ -187,9 +187,9 @@ async def _hold(
             message = await peer_stats
             sent = BrowserSendStats.from_json(message) if browser else parse_send_stats(message)
         finally:
-            for task in (peer_stats, *beside):
+            for task in (peer_stats, *tasks):
                 task.cancel()
-            await asyncio.wait({peer_stats, *beside})
+            await asyncio.wait({peer_stats, *tasks})
         office_sent = sent if isinstance(sent, SendStats) else await call.browser_send_stats(sent)
         up = await call.receive_stats(office_sent)
         down = parse_receive_stats(await dialogue.expect("seen", REPORT_SECONDS))
