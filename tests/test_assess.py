@@ -21,7 +21,8 @@ from jharnet_monitor.judge.line.verdict import LineVerdict
 from jharnet_monitor.judge.outages.shared import JudgedSpans
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.judge.statistics.incomplete_beta import betainc, student_t_quantile
-from jharnet_monitor.model import Measurement, OfficeState, Outcome
+from jharnet_monitor.model import Direction, Measurement, OfficeState, Outcome
+from jharnet_monitor.report.data.collect import Collector
 from jharnet_monitor.report.data.load import judged_over, summarise
 from jharnet_monitor.report.output.document import content
 from jharnet_monitor.report.sections.phrases import (
@@ -186,6 +187,20 @@ def test_a_test_limited_by_its_own_pace_proves_no_slow_line() -> None:
     written = assessment_to_json(held)
     assert written["delivered"]["down"]["high"] is None
     assert assessment_to_json(assessment_from_json(written)) == written
+
+
+def test_a_test_that_a_computer_limited_says_nothing_of_the_line() -> None:
+    """It is neither in the table of delivered rates by time of day, nor in any median."""
+    config = made_up.config(2)
+    office = config.offices[0]
+    collector = Collector(config, office, WEEK, WEEK.days[0], WEEK.end)
+    slow = _tests(1e6, 3, download_limited_by="host", limited_by="host")
+    for test in [*_tests(4e6, 6), *slow]:
+        collector.add_test(replace(test, outcome=Outcome.OK))
+    summary = collector.summary(JudgedSpans((Span(OfficeState.UP, WEEK.start, WEEK.end),)), ())
+    counts = [len([one for one in summary.speed_tests if one.rate(way)]) for way in Direction]
+    assert counts == [6, 9]
+    assert summary.down.median == pytest.approx(4e6, rel=0.01)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -15,9 +15,10 @@ from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.applications import ServiceUse, Visit, service_use
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.line.assess import Assessment, LineEvidence, assess
-from jharnet_monitor.judge.line.contract import contracted_rates
+from jharnet_monitor.judge.line.contract import contracted_rates, limit_of
 from jharnet_monitor.judge.line.interface_faults import LanReadings
 from jharnet_monitor.judge.line.loss import PacketCounts
+from jharnet_monitor.judge.line.reading import Limit
 from jharnet_monitor.judge.line.traffic import TrafficReadings
 from jharnet_monitor.judge.line.use import TrafficReading, line_use
 from jharnet_monitor.judge.outages.availability import state_times
@@ -258,7 +259,7 @@ class Collector:
     def _speed_tests(self) -> list[SpeedTest]:
         """The speed tests of the period, ordered by start."""
         tests = (
-            SpeedTest(test.started_at, test.values.get(DOWN), test.values.get(UP))
+            SpeedTest(test.started_at, *(_rate_of_line(test, direction) for direction in Direction))
             for test in self._tests
             if test.route is Route.JHARNET and test.started_at >= self.period.start
         )
@@ -352,3 +353,12 @@ def _joined(days: Iterable[LatencyTally]) -> Latency:
     for day in days:
         whole.join(day)
     return whole.result()
+
+
+def _rate_of_line(test: Measurement, direction: Direction) -> float | None:
+    """The rate of a direction in bit/s; None where there is none, or where the office's computer
+    limited it, so that it says nothing of the line.
+    """
+    if limit_of(test, direction) == Limit.HOST:
+        return None
+    return test.values.get(f"{direction.transfer}_bits_per_second")
