@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,8 +17,8 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from jharnet_monitor.clock import ManualClock
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.clock import ManualClock, SystemClock
+from jharnet_monitor.errors import Trouble, UserError
 from jharnet_monitor.judge.conference.drill import Drill, DrillOffice, DrillState
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
 from jharnet_monitor.profiles import Profile
@@ -242,6 +243,26 @@ def test_an_empty_database_is_named_as_such(tmp_path: Path) -> None:
     file.touch()
     with pytest.raises(UserError, match=r"no schema yet; run `jharnet-monitor db migrate`"):
         Store(f"sqlite:///{file}", ManualClock(START)).require_schema()
+
+
+@pytest.mark.root
+def test_a_disk_without_room_is_called_full(tmp_path: Path) -> None:
+    """SQLite then reports an I/O error when it opens a database, which read as a broken disk."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "jhn-test", disk], check=True)
+    try:
+        url = f"sqlite:///{disk}/monitor.db"
+        with closing(Store(url, SystemClock())) as store:
+            store.migrate()
+        with suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(4096)):
+                pass
+        with closing(Store(url, SystemClock())) as store, pytest.raises(StoreError) as raised:
+            store.set_value("key", 1)
+        assert raised.value.trouble is Trouble.FULL
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 def test_a_full_disk_keeps_nothing_half(lite: Bench) -> None:

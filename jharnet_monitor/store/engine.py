@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,8 @@ from jharnet_monitor.errors import RefusedRecordError, StoreError, Trouble, User
 
 BUSY_SECONDS = 15
 """How long a transaction waits for another one's lock."""
+LEAST_ROOM = 64 * 1024
+"""Bytes; SQLite needs 32 KiB to open a database."""
 TERM = "jharnet_term"
 """Execution option of an engine whose hub holds the lease of that term (`store.lease`)."""
 _WRITER_LOCK = 0x6A68_6172_6E65_74  # "jharnet": the advisory lock that a writer holds
@@ -169,7 +172,22 @@ def store_error(engine: Engine, error: DBAPIError) -> StoreError:
         return RefusedRecordError(text)
     message = str(error.orig).lower()
     troubles = (trouble for part, trouble in _TROUBLES.items() if part in message)
-    return StoreError(text, next(troubles, Trouble.UNKNOWN))
+    trouble = next(troubles, Trouble.UNKNOWN)
+    if trouble is Trouble.DISK and _is_disk_full(engine):
+        trouble = Trouble.FULL
+    return StoreError(text, trouble)
+
+
+def _is_disk_full(engine: Engine) -> bool:
+    """Whether the disk of a SQLite file has no room left. SQLite calls it an I/O error if it cannot
+    make the file that connections share.
+    """
+    if engine.dialect.name != "sqlite" or not engine.url.database:
+        return False
+    try:
+        return shutil.disk_usage(Path(engine.url.database).absolute().parent).free < LEAST_ROOM
+    except OSError:
+        return False
 
 
 def place(engine: Engine) -> str:
