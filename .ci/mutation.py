@@ -12,6 +12,7 @@ run. Exit code 1 if fewer than 85 % are noticed.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import re
 import shutil
@@ -133,8 +134,9 @@ def _is_noticed(mutant: Mutant, copy: Path, sound: dict[str, bool]) -> bool:
 
 def _fails(tests: list[str], copy: Path) -> bool:
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    own = os.environ | {"PYTHONPATH": str(copy)}  # of child processes, too
     try:
-        done = subprocess.run(command, cwd=copy,  # noqa: S603 - our own tests
+        done = subprocess.run(command, cwd=copy, env=own,  # noqa: S603 - our own tests
                                capture_output=True, timeout=SLOWEST_SECONDS,
                               check=False)  # fmt: skip
     except subprocess.TimeoutExpired:
