@@ -72,7 +72,7 @@ class Pages:
         view = await self._feed.view(formats.words.language)
         try:
             newest = await self._hub.newest_drill()
-        except StoreError:  # what is known now does not need the database
+        except (StoreError, Refusal):  # what is known now does not need the database
             newest = None
         drill = drill_line(newest, self._hub.config.thresholds.grade, formats)
         return await self.page(
@@ -184,7 +184,7 @@ class Pages:
         if self._past_made_up is None:
             try:
                 self._past_made_up = await self._hub.read(self._hub.store.made_up)
-            except StoreError as error:  # the page that shows the trouble must not fail over it
+            except (StoreError, Refusal) as error:  # the page must not fail over it
                 level = logging.DEBUG if self._hub.live.hub.database_failing else logging.WARNING
                 _log.log(level, "cannot read whether the past is made up: %s", error)
                 return False
