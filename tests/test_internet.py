@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from aiohttp import web
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config.checks import contradictions
+from jharnet_monitor.judge.line.throughput import Estimate
 from jharnet_monitor.lab.speedtest_server import SpeedtestServer
 from jharnet_monitor.model import HEADQUARTERS, Cause, Direction
 from jharnet_monitor.probes.base import (
@@ -293,6 +296,25 @@ def test_a_computer_that_is_too_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SpeedtestFailed) as caught:
         test.measure(Direction.DOWN, "http://127.0.0.1:9/", lambda: None)
     assert caught.value.cause is Cause.HOST_OVERLOADED
+
+
+async def test_a_rate_whose_error_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too few samples give an infinite error, which no message can carry: the test ended as
+    `agent_lost`. The rate has no narrow interval then, and is marked."""
+    found = Estimate(4e6, inf, False, 0.0, 1.0)
+    monkeypatch.setattr(InternetTest, "_estimate", lambda *_: found)
+    request = internet.make_request("http://127.0.0.1:9/speedtest/upload.php", (8e6, 8e6))
+    test = InternetTest(request)
+    test.result["idle_rtt"] = 0.02
+    part = test.measure(Direction.DOWN, "http://127.0.0.1:9/", lambda: None)
+    assert json.loads(json.dumps(part, allow_nan=False))["uncertainty"] is None
+    spent = {"bytes_down": 10**6, "bytes_up": 10**6}
+    part |= {"payload": 10**6}
+    result = await reading(request, {"download": part, "upload": part, **spent})
+    assert result.values["download_bits_per_second"] == 4e6
+    assert result.values["download_bits_per_second_low"] == 0
+    assert "download_bits_per_second_high" not in result.values
+    assert result.conditions["download_limited_by"] == "time"
 
 
 async def test_a_busy_computer_is_no_data() -> None:

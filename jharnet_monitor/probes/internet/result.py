@@ -77,7 +77,7 @@ def _add_direction(
         raise NoData(Cause.BAD_REPORT, f"no rate for the {name}")
     values[f"{name}_bits_per_second"] = rate
     uncertainty = _positive(part.get("uncertainty"), 10)
-    error = max(uncertainty or 0.0, least_error(rate))
+    error = 1.0 if uncertainty is None else max(uncertainty, least_error(rate))
     values[f"{name}_bits_per_second_low"] = rate * max(0.0, 1 - error)
     pace = _positive(part.get("pace"), MAX_RATE)
     if pace is not None and rate >= PACE_REACHED * pace:

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 from http.client import HTTPException
+from math import isfinite
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -167,7 +168,7 @@ class InternetTest:
         return {
             "rate": found.rate,
             "pace": float(self._request["rate"][name]),
-            "uncertainty": found.uncertainty,
+            "uncertainty": found.uncertainty if isfinite(found.uncertainty) else None,
             "ended": ended,
             "loaded_rtt": loaded_rtt,
             "payload": payload,
