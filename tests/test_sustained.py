@@ -30,8 +30,10 @@ class LineChannel(UdpChannel):
         self.streams = 0
 
     async def stream(self, direction: Direction, plan: StreamPlan, patience: float) -> Streamed:
-        """The rows of the stream; the sender keeps up."""
+        """The rows of the stream, whose sender keeps up; no answer without a line."""
         self.streams += 1
+        if not self._line:
+            raise TimeoutError
         return Streamed(rows_over(self._line, plan), 0.0)
 
 
@@ -113,3 +115,15 @@ async def test_what_the_long_test_exceeds_is_shared() -> None:
     assert low <= 3.4
     assert high is not None
     assert high >= 4.0
+
+
+async def test_a_long_test_without_an_answer_is_not_repeated_at_every_test() -> None:
+    """Each try costs the line ten seconds; the timetable tries again after a day."""
+    bench = Bench({}, sustained="due")
+    await bench.after(4.0)
+    assert bench.conditions["download_sustained_skipped"] == "no_answer"
+    await bench.after(4.0)
+    assert bench.channel.streams == 2
+    await bench.clock.advance(86_401)
+    await bench.after(4.0)
+    assert bench.channel.streams == 4

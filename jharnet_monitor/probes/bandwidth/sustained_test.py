@@ -116,6 +116,9 @@ class SustainedTest:
         if streamed is None or streamed.late > MAX_LATE_SHARE:
             why = "no_answer" if streamed is None else "host_overloaded"
             self._conditions[f"{direction.transfer}_sustained_skipped"] = why
+            _, limit = self._memory.get(direction, (-inf, None))
+            tomorrow = self._context.clock.monotonic() + DAY_SECONDS
+            self._memory[direction] = (tomorrow - WEEK_SECONDS, limit)  # its bytes are spent
             return
         self._set_values(direction, plan, streamed)
 
