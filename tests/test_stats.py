@@ -10,13 +10,14 @@ from jharnet_monitor.judge.statistics import bootstrap, intervals
 from jharnet_monitor.judge.statistics.changes import Comparison, Course, courses
 from jharnet_monitor.judge.statistics.dependence import dependence
 from jharnet_monitor.judge.statistics.intervals import DailySamples, Interval
-from tests.bench.judge import coverage
-from tests.histories import samples
+from tests.bench.judge import SHAPES, coverage
+from tests.histories import DEPENDENCES, samples
 
 
 def test_intervals_cover_what_they_promise() -> None:
     """Over some simulated histories each interval contains the true value as often as stated."""
-    rows = list(coverage(np.random.default_rng(11), 25))
+    rng = np.random.default_rng(11)
+    rows = [row for s in SHAPES for d in DEPENDENCES for row in coverage(s, d, rng, 25)]
     assert [row.name for row in rows if row.ok is False] == []
 
 

@@ -1,7 +1,10 @@
 """How often the intervals contain the true value, and how often verdict and change are right, over
 simulated histories of 4 to 12 weeks whose days depend on each other.
 
-Run: python -m tests.bench.judge [--quick] [--json FILE] [--seed N]
+Run: python -m tests.bench.judge [--quick] [--json FILE] [--seed N] [--jobs N] [--keep FILE]
+
+Every part draws from a generator of its own, so parts can run side by side and in slices: `--keep`
+adds each finished part to a file, and a later run with that file does only the rest.
 
 Seeds up to 1000 were used while the judge was made; those above were held back until after its last
 change.
@@ -9,12 +12,19 @@ change.
 
 from __future__ import annotations
 
+import argparse
+import json
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import partial
 from math import inf
+from pathlib import Path
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +36,7 @@ from jharnet_monitor.judge.line.verdict import LineVerdict, judge_line
 from jharnet_monitor.judge.statistics import intervals
 from jharnet_monitor.judge.statistics.changes import Comparison, Course, courses
 from jharnet_monitor.judge.statistics.intervals import DailySamples, Interval
-from tests.bench.marks import Row, arguments, at_most, finish, note, within
+from tests.bench.marks import Row, at_most, finish, note, parser, within
 from tests.cases_support import cases, judged, wrong
 from tests.histories import (
     CONTRACT,
@@ -112,41 +122,37 @@ def _hits(rng: np.random.Generator, shape: str, dependence: str, truth: Truth) -
     return {name: hit for name, hit in found.items() if hit is not None}
 
 
-def coverage(rng: np.random.Generator, count: int) -> Iterator[Row]:
-    """The rows on intervals, by shape of the samples and dependence of the days."""
-    normal = rng.normal(size=1_000_000)
+def coverage(shape: str, dependence: str, rng: np.random.Generator, count: int) -> Iterator[Row]:
+    """The rows on intervals for samples of a shape and a dependence of the days."""
+    truth = Truth.of(shape, rng.normal(size=1_000_000))
     slack = 2 * (0.95 * 0.05 / count) ** 0.5
-    for shape in SHAPES:
-        truth = Truth.of(shape, normal)
-        for dependence in DEPENDENCES:
-            hits: dict[str, list[bool]] = {}
-            for _ in range(count):
-                for name, hit in _hits(rng, shape, dependence, truth).items():
-                    hits.setdefault(name, []).append(hit)
-            for name, held in hits.items():
-                yield within(
-                    f"{shape}, {dependence}: 95 % interval of the {name}",
-                    sum(held) / len(held), LOW - slack, HIGH + slack, "share",
-                )  # fmt: skip
-
-
-def traffic_coverage(rng: np.random.Generator, count: int) -> Iterator[Row]:
-    """The rows on the traffic's 95th percentile, by dependence of the days."""
-    slack = 2 * (0.95 * 0.05 / count) ** 0.5
-    for dependence in DEPENDENCES:
-        covered, bounded = [], 0
-        for _ in range(count):
-            held, p95 = traffic(rng, int(rng.integers(4, 13)) * 6, dependence)
-            found = intervals.quantile(held, 0.95)
-            hit = _covers(found, p95)
-            if hit is not None and found is not None:
-                covered.append(hit)
-                bounded += found.high != inf
+    hits: dict[str, list[bool]] = {}
+    for _ in range(count):
+        for name, hit in _hits(rng, shape, dependence, truth).items():
+            hits.setdefault(name, []).append(hit)
+    for name, held in hits.items():
         yield within(
-            f"traffic, {dependence}: 95 % interval of its P95 ({len(covered)})",
-            sum(covered) / len(covered), LOW - slack, 1, "share",
+            f"{shape}, {dependence}: 95 % interval of the {name}",
+            sum(held) / len(held), LOW - slack, HIGH + slack, "share",
         )  # fmt: skip
-        yield note(f"traffic, {dependence}: P95 with an upper bound", bounded / count, "share")
+
+
+def traffic_coverage(dependence: str, rng: np.random.Generator, count: int) -> Iterator[Row]:
+    """The rows on the traffic's 95th percentile."""
+    slack = 2 * (0.95 * 0.05 / count) ** 0.5
+    covered, bounded = [], 0
+    for _ in range(count):
+        held, p95 = traffic(rng, int(rng.integers(4, 13)) * 6, dependence)
+        found = intervals.quantile(held, 0.95)
+        hit = _covers(found, p95)
+        if hit is not None and found is not None:
+            covered.append(hit)
+            bounded += found.high != inf
+    yield within(
+        f"traffic, {dependence}: 95 % interval of its P95 ({len(covered)})",
+        sum(covered) / len(covered), LOW - slack, 1, "share",
+    )  # fmt: skip
+    yield note(f"traffic, {dependence}: P95 with an upper bound", bounded / count, "share")
 
 
 def _line(
@@ -166,31 +172,30 @@ def _line(
     return line_of(ways, (contract, contract), of_all_hours(clean), outages(), days)
 
 
-def blame(rng: np.random.Generator, count: int) -> Iterator[Row]:
-    """The rows on wrong and missed claims, for each dependence of the days."""
-    for dependence in DEPENDENCES:
-        text: Counter[str] = Counter()
-        for _ in range(count):
-            good = _line(rng, 28, 1.015 * MARK * CONTRACT, dependence, CONTRACT, 0.03)
-            main = judge_line(good, policy_of(CONTRACT / 2), THRESHOLDS, TARIFF).verdict
-            text["repair"] += main is LineVerdict.REPAIR
-            enough = _line(rng, 28, 1.015 * CONTRACT, dependence, 0.9 * CONTRACT, 0.03)
-            main = judge_line(enough, policy_of(CONTRACT), THRESHOLDS, TARIFF).verdict
-            text["upgrade"] += main is LineVerdict.UPGRADE
-            short = _line(rng, 42, 0.85 * MARK * CONTRACT, dependence, CONTRACT, 0.05)
-            main = judge_line(short, policy_of(CONTRACT / 2), THRESHOLDS, TARIFF).verdict
-            text["found"] += main is LineVerdict.REPAIR
-            small = _line(rng, 42, 0.85 * CONTRACT, dependence, 0.87 * CONTRACT, 0.05)
-            main = judge_line(small, policy_of(CONTRACT), THRESHOLDS, TARIFF).verdict
-            text["asked"] += main is LineVerdict.UPGRADE
-        yield at_most(f"{dependence}: wrong `repair`, line 1.5 % above its mark, 4 weeks",
-                      text["repair"] / count, 0.03, "share")  # fmt: skip
-        yield at_most(f"{dependence}: wrong `upgrade`, line 1.5 % above the need, 4 weeks",
-                      text["upgrade"] / count, 0.01, "share")  # fmt: skip
-        yield within(f"{dependence}: 15 % below the mark found within 6 weeks",
-                     text["found"] / count, 0.8, 1, "share")  # fmt: skip
-        yield within(f"{dependence}: 15 % below the need found within 6 weeks",
-                     text["asked"] / count, 0.8, 1, "share")  # fmt: skip
+def blame(dependence: str, rng: np.random.Generator, count: int) -> Iterator[Row]:
+    """The rows on wrong and missed claims."""
+    text: Counter[str] = Counter()
+    for _ in range(count):
+        good = _line(rng, 28, 1.015 * MARK * CONTRACT, dependence, CONTRACT, 0.03)
+        main = judge_line(good, policy_of(CONTRACT / 2), THRESHOLDS, TARIFF).verdict
+        text["repair"] += main is LineVerdict.REPAIR
+        enough = _line(rng, 28, 1.015 * CONTRACT, dependence, 0.9 * CONTRACT, 0.03)
+        main = judge_line(enough, policy_of(CONTRACT), THRESHOLDS, TARIFF).verdict
+        text["upgrade"] += main is LineVerdict.UPGRADE
+        short = _line(rng, 42, 0.85 * MARK * CONTRACT, dependence, CONTRACT, 0.05)
+        main = judge_line(short, policy_of(CONTRACT / 2), THRESHOLDS, TARIFF).verdict
+        text["found"] += main is LineVerdict.REPAIR
+        small = _line(rng, 42, 0.85 * CONTRACT, dependence, 0.87 * CONTRACT, 0.05)
+        main = judge_line(small, policy_of(CONTRACT), THRESHOLDS, TARIFF).verdict
+        text["asked"] += main is LineVerdict.UPGRADE
+    yield at_most(f"{dependence}: wrong `repair`, line 1.5 % above its mark, 4 weeks",
+                  text["repair"] / count, 0.03, "share")  # fmt: skip
+    yield at_most(f"{dependence}: wrong `upgrade`, line 1.5 % above the need, 4 weeks",
+                  text["upgrade"] / count, 0.01, "share")  # fmt: skip
+    yield within(f"{dependence}: 15 % below the mark found within 6 weeks",
+                 text["found"] / count, 0.8, 1, "share")  # fmt: skip
+    yield within(f"{dependence}: 15 % below the need found within 6 weeks",
+                 text["asked"] / count, 0.8, 1, "share")  # fmt: skip
 
 
 def _weeks(rng: np.random.Generator, dependence: str, shape: str) -> list[float]:
@@ -206,26 +211,25 @@ def _weeks(rng: np.random.Generator, dependence: str, shape: str) -> list[float]
     return [float(week.mean()) for week in values.reshape(WEEKS, -1)]
 
 
-def changes(rng: np.random.Generator, count: int) -> Iterator[Row]:
+def changes(dependence: str, rng: np.random.Generator, count: int) -> Iterator[Row]:
     """The rows on changes between the weeks of a district of 11 that does not change."""
-    for dependence in DEPENDENCES:
-        false = found = 0
-        for _ in range(count):
-            held = int(rng.integers(6, WEEKS + 1))
-            compared = []
-            for shape, smallest in (("speed", 0.05 * 4e6), ("grade", 0.5)):
-                for _ in range(OFFICES):
-                    weeks = _weeks(rng, dependence, shape)[-held:]
-                    compared.append(Comparison(weeks[:-1], weeks[-1], smallest))
-            found_courses = courses(compared)
-            false += any(one in (Course.BETTER, Course.WORSE) for one in found_courses)
-            worse = compared[0]
-            compared[0] = Comparison(worse.earlier, (worse.now or 0) / 2, worse.smallest)
-            found += courses(compared)[0] is Course.WORSE
-        yield at_most(f"{dependence}: weeks with a false better/worse, healthy district of 11",
-                      false / count, 0.05, "share")  # fmt: skip
-        yield note(f"{dependence}: half of the speed lost, said in the same week",
-                   found / count, "share")  # fmt: skip
+    false = found = 0
+    for _ in range(count):
+        held = int(rng.integers(6, WEEKS + 1))
+        compared = []
+        for shape, smallest in (("speed", 0.05 * 4e6), ("grade", 0.5)):
+            for _ in range(OFFICES):
+                weeks = _weeks(rng, dependence, shape)[-held:]
+                compared.append(Comparison(weeks[:-1], weeks[-1], smallest))
+        found_courses = courses(compared)
+        false += any(one in (Course.BETTER, Course.WORSE) for one in found_courses)
+        worse = compared[0]
+        compared[0] = Comparison(worse.earlier, (worse.now or 0) / 2, worse.smallest)
+        found += courses(compared)[0] is Course.WORSE
+    yield at_most(f"{dependence}: weeks with a false better/worse, healthy district of 11",
+                  false / count, 0.05, "share")  # fmt: skip
+    yield note(f"{dependence}: half of the speed lost, said in the same week",
+               found / count, "share")  # fmt: skip
 
 
 def judgement(rng: np.random.Generator, count: int) -> Iterator[Row]:
@@ -280,15 +284,66 @@ def _table(text: Counter[tuple[LineVerdict, LineVerdict]]) -> None:
     Console(width=120).print(table)
 
 
+Part = Callable[[np.random.Generator, int], Iterator[Row]]
+
+
+def parts() -> dict[str, Part]:
+    """The parts that draw at random, by a name that also seeds them."""
+    found: dict[str, Part] = {"judgement": _twice_as_many}
+    for dependence in DEPENDENCES:
+        found[f"blame, {dependence}"] = partial(blame, dependence)
+        found[f"traffic, {dependence}"] = partial(traffic_coverage, dependence)
+        found[f"changes, {dependence}"] = partial(changes, dependence)
+        for shape in SHAPES:
+            found[f"{shape}, {dependence}"] = partial(coverage, shape, dependence)
+    return found
+
+
+def _twice_as_many(rng: np.random.Generator, count: int) -> Iterator[Row]:
+    return judgement(rng, 2 * count)
+
+
+def _run(name: str, seed: int, count: int) -> list[Row]:
+    """One part, in a process of its own."""
+    return list(parts()[name](np.random.default_rng([seed, zlib.crc32(name.encode())]), count))
+
+
+def _rows(options: argparse.Namespace, count: int) -> list[Row]:
+    """The rows of every part, those of an earlier run from the file."""
+    keep: Path | None = options.keep
+    done: dict[str, list[Row]] = {}
+    for text in keep.read_text().splitlines() if keep and keep.exists() else ():
+        kept = json.loads(text)
+        if (kept["seed"], kept["count"]) == (options.seed, count):
+            done[kept["part"]] = [Row(**row) for row in kept["rows"]]
+    with ProcessPoolExecutor(options.jobs) as pool:
+        running = {
+            pool.submit(_run, name, options.seed, count): name
+            for name in parts()
+            if name not in done
+        }
+        for ready in as_completed(running):
+            name = running[ready]
+            done[name] = ready.result()
+            for row in done[name]:
+                print(f"{row.name}: {row.measured:.4g}", file=sys.stderr, flush=True)
+            if keep:
+                line: dict[str, Any] = {"seed": options.seed, "count": count, "part": name}
+                line["rows"] = [asdict(row) for row in done[name]]
+                with keep.open("a") as file:
+                    file.write(json.dumps(line, default=bool) + "\n")
+    return [row for name in parts() for row in done[name]]
+
+
 def main() -> int:
     """Run everything; 0 only if every mark is met."""
-    options = arguments(__doc__)
-    count = QUICK if options.quick else HISTORIES
-    rng = np.random.default_rng(options.seed)
-    rows = [
-        *written_down(), *coverage(rng, count), *traffic_coverage(rng, count), *blame(rng, count),
-        *changes(rng, count), *judgement(rng, 2 * count),
-    ]  # fmt: skip
+    given = parser(__doc__)
+    given.add_argument("--jobs", type=int, default=2, help="parts at a time")
+    given.add_argument("--keep", type=Path, metavar="FILE", help="add finished parts to it")
+    given.add_argument("--histories", type=int, metavar="N", help=f"of a cell, else {HISTORIES}")
+    options = given.parse_args()
+    count = options.histories or (QUICK if options.quick else HISTORIES)
+    rows = [*written_down(), *_rows(options, count)]
     return finish("intervals and judgement against known truth", rows, options)
 
 
