@@ -197,13 +197,15 @@ async def test_a_task_process_that_dies_ends_the_call(monkeypatch: pytest.Monkey
     assert "ended with status 1" in str(failure[0])
 
 
-def test_an_idle_agent_loads_no_media_library() -> None:
-    """FFmpeg, SRTP and the WebRTC stack take 45 MB, which an idle agent must not use."""
+def test_an_idle_agent_loads_neither_media_libraries_nor_the_hubs_configuration() -> None:
+    """FFmpeg, SRTP and the WebRTC stack take 45 MB, the hub's schema some 2 MB more."""
     code = (
         "import sys, jharnet_monitor.agent.daemon, jharnet_monitor.probes as probes;"
         "probes.load_agent_tasks(); print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    modules = set(done.stdout.split())
+    assert "jharnet_monitor.config.schema" not in modules
+    loaded = {name.split(".")[0] for name in modules}
     assert loaded & {"aiortc", "av", "cryptography", "aioice", "pylibsrtp"} == set()
     assert "aiohttp" in loaded

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from jharnet_monitor.config import Config
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.probes.probe import CurrentRuns, Remark
+
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config
 
 
 def remarks(
