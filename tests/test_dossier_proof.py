@@ -19,11 +19,11 @@ from jharnet_monitor.dossier.verify import verify
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n.words import LANGUAGES
 from jharnet_monitor.judge.calendar.period import date_range
-from jharnet_monitor.model import RETEST, Direction, Measurement
+from jharnet_monitor.model import RETEST, ROUND_TRIPS, Direction, Measurement
 from jharnet_monitor.probes import PRUNABLE
 from jharnet_monitor.store.pruning import SETTINGS
 from tests import made_up
-from tests.dossier_support import Filed, Forger, check, filed
+from tests.dossier_support import MADE_AT, Filed, Forger, check, filed
 from tests.made_up_week import WEEK, ZONE
 from tests.pdf_text import plain, text_of
 
@@ -238,3 +238,38 @@ def _retested() -> Iterator[Measurement]:
         again = made_up.bandwidth(office, at + timedelta(minutes=1), 3.9e6, 3.9e6)
         done = {**again.conditions, RETEST: "done", "retest_of": f"due-{number}"}
         yield replace(again, id=f"done-{number}", conditions=done)
+
+
+def test_a_dossier_is_the_same_whether_the_hours_are_packed_or_not(tmp_path: Path) -> None:
+    """The packets' round trips stay in the database; what a dossier says does not change when its
+    hours are packed, and it verifies with the root either way."""
+    place = filed(tmp_path, 2, 22, more=_with_packets())
+    loose, packed = tmp_path / "loose.zip", tmp_path / "packed.zip"
+    claims = place.build(loose)
+    hours = 0
+    while place.store.packing.step():
+        hours += 1
+    assert hours >= 24
+    assert len(list(place.store.round_trips(place.config.offices[0].id, *PACKETS))) == 240
+    assert place.build(packed) == claims
+    first, second = Forger.of(loose).files, Forger.of(packed).files
+    differing = {name for name in first if first[name] != second[name]}
+    assert {n for n in differing if not n.startswith("working-copy/")} <= {"manifest.json"}
+    assert not any(ROUND_TRIPS in name for name in first)
+    assert ROUND_TRIPS in first["chain/links.jsonl"].decode()
+    root = place.store.chain.root(MADE_AT)
+    for one in (loose, packed):
+        assert verify(one, root, lambda _: None).problems == []
+    place.store.close()
+
+
+PACKETS = (WEEK.end - timedelta(days=6), WEEK.end - timedelta(days=5))
+
+
+def _with_packets() -> Iterator[Measurement]:
+    """A day of minutes that hold each packet's round trip, every sixth minute."""
+    office = made_up.config(2).offices[0].id
+    for number in range(240):
+        one = made_up.latency(office, PACKETS[0] + timedelta(minutes=6 * number), lost=number % 3)
+        lost = [None] * (number % 3)
+        yield replace(one, round_trips=(*lost, *(41_000 + n for n in range(60 - len(lost)))))

@@ -81,7 +81,7 @@ def _minutes(database: Path, days: int, start_ms: int) -> None:
                 (select 1 union all select i + 1 from minute where i < {1440 * days - 1})
             insert into measurements ({COLUMNS}, id, started_at, "values")
             select {COLUMNS}, hex(randomblob(16)), {start_ms} + i * {MINUTE_MS},
-                replace("values", '0.041', printf('%.9f', 0.04 + (abs(random()) % 9999) / 1e6))
+                replace("values", '0.041', printf('%.9g', 0.04 + (abs(random()) % 9999) / 1e6))
             from minute cross join measurements where probe = 'latency'
             """  # noqa: S608 - our own numbers
         )
