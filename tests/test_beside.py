@@ -121,6 +121,13 @@ def test_chosen_tests_run_in_one_process(tmp_path: Path) -> None:
     assert "2 passed" in output
 
 
+CLOCKS = {
+    "test_packing": ["sleep("],  # a process is killed after a random time
+    "test_parallel": ["sleep(", "monotonic(", "monotonic("],  # ended within a minute of ten
+}
+"""Which files look at a clock all the same, for something that may take long."""
+
+
 @pytest.mark.parametrize("name", sorted(COMPUTING))
 def test_a_file_of_the_second_process_only_computes(name: str) -> None:
     """It asks for no root and no browser, and looks at no clock."""
@@ -129,4 +136,4 @@ def test_a_file_of_the_second_process_only_computes(name: str) -> None:
         r"mark\.(?:root|browser)\b|\bsleep\(|\bmonotonic\(|perf_counter|process_time|time\.time\(",
         text,
     )
-    assert found == []
+    assert found == CLOCKS.get(name, [])
