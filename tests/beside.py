@@ -27,7 +27,7 @@ COMPUTING = frozenset({
     "test_exporters", "test_forgery", "test_freeze_resampling", "test_help", "test_house",
     "test_judged_then", "test_packing", "test_paper_standards", "test_parallel",
     "test_promql", "test_report", "test_report_files", "test_report_once",
-    "test_report_says", "test_throughput", "test_twin", "test_words",
+    "test_report_says", "test_store_chain", "test_throughput", "test_twin", "test_words",
 })  # fmt: skip
 """Names of files without `.py`. They need no lab, browser or server and hold no times."""
 PATIENCE = 900.0
