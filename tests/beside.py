@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 COMPUTING = frozenset({
@@ -63,9 +64,12 @@ def beside(session: pytest.Session, files: Collection[str] = COMPUTING) -> Itera
 
 
 def report_to_first(config: pytest.Config) -> None:
-    """In the second process, let the first have every report."""
+    """In the second process, let the first have every report, and let examples take their time."""
     if _REPORTS is not None:
         config.pluginmanager.register(_Reporter(config, Path(_REPORTS)))
+        patient = hypothesis.settings(hypothesis.settings.default, deadline=None)
+        hypothesis.settings.register_profile("beside", patient)
+        hypothesis.settings.load_profile("beside")
 
 
 class _Reporter:

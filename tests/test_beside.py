@@ -49,9 +49,10 @@ def test_here():
         time.sleep(0.05)
 """
 COMPUTES = """
-import os, pytest
+import hypothesis, os, pytest
 def test_there():
     assert "JHARNET_TEST_REPORTS" not in os.environ
+    assert hypothesis.settings().deadline is None or not BESIDE
 """
 
 pytestmark = pytest.mark.timeout(600)  # on a busy machine the second process has to wait
@@ -63,12 +64,13 @@ def run(directory: Path, computing: str, *arguments: str) -> tuple[int, str]:
     (directory / "checks").mkdir()
     (directory / "pytest.ini").write_text("[pytest]\ntestpaths = checks\naddopts = -q\n")
     (directory / "checks/conftest.py").write_text(CONFTEST)
-    expected = "[]" if "-k" in arguments else "[os.SCHED_IDLE]"
+    alone = "-k" in arguments
+    expected = "[]" if alone else "[os.SCHED_IDLE]"
     (directory / "checks/test_waiting.py").write_text(WAITING.replace("EXPECTED", expected))
+    computing = computing.replace("BESIDE", str(not alone))
     (directory / "checks/test_computing.py").write_text(computing)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider",
-         *arguments],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
         cwd=directory, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
