@@ -110,7 +110,7 @@ class _SecondProcess:
     def finish(self, patience: float) -> None:
         """Wait for its end, and report; a test that it did not end is reported as failed."""
         if self._handle is not None:
-            with suppress(ProcessLookupError):  # from now on there is nothing to disturb
+            with suppress(ProcessLookupError, PermissionError):  # now there is nothing to disturb
                 os.sched_setscheduler(self._group, os.SCHED_OTHER, os.sched_param(0))
             select.select([self._handle], [], [], patience)
         self.kill()
