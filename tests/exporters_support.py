@@ -41,7 +41,7 @@ def run(*argv: str | Path, cwd: Path | None = None, input_: str | None = None) -
     """Run a program to its end; gives its output; fails with the output when it fails."""
     done = subprocess.run(
         [str(word) for word in argv], cwd=cwd, input=input_, capture_output=True, text=True,
-        check=False, timeout=120,
+        check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

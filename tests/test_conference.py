@@ -68,13 +68,17 @@ async def test_a_call_on_loopback() -> None:
     assert 40000 <= result.conditions["hub_port"] <= 40199
 
 
-async def test_a_call_leaves_no_resources() -> None:
-    """After a call there are no more tasks, threads and sockets than before."""
-    agent = LoopbackAgent()
-    await call(agent, seconds=1.0, profile="audio")  # imports, executor threads
+async def test_calls_leave_no_resources() -> None:
+    """After three calls at once there are no more tasks, threads and sockets than before."""
+
+    async def three() -> None:
+        await asyncio.gather(
+            *(call(LoopbackAgent(), seconds=1.0, profile="audio") for _ in range(3))
+        )
+
+    await three()  # imports, executor threads
     before = len(asyncio.all_tasks()), threading.active_count(), _sockets()
-    for _ in range(3):
-        await call(agent, seconds=1.0, profile="audio")
+    await three()
     after = len(asyncio.all_tasks()), threading.active_count(), _sockets()
     assert after[0] == before[0]
     assert after[1] <= before[1] + 2, "only the event loop's executor may have grown"
@@ -98,12 +102,15 @@ async def test_a_call_respects_the_granted_uplink_rate() -> None:
     await _expect(LoopbackAgent(), Cause.UPLINK_BUSY, NoData, granted=10e3)
 
 
-@pytest.mark.parametrize("profile", ["audio", "180p"])
-async def test_a_call_of_a_lower_profile(profile: str) -> None:
+async def test_calls_of_lower_profiles() -> None:
     """A call of a lower profile sends no more than that, and its grade is limited by it."""
-    result = await call(LoopbackAgent(), seconds=1.5, profile=profile)
-    assert result.values["grade"] == (1 if profile == "audio" else 2)
-    assert result.values["up_bits_per_second"] < 1.3 * rung(profile).line_rate
+    grades = {"audio": 1, "180p": 2}
+    results = await asyncio.gather(
+        *(call(LoopbackAgent(), seconds=1.5, profile=profile) for profile in grades)
+    )
+    for (profile, grade), result in zip(grades.items(), results, strict=True):
+        assert result.values["grade"] == grade
+        assert result.values["up_bits_per_second"] < 1.3 * rung(profile).line_rate
 
 
 async def test_an_overloaded_host_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,20 +215,8 @@ async def test_a_peer_that_leaves() -> None:
     assert (await call(LoopbackAgent(), seconds=1.0, profile="audio")).error is None
 
 
-@pytest.mark.parametrize(
-    "false",
-    [
-        {"audio_packets": -5},
-        {"audio_packets": 10**9},
-        {"audio_window": 10**6},
-        {"video_rung": 10**9},
-        {"video_window": 7},
-        {"seconds": 0},
-    ],
-    ids=str,
-)
-async def test_impossible_statistics_are_rejected(false: dict[str, int]) -> None:
-    """The error names the impossible field, before anything is computed from it."""
+async def _says_falsely(false: dict[str, int]) -> str:
+    """The detail of the error of a call whose other end sends such statistics."""
 
     class FalsifyingChannel:
         """Passes all messages on, with false statistics."""
@@ -237,8 +232,23 @@ async def test_impossible_statistics_are_rejected(false: dict[str, int]) -> None
     async def far(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         await agent_task(FalsifyingChannel(channel), params, context)
 
-    detail = await _expect(LoopbackAgent(far), Cause.BAD_REPORT, NoData, profile="audio")
-    assert next(iter(false)) in detail
+    return await _expect(LoopbackAgent(far), Cause.BAD_REPORT, NoData, profile="audio")
+
+
+async def test_impossible_statistics_are_rejected() -> None:
+    """The error names the impossible field, before anything is computed from it; six calls at the
+    same time."""
+    falsehoods = [
+        {"audio_packets": -5},
+        {"audio_packets": 10**9},
+        {"audio_window": 10**6},
+        {"video_rung": 10**9},
+        {"video_window": 7},
+        {"seconds": 0},
+    ]
+    details = await asyncio.gather(*map(_says_falsely, falsehoods))
+    for false, detail in zip(falsehoods, details, strict=True):
+        assert next(iter(false)) in detail
 
 
 async def test_a_peer_that_floods() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config import Config
@@ -121,13 +121,27 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 async def open_link(
-    browser: Browser, link: str, *allowed: str, lang: str = "en", width: int = 390
+    browser: Browser,
+    link: str,
+    *allowed: str,
+    lang: str = "en",
+    width: int = 390,
+    instead: Mapping[str, str] | None = None,
 ) -> Page:
-    """The page as it is before the click, in a fresh window."""
+    """The page as it is before the click, in a fresh window; `instead` of some of its modules it
+    gets others."""
     context = await browser.new_context(locale=lang, viewport={"width": width, "height": 844})
     await context.grant_permissions(list(allowed))
     page = await context.new_page()
     page.set_default_timeout(20_000)
+    other = dict(instead or {})
+
+    async def answer(route: Route) -> None:
+        text = other[route.request.url.rpartition("/")[2]]
+        await route.fulfill(body=text, content_type="text/javascript")
+
+    for module in other:
+        await page.route(f"**/{module}", answer)
     await page.goto(link)
     return page
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
 from html import unescape
 from pathlib import Path
@@ -32,6 +33,10 @@ __all__ = ["browser", "door"]
 BOTH = ("camera", "microphone")
 FINE = {"camera": "good", "microphone": "good", "loudspeaker": "heard", "echo": "not_reached",
         "processor": "in_time"}  # fmt: skip
+SHORT = {
+    "join-processor.js": """export const judgeProcessor = async () => "in_time";""",
+}
+"""For tests of the devices: the real test of the computer takes six seconds each time."""
 SHOWN = """() => Object.fromEntries([...document.querySelectorAll('[data-device]')].map((part) =>
   [part.dataset.device, part.querySelector('[data-finding]:not([hidden])')?.dataset.finding]))"""
 
@@ -48,30 +53,33 @@ async def check(page: Page, heard: str | None = "Yes, I heard it") -> dict[str, 
 
 CAMERAS = {"black": join_media.black, "frozen": join_media.still, "good": join_media.room}
 SOUNDS = {
-    "silent": join_media.silence, "clipping": join_media.shout, "good": join_media.voice_then_tone,
+    "silent": (3, join_media.silence), "clipping": (3, join_media.shout),
+    "good": (30, join_media.voice_then_tone),
 }  # fmt: skip
+"""Seconds, after which Chromium begins anew, and the sound."""
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize(
-    ("camera", "microphone", "answer", "loudspeaker", "echo"),
+    ("camera", "microphone", "answer", "loudspeaker", "echo", "instead"),
     [
-        ("black", "silent", "No", "not_heard", "not_reached"),
-        ("frozen", "clipping", "Yes, I heard it", "heard", "not_reached"),
-        ("good", "good", "Yes, I heard it", "heard", "reached"),
+        ("black", "silent", "No", "not_heard", "not_reached", SHORT),
+        ("frozen", "clipping", "Yes, I heard it", "heard", "not_reached", SHORT),
+        ("good", "good", "Yes, I heard it", "heard", "reached", None),
     ],
+    ids=["black", "frozen", "good"],
 )
 async def test_what_the_devices_give_is_found(
     door: Door, tmp_path: Path, camera: str, microphone: str, answer: str, loudspeaker: str,
-    echo: str,
+    echo: str, instead: Mapping[str, str] | None,
 ) -> None:  # fmt: skip
     """It is shown with its remedy, and sent to headquarters, whose page of the office shows it."""
     devices = (
         join_media.camera(tmp_path / "camera.y4m", 10, CAMERAS[camera]),
-        join_media.microphone(tmp_path / "microphone.wav", 30, SOUNDS[microphone]),
+        join_media.microphone(tmp_path / "microphone.wav", *SOUNDS[microphone]),
     )
     async with chromium(*ARGUMENTS, *devices) as one:
-        page = await open_link(one, door.link, *BOTH)
+        page = await open_link(one, door.link, *BOTH, instead=instead)
         await join(page)
         found = await check(page, answer)
         assert found["processor"] in {"in_time", "slow"}  # by what else this machine does
@@ -99,7 +107,7 @@ async def test_without_permission_or_devices_it_says_so(door: Door, browser: Bro
     """Refused, and missing. Headquarters receives the findings once the page has joined, and still
     has them after a restart of the hub.
     """
-    page = await open_link(browser, door.link)
+    page = await open_link(browser, door.link, instead=SHORT)
     found = await check(page)
     assert (found["camera"], found["microphone"]) == ("refused", "refused")
     assert found["loudspeaker"] == "heard"
@@ -115,7 +123,7 @@ async def test_without_permission_or_devices_it_says_so(door: Door, browser: Bro
     assert agent.check is not None and agent.check.findings == before.findings
     assert abs(agent.check.at - before.at) < timedelta(milliseconds=1)
     async with chromium("--allow-loopback-in-peer-connection") as without:
-        page = await open_link(without, door.link, *BOTH)
+        page = await open_link(without, door.link, *BOTH, instead=SHORT)
         found = await check(page)
         assert (found["camera"], found["microphone"]) == ("none", "none")
 
@@ -125,7 +133,8 @@ async def test_over_http_the_camera_is_not_available(door: Door) -> None:
     """Without a secure context the page says so, with the remedy, and tests the rest."""
     arguments = (*ARGUMENTS, "--host-resolver-rules=MAP hub.example 127.0.0.1")
     async with chromium(*arguments) as one:
-        page = await open_link(one, door.link.replace("127.0.0.1", "hub.example"))
+        link = door.link.replace("127.0.0.1", "hub.example")
+        page = await open_link(one, link, instead=SHORT)
         assert not await page.evaluate("window.isSecureContext")
         await join(page)
         found = await check(page)

@@ -1,0 +1,145 @@
+"""Tests that only compute: a second process runs them beside the others, if all are run.
+
+The others mostly wait, for calls, outages and browsers. The second process has the scheduling class
+SCHED_IDLE: it gets the CPU time that nobody else wants, so it does not disturb what is timed. What
+it reports is reported by the first process as if that had run the tests itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+
+COMPUTING = frozenset({
+    "test_assess", "test_capacity", "test_cases", "test_config", "test_dashboards",
+    "test_demo_history", "test_dossier", "test_dossier_proof", "test_drill_verdict",
+    "test_exporters", "test_forgery", "test_freeze_resampling", "test_help", "test_house",
+    "test_judged_then", "test_packing", "test_paper_standards", "test_parallel",
+    "test_promql", "test_report", "test_report_files", "test_report_once",
+    "test_report_says", "test_store_chain", "test_throughput", "test_twin", "test_words",
+})  # fmt: skip
+"""Names of files without `.py`. They need no lab, browser or server and hold no times."""
+PATIENCE = 900.0
+"""Seconds until the second process must have ended, once the first has run its own tests."""
+_VARIABLE = "JHARNET_TEST_REPORTS"
+_REPORTS = os.environ.pop(_VARIABLE, None)  # so that no program of a test has it
+_CHOOSING = (
+    "keyword", "markexpr", "deselect", "lf", "failedfirst", "stepwise", "maxfail", "collectonly",
+    "setuponly", "setupplan", "usepdb", "trace",
+)  # fmt: skip
+
+
+def second_process_helps(config: pytest.Config) -> bool:
+    """Whether the whole suite is run, on Linux, by more than one CPU, and not in that process."""
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    chosen = any(config.getoption(name, None) for name in _CHOOSING)
+    linux = sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1
+    return whole and not chosen and linux and _REPORTS is None
+
+
+@contextmanager
+def beside(session: pytest.Session, files: Collection[str] = COMPUTING) -> Iterator[None]:
+    """Leave the tests of `files` to a second process, and report what it reports at the end."""
+    theirs = [item for item in session.items if item.path.stem in files]
+    session.items[:] = [item for item in session.items if item.path.stem not in files]
+    with tempfile.TemporaryDirectory(prefix="jhn-beside-") as directory:
+        second = _SecondProcess(session.config, theirs, Path(directory))
+        try:
+            yield
+            second.finish(PATIENCE)
+        finally:
+            second.kill()
+
+
+def report_to_first(config: pytest.Config) -> None:
+    """In the second process, let the first have every report, and let examples take their time."""
+    if _REPORTS is not None:
+        config.pluginmanager.register(_Reporter(config, Path(_REPORTS)))
+        patient = hypothesis.settings(hypothesis.settings.default, deadline=None)
+        hypothesis.settings.register_profile("beside", patient)
+        hypothesis.settings.load_profile("beside")
+
+
+class _Reporter:
+    def __init__(self, config: pytest.Config, file: Path) -> None:
+        self._config, self._file = config, file
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Add a line of JSON to the file that the first process reads."""
+        data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(data) + "\n")
+
+
+class _SecondProcess:
+    """pytest for some tests, with nothing to do but compute.
+
+    It is no child of this process, because some tests hold that none is left.
+    """
+
+    def __init__(self, config: pytest.Config, items: list[pytest.Item], directory: Path) -> None:
+        self._config, self._items = config, items
+        self._reports, self._output = directory / "reports", directory / "output"
+        self._reports.touch()
+        files = sorted({str(item.path) for item in items})
+        pytest_command = [sys.executable, "-m", "pytest", *files, "-p", "no:cacheprovider",
+                          "--rootdir", str(config.rootpath), "--timeout", "900"]  # fmt: skip
+        started = subprocess.run(
+            ["sh", "-c", 'setsid chrt --idle 0 "$@" > "$0" 2>&1 < /dev/null & echo $!',
+             str(self._output), *pytest_command],
+            env={**os.environ, _VARIABLE: str(self._reports)}, cwd=config.rootpath,
+            stdout=subprocess.PIPE, text=True, check=True,
+        )  # fmt: skip
+        self._group = int(started.stdout)
+        self._handle: int | None = None
+        with suppress(ProcessLookupError):  # it has ended already
+            self._handle = os.pidfd_open(self._group)
+
+    def finish(self, patience: float) -> None:
+        """Wait for its end, and report; a test that it did not end is reported as failed."""
+        if self._handle is not None:
+            with suppress(ProcessLookupError, PermissionError):  # now there is nothing to disturb
+                os.sched_setscheduler(self._group, os.SCHED_OTHER, os.sched_param(0))
+            select.select([self._handle], [], [], patience)
+        self.kill()
+        ended = set()
+        whole_lines = self._reports.read_text("utf-8").rpartition("\n")[0]
+        for line in whole_lines.splitlines():
+            report = self._read(json.loads(line))
+            self._config.hook.pytest_runtest_logreport(report=report)
+            if report.when == "teardown":
+                ended.add(report.nodeid)
+        why = "the process beside did not end it:\n" + self._output.read_text("utf-8")[-2000:]
+        for item in self._items:
+            if item.nodeid not in ended:
+                lost = pytest.TestReport(item.nodeid, item.location, {}, "failed", why, "teardown")
+                self._config.hook.pytest_runtest_logreport(report=lost)
+
+    def _read(self, data: dict[str, Any]) -> pytest.TestReport:
+        report: pytest.TestReport = self._config.hook.pytest_report_from_serializable(
+            config=self._config, data=data
+        )
+        if isinstance(report.longrepr, list):  # where a test was skipped: JSON has no tuples
+            report.longrepr = tuple(report.longrepr)
+        return report
+
+    def kill(self) -> None:
+        """End it with all that it has started, if it still runs."""
+        if self._handle is None:
+            return
+        if not select.select([self._handle], [], [], 0)[0]:
+            os.killpg(self._group, signal.SIGKILL)
+        os.close(self._handle)
+        self._handle = None

@@ -1,0 +1,141 @@
+"""The whole suite with a second process: nothing is lost, and a failure there fails the run."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.beside import COMPUTING
+
+ROOT = Path(__file__).parents[1]
+CONFTEST = """
+import pytest
+from tests import beside
+
+def pytest_configure(config):
+    beside.report_to_first(config)
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session):
+    if not beside.second_process_helps(session.config):
+        return (yield)
+    with beside.beside(session, {"test_computing"}):
+        return (yield)
+"""
+WAITING = """
+import os, psutil, time
+from pathlib import Path
+
+def beside():
+    here = [str(Path.cwd()).encode(), b"no:cacheprovider", b"test_computing.py"]
+    for one in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if all(part in one.read_bytes() for part in here):
+                yield os.sched_getscheduler(int(one.parent.name))
+        except OSError:
+            pass
+
+def test_here():
+    assert os.sched_getscheduler(0) != os.SCHED_IDLE
+    assert not psutil.Process().children()
+    deadline = time.monotonic() + 60
+    while list(beside()) != EXPECTED:
+        assert time.monotonic() < deadline, list(beside())
+        time.sleep(0.05)
+"""
+COMPUTES = """
+import hypothesis, os, pytest
+def test_there():
+    assert "JHARNET_TEST_REPORTS" not in os.environ
+    assert hypothesis.settings().deadline is None or not BESIDE
+"""
+
+pytestmark = pytest.mark.timeout(600)  # on a busy machine the second process has to wait
+several = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+
+
+def run(directory: Path, computing: str, *arguments: str) -> tuple[int, str]:
+    """Exit code and output of pytest in a project with one file for each process."""
+    (directory / "checks").mkdir()
+    (directory / "pytest.ini").write_text("[pytest]\ntestpaths = checks\naddopts = -q\n")
+    (directory / "checks/conftest.py").write_text(CONFTEST)
+    alone = "-k" in arguments
+    expected = "[]" if alone else "[os.SCHED_IDLE]"
+    (directory / "checks/test_waiting.py").write_text(WAITING.replace("EXPECTED", expected))
+    computing = computing.replace("BESIDE", str(not alone))
+    (directory / "checks/test_computing.py").write_text(computing)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+        cwd=directory, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    return done.returncode, done.stdout
+
+
+@several
+def test_what_the_second_process_finds_is_reported(tmp_path: Path) -> None:
+    """All pass: one sum of both processes, and exit code 0."""
+    code, output = run(tmp_path, COMPUTES)
+    assert code == 0, output
+    assert "2 passed" in output and "100%" in output
+
+
+@several
+def test_a_failure_in_the_second_process_fails_the_run(tmp_path: Path) -> None:
+    """With its trace and what it printed; skipped tests and errors of fixtures are counted, too."""
+    more = """
+def test_wrong():
+    print("said before")
+    assert 1 + 1 == 3
+@pytest.mark.skip(reason="not today")
+def test_skipped(): pass
+@pytest.fixture
+def broken():
+    raise ValueError("no fixture")
+def test_error(broken): pass
+"""
+    code, output = run(tmp_path, COMPUTES + more, "-rs")
+    assert code == 1, output
+    assert "1 failed, 2 passed, 1 skipped, 1 error" in output
+    for text in ("assert (1 + 1) == 3", "said before", "not today", "no fixture"):
+        assert text in output
+
+
+@several
+def test_a_second_process_that_ends_early_fails_the_run(tmp_path: Path) -> None:
+    """What it had found is kept; each test that it did not end is an error."""
+    more = "\ndef test_dies(): os._exit(0)\ndef test_never(): pass\n"
+    code, output = run(tmp_path, COMPUTES + more)
+    assert code == 1, output
+    assert "2 passed, 2 errors" in output
+    assert "did not end it" in output
+
+
+def test_chosen_tests_run_in_one_process(tmp_path: Path) -> None:
+    """A choice of tests, as while one is being written, starts no second process."""
+    code, output = run(tmp_path, COMPUTES, "-k", "test_")
+    assert code == 0, output
+    assert "2 passed" in output
+
+
+CLOCKS = {
+    "test_packing": ["sleep("],  # a process is killed after a random time
+    "test_parallel": ["sleep(", "monotonic(", "monotonic("],  # ended within a minute of ten
+}
+"""Which files look at a clock all the same, for something that may take long."""
+
+
+@pytest.mark.parametrize("name", sorted(COMPUTING))
+def test_a_file_of_the_second_process_only_computes(name: str) -> None:
+    """It asks for no root and no browser, and looks at no clock."""
+    text = (ROOT / f"tests/{name}.py").read_text("utf-8")
+    found = re.findall(
+        r"mark\.(?:root|browser)\b|\bsleep\(|\bmonotonic\(|perf_counter|process_time|time\.time\(",
+        text,
+    )
+    assert found == CLOCKS.get(name, [])
