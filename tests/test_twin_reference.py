@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
-from jharnet_monitor.judge.twin.control import Control, DelayRate, DelaySlope, Report
-from tests.twin_reference import Aimd, Trendline
+from jharnet_monitor.judge.twin.control import Control, DelayRate, DelaySlope, LossRate, Report
+from tests.twin_reference import Aimd, LossBased, Trendline
 
 LANES = 12
 
@@ -63,6 +65,34 @@ def test_every_lane_adapts_its_rate_as_the_algorithm_for_one_sender(seconds: flo
         expected = [reference.rate for reference in references]
         assert control.rate == pytest.approx(expected, rel=1e-9), number
     assert 0 < capacities < 1499 * LANES
+
+
+def test_every_lane_weighs_its_loss_as_the_algorithm_for_one_sender() -> None:
+    """Random loss, bottlenecks without a queue, calm times, bursts and idle times in turn."""
+    rng = np.random.default_rng(7)
+    control, references = LossRate(LANES), [LossBased() for _ in range(LANES)]
+    line, loss = np.geomspace(60e3, 9e6, LANES), np.zeros(LANES)
+    offered, by_delay = np.ones(LANES), np.geomspace(200e3, 6e6, LANES)
+    states: Counter[str] = Counter()
+    for number in range(1, 3000):
+        now = number * 0.05
+        if number % 80 == 0:
+            loss = rng.choice([0.0, 0.01, 0.04, 0.12, 0.3], LANES, p=[0.4, 0.2, 0.1, 0.2, 0.1])
+            offered = rng.choice([1.0, 0.5, 0.1, 3.0], LANES, p=[0.7, 0.1, 0.1, 0.1])
+            by_delay = by_delay * rng.choice([0.7, 1.0, 1.4], LANES)
+            by_delay = np.clip(by_delay, 30e3, 6e6)
+        rate = np.where(number < 2, by_delay, control.rate) * offered
+        bits = 0.05 * rate * rng.uniform(0.7, 1.3, LANES)
+        got = np.minimum(bits, 0.05 * line) * (1 - loss * rng.uniform(0, 2, LANES))
+        acked = got / 0.05
+        control.update(now, bits, got, by_delay, acked)
+        for lane, reference in enumerate(references):
+            values = (bits[lane], got[lane], by_delay[lane], acked[lane])
+            reference.update(now, *(float(value) for value in values))
+            states[reference.state] += 1
+        expected = [reference.rate for reference in references]
+        assert control.rate == pytest.approx(expected, rel=1e-6), number
+    assert min(states["up"], states["down"], states["delay"]) > 500
 
 
 def _report(bits: float, acked: float, took: float, over: bool = False) -> Report:
