@@ -115,7 +115,9 @@ class Imports:
     def known(self) -> list[str]:
         """All modules of the project that a test imports."""
         tests = [of for name, of in self._of.items() if name.startswith("tests.")]
-        return sorted({name for of in tests for name in of if name in self._of and "test" not in name})
+        return sorted(
+            {name for of in tests for name in of if name in self._of and "test" not in name}
+        )
 
 
 class Tests:
@@ -172,24 +174,28 @@ class Runner:
         ignored = shutil.ignore_patterns(".*", "__pycache__", "reports")
         shutil.copytree(ROOT, copy, ignore=ignored)
         shutil.copytree(ROOT / ".ci", copy / ".ci")
-        own = os.environ | {"PYTHONPATH": str(copy), "COLUMNS": "1000",  # also of child processes
-                            "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}  # fmt: skip
+        own = os.environ | {
+            "PYTHONPATH": str(copy), "COLUMNS": "1000",  # also of child processes
+            "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1",
+        }  # fmt: skip
         self._process = subprocess.Popen(  # noqa: S603 - our own tests
             [sys.executable, str(Path(__file__).with_name("mutation_runner.py")), *modules],
             cwd=copy, env=own, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("no pipe to the process that runs the tests")
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
 
     def failing(self, tests: list[str], anew: list[str]) -> str:
         """The first test that fails, or `without end`; empty if none does. The modules `anew` are
         imported again.
         """
-        assert self._process.stdin is not None and self._process.stdout is not None
         output = self.copy / ".output"
         arguments = ["-q", "-x", "-rfE", "-p", "no:cacheprovider", *tests]
         job = {"arguments": arguments, "anew": anew, "output": str(output)}
-        self._process.stdin.write(json.dumps(job) + "\n")
-        self._process.stdin.flush()
-        code = int(self._process.stdout.readline())
+        self._stdin.write(json.dumps(job) + "\n")
+        self._stdin.flush()
+        code = int(self._stdout.readline())
         if code in (0, 5):  # 5: no test was collected
             return ""
         if code < 0:
@@ -202,8 +208,7 @@ class Runner:
 
     def close(self) -> None:
         """End the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        self._stdin.close()
         self._process.wait()
 
 
@@ -279,9 +284,7 @@ def _mutant(place: Place) -> Mutant:
     if text is None:
         raise RuntimeError(f"{place} was counted but cannot be planted")
     lines = list(ndiff(before.splitlines(), text.splitlines()))
-    old, new = (
-        " / ".join(line[2:].strip() for line in lines if line[0] == sign) for sign in "-+"
-    )
+    old, new = (" / ".join(line[2:].strip() for line in lines if line[0] == sign) for sign in "-+")
     return Mutant(place.module, text, old, new)
 
 

@@ -1,4 +1,4 @@
-"""The twin's congestion control, lane by lane, against the same algorithm written for one sender."""
+"""The twin's congestion control, lane by lane, against the algorithm for one sender."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from jharnet_monitor.judge.twin.control import Control, DelayRate, DelaySlope, LossRate, Report
+from jharnet_monitor.judge.twin.control import DelayRate, DelaySlope, LossRate, Report
 from tests.twin_reference import Aimd, LossBased, Trendline
 
 LANES = 12

@@ -258,3 +258,46 @@ class LossBased:
             fit = lost * np.log(p) + (sent - lost) * np.log(1 - p)
             total += weight * (float(fit) + bias * sent)
         return total
+
+
+class Listener:
+    """NetEq's playout of one stream, packet by packet; seconds."""
+
+    def __init__(self) -> None:
+        self.fastest = np.inf
+        self.delay, self.concealed = 0.040, 0.0
+        self.counts = [0.0, 1.0] + [0.0] * 98
+        self.lost_before = False
+        self.last: tuple[float, float | None] | None = None
+
+    def add(self, left: float, arrival: float | None) -> None:
+        """Add a packet; `arrival` is None if it was lost. The one before it is played."""
+        if arrival is not None:
+            self.fastest = min(self.fastest + 0.0001, arrival - left)
+            late = int((arrival - left - self.fastest) / 0.020)
+            self.counts = [0.983 * count for count in self.counts]
+            self.counts[min(late, 99)] += 0.017
+        if self.last is not None:
+            self._play(*self.last)
+        self.last = (left, arrival)
+
+    def _play(self, left: float, arrival: float | None) -> None:
+        turn = left + (0.0 if np.isinf(self.fastest) else self.fastest) + self.delay
+        if arrival is None:
+            self.concealed += 0.020 if self.lost_before else 0.72 * 0.020
+            late = 0.0
+        else:
+            late = max(0.0, arrival - turn)
+            self.concealed += late
+        self.lost_before = arrival is None
+        self.delay = min(2.0, self.delay + late)
+        reached, frames = self.counts[0], 1
+        while reached < 0.95 * sum(self.counts):
+            reached += self.counts[frames]
+            frames += 1
+        target = min(2.0, max(0.040, 0.020 * frames))
+        if self.delay - target > 0.020:
+            self.delay -= 0.12 * 0.020
+        elif self.delay < target:
+            self.delay += 0.06 * 0.020
+        self.delay = max(0.040, self.delay)
