@@ -54,11 +54,13 @@ OPERATORS = (
     "ReplaceTrueWithFalse", "ZeroIterationForLoop",
 )  # fmt: skip
 """Faults that a person makes. Those of types, such as `|` in an annotation, change nothing."""
-MOST_FILES = 5
+MOST_FILES = 6
 """Test files that run for a module, the nearest first: those that import it, then those that import
 what imports it."""
 CASES = ("tests/test_assess.py", "tests/test_cases.py")
 """They take long, and go through all of the judgement of lines and outages: they run last."""
+OF_ALL = "tests/test_judge_values.py"
+"""Imports every module of the judgement by its name."""
 FAST = ["-m", "not root and not browser and not server"]
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 
@@ -332,7 +334,7 @@ def _tests_of(module: Path, distances: dict[str, int]) -> Iterator[list[str]]:
     near.sort()
     cases = [one for _, _, one in near if one in CASES]
     files = [(distance, one) for distance, _, one in near if one not in CASES][:MOST_FILES]
-    direct = [one for distance, one in files if distance == 1]
+    direct = [one for distance, one in files if distance == 1] + [OF_ALL]
     yield [*FAST, "--doctest-modules", str(module), *direct]
     yield from ([*FAST, one] for distance, one in files if distance > 1)
     yield from ([*FAST, one] for one in cases)

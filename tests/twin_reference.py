@@ -1,9 +1,10 @@
 """Congestion control of libwebrtc for one sender, written a second time: plain numbers, no arrays.
 
-From `trendline_estimator.cc`, `inter_arrival_delta.cc`, `aimd_rate_control.cc` and
-`link_capacity_estimator.cc`, `loss_based_bwe_v2.cc`, with the twin's simplifications: the detector rests until its window
-is full, counts the first interval above the threshold in full, and takes the time between groups
-as sent; the error of the capacity is that against the estimate before.
+From `trendline_estimator.cc`, `inter_arrival_delta.cc`, `aimd_rate_control.cc`,
+`link_capacity_estimator.cc` and `loss_based_bwe_v2.cc`, with the twin's simplifications: the
+detector rests until its window is full, counts the first interval above the threshold in full, and
+takes the time between groups as sent; the error of the capacity is that against the estimate
+before. `Listener` is NetEq's playout as the twin models it.
 """
 
 from __future__ import annotations
