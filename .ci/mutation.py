@@ -187,6 +187,7 @@ class Runner:
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("no pipe to the process that runs the tests")
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        self._stdout.readline()  # it has imported all before a fault is planted
 
     def failing(self, tests: list[str], anew: list[str]) -> str:
         """The first test that fails, or `without end`; empty if none does. The modules `anew` are
@@ -255,8 +256,9 @@ def main() -> int:
     if not planted:
         raise SystemExit("no fault was planted")
     low, high = _interval(len(noticed), planted)
-    print(f"{len(noticed)} of {planted} noticed: {len(noticed) / planted:.1%} (95 % interval "
-          f"{low:.1%} to {high:.1%}); mark {MARK:.0%}. {len(same)} more change no result")  # fmt: skip
+    share = len(noticed) / planted
+    print(f"{len(noticed)} of {planted} noticed: {share:.1%} (95 % interval {low:.1%} to "
+          f"{high:.1%}); mark {MARK:.0%}. {len(same)} more change no result")  # fmt: skip
     return 0 if len(noticed) >= MARK * planted else 1
 
 

@@ -1,8 +1,8 @@
 """Runs tests for `mutation.py`, each group in a process that has most of the imports behind it.
 
 Reads one job a line from standard input: the arguments of pytest, the modules to import anew, and
-the file for the output; writes the exit code of each, negative for a signal. Its directory is a
-copy of the project, and its arguments are the modules to import first.
+the file for the output; writes `ready`, and the exit code of each, negative for a signal. Its
+directory is a copy of the project, and its arguments are the modules to import first.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ def main() -> None:
     for name in sys.argv[1:]:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    print("ready", flush=True)
     for line in sys.stdin:
         job = json.loads(line)
         child = os.fork()

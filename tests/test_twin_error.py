@@ -23,8 +23,9 @@ BEST = ReceivedQuality(concealed=0.0, frozen=0.0, frames=30.0, height=720.0, rat
     [
         ({}, 4), ({"rate": 650e3}, 4), ({"rate": 649e3}, 3), ({"frames": 20.0}, 4),
         ({"frames": 19.9}, 3), ({"frames": 12.0}, 3), ({"frames": 11.9}, 2), ({"frames": 8.0}, 2),
-        ({"frames": 7.9}, 1), ({"height": 540.0}, 3), ({"height": 360.0}, 3), 
-        ({"height": 270.0}, 2), ({"height": 180.0}, 2), ({"height": 0.0}, 1), ({"frozen": 0.05}, 4), ({"frozen": 0.051}, 1),
+        ({"frames": 7.9}, 1), ({"height": 540.0}, 3), ({"height": 360.0}, 3),
+        ({"height": 270.0}, 2), ({"height": 180.0}, 2), ({"height": 0.0}, 1),
+        ({"frozen": 0.05}, 4), ({"frozen": 0.051}, 1),
         ({"concealed": 0.07}, 4), ({"concealed": 0.071}, 0), ({"concealed": 0.071, "frozen": 1}, 0),
     ],
 )  # fmt: skip

@@ -233,7 +233,7 @@ class LossBased:
 
     @staticmethod
     def _feasible(inherent: float, rate: float) -> float:
-        return min(max(inherent, 1e-3), min(1.0, 0.05 + 100e3 / max(1.0, rate)))
+        return min(max(inherent, 1e-3), 1.0, 0.05 + 100e3 / max(1.0, rate))
 
     def _losses(self, rate: float, inherent: float) -> list[float]:
         return [
