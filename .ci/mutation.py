@@ -1,7 +1,8 @@
 """How many faults, planted one by one into the judgement, its tests notice.
 
     pip install -r .ci/mutation.lock     # into the environment of the tests
-    python .ci/mutation.py [--mutants N] [--seed N] [--minutes N] [--workers N] [--results FILE]
+    python .ci/mutation.py [--mutants N] [--seed N] [--minutes N] [--workers N] [--quick]
+        [--results FILE]
 
 Faults are drawn at random from all places that cosmic-ray finds for the operators below. Each is
 planted into a copy of the project, where those tests run that import the module; a fault that none
@@ -31,6 +32,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from difflib import ndiff
+from functools import cache
 from math import sqrt
 from pathlib import Path
 from queue import Queue
@@ -54,11 +56,13 @@ OPERATORS = (
     "ReplaceTrueWithFalse", "ZeroIterationForLoop",
 )  # fmt: skip
 """Faults that a person makes. Those of types, such as `|` in an annotation, change nothing."""
-MOST_FILES = 6
+MOST_FILES, QUICK_FILES = 6, 3
 """Test files that run for a module, the nearest first: those that import it, then those that import
 what imports it."""
-CASES = ("tests/test_assess.py", "tests/test_cases.py")
-"""They take long, and go through all of the judgement of lines and outages: they run last."""
+LONG = ("tests/test_assess.py", "tests/test_cases.py", "tests/test_agent.py",
+        "tests/test_conference.py", "tests/test_conference_causes.py",
+        "tests/test_conference_h264.py")  # fmt: skip
+"""They take long, and go through much of the judgement: they run last, and not with `--quick`."""
 OF_ALL = "tests/test_judge_values.py"
 """Imports every module of the judgement by its name."""
 FAST = ["-m", "not root and not browser and not server"]
@@ -125,8 +129,8 @@ class Imports:
 class Tests:
     """Runs tests in copies of the project, of which each takes one fault at a time."""
 
-    def __init__(self, directory: Path, workers: int) -> None:
-        self._imports = Imports()
+    def __init__(self, directory: Path, workers: int, *, quick: bool) -> None:
+        self._imports, self._quick = Imports(), quick
         self._runners: Queue[Runner] = Queue()
         self._fails_anyway: dict[str, bool] = {}
         for number in range(workers):
@@ -144,7 +148,7 @@ class Tests:
         place = runner.copy / mutant.module
         original = place.read_text("utf-8")
         try:
-            for tests in _tests_of(mutant.module, distances):
+            for tests in _tests_of(mutant.module, distances, quick=self._quick):
                 place.write_text(mutant.text, "utf-8")
                 failed = runner.failing(tests, sorted(distances))
                 place.write_text(original, "utf-8")
@@ -249,7 +253,7 @@ def main() -> int:
         tempfile.TemporaryDirectory() as directory,
         ThreadPoolExecutor(options.workers) as pool,
     ):
-        tests = Tests(Path(directory), options.workers)
+        tests = Tests(Path(directory), options.workers, quick=options.quick)
         list(pool.map(one, chosen))
         tests.close()
     planted = len(noticed) + len(missed)
@@ -268,6 +272,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="few tests: a lower bound")
     parser.add_argument("--package", default="judge")
     parser.add_argument("--results", type=Path, help="JSON lines, one a fault; continued")
     return parser.parse_args()
@@ -324,9 +329,9 @@ def _dotted(path: Path) -> str:
     return ".".join(inside.with_suffix("").parts)
 
 
-def _tests_of(module: Path, distances: dict[str, int]) -> Iterator[list[str]]:
+def _tests_of(module: Path, distances: dict[str, int], *, quick: bool) -> Iterator[list[str]]:
     """The tests of a module in groups, the quickest to fail first: its examples with the files that
-    import it, then single files, then the cases of the judgement."""
+    import it and need no fixture of `conftest`, then single files, then the long ones."""
     near = []
     for path in (ROOT / "tests").glob("test_*.py"):
         distance = distances.get(_dotted(path))
@@ -334,12 +339,30 @@ def _tests_of(module: Path, distances: dict[str, int]) -> Iterator[list[str]]:
             named = path.read_text("utf-8").count(_dotted(module))
             near.append((distance, -named, str(path.relative_to(ROOT))))
     near.sort()
-    cases = [one for _, _, one in near if one in CASES]
-    files = [(distance, one) for distance, _, one in near if one not in CASES][:MOST_FILES]
-    direct = [one for distance, one in files if distance == 1] + [OF_ALL]
-    yield [*FAST, "--doctest-modules", str(module), *direct]
-    yield from ([*FAST, one] for distance, one in files if distance > 1)
-    yield from ([*FAST, one] for one in cases)
+    long = [one for _, _, one in near if one in LONG]
+    files = [(distance, one) for distance, _, one in near if one not in LONG]
+    files = files[: QUICK_FILES if quick else MOST_FILES]
+    first = [one for distance, one in files if distance == 1 and not _shares_fixtures(one)]
+    yield [*FAST, "--noconftest", "--doctest-modules", str(module), *first, OF_ALL]
+    for _, one in files:
+        if one not in first:
+            yield [*FAST, one] if _shares_fixtures(one) else [*FAST, "--noconftest", one]
+    if not quick:
+        yield from ([*FAST, one] for one in long)
+
+
+def _shares_fixtures(file: str) -> bool:
+    """Whether a test takes a fixture of `conftest`, whose imports take seconds."""
+    shared = {name for name, _ in _functions("tests/conftest.py")}
+    return any(arguments & shared for _, arguments in _functions(file))
+
+
+@cache
+def _functions(file: str) -> list[tuple[str, set[str]]]:
+    tree = ast.parse((ROOT / file).read_text("utf-8"))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [node for node in ast.walk(tree) if isinstance(node, kinds)]
+    return [(node.name, {argument.arg for argument in node.args.args}) for node in found]
 
 
 def _interval(hits: int, of: int) -> tuple[float, float]:

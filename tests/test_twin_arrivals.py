@@ -211,7 +211,7 @@ def test_transfers_of_others_have_a_length_and_a_pause() -> None:
     assert arrivals._transfers(trace, busy, 0.4e6) == (0.0, 0.0)
     assert arrivals._transfers(trace, ~busy & busy, 1e6) == (0.0, 0.0)
     always = arrivals._transfers(trace, busy | True, 1e6)
-    assert always == (pytest.approx((len(busy) - 15) * 0.1), 0.5)
+    assert always == pytest.approx(((len(busy) - 15) * 0.1, 0.5))
 
 
 def test_the_busiest_seconds_show_what_the_line_carries() -> None:

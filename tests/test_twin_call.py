@@ -15,7 +15,8 @@ from jharnet_monitor.judge.twin.path import Sent
 CLEAR = LineModel(DirectionModel(rate=8e6), DirectionModel(rate=8e6))
 
 
-def _call(line: LineModel, runs: int = 2, client: Client = REFERENCE) -> _Call:
+def _call(line: LineModel, runs: int = 2, client: Client = REFERENCE) -> Any:
+    """A call, of which tests replace parts."""
     rng = np.random.default_rng(1)
     return _Call(_lanes(line, runs, rng), client, (1.0, 2.0), rng)
 
@@ -85,7 +86,7 @@ def test_a_probe_measures_95_percent_of_what_is_free() -> None:
 
     def probed(way: DirectionModel) -> Any:
         call = _call(LineModel(way, way), 4000)
-        spy = call.control.probe = _Spy()  # type: ignore[method-assign]
+        spy = call.control.probe = _Spy()
         call._probe(np.ones(8000, bool))
         return spy.calls[0][0]
 
@@ -102,16 +103,14 @@ def test_a_probe_measures_95_percent_of_what_is_free() -> None:
     assert np.median(jittery) == pytest.approx(stretched, rel=0.02)
 
 
-def _framing(size: float, target: float, paced: float) -> tuple[_Call, tuple[Any, ...]]:
+def _framing(size: float, target: float, paced: float) -> tuple[Any, tuple[Any, ...]]:
     """A call that sends a single frame of a size, and what it hands to the path."""
     call = _call(CLEAR, 1)
     each = np.ones(2)
     call.control.target = target * each
     call.paced = paced * each
-    call.encoder.frame = _Spy((size * each, each > 0))  # type: ignore[method-assign]
-    spy = call.path.send = _Spy(  # type: ignore[method-assign]
-        Sent(np.array([1, 0]), np.array([9, 10]), 10.2 * each)
-    )
+    call.encoder.frame = _Spy((size * each, each > 0))
+    spy = call.path.send = _Spy(Sent(np.array([1, 0]), np.array([9, 10]), 10.2 * each))
     call._frame(10.0 * each, 0.03 * each, 0.06 * each)
     return call, spy.calls[0]
 
@@ -144,9 +143,7 @@ def test_a_frame_waits_for_what_the_pacer_still_holds() -> None:
 def test_sound_is_a_packet_of_88_bytes() -> None:
     """It counts as sent, and as arrived only if it did."""
     call = _call(CLEAR, 1)
-    call.path.send = _Spy(  # type: ignore[method-assign]
-        Sent(np.array([0, 1]), np.array([1, 0]), np.array([1.02, 9.0]))
-    )
+    call.path.send = _Spy(Sent(np.array([0, 1]), np.array([1, 0]), np.array([1.02, 9.0])))
     call._audio(np.ones(2))
     assert call.bits.tolist() == [704.0, 704.0] and call.acked.tolist() == [704.0, 0.0]
     assert (call.packets.tolist(), call.lost.tolist()) == ([1, 1], [0, 1])
@@ -156,7 +153,7 @@ def test_sound_is_a_packet_of_88_bytes() -> None:
 def test_a_report_reaches_the_sender_after_the_round_trip() -> None:
     """120 ms are two feedbacks of 50 ms; the first ones get what there is."""
     call = _call(CLEAR, 1)
-    spy = call.control.feedback = _Spy()  # type: ignore[method-assign]
+    spy = call.control.feedback = _Spy()
     for number in range(5):
         call.bits = np.array([100.0, 200.0]) + number
         call.arrived_last = call.arrived_before + 0.01 * number
@@ -173,7 +170,7 @@ def test_lost_reports_do_not_arrive() -> None:
     """By the loss of the opposite direction."""
     line = LineModel(DirectionModel(loss=0.3), DirectionModel())
     call = _call(line, 3000)
-    spy = call.control.feedback = _Spy()  # type: ignore[method-assign]
+    spy = call.control.feedback = _Spy()
     call._feedback(1.0, np.full(6000, 0.05))
     active = spy.calls[0][3]
     assert active[0::2].all() and active[1::2].mean() == pytest.approx(0.7, abs=0.03)
@@ -184,7 +181,7 @@ def test_retransmissions_are_limited_to_half_a_second_of_the_target() -> None:
     call = _call(CLEAR, 1)
     call.control.target = np.array([1e6, 1e6])
     call.recently = np.array([499_999.0, 500_000.0])
-    spy = call.picture.retransmit = _Spy(  # type: ignore[method-assign]
+    spy = call.picture.retransmit = _Spy(
         (np.array([2, 0]), np.array([1, 0]), np.array([16_000.0, 0.0]))
     )
     assert call._repeat(np.ones(2), 0.1 * np.ones(2)) is True
@@ -211,10 +208,10 @@ def test_a_cycle_has_three_frames_five_packets_of_sound_and_two_feedbacks() -> N
     """For two seconds: 60 frames 1/30 s apart, 100 packets 20 ms apart, 40 feedbacks."""
     call = _call(CLEAR, 1)
     found: dict[str, list[float]] = {"frame": [], "audio": [], "feedback": []}
-    call._frame = lambda now, *_: found["frame"].append(float(now[0] - call.phase[0]))  # type: ignore[method-assign]
-    call._audio = lambda now: found["audio"].append(float(now[0] - call.phase[0]))  # type: ignore[method-assign]
-    call._feedback = lambda now, _: found["feedback"].append(now)  # type: ignore[method-assign]
-    call._probe = _Spy()  # type: ignore[method-assign]
+    call._frame = lambda now, *_: found["frame"].append(float(now[0] - call.phase[0]))
+    call._audio = lambda now: found["audio"].append(float(now[0] - call.phase[0]))
+    call._feedback = lambda now, _: found["feedback"].append(now)
+    call._probe = _Spy()
     call.run()
     assert found["frame"] == pytest.approx(np.arange(60) / 30, abs=1e-6)
     assert found["audio"] == pytest.approx(0.007 + np.arange(100) * 0.02, abs=2e-4)

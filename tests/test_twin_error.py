@@ -33,7 +33,7 @@ def test_without_error_a_run_has_the_grade_of_its_worse_direction(
     changes: dict[str, float], grade: int
 ) -> None:
     """A limit itself is still met."""
-    worse = replace(BEST, **changes)  # type: ignore[arg-type]
+    worse = replace(BEST, **changes)
     for run in (Run(worse, BEST), Run(BEST, worse), Run(worse, worse)):
         found = grades([run], REFERENCE, CRITERIA, NO_ERROR)
         assert found.tolist() == [float(number == grade) for number in range(5)]
@@ -57,7 +57,7 @@ def test_transfers_leave_half_of_the_answer_open() -> None:
 def _beyond(limit: float) -> float:
     """P(T > limit) for Student's t with 3 degrees of freedom, from its distribution function."""
     x = limit / 3**0.5
-    return 0.5 - (np.arctan(x) + x / (1 + x * x)) / np.pi
+    return 0.5 - (float(np.arctan(x)) + x / (1 + x * x)) / np.pi
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_noise_is_students_on_the_logarithm(
     scale = 0.3
     error = replace(NO_ERROR, **{name: scale})
     far = replace(BEST, rate=1e12)
-    run = Run(replace(far, **{name: value}), far)  # type: ignore[arg-type]
+    run = Run(replace(far, **{name: value}), far)
     found = grades([run] * 400, REFERENCE, CRITERIA, error)
     distance = abs(np.log((limit + least) / (value + least))) / scale
     assert found[grade] == pytest.approx(_beyond(float(distance)), abs=0.008)
