@@ -66,7 +66,7 @@ LONG = ("tests/test_assess.py", "tests/test_cases.py", "tests/test_agent.py",
 OF_ALL = "tests/test_judge_values.py"
 """Imports every module of the judgement by its name."""
 FAST = ["-m", "not root and not browser and not server"]
-_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+_FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
