@@ -60,8 +60,13 @@ def _lossy(**more: Any) -> Line:
 
 
 def _down(total: dict[str, float], office: dict[str, float] | None = None, **more: Any) -> Line:
-    parts = [Downtime(**({"known": 1.0} | part)) for part in (total, office or {})]
-    return replace(LINE, outages=Outages(*parts, **more))
+    always, by_day = (Downtime(**({"known": 1.0} | part)) for part in (total, office or {}))
+    return replace(LINE, outages=Outages(always, by_day, **more))
+
+
+def _range(low: float, high: float | None) -> NeedRange:
+    """A range of needs in Mbit/s, to be met but for rounding."""
+    return NeedRange(pytest.approx(low * MBIT), high and pytest.approx(high * MBIT))  # type: ignore[arg-type]
 
 
 def test_a_good_line_needs_nothing() -> None:
@@ -70,7 +75,7 @@ def test_a_good_line_needs_nothing() -> None:
     assert (found.verdicts, found.doubts, found.notes, found.grounds) == (
         (LineVerdict.NOTHING,), (), (), (),
     )  # fmt: skip
-    assert found.holds == NeedRange(0.0, pytest.approx(3.9 * 0.99 * MBIT))
+    assert found.holds == _range(0.0, 3.9 * 0.99)
     assert found.ground == Ground(LineVerdict.NOTHING) and found.slab is None
 
 
@@ -261,11 +266,11 @@ def test_faults_come_in_the_order_of_their_weight() -> None:
 def test_the_verdict_holds_for_a_range_of_needs() -> None:
     """From the ends of what is delivered to 105 % of the contract."""
     upgrade, unmet, open_ = (_judged(LINE, need).holds for need in (4.3, 4.0, 3.9))
-    assert upgrade == NeedRange(pytest.approx(4.2 * MBIT), None)
-    assert unmet == NeedRange(pytest.approx(3.939 * MBIT), pytest.approx(4.2 * MBIT))
-    assert open_ == NeedRange(pytest.approx(3.861 * MBIT), pytest.approx(3.939 * MBIT))
+    assert upgrade == _range(4.2, None)
+    assert unmet == _range(3.939, 4.2)
+    assert open_ == _range(3.861, 3.939)
     assert _judged(_way(3.0)).holds is None
-    assert _judged(_way(4.5), 4.8).holds == NeedRange(pytest.approx(4.2 * MBIT), None)
+    assert _judged(_way(4.5), 4.8).holds == _range(4.2, None)
 
 
 def test_the_need_follows_the_measured_traffic() -> None:
