@@ -156,7 +156,7 @@ async def test_figures_can_be_had_as_csv(client: Client, hub: MadeUpHub) -> None
     assert "at most 400 days apart" in await error(client, long, 400)
 
 
-async def test_a_csv_tells_what_was_made_up(client: Client, hub: MadeUpHub) -> None:
+async def test_a_csv_marks_what_was_made_up(client: Client, hub: MadeUpHub) -> None:
     """In the past of a made-up district each row says whether it was measured."""
     invented, measured = (latency("potka", NOW - timedelta(minutes=n)) for n in (2, 1))
     hub.store.event_log.add_event("", MADE_UP, NOW, {})
@@ -192,7 +192,7 @@ async def test_a_probe_shows_its_progress_and_its_result(client: Client, hub: Ma
     going.set()
     await asyncio.sleep(0.05)
     html = await page(client, "/office/potka")
-    assert "Bandwidth, just finished: ↓ 3.5 Mbps" in html
+    assert "Bandwidth, just finished: ↓ 3.50 Mbps" in html
     assert "data-poll" not in html
 
 
