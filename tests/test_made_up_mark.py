@@ -38,7 +38,7 @@ from tests.made_up_week import ZONE
 from tests.pdf_text import pages_of, plain
 
 NOW = datetime(2026, 11, 26, 2, 0, tzinfo=UTC)
-TOLD = tuple(words(language)("made_up.told") for language in LANGUAGES)
+NOTICES = tuple(words(language)("made_up.told") for language in LANGUAGES)
 COLUMNS = {"made_up", *(words(language)("made_up.column") for language in LANGUAGES)}
 SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 YES = {"yes", *(words(language)("made_up.yes") for language in LANGUAGES)}
@@ -112,14 +112,14 @@ def _unmarked(name: str, content: bytes) -> Iterable[str]:
 
 def _pdf(content: bytes) -> Iterator[str]:
     for number, page in enumerate(pages_of(content), 1):
-        if not any(plain(told) in page for told in TOLD):
+        if not any(plain(notice) in page for notice in NOTICES):
             yield f"page {number}"
     for name, [attached] in PdfReader(io.BytesIO(content)).attachments.items():
         yield from (f"{name}: {part}" for part in _unmarked(name, attached))
 
 
 def _html(content: bytes) -> list[str]:
-    return [] if any(told in content.decode() for told in TOLD) else ["the page"]
+    return [] if any(notice in content.decode() for notice in NOTICES) else ["the page"]
 
 
 def _csv(content: bytes) -> Iterator[str]:
@@ -164,12 +164,12 @@ def _value(cell: Element, texts: list[str]) -> str | None:
 
 def _table(head: list[Any], rows: list[list[Any]]) -> Iterator[str]:
     """A column of its own, or an object among the cells that says it; without rows, the column."""
-    [place] = [number for number, name in enumerate(head) if name in COLUMNS] or [None]
+    place = next((number for number, name in enumerate(head) if name in COLUMNS), None)
     if place is None and not rows:
         yield "the head"
     for number, row in enumerate(rows, 1):
-        said = row[place] in YES if place is not None else any(map(_says, row))
-        if not said:
+        marked = row[place] in YES if place is not None else any(map(_says, row))
+        if not marked:
             yield f"row {number}"
 
 
@@ -192,12 +192,14 @@ def _jsonl(content: bytes) -> Iterator[str]:
 def _docx(content: bytes) -> list[str]:
     sections = Document(io.BytesIO(content)).sections
     heads = ["".join(p.text for p in section.header.paragraphs) for section in sections]
-    return [f"section {n}" for n, head in enumerate(heads, 1) if not any(t in head for t in TOLD)]
+    return [
+        f"section {n}" for n, head in enumerate(heads, 1) if not any(t in head for t in NOTICES)
+    ]
 
 
 def _sums(content: bytes) -> list[str]:
     first = content.decode().partition("\n")[0]
-    return [] if first in {f"# {told}" for told in TOLD} else ["the first line"]
+    return [] if first in {f"# {notice}" for notice in NOTICES} else ["the first line"]
 
 
 def test_a_made_up_dossier_verifies(past: Past, tmp_path: Path) -> None:

@@ -126,12 +126,12 @@ def test_panels_take_their_rates_over_grafanas_interval() -> None:
 def test_an_availability_is_shown_only_where_enough_is_known(tmp_path: Path) -> None:
     """As on the papers: an office known for two of 24 hours has none, one known for three has."""
     assert _source("import parts; print(parts.LEAST_KNOWN)") == f"{LEAST_KNOWN}\n"
-    asked = {
+    scripts = {
         ("bool", 60): "import offices; print(offices._availability('district=\"$district\"'))",
         ("ratio15m", 900): "import management; print(management.UP)",
     }
     tests = []
-    for (kind, step), script in asked.items():
+    for (kind, step), script in scripts.items():
         an_hour = 3600 // step
         inputs = [
             {"series": f'jharnet:office_line_up:{kind}{{district="d", office="{office}"}}',
