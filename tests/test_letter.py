@@ -40,7 +40,7 @@ def _with(case: Case, *verdicts: LineVerdict, offices: int = 2) -> Case:
         ((LineVerdict.UPGRADE, LineVerdict.LINE_QUALITY), "subject_both"),
     ],
 )
-def test_the_subject_says_what_is_asked(
+def test_the_subject_is_the_request(
     case: Case, language: str, verdicts: tuple[LineVerdict, ...], key: str
 ) -> None:
     """More speed, mending, both, or nothing."""
