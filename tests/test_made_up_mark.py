@@ -258,3 +258,12 @@ def test_a_mark_that_is_taken_off_is_missed(
     assert forger.files != before
     forger.rehash()
     assert check(forger, tmp_path).problems[0].startswith(named)
+
+
+def test_measured_data_are_not_called_made_up(true: Forger, tmp_path: Path) -> None:
+    """Nor can a dossier be disowned by a mark that its records do not have."""
+    true.rehash()
+    manifest = true.json("manifest.json")
+    true.set_json("manifest.json", manifest | {"made_up": True})
+    found = check(true, tmp_path)
+    assert found.problems[0].startswith("manifest.json: says that the data are made up")
