@@ -30,11 +30,12 @@ from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.claims import Claims
 from jharnet_monitor.dossier.derive import derive
 from jharnet_monitor.dossier.evidence import DossierEvidence
+from jharnet_monitor.dossier.mailed import validated
 from jharnet_monitor.dossier.papers import papers
 from jharnet_monitor.dossier.settings import read_settings
 from jharnet_monitor.dossier.verify import VerifyResult, verify
 from jharnet_monitor.judge.calendar.period import Period, date_range
-from jharnet_monitor.model import Measurement, parse_utc
+from jharnet_monitor.model import MADE_UP, Measurement, parse_utc
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.chain import GENESIS, SealedPart, chunk_text, link
 from jharnet_monitor.store.pruning import OF_THE_DATABASE, SETTINGS
@@ -193,7 +194,8 @@ class Forger:
         """Let hash report and manifest fit the present files."""
         manifest = self.json("manifest.json")
         manifest["files"] = self._values()
-        self.files["SHA256SUMS"] = sums(manifest["files"]).encode()
+        made_up = manifest.get(MADE_UP) is True
+        self.files["SHA256SUMS"] = sums(manifest["files"], made_up=made_up).encode()
         manifest["files"] = self._values()
         self.set_json("manifest.json", manifest)
 
@@ -291,7 +293,7 @@ class Forger:
         made_at = parse_utc(manifest["made_at"])
         until = chain_file.sealed_until(made_at, period.end)
         claims = Claims.from_json(self.json("claims.json"))
-        mails = self.json("chain/mailed-roots.json")
+        mails = validated(self.json("chain/mailed-roots.json"))
         sums = self.files["SHA256SUMS"].decode()
         return Case(config, period, until, made_at, claims, evidence, self.links(), mails, sums)
 

@@ -62,7 +62,7 @@ EMPTY = {
 
 CHOSEN = {
     "$district": "east-singhbhum", "$office": ".+", "$profile": "720p", "$streams": "1",
-    "$__range": "5m", "$__rate_interval": "30s",
+    "$__range_s": "300", "$__range": "5m", "$__rate_interval": "30s",
 }  # fmt: skip
 
 

@@ -217,7 +217,8 @@ def test_a_contract_that_is_kept_is_not_repaired(language: str) -> None:
     text = reason(found, config, office, phrase)
     assert "3.81 Mbps" in text and "3 %" in text and "80 %" in text
     assert (
-        phrase("capacity.holds.between", low=formats.rate(found.holds.low), high="4.2 Mbps") in text
+        phrase("capacity.holds.between", low=formats.rate(found.holds.low), high="4.20 Mbps")
+        in text
     )
 
 

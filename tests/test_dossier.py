@@ -204,7 +204,8 @@ def test_a_table_of_a_made_up_district_says_so_in_each_row() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_word_file_is_laid_out_as_the_letter(true: Forger, language: str) -> None:
     """The table fits between the margins with columns of their own widths, its head stands on every
-    page, no row is cut, and what is bold is so in Devanagari, too.
+    page, no row is cut, and what is bold is so in Devanagari, too. Dates stand at the right margin,
+    and the request on the page of the signature.
     """
     document = Document(io.BytesIO(true.files[f"working-copy/letter.{language}.docx"]))
     [table], page = document.tables, document.sections[0]
@@ -219,6 +220,13 @@ def test_the_word_file_is_laid_out_as_the_letter(true: Forger, language: str) ->
     runs += [run for cell in table.rows[0].cells for run in cell.paragraphs[0].runs]
     assert any(run.bold for run in runs)
     assert all(bool(run.bold) is bool(run.font.cs_bold) for run in runs)
+    dated = [one for one in document.paragraphs if "\t" in one.text]
+    stops = [stop.position for one in dated for stop in one.paragraph_format.tab_stops]
+    assert stops == [pytest.approx(between, rel=0.001)] * 2
+    kept = [one.text for one in document.paragraphs if one.paragraph_format.keep_with_next]
+    phrase = words(language)
+    requests = {phrase(f"dossier.letter.{name}") for name in ("request", "for_information")}
+    assert kept[0] in requests and phrase("dossier.letter.closing") in kept
 
 
 def test_the_raw_data_can_be_read_by_other_programs(true: Forger) -> None:

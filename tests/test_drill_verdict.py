@@ -158,9 +158,9 @@ def test_the_supported_calls_are_stated_in_the_worst_case_too(
     text = _screen(replace(drill, uplink=uplink), make_config())
     if reported:
         carries = reported.removeprefix("From the offices, headquarters' line ")
-        assert f"from all offices together: 4.5 Mbps; it {carries}" in text
+        assert f"from all offices together: 4.50 Mbps; it {carries}" in text
     else:
-        assert "from all offices together: 4.5 Mbps." in text
+        assert "from all offices together: 4.50 Mbps." in text
 
 
 def test_a_drill_grades_no_office_in_the_weekly_report(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from types import ModuleType
 from zoneinfo import ZoneInfo
@@ -40,16 +40,16 @@ FIGURES: tuple[tuple[Figure, dict[float | None, str]], ...] = (
         12_34_567: "12,34,567", 10**12: "10,00,00,00,00,000",
     }),
     (formats.rate, {
-        None: "—", 0: "0 bps", 0.3: "< 1 bps", 999.4: "999 bps", 999.6: "1 kbps",
-        512_000: "512 kbps", 999_600: "1 Mbps", 3_921_000: "3.92 Mbps", 34e6: "34 Mbps",
+        None: "—", 0: "0 bps", 0.3: "< 1 bps", 999.4: "999 bps", 999.6: "1.00 kbps",
+        512_000: "512 kbps", 999_600: "1.00 Mbps", 3_921_000: "3.92 Mbps", 34e6: "34 Mbps",
         1e9: "1 Gbps", 1.234567e15: "12,34,567 Gbps",
     }),
     (formats.milliseconds, {
-        None: "—", 0: "0 ms", 1e-12: "< 0.0001 ms", 61e-6: "0.061 ms", 0.0414: "41.4 ms",
+        None: "—", 0: "0 ms", 1e-12: "< 0.0001 ms", 61e-6: "0.0610 ms", 0.0414: "41.4 ms",
         0.9999: "1,000 ms", 12.345: "12,345 ms", 1234.5: "12,34,500 ms",
     }),
     (formats.size, {
-        None: "—", 0: "0 B", 999: "999 B", 1240: "1.24 kB", 300e6: "300 MB", 999.7e6: "1 GB",
+        None: "—", 0: "0 B", 999: "999 B", 1240: "1.24 kB", 300e6: "300 MB", 999.7e6: "1.00 GB",
         1.5e15: "15,00,000 GB",
     }),
     (formats.share, {
@@ -99,9 +99,25 @@ def test_no_figure_reads_as_nothing(value: float, other: float) -> None:
             assert any(digit in text for digit in "123456789"), text
 
 
+@pytest.mark.parametrize(
+    ("form", "values", "shown"),
+    [
+        (formats.rate, (3.8e6, 3.81e6, 3.9996e6, 4e6), "3.80 3.81 4.00 4"),
+        (formats.share, (0.025, 0.0251, 0.02, 0.02003, 1.0), "2.50 2.51 2 2.00 100"),
+        (formats.share_floor, (0.999, 0.9988, 0.5), "99.90 99.88 50"),
+        (formats.milliseconds, (0.0384, 0.03801, 0.056, 0.0017), "38.4 38.0 56 1.70"),
+    ],
+)
+def test_a_column_has_one_rule_of_digits(
+    form: formats.FigureFormat, values: Sequence[float], shown: str
+) -> None:
+    """Measured figures that are written one by one have the same decimals; a whole one has none."""
+    assert " ".join(form(value).rpartition(" ")[0] for value in values) == shown
+
+
 def test_changes_keep_their_sign() -> None:
     """A negative change has a minus; what is 0 to the last digit shown has no sign of its own."""
-    assert formats.rate_changes([-1.5e6, 2e5, -20.0]) == (["−1.5", "+0.2", "±0.0"], " Mbps")
+    assert formats.rate_changes([-1.5e6, 2e5, -20.0]) == (["−1.50", "+0.20", "±0.00"], " Mbps")
     assert formats.rate_changes([-1.2e15, 0]) == (["−12,00,000", "±0"], " Gbps")
     assert formats.grade_changes([-0.004, -4.0]) == (["±0", "−4"], "")
     assert formats.both_rates(None, None) == "— / —"
@@ -117,7 +133,7 @@ def test_every_quantity_is_written(language: str) -> None:
             assert "_" not in formats.value(value, unit, phrase)
     assert formats.value(12.34, "seconds", phrase) == "12.3 s"
     assert formats.value(123_456, "packets", phrase) == "1,23,456"
-    assert formats.value(29.97, "frames_per_second", phrase) == "30 fps"
+    assert formats.value(29.97, "frames_per_second", phrase) == "30.0 fps"
 
 
 DURATIONS = {
@@ -227,4 +243,4 @@ def test_the_machines_locale_changes_nothing() -> None:
         for locale in ("C", "de_DE.UTF-8", "ar_EG.UTF-8")
     }  # fmt: skip
     assert len(spoken) == 1
-    assert next(iter(spoken))[:2] == ("12,34,567", "1.5 Mbps")
+    assert next(iter(spoken))[:2] == ("12,34,567", "1.50 Mbps")

@@ -13,12 +13,12 @@ from xml.etree import ElementTree
 import pytest
 import typer
 import yaml
-from pydantic import BaseModel
 
 from jharnet_monitor.cli import app
 from jharnet_monitor.config.agent_file import AgentFile
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.config.schema import Config
+from jharnet_monitor.config.section import Section
 from jharnet_monitor.config.yaml_model import load_yaml_model
 from jharnet_monitor.help import pages
 from jharnet_monitor.help.generate import GENERATED, markdown
@@ -222,20 +222,21 @@ def test_commands_named_in_a_sentence_exist() -> None:
 # --- configuration
 
 
-def _keys(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, str, bool]]:
+def _keys(model: type[Section], path: str = "") -> Iterator[tuple[str, str, bool]]:
     """Every key with its section, and whether it or its section has a text."""
+    docstrings = model.docstrings()
     for name, info in model.model_fields.items():
         key = info.alias or name
         sections = list(_sections(info.annotation))
-        described = bool(info.description or any(one.__doc__ for one in sections))
+        described = bool(name in docstrings or any(one.__doc__ for one in sections))
         yield path, key, described
         for one in sections:
             many = "[]" if "tuple" in str(info.annotation) else ""
             yield from _keys(one, f"{path}.{key}{many}" if path else f"{key}{many}")
 
 
-def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def _sections(annotation: Any) -> Iterator[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
         yield annotation
     for argument in getattr(annotation, "__args__", ()):
         yield from _sections(argument)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -14,7 +15,7 @@ import jharnet_monitor
 from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.judge.outages.timeline import Span
-from jharnet_monitor.model import OfficeState
+from jharnet_monitor.model import MADE_UP, OfficeState
 from jharnet_monitor.web.charts import HEIGHT, SPANS, Chart, speed_chart, ticks
 from jharnet_monitor.web.plot_data import PlotData, read_plot
 from jharnet_monitor.web.plots import plots_view
@@ -149,9 +150,21 @@ async def test_figures_can_be_had_as_csv(client: Client, hub: MadeUpHub) -> None
     assert len(rows) == 4499
     assert [row["started_at"] for row in rows] == sorted({row["started_at"] for row in rows})
     assert rows[-1]["rtt_p50_seconds"] == "0.041"
+    assert "made_up" not in rows[0]
     assert "`probe` must be one of" in await error(client, f"{address}?{query}", 400)
     long = f"{address}?probe=latency&since=2020-01-01T00:00:00Z&until=2026-01-01T00:00:00Z"
     assert "at most 400 days apart" in await error(client, long, 400)
+
+
+async def test_a_csv_marks_what_was_made_up(client: Client, hub: MadeUpHub) -> None:
+    """In the past of a made-up district each row says whether it was measured."""
+    invented, measured = (latency("potka", NOW - timedelta(minutes=n)) for n in (2, 1))
+    hub.store.event_log.add_event("", MADE_UP, NOW, {})
+    hub.store.add([replace(invented, conditions={MADE_UP: True}), measured])
+    query = "probe=latency&since=2026-11-01T00:00:00Z&until=2026-12-01T00:00:00Z"
+    answer = await client.get(f"/api/v1/offices/potka/measurements.csv?{query}")
+    rows = list(csv.DictReader((await answer.text()).splitlines()))
+    assert [row["made_up"] for row in rows] == ["yes", "no"]
 
 
 async def test_a_probe_shows_its_progress_and_its_result(client: Client, hub: MadeUpHub) -> None:
@@ -179,7 +192,7 @@ async def test_a_probe_shows_its_progress_and_its_result(client: Client, hub: Ma
     going.set()
     await asyncio.sleep(0.05)
     html = await page(client, "/office/potka")
-    assert "Bandwidth, just finished: ↓ 3.5 Mbps" in html
+    assert "Bandwidth, just finished: ↓ 3.50 Mbps" in html
     assert "data-poll" not in html
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import promql_parser as promql
 import pytest
 
+from jharnet_monitor.judge.outages.availability import LEAST_KNOWN
 from jharnet_monitor.metrics.district import DISTRICT_FAMILIES
 from jharnet_monitor.metrics.offices import OFFICE_FAMILIES
 from jharnet_monitor.probes.families import Family, OfficeFamily
@@ -28,7 +29,8 @@ FAMILIES: tuple[Family | OfficeFamily, ...] = (*DISTRICT_FAMILIES, *OFFICE_FAMIL
 COUNTERS = {family.full_name for family in FAMILIES if family.kind == "counter"}
 RANGED = {"rate", "irate", "increase", "resets"}
 VARIABLES = {
-    "$__rate_interval": "5m", "$__range": "1d", "$streams": "1", "$profile": "720p",
+    "$__rate_interval": "5m", "$__range_s": "86400", "$__range": "1d", "$streams": "1",
+    "$profile": "720p",
 }  # fmt: skip
 OF_THE_STACK = ("prometheus_", "alertmanager_")
 """Of one Prometheus and one Alertmanager, which have no district."""
@@ -49,10 +51,19 @@ def _rules() -> Iterator[dict[str, Any]]:
             yield from group["rules"]
 
 
-def _parsed(expr: str) -> Any:
+def _filled(expr: str) -> str:
     for name, value in VARIABLES.items():
         expr = expr.replace(name, value)
-    return promql.parse(expr)
+    return expr
+
+
+def _parsed(expr: str) -> Any:
+    return promql.parse(_filled(expr))
+
+
+def _source(script: str) -> str:
+    """What a script prints that imports the dashboards' source."""
+    return run(sys.executable, "-c", script, cwd=EXPORTERS / "grafana" / "source")
 
 
 def _nodes(tree: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, tuple[Any, ...]]]:
@@ -106,9 +117,37 @@ def test_counters_are_read_by_their_rate_alone() -> None:
 
 def test_panels_take_their_rates_over_grafanas_interval() -> None:
     """target-rate-interval-rule: a fixed range is empty when zoomed out, or jagged."""
-    allowed = {"$__rate_interval", "$__range", "30d"}
+    allowed = {"$__rate_interval", "$__range", "$__range:60s", "30d"}
     for where, expr in _queries():
         assert set(re.findall(r"\[([^\]]+)\]", expr)) <= allowed, where
+
+
+@pytest.mark.server("promtool")
+def test_an_availability_is_shown_only_where_enough_is_known(tmp_path: Path) -> None:
+    """As on the papers: an office known for two of 24 hours has none, one known for three has."""
+    assert _source("import parts; print(parts.LEAST_KNOWN)") == f"{LEAST_KNOWN}\n"
+    scripts = {
+        ("bool", 60): "import offices; print(offices._availability('district=\"$district\"'))",
+        ("ratio15m", 900): "import management; print(management.UP)",
+    }
+    tests = []
+    for (kind, step), script in scripts.items():
+        an_hour = 3600 // step
+        inputs = [
+            {"series": f'jharnet:office_line_up:{kind}{{district="d", office="{office}"}}',
+             "values": f"0x{down * an_hour - 1} 1x{up * an_hour - 1}".removeprefix("0x-1 ")}
+            for office, down, up in (("two", 0, 2), ("three", 0, 3), ("half", 2, 2))
+        ]  # fmt: skip
+        expected = [
+            {"labels": f'{{district="d", office="{office}"}}', "value": value}
+            for office, value in (("three", 1), ("half", 0.5))
+        ]
+        expr = _filled(_source(script).strip()).replace("$district", "d")
+        test = {"expr": expr, "eval_time": "23h", "exp_samples": expected}
+        tests.append({"interval": f"{step}s", "input_series": inputs, "promql_expr_test": [test]})
+    file = tmp_path / "availability.yml"
+    file.write_text(json.dumps({"tests": tests}), "utf-8")
+    assert "SUCCESS" in run(program("promtool"), "test", "rules", file)
 
 
 def test_panels_have_title_description_unit_and_the_chosen_source() -> None:

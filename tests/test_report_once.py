@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.report.data.load import summarise
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.report.output.document import content
+from jharnet_monitor.report.sections.drills import drills
 from tests import made_up_week
 from tests.bench.papers import GOOD, shared_fault
 from tests.made_up_week import MADE_AT, WEEK
@@ -139,3 +141,16 @@ def test_downtime_of_earlier_weeks_is_not_that_of_this_week(
     assert cause(summary.offices) == down
     quiet = [replace(one, outages=()) if one is office else one for one in summary.offices]
     assert cause(tuple(quiet)) == phrase("report.earlier", cause=down)
+
+
+def test_the_annex_repeats_no_drill_that_the_report_shows_whole(summary: Summary) -> None:
+    """It has the drills before the last one, and that one only where the report shortens it."""
+    phrase = words("en")
+    [drill] = summary.drills
+    before = replace(drill, id="before", started_at=drill.started_at - timedelta(days=1))
+    of_many = replace(drill, offices=drill.offices * 2)
+    for held, shown in (((drill,), 0), ((before, drill), 1), ((before, of_many), 2)):
+        section = drills(replace(summary, drills=held), phrase)
+        assert len(section["further"]) == shown
+        assert section["further"] == section["drills"][:shown]
+        assert (len(section["last"]["rows"]) < len(held[-1].offices)) is (shown == 2)

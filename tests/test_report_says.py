@@ -70,7 +70,7 @@ def test_figures_in_one_cell_have_the_same_precision() -> None:
     phrase = words("en")
     for figures, form, reported in (
         ((3.8e6, 3.794e6, 3.81e6), formats.rate, "3.80 (3.79 to 3.81) Mbps"),
-        ((3.9e6, 3.9e6, 3.9e6), formats.rate, "3.9 (3.9 to 3.9) Mbps"),
+        ((3.9e6, 3.9e6, 3.9e6), formats.rate, "3.90 (3.90 to 3.90) Mbps"),
         ((10.04e6, 9.964e6, 10.13e6), formats.rate, "10.0 (10.0 to 10.1) Mbps"),
         ((1.02e6, 0.98e6, 1.1e6), formats.rate, "1.02 Mbps (980 kbps to 1.10 Mbps)"),
         ((0.04, 0.0382, 0.0413), formats.milliseconds, "40.0 (38.2 to 41.3) ms"),

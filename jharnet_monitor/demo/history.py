@@ -1,9 +1,10 @@
 """A made-up district's past, for a database of its own: what report, letter and pages look like.
 
 Everything is drawn from a stated law with a seed; nothing was measured. The first record is the
-event `made_up`, and every measurement has the condition `made_up`. Both are sealed in the hash
-chain and a dossier's papers are derived from them, so that the mark cannot be taken off: whoever
-removes it breaks the chain.
+event `made_up`, and each other record says it too: a measurement in its conditions, a change of
+state in its evidence, an event and a drill in their data. All are sealed in the hash chain and a
+dossier's papers are derived from them, so that the mark cannot be taken off: whoever removes it
+breaks the chain.
 """
 
 from __future__ import annotations
@@ -121,8 +122,9 @@ class _Past:
         """Write everything; returns the number of measurements."""
         log = self._store.event_log
         started = self._clock.now()
-        log.add_event(OF_THE_DATABASE, MADE_UP, started, {"seed": SEED})
-        log.add_event(OF_THE_DATABASE, SETTINGS, started, settings_record(self._config))
+        log.add_event(OF_THE_DATABASE, MADE_UP, started, {"seed": SEED, **_MARKED})
+        settings = settings_record(self._config) | _MARKED
+        log.add_event(OF_THE_DATABASE, SETTINGS, started, settings)
         self._plan_outages()
         self._plan_drills()
         self._events.sort(key=lambda event: event[0])
@@ -262,7 +264,7 @@ class _Past:
 
     def _transition(self, office: str, state: OfficeState) -> Callable[[], object]:
         log = self._store.event_log
-        return lambda: log.add_transition(office, state, self._clock.now(), {})
+        return lambda: log.add_transition(office, state, self._clock.now(), _MARKED)
 
     def _outage(self, office: str, begin: datetime, end: datetime, state: OfficeState) -> None:
         log = self._store.event_log
@@ -270,11 +272,11 @@ class _Past:
         begin, end = (at.replace(microsecond=0) for at in (begin, end))
 
         def down() -> None:
-            numbers.append(log.add_transition(office, OfficeState.UNREACHABLE, begin, {}))
+            numbers.append(log.add_transition(office, OfficeState.UNREACHABLE, begin, _MARKED))
 
         def back() -> None:
-            log.add_transition(office, OfficeState.UP, end, {})
-            log.add_transition(office, state, begin, {}, until=end, supersedes=numbers[0])
+            log.add_transition(office, OfficeState.UP, end, _MARKED)
+            log.add_transition(office, state, begin, _MARKED, until=end, supersedes=numbers[0])
 
         self._events += [(begin, down), (end, back)]
 
@@ -302,7 +304,7 @@ class _Past:
 
     def _entry(self, office: str, number: int, entry: Mapping[str, object]) -> Callable[[], object]:
         log = self._store.event_log
-        data = {"fault": f"{office}-{number}", "set": entry}
+        data = {"fault": f"{office}-{number}", "set": entry, **_MARKED}
         return lambda: log.add_event(office, FAULT, self._clock.now(), data)
 
     def _plan_drills(self) -> None:
@@ -334,8 +336,9 @@ class _Past:
         )
         name = f"{at:%Y%m%d-%H%M%S}-made"
         drill = Drill(
-            name, DrillState.DONE, Profile.P720, at, tuple(offices), minutes=5.0, uplink=uplink
-        )
+            name, DrillState.DONE, Profile.P720, at, tuple(offices), minutes=5.0, uplink=uplink,
+            made_up=True,
+        )  # fmt: skip
         return lambda: self._store.event_log.add_drill(drill)
 
 

@@ -15,14 +15,15 @@ from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.claims import Claims
 from jharnet_monitor.dossier.derive import derive
 from jharnet_monitor.dossier.evidence import DossierEvidence
-from jharnet_monitor.dossier.mailed import mailed_roots
+from jharnet_monitor.dossier.mailed import mailed_roots, mails_json
 from jharnet_monitor.dossier.papers import papers, tools
 from jharnet_monitor.dossier.settings import read_settings, settings
 from jharnet_monitor.dossier.settings_log import SettingsLog
 from jharnet_monitor.dossier.word import working_copies
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.i18n.words import words
 from jharnet_monitor.judge.calendar.period import Period
-from jharnet_monitor.model import format_utc, parse_utc
+from jharnet_monitor.model import MADE_UP, format_utc, parse_utc
 from jharnet_monitor.report.output.files import replacing
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.chain import ChainLink
@@ -93,13 +94,8 @@ def _write(
 ) -> Claims:
     writer = Writer(scratch, now)
     try:
-        own_settings = settings(config)
-        reread = read_settings(own_settings)
+        reread = read_settings(settings(config))
         evidence = DossierEvidence(reread, period)
-        writer.add("settings.json", json_bytes(own_settings))
-        writer.add("chain/links.jsonl", sealed.to_jsonl(links))
-        mails = mailed_roots(store, period, now)
-        writer.add("chain/mailed-roots.json", json_bytes(mails))
         data = []
         for file in raw.export(store, links, span):
             report_progress(f"{file.stem} …")
@@ -115,13 +111,19 @@ def _write(
                 " build the dossier when that hour is sealed"
             )
         report_progress("deriving the figures …")
-        chain = sealed.from_jsonl(sealed.to_jsonl(links))
+        made_up = evidence.made_up
+        writer.add("settings.json", json_bytes(settings(config, made_up=made_up)))
+        written_chain = sealed.to_jsonl(links, made_up=made_up)
+        writer.add("chain/links.jsonl", written_chain)
+        chain = sealed.from_jsonl(written_chain)
+        mails = mailed_roots(store, period, now)
+        writer.add("chain/mailed-roots.json", json_bytes(mails_json(mails, made_up=made_up)))
         until = sealed.sealed_until(now, period.end)
         written = derive(evidence, until).to_json()
         writer.add("claims.json", json_bytes(written))
         claims = Claims.from_json(written)  # papers state the figures as they are written there
         case = Case(reread, period, until, now, claims, evidence, chain, mails,
-                    sums(writer.files))  # fmt: skip
+                    sums(writer.files, made_up=made_up))  # fmt: skip
         for name, content in papers(case):
             report_progress(f"{name} …")
             writer.add(name, content)
@@ -135,6 +137,7 @@ def _write(
             "from": str(period.days[0]),
             "to": str(period.days[-1]),
             "data": data,
+            **({MADE_UP: True} if made_up else {}),
         }
         writer.close(manifest)
     finally:
@@ -146,9 +149,12 @@ def _shown(value: Any) -> str:
     return "not set" if value is None else str(value)
 
 
-def sums(files: dict[str, dict[str, Any]]) -> str:
-    """The hash report that the certificate refers to: SHA-256 of every record, as by sha256sum."""
-    return "".join(
+def sums(files: dict[str, dict[str, Any]], *, made_up: bool) -> str:
+    """The hash report that the certificate refers to: SHA-256 of every record, as by sha256sum,
+    which leaves out a line that begins with `#`.
+    """
+    mark = f"# {words('en')('made_up.told')}\n" if made_up else ""
+    return mark + "".join(
         f"{files[name]['sha256']}  {name}\n"
         for name in sorted(files)
         if name.startswith("data/") or name in RECORDS

@@ -20,7 +20,7 @@ from jharnet_monitor.dossier.assessment_json import (
 from jharnet_monitor.judge.line.assess import Assessment
 from jharnet_monitor.judge.line.verdict import LineVerdict
 from jharnet_monitor.judge.statistics.intervals import Interval
-from jharnet_monitor.model import Direction, OfficeState, format_utc, parse_utc
+from jharnet_monitor.model import MADE_UP, Direction, OfficeState, format_utc, parse_utc
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +251,8 @@ class Claims:
     offices: Mapping[str, OfficeClaims]
     district: DistrictClaims
     drills: tuple[DrillClaims, ...]
+    made_up: bool = False
+    """Nothing of it was measured, which the file then says."""
 
     def to_json(self) -> dict[str, Any]:
         """As in `claims.json`."""
@@ -258,6 +260,7 @@ class Claims:
             "offices": {name: one.to_json() for name, one in self.offices.items()},
             "district": self.district.to_json(),
             "drills": [drill.to_json() for drill in self.drills],
+            **({MADE_UP: True} if self.made_up else {}),
         }
 
     @classmethod
@@ -270,6 +273,7 @@ class Claims:
             offices={name: OfficeClaims.from_json(one) for name, one in data["offices"].items()},
             district=DistrictClaims.from_json(data["district"]),
             drills=tuple(DrillClaims.from_json(drill) for drill in data["drills"]),
+            made_up=data.get(MADE_UP) is True,
         )
 
     @property

@@ -51,6 +51,7 @@ def derive(evidence: DossierEvidence, until: datetime) -> Claims:
         offices=offices,
         district=_district(evidence, offices, until),
         drills=tuple(_drill(drill, config) for drill in ordered_drills(evidence)),
+        made_up=evidence.made_up,
     )
 
 

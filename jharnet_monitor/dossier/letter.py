@@ -51,8 +51,6 @@ def letter(case: Case, words: Words) -> dict[str, Any]:
     texts = own.texts_in(words.language)
     district = case.district(words)
     place = f"{district}, {texts.town}" if texts.town else district
-    upgrade = bool(case.claims.district.verdicts[LineVerdict.UPGRADE])
-    subject = "dossier.letter.subject_upgrade" if upgrade else "dossier.letter.subject"
     return {
         "language": words.language,
         "title": words("dossier.letter.title"),
@@ -68,7 +66,7 @@ def letter(case: Case, words: Words) -> dict[str, Any]:
         "sender": texts.sender or [words("dossier.letter.sender", place=place)],
         "to_head": words("dossier.letter.to_head"),
         "to": texts.to or words("dossier.letter.to").split("|"),
-        "subject": [words("dossier.letter.subject_head"), words(subject, district=district)],
+        "subject": [words("dossier.letter.subject_head"), words(_subject(case), district=district)],
         "reference_head": words("dossier.letter.reference_head"),
         "references": list(texts.references),
         "salutation": words("dossier.letter.salutation"),
@@ -99,7 +97,7 @@ def _opening(case: Case, words: Words) -> Iterator[str]:
     yield words(
         "dossier.letter.opening_cited" if cited else "dossier.letter.opening",
         days=formats.day_range(case.period, words),
-        offices=words("dossier.letter.offices", n=found.offices),
+        lines=words("dossier.letter.lines", n=found.offices),
         n=found.measurements,
     )
     if not found.tested:
@@ -151,6 +149,8 @@ def _verdicts(case: Case, words: Words) -> Iterator[str]:
                 if verdict is LineVerdict.UPGRADE
                 else "",
             )
+        if verdict is LineVerdict.UPGRADE:
+            yield from _bounds(case, words)
 
 
 def _kinds(case: Case, verdict: LineVerdict, offices: Sequence[Office]) -> dict[str, list[Office]]:
@@ -176,6 +176,17 @@ def _kinds(case: Case, verdict: LineVerdict, offices: Sequence[Office]) -> dict[
     return dict(sorted(kinds.items()))
 
 
+def _subject(case: Case) -> str:
+    """The key of the subject, which says what the letter asks for."""
+    verdicts = case.claims.district.verdicts
+    if not _asks(case):
+        return "dossier.letter.subject"
+    if not verdicts[LineVerdict.UPGRADE]:
+        return "dossier.letter.subject_repair"
+    mend = any(verdicts[verdict] for verdict in _ASKING if verdict is not LineVerdict.UPGRADE)
+    return "dossier.letter.subject_both" if mend else "dossier.letter.subject_upgrade"
+
+
 def _asks(case: Case) -> bool:
     """Whether the department is asked for anything; otherwise the letter only informs."""
     return any(case.claims.district.verdicts[verdict] for verdict in _ASKING)
@@ -190,14 +201,10 @@ def _ending(case: Case, words: Words) -> Iterator[str]:
     yield words("dossier.letter.evidence")
 
 
-def _further_remarks(case: Case, words: Words) -> Iterator[str]:
-    """For which needs an upgrade is asked, and what is charged to no line."""
-    found = {
-        formats.office_name(office, words): case.of(office).assessment
-        for office in case.config.offices
-    }
+def _bounds(case: Case, words: Words) -> Iterator[str]:
+    """For which needs an upgrade is asked."""
     rates: dict[str, list[str]] = {}
-    for name, one in found.items():
+    for name, one in _assessments(case, words).items():
         if one.verdict is LineVerdict.UPGRADE and one.holds is not None:
             rates.setdefault(formats.rate(one.holds.low), []).append(name)
     ends = [
@@ -206,6 +213,11 @@ def _further_remarks(case: Case, words: Words) -> Iterator[str]:
     ]
     if ends:
         yield words("dossier.letter.holds", ends=formats.list_of(ends, words))
+
+
+def _further_remarks(case: Case, words: Words) -> Iterator[str]:
+    """What is charged to no line."""
+    found = _assessments(case, words)
     habit = [name for name, one in found.items() if Note.HABIT in one.notes]
     if habit:
         yield words("dossier.letter.habit", names=formats.list_of(habit, words))
@@ -213,6 +225,14 @@ def _further_remarks(case: Case, words: Words) -> Iterator[str]:
     if shared is not None:
         length = formats.duration(shared.shared_seconds, words)
         yield words("dossier.letter.shared", n=shared.shared, length=length)
+
+
+def _assessments(case: Case, words: Words) -> dict[str, Assessment]:
+    """The judgement on each line, by the office's name."""
+    return {
+        formats.office_name(office, words): case.of(office).assessment
+        for office in case.config.offices
+    }
 
 
 def _measured(found: Assessment) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from jharnet_monitor.dossier.archive import ArchiveError
 from jharnet_monitor.dossier.sealed import HOUR, Sealed
 from jharnet_monitor.judge.calendar.period import Period
-from jharnet_monitor.model import format_utc, parse_utc
+from jharnet_monitor.model import MADE_UP, format_utc, parse_utc
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.mails import MailState
 
@@ -32,8 +32,15 @@ def mailed_roots(store: Store, period: Period, now: datetime) -> list[dict[str, 
     ]
 
 
+def mails_json(mails: Sequence[dict[str, str]], *, made_up: bool) -> Any:
+    """The content of the file; with `made_up` it says that nothing was measured."""
+    return {MADE_UP: True, "mails": list(mails)} if made_up else list(mails)
+
+
 def validated(data: Any) -> list[dict[str, str]]:
-    """Validate the list of a dossier; raises `ArchiveError`."""
+    """Validate the content of a dossier's file, and give its list; raises `ArchiveError`."""
+    if isinstance(data, dict) and set(data) == {MADE_UP, "mails"}:
+        data = data["mails"]
     whole = isinstance(data, list) and all(
         isinstance(row, dict)
         and set(row) == set(_KEYS)

@@ -73,4 +73,5 @@ def _outages(case: Case) -> bytes:
 
 def _roots(case: Case) -> bytes:
     found = daily_roots(case.chain, case.period.days, case.zone)
-    return csv_bytes(("day", "root"), ((str(day), root) for day, root in found.items()))
+    rows = ((str(day), root) for day, root in found.items())
+    return csv_bytes(("day", "root"), rows, made_up=case.evidence.made_up)

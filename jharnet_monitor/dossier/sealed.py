@@ -20,7 +20,7 @@ import pyarrow as pa
 from jharnet_monitor.config.schema import LEAST_RETENTION
 from jharnet_monitor.dossier.archive import ArchiveError, strict_json
 from jharnet_monitor.dossier.form import EVENT_KINDS, LEFT_OUT, lines
-from jharnet_monitor.model import format_utc, parse_utc
+from jharnet_monitor.model import MADE_UP, format_utc, parse_utc
 from jharnet_monitor.probes import PRUNABLE
 from jharnet_monitor.store.chain import (
     GENESIS,
@@ -42,12 +42,15 @@ RULE = PruningRule(PRUNABLE, timedelta(seconds=LEAST_RETENTION))
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """One link of the chain in a dossier; `pruned` are kinds no longer in the database."""
+    """One link of the chain in a dossier; `pruned` are kinds no longer in the database, `made_up`
+    says that nothing in it was measured.
+    """
 
     begin: datetime
     chunk: str
     root: str
     pruned: tuple[str, ...] = ()
+    made_up: bool = False
 
     @property
     def parts(self) -> dict[str, SealedPart]:
@@ -59,10 +62,13 @@ class Sealed:
         return self.parts.get(kind, SealedPart(0, ""))
 
 
-def to_jsonl(links: Sequence[ChainLink]) -> bytes:
+def to_jsonl(links: Sequence[ChainLink], *, made_up: bool = False) -> bytes:
     """The chain as a file: one line of JSON per link."""
     return to_jsonl_lines(
-        [Sealed(one.begin, one.chunk, one.root, tuple(sorted(one.pruned))) for one in links]
+        [
+            Sealed(one.begin, one.chunk, one.root, tuple(sorted(one.pruned)), made_up)
+            for one in links
+        ]
     )
 
 
@@ -70,7 +76,7 @@ def to_jsonl_lines(links: Sequence[Sealed]) -> bytes:
     """The links as they are written in the file."""
     rows = (
         {"begin": format_utc(one.begin), "chunk": one.chunk, "root": one.root,
-         "pruned": sorted(set(one.pruned))}
+         "pruned": sorted(set(one.pruned)), **({MADE_UP: True} if one.made_up else {})}
         for one in links
     )  # fmt: skip
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
@@ -98,7 +104,7 @@ def _from_json(row: Mapping[str, Any]) -> Sealed:
     begin, chunk, root, pruned = (row[name] for name in ("begin", "chunk", "root", "pruned"))
     if not (re.fullmatch("[0-9a-f]{64}", root) and all(isinstance(kind, str) for kind in pruned)):
         raise ValueError("it has no root, or kinds of records that are no texts")
-    return Sealed(parse_utc(begin), str(chunk), root, tuple(pruned))
+    return Sealed(parse_utc(begin), str(chunk), root, tuple(pruned), row.get(MADE_UP) is True)
 
 
 def chain_breaks(links: Sequence[Sealed]) -> Iterator[str]:

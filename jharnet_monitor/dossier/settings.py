@@ -13,21 +13,27 @@ from pydantic import ValidationError
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.sealed_settings import sealed_settings, with_units
 from jharnet_monitor.dossier.archive import ArchiveError
+from jharnet_monitor.model import MADE_UP
 
 
-def settings(config: Config) -> dict[str, Any]:
-    """The part of the configuration that a dossier depends on, as in the configuration file."""
+def settings(config: Config, *, made_up: bool = False) -> dict[str, Any]:
+    """The part of the configuration that a dossier depends on, as in the configuration file; with
+    `made_up` it says that it is of a made-up district.
+    """
     sealed = sealed_settings(config)
     whole = config.model_dump(mode="json", by_alias=True)
     texts = with_units({
         "report": {k: whole["report"][k] for k in ("directive", "directive_hi")},
         "letter": whole["letter"],
     })  # fmt: skip
-    return sealed | texts | {"hub": {"tls": "off", **sealed["hub"]}}
+    mark = {MADE_UP: True} if made_up else {}
+    return sealed | texts | {"hub": {"tls": "off", **sealed["hub"]}} | mark
 
 
 def read_settings(data: Any, name: str = "settings.json") -> Config:
     """The configuration from a dossier; raises `ArchiveError`, which names the file."""
+    if isinstance(data, dict):
+        data = {key: value for key, value in data.items() if (key, value) != (MADE_UP, True)}
     try:
         return Config.model_validate(data)
     except (ValidationError, RecursionError) as error:

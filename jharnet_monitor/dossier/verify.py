@@ -33,7 +33,7 @@ from jharnet_monitor.dossier.settings_log import SettingsLog
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n.words import LANGUAGES
 from jharnet_monitor.judge.calendar.period import Period, date_range
-from jharnet_monitor.model import parse_utc
+from jharnet_monitor.model import MADE_UP, parse_utc
 from jharnet_monitor.report.output.files import TypesettingError
 from jharnet_monitor.store.pruning import PruningLog
 
@@ -99,7 +99,7 @@ class _Examination:
                 f"{MANIFEST}: has format {manifest.get('format')!r}, and this program verifies"
                 f" {FORMAT}; verify it with {manifest.get('program')!r}, which made it"
             )
-        if set(manifest) != set(MANIFEST_KEYS):
+        if set(manifest) - {MADE_UP} != set(MANIFEST_KEYS):
             raise ArchiveError(f"{MANIFEST}: has other keys than this program writes")
         self.verdict.same_tools = manifest.get("tools") == tools()
         self.report_progress("hashes …")
@@ -151,7 +151,8 @@ class _Examination:
             for name, declared in manifest["files"].items()
             if isinstance(declared, dict)
         }
-        case = Case(config, period, until, made_at, stated, evidence, links, mails, sums(stored))
+        case = Case(config, period, until, made_at, stated, evidence, links, mails,
+                    sums(stored, made_up=evidence.made_up))  # fmt: skip
         yield from self._papers(case)
 
     def _outside(self, links: list[Sealed]) -> Iterator[str]:
@@ -188,9 +189,29 @@ class _Examination:
                 " it is not proved"
             )
 
+    def _marks(self, evidence: DossierEvidence) -> Iterator[str]:
+        """A message for each record that says otherwise than the measurements whether they are
+        made up; the mark of the claims and papers is derived again with them.
+        """
+        links = sealed.from_jsonl(self.archive.read("chain/links.jsonl"))
+        marked = {
+            MANIFEST: self.archive.manifest.get(MADE_UP) is True,
+            "chain/links.jsonl": (all if evidence.made_up else any)(one.made_up for one in links),
+        }
+        for name in ("settings.json", "chain/mailed-roots.json"):
+            content = self.archive.json(name)
+            marked[name] = isinstance(content, dict) and content.get(MADE_UP) is True
+        for name, says in marked.items():
+            if says and not evidence.made_up:
+                yield f"{name}: says that the data are made up, but the records do not"
+            if evidence.made_up and not says:
+                yield f"{name}: does not say that the data are made up"
+
     def _settings(self, config: Config, evidence: DossierEvidence, period: Period) -> Iterator[str]:
+        yield from self._marks(evidence)
         stored = self.archive.read("settings.json")
-        if self.verdict.same_tools and stored != json_bytes(settings(config)):
+        expected = settings(config, made_up=evidence.made_up)
+        if self.verdict.same_tools and stored != json_bytes(expected):
             yield "settings.json: is not written as this program writes it"
         log = SettingsLog.of(evidence.database_events)
         for wrong in log.differences(config):

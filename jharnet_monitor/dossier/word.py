@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from docx import Document
-from docx.enum.text import WD_ALIGN_PARAGRAPH
+from docx.enum.text import WD_ALIGN_PARAGRAPH, WD_TAB_ALIGNMENT
 from docx.oxml import OxmlElement
 from docx.oxml.ns import qn
 from docx.shared import Cm, Pt
@@ -17,7 +17,7 @@ from jharnet_monitor.dossier.letter import letter
 from jharnet_monitor.i18n.words import LANGUAGES, words
 
 FONT = "Noto Sans Devanagari"
-_WIDTHS = (0.9, 2.5, 1.9, 3.7, 1.6, 2.2, 2.2, 2.2)
+_WIDTHS = (1.0, 2.4, 1.7, 3.6, 1.9, 2.2, 2.2, 2.2)
 """Of the table's columns, in cm: together the width between the margins."""
 _MARGIN = 1.9
 
@@ -58,12 +58,16 @@ def document(doc: Mapping[str, Any], case: Case) -> bytes:
     for text in (*doc["opening"], doc["table"]["text"]):
         _paragraph(file, text)
     _table(file, doc["table"])
-    for text in (*doc["body"], doc["request"]):
+    for text in doc["body"]:
         _paragraph(file, text)
+    before = len(file.paragraphs)
+    _paragraph(file, doc["request"])
     _line(file, doc["enclosures_head"])
     for number, text in enumerate(doc["enclosures"], 1):
         _line(file, f"{number}. {text}", indent=1)
     _signature(file, [doc["closing"], ""], doc["signatory"])
+    for paragraph in file.paragraphs[before:-1]:  # nobody signs a page without the request
+        paragraph.paragraph_format.keep_with_next = True
     _number(file, doc["memo"], doc["date"])
     _line(file, doc["copies_head"])
     _lines(file, doc["copies"], indent=1)
@@ -129,7 +133,9 @@ def _paragraph(file: Any, text: str) -> None:
 
 
 def _number(file: Any, number: Sequence[str], date: Sequence[str]) -> None:
-    _line(file, f"{number[0]} {number[1]}\t\t\t{date[0]} {date[1]}")
+    _line(file, f"{number[0]} {number[1]}\t{date[0]} {date[1]}")
+    stops = file.paragraphs[-1].paragraph_format.tab_stops
+    stops.add_tab_stop(Cm(sum(_WIDTHS)), WD_TAB_ALIGNMENT.RIGHT)
 
 
 def _table(file: Any, table: Mapping[str, Any]) -> None:

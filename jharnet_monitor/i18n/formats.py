@@ -6,8 +6,9 @@ XLSX, JSON, metrics) does not: its numbers are plain.
 Digits are 0-9 in both languages, grouped as in India; every figure has its unit; an unknown value
 is a dash. Rounding never makes a line look better or worse than it is:
 
-- Figures have three significant digits, rounded half to even. Figures that stand together
-  (`compared`) have the same number of decimals.
+- Figures have three significant digits, rounded half to even: 3.80 as well as 3.81. A whole one has
+  no decimals, such as a contract of 4 Mbps; what is measured hardly ever is whole. Figures that
+  stand together (`compared`) have the same number of decimals.
 - A value above zero never reads as 0, but as `< 0.01 %` or `< 1 s`.
 - Less than the whole never reads as 100 %, but as `> 99.99 %`.
 - `share_floor` rounds down, for shares of which more is better (availability). `share_ceil` rounds
@@ -36,6 +37,10 @@ MOST_DECIMALS = 4
 _RATES = ((1e9, "Gbps"), (1e6, "Mbps"), (1e3, "kbps"), (1.0, "bps"))
 _SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 _EXACT = Context(prec=MOST_DIGITS)
+_NEXT = 0.9995
+"""From this share of a power of ten on, three digits are rounded to the next one."""
+_ERROR = Decimal("1e-9")
+"""A figure so near to a whole one is whole: 0.056 s are 56.00000000000001 ms to a computer."""
 _STEPS = tuple(Decimal(1).scaleb(-decimals) for decimals in range(MOST_DECIMALS + 1))
 
 
@@ -66,7 +71,7 @@ def number(count: float | None) -> str:
 def rate(bits_per_second: float | None, /, compared: Sequence[float] = ()) -> str:
     """A rate to three digits.
 
-    >>> rate(3_921_000), rate(640_300), rate(34e6), rate(4e6), rate(3.8e6, [3.8e6, 3.794e6])
+    >>> rate(3_921_000), rate(640_300), rate(34e6), rate(4e6), rate(3.8e6)
     ('3.92 Mbps', '640 kbps', '34 Mbps', '4 Mbps', '3.80 Mbps')
     """
     return _scaled(bits_per_second, _RATES, compared)
@@ -159,7 +164,7 @@ def milliseconds(seconds: float | None, /, compared: Sequence[float] = ()) -> st
     >>> milliseconds(0.0414), milliseconds(0.00173), milliseconds(1.2), milliseconds(0.04, [0.0414])
     ('41.4 ms', '1.73 ms', '1,200 ms', '40.0 ms')
     >>> milliseconds(0.0), milliseconds(61e-6), milliseconds(1e-9)
-    ('0 ms', '0.061 ms', '< 0.0001 ms')
+    ('0 ms', '0.0610 ms', '< 0.0001 ms')
     """
     if seconds is None:
         return UNKNOWN
@@ -451,7 +456,8 @@ def _three_digits(value: float, compared: Sequence[float] = (), most: int = MOST
     """Three significant digits, and all digits before the point. Figures that stand together have
     the decimals that the largest of them needs, but at least one if a smaller one needs it.
     """
-    decimals = [max(0, 2 - math.floor(math.log10(abs(one)))) for one in (value, *compared) if one]
+    sizes = (abs(one) / _NEXT for one in (value, *compared) if one)
+    decimals = [max(0, 2 - math.floor(math.log10(size))) for size in sizes]
     wanted = min(max(decimals, default=0), max(1, min(decimals, default=0)), most)
     return _figure(_exact(value), wanted, compared=[_exact(one) for one in compared])
 
@@ -492,7 +498,7 @@ def _scaled(
 
 def _unit(value: float, units: Sequence[tuple[float, str]]) -> tuple[float, str]:
     """The largest unit in which the value, rounded, is at least 1; else the smallest."""
-    found = ((scale, unit) for scale, unit in units if value >= scale * 0.9995)
+    found = ((scale, unit) for scale, unit in units if value >= scale * _NEXT)
     return next(found, units[-1])
 
 
@@ -520,13 +526,12 @@ def _figure(
     rounding: str = ROUND_HALF_EVEN,
     compared: Sequence[Decimal] = (),
 ) -> str:
-    """A figure with `decimals` decimals, less trailing zeros that all figures next to it share."""
-    text, *others = (_rounded(one, decimals, rounding) for one in (value, *compared))
+    """A figure with `decimals` decimals; without, if it and all figures next to it are whole."""
+    text = _rounded(value, decimals, rounding)
     if value > 0 and not text.strip("0."):
         return f"< {_STEPS[decimals]}"
-    if decimals:
-        spare = min(len(one) - len(one.rstrip("0")) for one in (text, *others))
-        text = text[: len(text) - spare].removesuffix(".")
+    if all(abs(one - one.to_integral_value()) < _ERROR for one in (value, *compared)):
+        text = _rounded(value, 0)
     return grouped(text)
 
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from aiohttp import web
 
 from jharnet_monitor.errors import StoreError
-from jharnet_monitor.model import QUANTITY_NAMES, Measurement, format_utc
+from jharnet_monitor.model import MADE_UP, QUANTITY_NAMES, Measurement, format_utc
 from jharnet_monitor.web.errors import Refusal, unknown_office
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.query import in_order, parse_moment, refuse_unknown_keys
@@ -34,7 +34,9 @@ class CsvExport:
         return [web.get("/api/v1/offices/{office}/measurements.csv", self.measurements)]
 
     async def measurements(self, request: web.Request) -> web.StreamResponse:
-        """The measurements of one probe, oldest first; times in UTC, quantities in base units."""
+        """The measurements of one probe, oldest first; times in UTC, quantities in base units. With
+        the past of a made-up district, a last column says of each whether it was made up.
+        """
         office, known = request.match_info["office"], [o.id for o in self._hub.config.offices]
         if office not in known:
             raise unknown_office(office, known)
@@ -53,14 +55,15 @@ class CsvExport:
         })  # fmt: skip
         response.enable_compression()
         quantities = sorted(QUANTITY_NAMES[probe])
+        made_up: bool = await self._hub.read(self._hub.store.made_up)
         page = await self._read(office, probe, since, until)
         await response.prepare(request)
-        await response.write(_lines([[*PLAIN, *quantities]]))
+        await response.write(_lines([[*PLAIN, *quantities, *([MADE_UP] if made_up else [])]]))
         while page:
             last = page[-1].started_at
             is_end = len(page) < MOST_ROWS_AT_ONCE or page[0].started_at == last
             sent = page if is_end else [one for one in page if one.started_at < last]
-            await response.write(_lines(_rows(sent, quantities)))
+            await response.write(_lines(_rows(sent, quantities, made_up=made_up)))
             # Others may have begun in the same millisecond as the last one.
             try:
                 page = [] if is_end else await self._read(office, probe, last, until)
@@ -83,11 +86,15 @@ class CsvExport:
         return found
 
 
-def _rows(measurements: Sequence[Measurement], quantities: Sequence[str]) -> Iterator[list[object]]:
+def _rows(
+    measurements: Sequence[Measurement], quantities: Sequence[str], *, made_up: bool
+) -> Iterator[list[object]]:
     for one in measurements:
+        mark = ["yes" if MADE_UP in one.conditions else "no"] if made_up else []
         yield [
             format_utc(one.started_at), one.subject, one.outcome.value, one.cause or "",
             f"{one.duration:.3f}", *(one.values.get(name, "") for name in quantities),
+            *mark,
         ]  # fmt: skip
 
 

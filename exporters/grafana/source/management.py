@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from layout import dashboard, variable
 from offices import TO_OFFICE
-from parts import GRADE, Json, alerts, coloured, lines, number, override, query, table
+from parts import (
+    GRADE,
+    Json,
+    alerts,
+    coloured,
+    lines,
+    mean_if_known,
+    number,
+    override,
+    query,
+    table,
+)
 
 DISTRICTS = variable("district", "Districts", "jharnet_build_info, district", many=True)
 M = 'district=~"$district"'
-UP = f"avg_over_time(jharnet:office_line_up:ratio15m{{{M}}}[$__range])"
+LINE_UP = f"jharnet:office_line_up:ratio15m{{{M}}}"
+UP = mean_if_known(LINE_UP, step=900)
 TARGET = f"max by (district, office) (jharnet_office_availability_target_ratio{{{M}}})"
 MONTH = "[30d]"
+UP_BY_MONTH = mean_if_known(LINE_UP, over="30d", seconds="2592000", step=900)
 
 
 def management() -> Json:
@@ -22,9 +35,11 @@ def management() -> Json:
         "The weekly report and the dossier have the evidence; these are its figures at a glance.",
         [DISTRICTS],
         [
-            number("Availability", "Mean of all offices over the time range.", f"avg({UP})",
+            number("Availability", "Mean of the offices of which a tenth of the time range or more "
+                   "is known.", f"avg({UP})",
                    unit="percentunit", decimals=2),
-            number("Promise kept", "Offices whose line was available as promised.",
+            number("Promise kept", "Offices whose line was available as promised, of those of "
+                   "which a tenth of the time range or more is known.",
                    f"count({UP} >= on (district, office) {TARGET}) or 0 * count({UP})"),
             number("Promise missed", "Offices whose line was not.",
                    f"count({missed}) or 0 * count({UP})"),
@@ -41,7 +56,8 @@ def management() -> Json:
                    unit="percentunit", decimals=0),
             number("Outages", "That ended within the time range, of all offices.",
                    f"round(sum(increase(jharnet_office_outages_total{{{M}}}[$__range])))"),
-            table("The worst offices", "By availability over the time range, the worst first.",
+            table("The worst offices", "By availability over the time range, the worst first; "
+                  "without those of which less than a tenth of it is known.",
                   {"Availability": f"bottomk(15, {UP})",
                    "Promised": TARGET,
                    "Outages": "round(max by (district, office) "
@@ -55,10 +71,9 @@ def management() -> Json:
                              override("Promised", unit="percentunit", decimals=1),
                              override("Delivered", unit="percentunit", decimals=0),
                              coloured("Grade", "short", GRADE)]),
-            lines("Availability by month", "The mean of the 30 days before each moment.",
-                  [query("avg by (district) "
-                         f"(avg_over_time(jharnet:office_line_up:ratio15m{{{M}}}{MONTH}))",
-                         "{{district}}"),
+            lines("Availability by month", "The mean of the 30 days before each moment, of the "
+                  "offices of which three days of them or more are known.",
+                  [query(f"avg by (district) ({UP_BY_MONTH})", "{{district}}"),
                    query(f"avg({TARGET})", "limit: promised on average")],
                   unit="percentunit", max=1),
             lines("Ready for SD by month", "Offices, the mean of the 30 days before each moment.",

@@ -12,6 +12,7 @@ from parts import (
     coloured,
     lines,
     link,
+    mean_if_known,
     number,
     of_state,
     override,
@@ -32,7 +33,7 @@ TO_OFFICE = link(
 
 def _availability(selector: str) -> str:
     """up / (up + down); what is unknown, planned or headquarters' own fault is in neither."""
-    return f"avg_over_time(jharnet:office_line_up:bool{{{selector}}}[$__range])"
+    return mean_if_known(f"jharnet:office_line_up:bool{{{selector}}}", step=60, sampled=True)
 
 
 def _map() -> Json:
@@ -141,7 +142,8 @@ def district() -> Json:
             table("Availability over the time range",
                   "Time in which the line worked, over the time of which it is known; without "
                   "planned windows and headquarters' own faults. The cause of each outage, and "
-                  "what is owed by contract, stand in the weekly report.",
+                  "what is owed by contract, stand in the weekly report. Without offices of which "
+                  "less than a tenth of the time range is known.",
                   {"Availability": f"sum by (office) ({_availability(D)})"}, {"office": "office"},
                   size=(12, 9), unit="percentunit", decimals=3,
                   overrides=[override("office", displayName="Office", links=[TO_OFFICE])]),
@@ -374,7 +376,8 @@ def office() -> Json:
             number("Round trip", "Median; red over the configured limit.",
                    f"jharnet_latency_rtt_p50_seconds{{{O}}}", unit="s",
                    limit=f"max(jharnet_rtt_threshold_seconds{{{D}}})"),
-            number("Availability", "Over the time range; see the district's dashboard.",
+            number("Availability", "Over the time range, if a tenth of it or more is known; "
+                   "see the district's dashboard.",
                    _availability(O), unit="percentunit", decimals=3),
             timeline("State", "What was known at each moment.", of_state(O), "state",
                      size=(24, 5), mappings=STATES),

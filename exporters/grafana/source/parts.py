@@ -142,6 +142,31 @@ def lines(title: str, about: str, queries: Sequence[Json], **more: Any) -> Json:
     )  # fmt: skip
 
 
+LEAST_KNOWN = 0.1
+"""As on the papers: the share of the time that must be known before an availability is shown."""
+
+
+def mean_if_known(
+    series: str,
+    *,
+    over: str = "$__range",
+    seconds: str = "$__range_s",
+    step: int,
+    sampled: bool = False,
+) -> str:
+    """The mean of a series that is absent while nothing is known, if it is there for `LEAST_KNOWN`
+    of a range; a minute of a month in which the line worked would else read as 100 %.
+
+    It has a sample each `step` seconds, or is looked at so often (`sampled`), whatever the interval
+    of its rule.
+    """
+    counted = f"{over}:{step}s" if sampled else over
+    return (
+        f"(avg_over_time({series}[{over}]) "
+        f"and {step} * count_over_time({series}[{counted}]) >= {LEAST_KNOWN} * {seconds})"
+    )
+
+
 def number(title: str, about: str, expr: str, **more: Any) -> Json:
     """One figure as it is now, small. `limit` is a query: over its value the figure is red."""
     queries, transformations = [query(expr, more.pop("legend", title), now=True)], []

@@ -14,7 +14,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Literal
 
-from jharnet_monitor.model import Direction, Outcome, format_utc, parse_utc
+from jharnet_monitor.model import MADE_UP, Direction, Outcome, format_utc, parse_utc
 from jharnet_monitor.profiles import Profile
 
 LIMITED_BY_UPLINK = "uplink"
@@ -329,6 +329,8 @@ class Drill:
     """Offices whose calls were not established; None until the drill is over."""
     unstored: str | None = None
     """Why a drill that is over is not in the database; None once it is, and while it runs."""
+    made_up: bool = False
+    """It never took place: it belongs to the past of `demo --history`."""
 
     @property
     def running(self) -> bool:
@@ -361,6 +363,7 @@ class Drill:
             "pictures": self.pictures,
             "absent": None if self.absent is None else list(self.absent),
             "unstored": self.unstored,
+            MADE_UP: self.made_up or None,
         }
         return {
             "id": self.id,
@@ -392,6 +395,7 @@ class Drill:
                 pictures=_count(data, "pictures"),
                 absent=None if absent is None else tuple(str(office) for office in absent),
                 unstored=data.get("unstored"),
+                made_up=data.get(MADE_UP) is True,
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a drill: {error!r}") from error

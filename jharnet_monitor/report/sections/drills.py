@@ -21,7 +21,8 @@ _HEADS = ("block", "result", "down", "up", "cause")
 
 def drills(summary: Summary, words: Words) -> dict[str, Any]:
     """The section; in a period without a drill it says so. The last drill stands in the report, of
-    many offices those that fell short; the annex has all.
+    many offices those that fell short. The annex has the drills before it, and that one, too, where
+    the report leaves offices out.
     """
     found = [_drill(drill, summary, words) for drill in summary.drills]
     last, rows = None, []
@@ -36,6 +37,7 @@ def drills(summary: Summary, words: Words) -> dict[str, Any]:
         "none": words("report.drill.none"),
         "head": [words(f"drill.head.{name}") for name in _HEADS],
         "drills": found,
+        "further": found if len(rows) > MOST_ROWS else found[:-1],
         "last": last,
         "more": words("report.more_rows", n=len(rows) - MOST_ROWS) if len(rows) > MOST_ROWS else "",
     }
