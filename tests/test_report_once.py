@@ -161,8 +161,8 @@ def test_of_many_offices_only_the_worst_are_detailed(weeks: Weeks) -> None:
     assert {page["office"] for page in doc["offices"]["pages"]} <= set(detailed)
     everywhere = (doc["front"]["every_row"], doc["lines"]["every_row"], doc["measured"]["rows"])
     assert [len(rows) for rows in everywhere] == [MOST_ROWS + 6] * 3
-    for told in (doc["annex"]["told"], doc["annex"]["limited"]):
-        assert f"the {MOST_ROWS} " in told
+    for phrase in (doc["annex"]["told"], doc["annex"]["limited"]):
+        assert f"the {MOST_ROWS} " in phrase
     few = content(weeks.good, words("en"))
     assert few["annex"]["limited"] == ""
     assert len(few["speed"]["rows"]) == len(weeks.good.offices)

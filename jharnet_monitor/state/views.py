@@ -53,7 +53,7 @@ def make_views(connection: Connection, views: Mapping[str, str] = VIEWS) -> None
     if all(connection.scalar(_COMMENT, {"view": name}) == version for name in views):
         return
     readers = [pair for name in views for pair in connection.execute(_READERS, {"view": name})]
-    for name in reversed(views):
+    for name in reversed(list(views)):
         connection.exec_driver_sql(f"DROP VIEW IF EXISTS {name}")
     for name, query in views.items():
         connection.exec_driver_sql(f"CREATE VIEW {name} AS {query}")
