@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.errors import StoreError
-from jharnet_monitor.hub.due_work import DueWork
+from jharnet_monitor.mail.due_work import DueWork
 
 BEGIN = datetime(2026, 11, 26, tzinfo=UTC)
 

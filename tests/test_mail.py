@@ -260,6 +260,9 @@ async def test_a_report_that_cannot_be_made_is_made_later(hub: MailingHub) -> No
         await report_scheduler.run_once()
         hub.clock.step(30)
     assert hub.health.report_failures == 2
+    hub.clock.step(-90)  # a clock that was set back delays nothing
+    await report_scheduler.run_once()
+    assert hub.health.report_failures == 3
     assert hub.host.inbox == []
     hub.trouble = None
     hub.clock.step(300)

@@ -14,6 +14,7 @@ from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.report.data.load import summarise
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.report.output.document import content
+from jharnet_monitor.report.sections.details import MOST_ROWS
 from jharnet_monitor.report.sections.drills import drills
 from tests import made_up_week
 from tests.bench.papers import GOOD, shared_fault
@@ -154,3 +155,29 @@ def test_the_annex_repeats_no_drill_that_the_report_shows_whole(summary: Summary
         assert len(section["further"]) == shown
         assert section["further"] == section["drills"][:shown]
         assert (len(section["last"]["rows"]) < len(held[-1].offices)) is (shown == 2)
+
+
+def test_of_many_offices_only_the_worst_are_detailed(weeks: Weeks) -> None:
+    """The annex of 264 offices had 140 pages, which took Typst 550 MB and which nobody reads. Of
+    more offices than the report lists, the worst have their details; tables and files have all.
+    """
+    one, many = weeks.good.offices[0], []
+    for number in range(MOST_ROWS + 6):
+        office = one.office.model_copy(update={"id": f"o{number}", "name": f"Block {number}"})
+        grade = 0 if number >= MOST_ROWS else 4
+        call = replace(one.conference, grade=grade)
+        many.append(replace(one, office=office, conference=call))
+    config = weeks.good.config.model_copy(update={"offices": tuple(o.office for o in many)})
+    doc = content(replace(weeks.good, offices=tuple(many), config=config), words("en"))
+    detailed = [row["office"] for row in doc["speed"]["rows"]]
+    assert len(detailed) == MOST_ROWS
+    assert {f"Block {number}" for number in range(MOST_ROWS, MOST_ROWS + 6)} <= set(detailed)
+    assert len(doc["slots"]["rows"]) == 2 * MOST_ROWS
+    assert {page["office"] for page in doc["offices"]["pages"]} <= set(detailed)
+    everywhere = (doc["front"]["every_row"], doc["lines"]["every_row"], doc["measured"]["rows"])
+    assert [len(rows) for rows in everywhere] == [MOST_ROWS + 6] * 3
+    for phrase in (doc["annex"]["told"], doc["annex"]["limited"]):
+        assert f"the {MOST_ROWS} " in phrase
+    few = content(weeks.good, words("en"))
+    assert few["annex"]["limited"] == ""
+    assert len(few["speed"]["rows"]) == len(weeks.good.offices)

@@ -38,9 +38,11 @@ from jharnet_monitor.state.proof import HEADER, Proof, prove
 from jharnet_monitor.state.push import PATH, make_signed, send
 from jharnet_monitor.state.receiver import MOST_OF_A_DISTRICT, WeekReceiver
 from jharnet_monitor.state.refused import WeekRefusedError
-from jharnet_monitor.state.table import StateTable
+from jharnet_monitor.state.table import StateTable, metadata
 from jharnet_monitor.state.verify import check_report, check_rows
+from jharnet_monitor.state.views import make_views
 from jharnet_monitor.state.week import MOST_BYTES, SignedWeek
+from jharnet_monitor.store.engine import writing
 from tests import made_up_week
 from tests.pdf_text import plain, text_of
 from tests.state_support import MADE_AT, SHIPPED, WEEK, Statewide, drawn_week
@@ -145,6 +147,39 @@ def _ask_the_views(database: str, district: str, able: int) -> None:
     assert len(found) == 24
     assert [tuple(row) for row in found if row[0] == district] == [(district, able, "2026-11-16")]
     assert [row[1:] for row in found if row[0] == "pakur"] == [(0, None)]
+
+
+@pytest.mark.server("initdb", "pg_ctl", "pg_dump")
+def test_views_of_another_version_are_replaced(tmp_path: Path, postgres: Postgres) -> None:
+    """Other columns need a new view, whose readers are kept; unchanged views need no owner."""
+    database = postgres.new_database()
+    address = database.replace("postgresql:", "postgresql+psycopg:")
+    districts = Statewide(tmp_path, database, 3).state.districts
+    table = StateTable(database)
+    older = {"state_newest_weeks": "SELECT number AS district FROM state_weeks",
+             "state_office_weeks": "SELECT district AS id FROM state_newest_weeks"}  # fmt: skip
+    metadata.create_all(engine := create_engine(address))
+    with engine.begin() as connection:
+        make_views(connection, older)
+        for account in ("grafana", "receiver"):
+            connection.exec_driver_sql(f"CREATE ROLE {account} LOGIN")
+        connection.exec_driver_sql("GRANT SELECT ON state_office_weeks TO grafana")
+        connection.exec_driver_sql("GRANT SELECT ON state_newest_weeks TO PUBLIC")
+    table.prepare(districts)
+    with engine.begin() as connection:
+        ask = "SELECT has_table_privilege({}, {}, 'SELECT')".format
+        views = ["'state_office_weeks'", "'state_newest_weeks'", "'state_weeks'"]
+        allowed = [connection.exec_driver_sql(ask("'grafana'", v)).scalar_one() for v in views]
+        assert allowed == [True, True, False]
+        assert connection.exec_driver_sql("SELECT verdict FROM state_office_weeks").all() == []
+        connection.exec_driver_sql("GRANT SELECT, INSERT, DELETE ON state_districts TO receiver")
+    engine.dispose()
+    table.close()
+    receiver = StateTable(database.replace("jharnet@", "receiver@"))
+    receiver.prepare(districts)
+    with pytest.raises(StoreError, match="must be owner"), writing(receiver._engine) as connection:
+        make_views(connection, older)
+    receiver.close()
 
 
 @pytest.fixture

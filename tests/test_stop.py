@@ -12,7 +12,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.hub import daemon
 from jharnet_monitor.report.output import worker
 from tests.test_reload import RunningHub
 
@@ -28,20 +29,8 @@ async def test_a_stop_takes_at_most_five_seconds(
         while one.hub.live.hub.started_at is None:
             await asyncio.sleep(0.02)
     monkeypatch.setattr(one.hub.agents, "authenticate", lambda *_: True)
-    base = one.hub.address
-    port = int(base.rpartition(":")[2])
-    hello = b'{"type":"hello","protocol":1,"boot_id":"b","uptime_seconds":1,"spooled":0}'
-    sockets = []
-    for _ in range(2):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(
-            b"GET /agent?office=potka HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
-            b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nAuthorization: Bearer t\r\n"
-            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        )
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(bytes([0x81, 0x80 | len(hello), 0, 0, 0, 0]) + hello)
-        sockets.append((reader, writer))
+    port = int(one.hub.address.rpartition(":")[2])
+    sockets = [await _agent(port) for _ in range(2)]
     await asyncio.sleep(0.3)
     assert one.hub.agents.get("potka") is not None
     slow, slow_writer = await asyncio.open_connection("127.0.0.1", port)
@@ -56,6 +45,50 @@ async def test_a_stop_takes_at_most_five_seconds(
         await asyncio.wait_for(papers, 5)
     for _, writer in [*sockets, (slow, slow_writer)]:
         writer.close()
+
+
+async def _agent(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """An agent that says hello, and then neither reads nor answers."""
+    hello = b'{"type":"hello","protocol":1,"boot_id":"b","uptime_seconds":1,"spooled":0}'
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(
+        b"GET /agent?office=potka HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
+        b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nAuthorization: Bearer t\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(bytes([0x81, 0x80 | len(hello), 0, 0, 0, 0]) + hello)
+    return reader, writer
+
+
+async def test_a_session_that_outlasts_the_stop_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With 264 agents on a busy computer a stop has no time to wait for every session. One that
+    then says that its agent left wrote `cannot schedule new futures after shutdown` into the log.
+    """
+    monkeypatch.setattr(daemon, "STOP_SECONDS", 0.0)
+    one = RunningHub(tmp_path)
+    task = asyncio.create_task(one.hub.run())
+    async with asyncio.timeout(20):
+        while one.hub.live.hub.started_at is None:
+            await asyncio.sleep(0.02)
+    monkeypatch.setattr(one.hub.agents, "authenticate", lambda *_: True)
+    _, writer = await _agent(int(one.hub.address.rpartition(":")[2]))
+    async with asyncio.timeout(20):
+        while one.hub.agents.get("potka") is None:
+            await asyncio.sleep(0.02)
+    caplog.set_level("DEBUG", "jharnet_monitor.hub.store_writer")
+    one.hub.stop()
+    await asyncio.wait_for(task, 20)
+    assert one.hub.agents.get("potka") is not None  # its session was not waited for
+    writer.close()
+    async with asyncio.timeout(20):
+        while "came after the hub's stop" not in caplog.text:
+            await asyncio.sleep(0.02)
+    assert [each for each in caplog.records if each.levelname == "ERROR"] == []
+    with pytest.raises(StoreError, match="the hub has stopped"):
+        await one.hub.writer.add([])
 
 
 HOLD_LOCK = """

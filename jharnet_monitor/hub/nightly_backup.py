@@ -19,8 +19,8 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.hub.due_work import DueWork
 from jharnet_monitor.live import HubStatus
+from jharnet_monitor.mail.due_work import DueWork
 from jharnet_monitor.model import format_utc, parse_utc
 from jharnet_monitor.report.output.worker import in_own_process
 from jharnet_monitor.standby.manifest import NAME_TIME, backups_in

@@ -64,6 +64,7 @@ class StoreWriter:
         self._queue = DiskQueue(file, MAX_WAITING)
         self._on_hold = False
         self._stopping = False
+        self._closed = False
         self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "database")
         """A thread of its own, so that a database that does not answer blocks nothing else."""
@@ -102,8 +103,19 @@ class StoreWriter:
         self._stopping = True
 
     async def close(self) -> None:
-        """Close the queue; waiting records are written at the next start."""
-        await self._in(self._disk, self._queue.close)
+        """Close the queue; waiting records are written at the next start.
+
+        Sessions that a stop had no time to wait for may hand in more. Their measurements are
+        refused, so that the agents send them again; their events are dropped as in a crash, after
+        which the next start records since when the hub was away.
+        """
+        try:
+            await self._in(self._disk, self._queue.close)
+        finally:
+            self._closed = True
+            self._end_threads()
+
+    def _end_threads(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._disk.shutdown(wait=False)
 
@@ -156,6 +168,9 @@ class StoreWriter:
     async def write(self, *records: Record) -> None:
         """Write records, or let them wait on disk; never raises `StoreError`."""
         async with self._turn:
+            if self._closed:
+                log.debug("%d records came after the hub's stop", len(records))
+                return
             for number, record in enumerate(records):
                 waits = self._on_hold or self._status.writes_waiting > 0
                 if waits or not await self._try_write(record):
@@ -246,6 +261,8 @@ class StoreWriter:
         database is withdrawn, so that it does not pile up behind a database that does not answer:
         its records wait on disk, or their agent sends them again.
         """
+        if self._closed:
+            raise StoreError("the hub has stopped")
         limit = STOPPING_WRITE_SECONDS if self._stopping else LONGEST_WRITE_SECONDS
         submitted = pool.submit(work, *arguments)
         running = asyncio.wrap_future(submitted)

@@ -18,9 +18,9 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.hub.due_work import DueWork
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.live import HubStatus
+from jharnet_monitor.mail.due_work import DueWork
 from jharnet_monitor.mail.outbox import backoff_seconds
 from jharnet_monitor.mail.schedule import due_weeks
 from jharnet_monitor.model import format_utc, parse_utc

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -19,6 +19,7 @@ from jharnet_monitor.config.fields import WEEKDAYS
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.calendar.period import Period, week_of
 from jharnet_monitor.live import HubStatus
+from jharnet_monitor.mail.due_work import DueWork
 from jharnet_monitor.mail.message import Mailing
 from jharnet_monitor.mail.outbox import LockHeld, Outbox, backoff_seconds
 from jharnet_monitor.model import format_utc, parse_utc
@@ -52,22 +53,20 @@ def make_in_own_process(
     return made
 
 
-class ReportScheduler:
+class ReportScheduler(DueWork[Period]):
     """The weekly mails of one hub; `health` shows what is due, was sent, and failed."""
 
     def __init__(
         self, current: CurrentConfig, store: Store, clock: Clock, health: HubStatus,
         make: Maker = make_in_own_process,
     ) -> None:  # fmt: skip
+        super().__init__(clock)
         self._current = current
         self._store = store
-        self._clock = clock
         self._health = health
         self._make = make
         self.outbox = Outbox(current, store, clock, self._record_failure)
         self._last_logged = ""
-        self._failures = 0
-        self._next_attempt: datetime | None = None
 
     @property
     def _config(self) -> Config:
@@ -92,27 +91,35 @@ class ReportScheduler:
 
     async def run_once(self, *, ignore_backoff: bool = False) -> None:
         """Make the reports that are due and send the open mails. Raises `StoreError`."""
-        await self._make_due(ignore_backoff=ignore_backoff)
+        if ignore_backoff:
+            self._wait = None
+        await super().run_once()
         await self.outbox.send(ignore_backoff=ignore_backoff)
         await asyncio.to_thread(self._update_health)
 
-    async def _make_due(self, *, ignore_backoff: bool) -> None:
-        now = self._clock.now()
-        if self._next_attempt is not None and now < self._next_attempt and not ignore_backoff:
-            return
-        for period in await asyncio.to_thread(self._due, now):
-            if await asyncio.to_thread(self._store.get_value, _made_key(period)) is not None:
-                continue
-            try:
-                await asyncio.to_thread(self.prepare, period)
-            except (TypesettingError, UserError, StoreError) as error:
-                self._record_failure(f"the report for {period.name} could not be made: {error}")
-                self._failures += 1
-                self._next_attempt = now + timedelta(seconds=backoff_seconds(self._failures))
-                return
-        self._failures, self._next_attempt = 0, None
+    async def _due(self, now: datetime) -> Sequence[Period]:
+        return await asyncio.to_thread(self._unmade, now)
 
-    def _due(self, now: datetime) -> list[Period]:
+    def _unmade(self, now: datetime) -> list[Period]:
+        return [
+            period
+            for period in self._due_weeks(now)
+            if self._store.get_value(_made_key(period)) is None
+        ]
+
+    async def _do(self, work: Period, now: datetime) -> None:
+        try:
+            await asyncio.to_thread(self.prepare, work)
+        except (TypesettingError, UserError, StoreError) as error:
+            raise TypesettingError(
+                f"the report for {work.name} could not be made: {error}"
+            ) from error
+
+    def _note_failure(self, error: Exception) -> timedelta:
+        self._record_failure(str(error))
+        return timedelta(seconds=backoff_seconds(self._failures))
+
+    def _due_weeks(self, now: datetime) -> list[Period]:
         """The weeks that are due; none from before the first call ever."""
         since = self._store.get_value(_SINCE)
         if since is None:
@@ -138,7 +145,7 @@ class ReportScheduler:
         if not self._config.report.to:
             self._health.report_due = None
             return
-        weeks = self._due(self._clock.now())
+        weeks = self._due_weeks(self._clock.now())
         self._health.report_due = due_at(weeks[-1], self._config) if weeks else None
         for period in reversed(weeks):
             mails = self._store.mails.of(period.stem)

@@ -1,4 +1,4 @@
-"""The state's database: every signed week as it was received, and views for Grafana.
+"""The state's database: every signed week as it was received, and views for readers.
 
 Weeks are never changed or deleted. A hub that corrects a week sends a new version of it, and the
 version that was made last counts.
@@ -28,8 +28,8 @@ from sqlalchemy import (
 )
 
 from jharnet_monitor.config.state_file import StateDistrict
-from jharnet_monitor.judge.outages.availability import LEAST_KNOWN
 from jharnet_monitor.security.signing import fingerprint
+from jharnet_monitor.state.views import make_views
 from jharnet_monitor.state.week import DistrictWeek, SignedWeek
 from jharnet_monitor.store.engine import open_engine, reading, writing
 from jharnet_monitor.store.tables import from_ms, to_ms
@@ -58,29 +58,6 @@ expected = Table(
     Column("name_hi", String(200), nullable=False),
 )
 """The districts that the state expects, so that Grafana also shows the silent ones."""
-
-_VIEWS = (
-    """
-    CREATE OR REPLACE VIEW state_newest_weeks AS
-    SELECT DISTINCT ON (district, week) district, week,
-           to_date(week, 'IYYY"-W"IW') AS begins, to_timestamp(made_at / 1000.0) AS made_at,
-           sha256, body::jsonb AS body
-    FROM state_weeks ORDER BY district, week, made_at DESC
-    """,
-    """
-    CREATE OR REPLACE VIEW state_office_weeks AS
-    SELECT w.district, w.week, w.begins, w.made_at, o.id, o.name, o.name_hi, o.subdivision,
-           o."group", o.grade, o.calls,
-           CASE WHEN o.coverage >= :least_known THEN o.availability END AS availability,
-           o.coverage, o.promised, o.kept, o.outages, o.down_seconds, o.contracted, o.delivered,
-           o.tests, o.rtt_seconds, o.loss, o.verdict, o.slab
-    FROM state_newest_weeks w CROSS JOIN LATERAL jsonb_to_recordset(w.body -> 'offices') AS o(
-        id text, name text, name_hi text, subdivision text, "group" text, grade int, calls int,
-        availability float, coverage float, promised float, kept boolean, outages int,
-        down_seconds float, contracted float, delivered float, tests int, rtt_seconds float,
-        loss float, verdict text, slab float)
-    """.replace(":least_known", str(LEAST_KNOWN)),
-)
 
 
 class Reception(StrEnum):
@@ -119,8 +96,7 @@ class StateTable:
         with writing(self._engine) as connection:
             metadata.create_all(connection)
             if self._engine.dialect.name == "postgresql":
-                for view in _VIEWS:
-                    connection.exec_driver_sql(view)
+                make_views(connection)
             connection.execute(delete(expected))
             connection.execute(
                 insert(expected),

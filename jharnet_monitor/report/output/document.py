@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,7 +15,13 @@ from jharnet_monitor.judge.line.verdict import LineVerdict
 from jharnet_monitor.report.data.changes import changes
 from jharnet_monitor.report.data.summary import Summary
 from jharnet_monitor.report.output.draft import annex_name
-from jharnet_monitor.report.sections.details import measured, speed_chart, states, trend
+from jharnet_monitor.report.sections.details import (
+    MOST_ROWS,
+    measured,
+    speed_chart,
+    states,
+    trend,
+)
 from jharnet_monitor.report.sections.drills import drills
 from jharnet_monitor.report.sections.faults import faults
 from jharnet_monitor.report.sections.front_page import page_one
@@ -38,6 +45,8 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
         formats.day_range(summary.period, words),
     )
     name = district.name_in(words.language)
+    detailed = judged[:MOST_ROWS]  # the worst come first
+    closer = _of(summary, detailed)
     return {
         "language": words.language,
         "title": words(f"period.title_{summary.period.kind}"),
@@ -61,14 +70,14 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
         "faults": faults(summary, words),
         "trend": trend(summary, words),
         "changes": changes(summary, words),
-        "speed": speed_chart(summary, words),
+        "speed": speed_chart(closer, words),
         "use": use(summary, words),
-        "slots": slots(summary, words),
+        "slots": slots(closer, words),
         "states": states(summary, words),
         "measured": measured(summary, words),
         "offices": {
             "title": words("report.offices"),
-            "pages": [office_page(one, summary, words) for one in judged if one.found],
+            "pages": [office_page(one, summary, words) for one in detailed if one.found],
         },
         "office": {name: words(f"report.office.{name}") for name in _OFFICE_HEADS},
         "integrity": words("report.integrity.none")
@@ -80,8 +89,11 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
                 "report.annex.title", title=words(f"period.title_{summary.period.kind}")
             ),
             "told": words(
-                "report.annex.told", name=annex_name(summary.period.stem, words.language)
+                "report.annex.told" if closer is summary else "report.annex.told_of_many",
+                name=annex_name(summary.period.stem, words.language),
+                n=len(detailed),
             ),
+            "limited": "" if closer is summary else words("report.annex.limited", n=len(detailed)),
         },
         "method": {
             "title": words("report.method"),
@@ -89,6 +101,18 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
             "short": _short_method(summary, zone, words),
         },
     }
+
+
+def _of(summary: Summary, detailed: Sequence[RatedOffice]) -> Summary:
+    """The summary with these offices only, in the order of the configuration.
+
+    A paper with the details of 264 offices has 140 pages, which nobody reads and which take Typst
+    half a gigabyte; the attached tables have them.
+    """
+    if len(detailed) == len(summary.offices):
+        return summary
+    chosen = {one.summary.office.id for one in detailed}
+    return replace(summary, offices=tuple(o for o in summary.offices if o.office.id in chosen))
 
 
 def _directive(
