@@ -134,6 +134,14 @@ async def by_program(one: PageLab, names: list[str]) -> dict[str, float]:
     return grades
 
 
+def agreement(name: str, page: float, program: float) -> Row:
+    """By how many grades page and program differ; a call without a grade agrees with nothing."""
+    both = min(page, program) >= 0
+    differ = abs(page - program) if both else 5
+    peer = f"page {page:g}, program {program:g}"
+    return at_most(f"{name}: grades differ by", differ, 0, "grades", peer)
+
+
 async def relayed_rows(one: PageLab, transport: str, call: Mapping[str, Any]) -> list[Row]:
     """A call while UDP is blocked: that a client would get through, and with which grade."""
     best = float(Profile.named(str(call["profile"])).best_grade)
@@ -186,10 +194,7 @@ async def measure() -> int:
         found, grades = await by_page(one, names, directory, "https", browser)
         rows += found
         program = await by_program(one, names)
-        for name in names:
-            differ = abs(grades[name] - program[name])
-            peer = f"page {grades[name]:g}, program {program[name]:g}"
-            rows.append(at_most(f"{name}: grades differ by", differ, 0, "grades", peer))
+        rows += [agreement(name, grades[name], program[name]) for name in names]
         flow = QUICK_FLOW_SECONDS if options.quick else FLOW_SECONDS
         rows += await ways(one, directory, secret, flow, browser)
     if not options.quick:
