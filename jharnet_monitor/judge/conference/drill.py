@@ -329,6 +329,10 @@ class Drill:
     """Offices whose calls were not established; None until the drill is over."""
     unstored: str | None = None
     """Why a drill that is over is not in the database; None once it is, and while it runs."""
+    refused: bool = False
+    """The database refuses it for good, so that nobody tries again; `unstored` says why."""
+    unsummarised: str | None = None
+    """Why nothing is said of headquarters' line: the summary failed. The offices' results stand."""
 
     @property
     def running(self) -> bool:
@@ -361,6 +365,8 @@ class Drill:
             "pictures": self.pictures,
             "absent": None if self.absent is None else list(self.absent),
             "unstored": self.unstored,
+            "refused": self.refused or None,
+            "unsummarised": self.unsummarised,
         }
         return {
             "id": self.id,
@@ -392,6 +398,8 @@ class Drill:
                 pictures=_count(data, "pictures"),
                 absent=None if absent is None else tuple(str(office) for office in absent),
                 unstored=data.get("unstored"),
+                refused=bool(data.get("refused")),
+                unsummarised=data.get("unsummarised"),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a drill: {error!r}") from error
