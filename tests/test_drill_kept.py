@@ -8,6 +8,7 @@ import itertools
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from jharnet_monitor.commands.drill import view
 from jharnet_monitor.errors import RefusedRecordError, StoreError
+from jharnet_monitor.hub.daemon import Hub
 from jharnet_monitor.hub.drills import manager
 from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.judge.conference.drill import (
@@ -30,7 +32,7 @@ from jharnet_monitor.profiles import Profile
 from jharnet_monitor.web.drill_pages import SHEETS_MINUTES, drill_view
 from tests.support import make_config
 from tests.test_drills import MINUTES, Bench
-from tests.test_join import opened_door
+from tests.test_store_writer import Bench as DatabaseBench
 
 BEGAN = parse_utc("2026-11-25T06:00:00Z")
 SHEETS = ("drill-d.en.pdf", "drill-d.hi.pdf")
@@ -87,19 +89,25 @@ async def test_the_hub_sets_a_refused_drill_aside_once(
         tries.append(refused.id)
         raise error
 
-    async with opened_door(tmp_path) as door:
-        hub = door.hub
-        monkeypatch.setattr(hub.store.event_log, "add_drill", fail)
-        with pytest.raises(StoreError, match="it waits on the hub's disk") as waits:
-            await hub._store_drill(replace(drill, id="e"))
-        assert not isinstance(waits.value, RefusedRecordError)
-        error = RefusedRecordError("NUL in text")
-        await hub.writer.write_later()
-        tries.clear()
-        for _ in range(3):
-            with pytest.raises(RefusedRecordError, match="set aside"):
-                await hub._store_drill(drill)
-        assert tries == ["d"]
+    kept = DatabaseBench(tmp_path, monkeypatch)
+    hub: Any = SimpleNamespace(
+        writer=kept.writer, store=kept.store, read=asyncio.to_thread,
+        config=SimpleNamespace(waiting_file=tmp_path / "w.db"),
+    )  # fmt: skip
+    hub._is_written = lambda record: Hub._is_written(hub, record)
+    monkeypatch.setattr(kept.store.event_log, "add_drill", fail)
+    with pytest.raises(StoreError, match="it waits on the hub's disk") as waits:
+        await Hub._store_drill(hub, replace(drill, id="e"))
+    assert not isinstance(waits.value, RefusedRecordError)
+    error = RefusedRecordError("NUL in text")
+    await kept.writer.write_later()
+    tries.clear()
+    for _ in range(3):
+        with pytest.raises(RefusedRecordError, match="set aside"):
+            await Hub._store_drill(hub, drill)
+    assert tries == ["d"]
+    await kept.writer.close()
+    kept.store.close()
 
 
 async def test_sheets_that_cannot_be_written_are_tried_again_ever_later(
