@@ -328,6 +328,11 @@ class Hub:
         return tuple(PROBES)
 
     @property
+    def sessions_file(self) -> Path | None:
+        """Where the signed-in browsers are kept."""
+        return self.config.sessions_file
+
+    @property
     def reports_dir(self) -> Path | None:
         """The directory with the reports."""
         return self.config.report.directory
