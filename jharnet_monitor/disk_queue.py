@@ -238,6 +238,17 @@ class DiskQueue:
                 "UPDATE spool SET aside = ? WHERE id = ?", [(reason, name) for name in chosen]
             )
 
+    def is_set_aside(self, name: str) -> bool:
+        """Whether an entry of this name is set aside."""
+        with self._errors():
+            if any(one.name == name and one.reason is not None for one in self._unwritten):
+                return True
+            if self._only_in_memory():
+                return False
+            query = "SELECT COUNT(*) FROM spool WHERE id = ? AND aside IS NOT NULL"
+            (count,) = self._connection().execute(query, (name,)).fetchone()
+            return bool(count)
+
     def retry(self, except_reason: str) -> None:
         """Return to the queue what was set aside for any reason except this one."""
         with self._errors():

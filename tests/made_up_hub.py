@@ -82,6 +82,7 @@ class MadeUpHub:
         self.store = Store(f"sqlite:///{directory}/monitor.db", self.clock)
         self.store.migrate()
         self.reports_dir: Path | None = directory / "reports"
+        self.sessions_file: Path | None = directory / "sessions"
         self.metrics_registry = MetricsRegistry(self.live, self.clock)
         self.requested: list[tuple[Any, ...]] = []
         self.acts: list[Act] = []

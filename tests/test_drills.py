@@ -262,11 +262,12 @@ async def test_a_drill_that_cannot_be_kept_is_over_all_the_same(
     assert drill.unstored == "disk is gone"
     assert Drill.from_json(drill.to_json()).unstored == "disk is gone"
     assert "The result is not stored: disk is gone." in _shown(drill, bench.config)
-    for language, text in (("en", "not stored: disk is gone"), ("hi", "disk is gone")):
+    for language, text in (("en", "tries again every minute"), ("hi", "हर मिनट")):
         formats = Formats.of(language, "Asia/Kolkata", bench.clock.now())
-        assert text in drill_view(drill, bench.config, (), formats).unstored
+        [told] = drill_view(drill, bench.config, (), formats).troubles
+        assert text in told and "disk is gone" not in told
         being_stored = replace(drill, unstored=BEING_STORED)
-        assert drill_view(being_stored, bench.config, (), formats).unstored == ""
+        assert drill_view(being_stored, bench.config, (), formats).troubles == ()
     await asyncio.sleep(0.5)
     assert caplog.text.count("is not stored") == 1, "each reason is logged once"
     assert not sheets

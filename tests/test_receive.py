@@ -197,7 +197,8 @@ MESSAGE_FIELDS: dict[type[StatsMessage], str] = {
     BrowserReceiverReport: "written line_bytes audio_packets audio_lost audio_newest "
     "video_packets video_lost video_newest",
     BrowserSendStats: "seconds height stepped_down capacity retransmitted setup_seconds "
-    "round_trip_p50 round_trip_p95 host_limited camera microphone hidden",
+    "round_trip_p50 round_trip_p95 host_limited camera microphone hidden frames_left_out "
+    "silent",
 }
 
 

@@ -192,7 +192,7 @@ def test_the_drills_paper_is_one_page_to_be_signed(made: MadeWeek, language: str
 def test_a_drills_papers_lie_among_the_reports(
     made: MadeWeek, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The hub puts them there after each drill; where it cannot, the drill itself is kept."""
+    """The hub puts them there after each drill; where it cannot, it is told why."""
     drill = made_up_week.drill(made.config)
     config = made_up_week.config(made.database, directory=tmp_path / "reports")
     with caplog.at_level("INFO"):
@@ -200,8 +200,9 @@ def test_a_drills_papers_lie_among_the_reports(
     assert caplog.text.count("wrote") == len(LANGUAGES)
     names = {path.name for path in (tmp_path / "reports").iterdir()}
     assert names == {f"drill-20261118-053000-a1b2.{lang}.pdf" for lang in LANGUAGES}
-    write_sheets(drill, made_up_week.config(made.database, directory=Path("/proc/none")), MADE_AT)
-    assert "the sheet of drill 20261118-053000-a1b2 could not be written" in caplog.text
+    nowhere = made_up_week.config(made.database, directory=Path("/proc/none"))
+    with pytest.raises(UserError, match="/proc/none"):
+        write_sheets(drill, nowhere, MADE_AT)
 
 
 @pytest.fixture

@@ -133,14 +133,19 @@ def view(drill: Drill, config: Config, *, narrow: bool = False) -> RenderableTyp
 
 
 def _narrow(drill: Drill, table: Table, names: Mapping[str, str], config: Config) -> RenderableType:
-    """The office, its grade or the rates of its call, and why; cut to one line."""
+    """The office, its grade or the rates of its call, and why. While the drill runs, the last is
+    cut to one line; once it is over, nothing is cut."""
     table.box = box.SIMPLE
-    for heading in ("office", "conference", "why"):
-        table.add_column(heading, no_wrap=True, overflow="ellipsis")
+    for heading in ("office", "conference"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("why")  # the only one that gives way
     for office in drill.offices:
         down, up, _, grade, _, why = _cells(office, drill)
         shown = f"↓ {down}  ↑ {up}" if office.live is not None else grade
-        table.add_row(names.get(office.office, office.office), shown, why)
+        cause = Text(
+            str(why), no_wrap=drill.running, overflow="ellipsis" if drill.running else "fold"
+        )
+        table.add_row(names.get(office.office, office.office), shown, cause)
     required = required_grade(drill.profile, config.thresholds.grade)
     return Group(table, *(Text(line) for line in _summary(drill, names, required)))
 
@@ -191,7 +196,7 @@ def _grade(
         number = int(grade)
         return Text(f"{number} {GRADES[number]}", style=_COLOURS[number])
     if outcome is not None:
-        return Text(outcome, style="yellow")
+        return Text(words("en")(f"outcome.{outcome}"), style="yellow")
     return Text(("talking" if live else "…") if waiting else "", style="dim")
 
 
@@ -200,10 +205,17 @@ def _summary(drill: Drill, names: Mapping[str, str], required: int) -> Iterator[
     if drill.running:
         return
     if drill.unstored is not None:
-        yield f"The result is not stored: {drill.unstored}. The hub tries again every minute."
+        advice = (
+            f"Print its page before the hub is restarted: /drills/{drill.id}"
+            if drill.refused
+            else "The hub tries again every minute."
+        )
+        yield f"The result is not stored: {drill.unstored}. {advice}"
+    if drill.unsummarised is not None:
+        yield f"It could not be summed up, the offices' results stand: {drill.unsummarised}"
     able = sum(passed(office, required) for office in drill.offices)
     yield f"{able} of {len(drill.offices)} offices held at least {GRADES[required]}."
-    absent = drill.absent or ()
+    absent = [office.office for office in drill.offices if not office.joined]
     yield (
         "Did not take part: " + ", ".join(names.get(office, office) for office in absent)
         if absent

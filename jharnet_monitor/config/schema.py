@@ -554,6 +554,12 @@ class Config(Section):
         kind, _, file = self.hub.database.partition(":///")
         return Path(f"{file}-waiting") if kind == "sqlite" else self.report.directory / "waiting.db"
 
+    @property
+    def sessions_file(self) -> Path:
+        """Which browsers are signed in, for the time after a restart; beside `waiting_file`."""
+        kind, _, file = self.hub.database.partition(":///")
+        return Path(f"{file}-sessions") if kind == "sqlite" else self.report.directory / "sessions"
+
     def office(self, office_id: str) -> Office:
         """The office with this id; raises `KeyError` that lists the known ids."""
         for office in self.offices:

@@ -20,7 +20,7 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.config.load import load_config
-from jharnet_monitor.errors import StoreError, TemporaryError, UserError
+from jharnet_monitor.errors import RefusedRecordError, StoreError, TemporaryError, UserError
 from jharnet_monitor.hub.agent_connection import AgentConnection
 from jharnet_monitor.hub.agent_server import AgentServer
 from jharnet_monitor.hub.drills import DrillManager
@@ -328,6 +328,11 @@ class Hub:
         return tuple(PROBES)
 
     @property
+    def sessions_file(self) -> Path | None:
+        """Where the signed-in browsers are kept."""
+        return self.config.sessions_file
+
+    @property
     def reports_dir(self) -> Path | None:
         """The directory with the reports."""
         return self.config.report.directory
@@ -386,18 +391,21 @@ class Hub:
         return values.get("download_bits_per_second"), values.get("upload_bits_per_second")
 
     async def _store_drill(self, drill: Drill) -> None:
-        """Store a drill; raises `StoreError` if the database has not accepted it.
+        """Store a drill; raises `StoreError` if the database has not accepted it, and
+        `RefusedRecordError` if it never will.
 
         Until it does, the drill waits on disk, so that it is not lost if the hub ends.
         """
-        record = DrillRecord(drill)
+        record, file = DrillRecord(drill), self.config.waiting_file
         if await self._is_written(record):
             return
-        await self.writer.write(record)
+        if not await self.writer.has_set_aside(record):
+            await self.writer.write(record)
+        if await self.writer.has_set_aside(record):
+            raise RefusedRecordError(f"the database refuses it; it is set aside in {file}")
         if not await self._is_written(record):
             raise StoreError(
-                "the database has not accepted it; it waits on the hub's disk"
-                f" ({self.config.waiting_file})"
+                f"the database has not accepted it; it waits on the hub's disk ({file})"
             )
 
     async def _is_written(self, record: DrillRecord) -> bool:

@@ -98,6 +98,13 @@ class StoreWriter:
         records = (json.loads(body) for name, body in waiting if name == key)
         return next((data["value"] for kind, data in records if kind == "ValueRecord"), None)
 
+    async def has_set_aside(self, record: Record) -> bool:
+        """Whether the database refused a record for good; False if the disk does not tell."""
+        try:
+            return await self._in(self._disk, self._queue.is_set_aside, queue_name(record))
+        except StoreError:
+            return False
+
     def hurry(self) -> None:
         """From now on wait no longer than a stop may take for a database that does not answer."""
         self._stopping = True

@@ -71,15 +71,26 @@ class BrowserSendStats(StatsMessage):
     microphone: bool
     hidden: bool
     """The page was in the background at some time during the call."""
+    frames_left_out: int | None = None
+    """Frames of the window that its encoder was too slow for; older pages do not say."""
+    silent: bool | None = None
+    """It had no microphone, and its browser played no tone either (Firefox without a sound device),
+    so it sent silence; older pages do not say."""
 
     def conditions(self) -> dict[str, Any]:
         """The conditions of the measurement that describe the browser's media."""
         return {
             "agent_client": BROWSER,
             "agent_video": "camera" if self.camera else "pattern",
-            "agent_audio": "microphone" if self.microphone else "tone",
+            "agent_audio": self._audio,
             "agent_page_hidden": self.hidden,
         }
+
+    @property
+    def _audio(self) -> str:
+        if self.microphone:
+            return "microphone"
+        return "silence" if self.silent else "tone"
 
 
 class PictureAdvice:
@@ -151,7 +162,7 @@ def send_stats_from_arrivals(
         video_window=_first_of_window(video, window_start),
         retransmitted=stats.retransmitted,
         refused=None,
-        frames_left_out=None,
+        frames_left_out=stats.frames_left_out,
         adapts=True,
         stepped_down=stats.stepped_down,
         loss_stays=False,

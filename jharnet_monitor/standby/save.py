@@ -191,7 +191,7 @@ def _sources(config: Config, config_path: Path, target: Path) -> Iterator[Path]:
     below = {place for place in places if place != home and home in place.parents}
     listed = {path for path in named if path.is_dir()} | below
     backups = config.backup.directory if config.backup else None
-    excluded = {config.waiting_file, _database_file(config)}
+    excluded = {config.waiting_file, config.sessions_file, _database_file(config)}
     found = {path for path in named if path.is_file()}
     for place in listed:
         found.update(file for file in place.rglob("*") if file.is_file() and not file.is_symlink())

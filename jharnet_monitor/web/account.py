@@ -175,6 +175,7 @@ class AccountPages:
                 if session.account != actor.account and not actor.role.allows(Role.ADMINISTER):
                     break
                 self._access.sessions.end(session)
+                await self._access.sessions.keep()
                 about = {"account": session.account or "API token"}
                 await self._access.act(request, actor, "session ended", about)
                 return see_other(request, "/account")

@@ -77,7 +77,7 @@ class Access:
 
     def __init__(self, hub: HubApi) -> None:
         self._hub = hub
-        self.sessions = Sessions(hub.clock)
+        self.sessions = Sessions(hub.clock, hub.sessions_file)
         self._addresses = Throttle(hub.clock, FAILURES_A_MINUTE, 60.0)
         self._accounts = Throttle(hub.clock, ACCOUNT_FAILURES, ACCOUNT_SECONDS)
         self._checking = asyncio.Lock()
@@ -143,16 +143,16 @@ class Access:
         """Who is signed in at the browser; None for nobody."""
         cookie = request.cookies.get(COOKIE)
         session = cookie and self.sessions.find(cookie, request.remote or "")
-        if not session:
+        if not cookie or not session:
             return None
         if session.account is None:
             try:
-                valid = hash_token(await self._token()) == session.credential
+                valid = session.rests_on(cookie, hash_token(await self._token()))
             except Refusal:
                 return None
             return Actor("API token", Role.ADMINISTER, None, session) if valid else None
         account = (await self._known_accounts()).get(session.account)
-        if account is None or account.session_key != session.credential:
+        if account is None or not session.rests_on(cookie, account.session_key):
             self.sessions.end(session)
             return None
         request[ACTOR] = f"account {account.name}"
@@ -176,7 +176,9 @@ class Access:
             return None
         actor = Actor(f"account {name}" if name else "API token", Role.READ, name or None)
         await self.act(request, actor, "signed in", {})
-        return self.sessions.begin(name or None, credential, address)
+        cookie = self.sessions.begin(name or None, credential, address)
+        await self.sessions.keep()
+        return cookie
 
     async def _check_token(self, secret: str, address: str) -> str | None:
         token = await self._token()
@@ -220,6 +222,7 @@ class Access:
         actor = await self.who(request)
         if actor is not None and actor.session is not None:
             self.sessions.end(actor.session)
+            await self.sessions.keep()
             await self.act(request, actor, "signed out", {})
 
     async def _token(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -39,6 +39,8 @@ from jharnet_monitor.web.query import in_time, parse_drill
 
 DEFAULT_MINUTES = 5.0
 MOST_LISTED = 200
+SHEETS_MINUTES = 5
+"""Within this time after a drill its sheets are set: a busy hub's drill may begin late."""
 _HEADS = ("block", "joined", "result", "down", "up", "cause")
 SIGNATORIES = ("engineer", "manager", "dio")
 
@@ -90,8 +92,8 @@ class DrillView:
     title: str
     running: bool
     state: str
-    unstored: str
-    """A sentence that its result is not stored, and why; empty if it is stored."""
+    troubles: tuple[str, ...]
+    """Sentences that its result is not stored, not summarised or not on paper, and what to do."""
     share: float | None
     facts: tuple[tuple[str, str], ...]
     sentences: tuple[str, ...]
@@ -244,7 +246,7 @@ def drill_view(
         title=t("drill.at", moment=_moment(drill.started_at, config, formats)),
         running=drill.running,
         state="" if done else f"{t(f'web.drills.state.{drill.state}')} {phase}".strip(),
-        unstored=t("web.drills.unstored", why=drill.unstored) if _is_unstored(drill) else "",
+        troubles=tuple(_troubles(drill, sheets, formats)),
         share=_share(drill, formats.now),
         facts=tuple((label, value) for label, value in drill_facts(drill, t)),
         sentences=() if drill.running else tuple(drill_sentences(drill, config, t)),
@@ -255,6 +257,29 @@ def drill_view(
         ),
         sheets=sheets,
     )
+
+
+def _troubles(drill: Drill, sheets: tuple[str, ...], formats: Formats) -> Iterator[str]:
+    """What is amiss with a drill that is over. The reasons, in English, are in the hub's log."""
+    t = formats.words
+    if drill.unsummarised is not None:
+        yield t("web.drills.unsummarised")
+    if _is_unstored(drill):
+        yield t("web.drills.refused" if drill.refused else "web.drills.unstored")
+    elif not drill.running and not sheets and formats.now > _sheets_due(drill):
+        yield t("web.drills.no_sheets", command=f"jharnet-monitor report drill {drill.id}")
+
+
+def _sheets_due(drill: Drill) -> datetime:
+    """When the sheets of a drill are there, unless something is amiss."""
+    return drill.started_at + timedelta(seconds=_length(drill) or 0.0, minutes=SHEETS_MINUTES)
+
+
+def _length(drill: Drill) -> float | None:
+    """Seconds of conference and gallery; None if not known."""
+    if drill.minutes is None:
+        return None
+    return 60 * drill.minutes + gallery_seconds(60 * drill.minutes)
 
 
 def _page_row(
@@ -290,7 +315,7 @@ def _moment(at: datetime, config: Config, formats: Formats) -> str:
 
 def _share(drill: Drill, now: datetime) -> float | None:
     """The progress of a running drill, from 0 to 1; None if its length is not known."""
-    if not drill.running or drill.minutes is None:
+    length = _length(drill)
+    if not drill.running or length is None:
         return None
-    length = 60 * drill.minutes + gallery_seconds(60 * drill.minutes)
     return max(0.0, min(0.97, (now - drill.started_at).total_seconds() / length))

@@ -90,6 +90,10 @@ class HubApi(Protocol):
         """Runs reads of the store in threads of the web application."""
 
     @property
+    def sessions_file(self) -> Path | None:
+        """Where the signed-in browsers are kept; None to forget them at a restart."""
+
+    @property
     def reports_dir(self) -> Path | None:
         """Directory of the reports; None if there is none."""
 

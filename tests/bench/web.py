@@ -5,7 +5,8 @@
 Needs root, chromium or firefox-esr, nft and turnserver. On each line the page's speed is held
 against the emulator's rate, its latency against the emulator's delay, and its grade against the
 agent program's on the same line; by https, and once by plain http. Then the office's firewall
-blocks UDP, and ends UDP flows after some time (two minutes; 20 s with `--quick`).
+blocks UDP, so that the call goes over TURN on port 443 (in Chromium by TLS, in Firefox by plain
+TCP), and ends UDP flows after some time (two minutes; 20 s with `--quick`).
 """
 
 from __future__ import annotations
@@ -18,12 +19,11 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from jharnet_monitor.lab import HEADQUARTERS
-from jharnet_monitor.security.tokens import make_token, write_secret
+from jharnet_monitor.profiles import Profile
 from tests.bench.marks import Row, at_most, finish, note, parser, within
-from tests.conftest import find_program
 from tests.page_support import OFFICE, PageLab, district, way
 from tests.tab_support import Name
+from tests.turn_support import UDP_BLOCKED, firewall, relay, trust, turn_server
 
 LINES: Mapping[str, Mapping[str, str]] = {
     "good": {"down.rate": "8 Mbit/s", "up.rate": "8 Mbit/s"},
@@ -36,8 +36,13 @@ PLAIN = {"down.rate": "8 Mbit/s", "down.delay": "15ms", "down.loss": "0%",
          "up.rate": "8 Mbit/s", "up.delay": "15ms", "up.loss": "0%"}  # fmt: skip
 SPEED_ERROR = 0.03
 CALL = {"profile": "720p", "seconds": 20}
-TURN_PORT = 443
+SMALL_CALL = {"profile": "360p", "seconds": 20}
 FLOW_SECONDS, QUICK_FLOW_SECONDS = 120, 20
+SCHEMES: Mapping[Name, tuple[str, str]] = {
+    "chromium": ("turns", "turn-tls"),
+    "firefox": ("turn", "turn-tcp"),
+}
+"""How the relay is reached. Firefox is told of no certificate here, which it would need for TLS."""
 FIREWALL = """table inet office {{
   set known {{ type inet_service; flags dynamic; size 4096; }}
   set living {{ type inet_service; flags dynamic,timeout; timeout {seconds}s; size 4096; }}
@@ -49,44 +54,6 @@ FIREWALL = """table inet office {{
   }}
 }}
 """
-BLOCK = """table inet office {{
-  chain out {{ type filter hook output priority 0; ip daddr {hub} meta l4proto udp drop; }}
-}}
-"""
-
-
-@contextlib.contextmanager
-def firewall(one: PageLab, rules: str, **values: object) -> Iterator[None]:
-    """The office's firewall, as nft(8) rules on its PC."""
-    hub = one.lab.addresses(HEADQUARTERS).pc
-    file = one.directory / "firewall.nft"
-    file.write_text(rules.format(hub=hub, **values))
-    one.lab.run(OFFICE, [find_program("nft") or "nft", "-f", file])
-    try:
-        yield
-    finally:
-        one.lab.run(OFFICE, [find_program("nft") or "nft", "delete", "table", "inet", "office"])
-
-
-@contextlib.asynccontextmanager
-async def turn_server(one: PageLab, secret: str) -> AsyncIterator[None]:
-    """A coturn at headquarters, on TCP 443."""
-    here = one.lab.addresses(HEADQUARTERS).pc
-    argv = [
-        find_program("turnserver") or "turnserver", "-n", "--listening-ip", here, "--relay-ip",
-        here, "--listening-port", str(TURN_PORT), "--no-tls", "--no-dtls", "--use-auth-secret",
-        "--static-auth-secret", secret, "--realm", "jharnet", "--min-port", "50000",
-        "--max-port", "50100", "--no-cli", "--log-file", "stdout", "--pidfile",
-        str(one.directory / "turn.pid"), "--userdb", str(one.directory / "turn.db"),
-    ]  # fmt: skip
-    with (one.directory / "turn.log").open("wb") as log:
-        server = one.lab.popen(HEADQUARTERS, argv, stdout=log, stderr=log)
-        try:
-            await asyncio.sleep(2)
-            yield
-        finally:
-            server.terminate()
-            server.wait()
 
 
 def set_line(one: PageLab, line: Mapping[str, str]) -> dict[str, str]:
@@ -122,9 +89,11 @@ def latency_row(name: str, line: Mapping[str, str], result: Mapping[str, Any]) -
 
 
 @contextlib.asynccontextmanager
-async def joined(one: PageLab, browser: Name, directory: Path) -> AsyncIterator[None]:
+async def joined(
+    one: PageLab, browser: Name, directory: Path, *arguments: str
+) -> AsyncIterator[None]:
     """A browser at the office that has joined."""
-    async with one.tab(browser, Path(tempfile.mkdtemp(dir=directory))) as page:
+    async with one.tab(browser, Path(tempfile.mkdtemp(dir=directory)), *arguments) as page:
         await page.join(one.link)
         yield
 
@@ -165,20 +134,39 @@ async def by_program(one: PageLab, names: list[str]) -> dict[str, float]:
     return grades
 
 
+def agreement(name: str, page: float, program: float) -> Row:
+    """By how many grades page and program differ; a call without a grade agrees with nothing."""
+    both = min(page, program) >= 0
+    differ = abs(page - program) if both else 5
+    peer = f"page {page:g}, program {program:g}"
+    return at_most(f"{name}: grades differ by", differ, 0, "grades", peer)
+
+
+async def relayed_rows(one: PageLab, transport: str, call: Mapping[str, Any]) -> list[Row]:
+    """A call while UDP is blocked: that a client would get through, and with which grade."""
+    best = float(Profile.named(str(call["profile"])).best_grade)
+    with firewall(one, UDP_BLOCKED):
+        result = await one.probe("conference", **call)
+    conditions, cause = result["conditions"], str(result["cause"] or "")
+    carried = float(conditions.get("transport") == transport)
+    grade = result["values"].get("grade", -1.0)
+    name = f"UDP blocked, {call['profile']}"
+    return [
+        within(f"{name}: a client gets through by {transport} 443", carried, 1, 1, "yes"),
+        within(f"{name}: its grade", grade, best, best, "grade", cause),
+    ]
+
+
 async def ways(
     one: PageLab, directory: Path, secret: str, flow_seconds: int, browser: Name
 ) -> list[Row]:
-    """UDP blocked: the call over TCP 443 by TURN; UDP flows that end: their age."""
+    """UDP blocked: the call over port 443 by TURN; UDP flows that end: their age."""
     set_line(one, {})
     rows = []
-    async with joined(one, browser, directory), turn_server(one, secret):
-        with firewall(one, BLOCK):
-            call = await one.probe("conference", **CALL)
-            result = call["conditions"]
-            by_tcp = float(result.get("transport") == "turn-tcp")
-            rows.append(within("UDP blocked: carried by TURN over TCP 443", by_tcp, 1, 1, "yes"))
-            grade = call["values"].get("grade", -1.0)
-            rows.append(within("UDP blocked: grade over TCP", grade, 3, 4, "grade"))
+    trusting = [trust(one)] if browser == "chromium" else []
+    async with joined(one, browser, directory, *trusting), turn_server(one, secret):
+        for call in (SMALL_CALL, CALL):
+            rows += await relayed_rows(one, SCHEMES[browser][1], call)
         with firewall(one, FIREWALL, seconds=flow_seconds):
             seconds = flow_seconds + 25
             found = await one.probe("latency", path="page", packets=4 * seconds, seconds=seconds)
@@ -199,20 +187,14 @@ async def measure() -> int:
     names = ["good"] if options.quick else list(LINES)
     rows: list[Row] = []
     directory = Path(tempfile.mkdtemp(prefix="jhweb"))
-    secret = make_token()
-    write_secret(directory / "turn", secret)
+    secret, section = relay(directory, SCHEMES[browser][0])
     data = district("8 Mbit/s", way("8 Mbit/s"), way("8 Mbit/s"))
-    relay = {"urls": [f"turn:10.8.0.2:{TURN_PORT}?transport=tcp"],
-             "secret_file": str(directory / "turn")}  # fmt: skip
-    settings = {"budget": "5 GB", "probes": {"conference": {"seconds": 20, "relay": relay}}}
+    settings = {"budget": "5 GB", "probes": {"conference": {"seconds": 20, "relay": section}}}
     with PageLab.started(data, directory, "https", "jhweb", settings) as one:
         found, grades = await by_page(one, names, directory, "https", browser)
         rows += found
         program = await by_program(one, names)
-        for name in names:
-            differ = abs(grades[name] - program[name])
-            peer = f"page {grades[name]:g}, program {program[name]:g}"
-            rows.append(at_most(f"{name}: grades differ by", differ, 0, "grades", peer))
+        rows += [agreement(name, grades[name], program[name]) for name in names]
         flow = QUICK_FLOW_SECONDS if options.quick else FLOW_SECONDS
         rows += await ways(one, directory, secret, flow, browser)
     if not options.quick:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,7 +20,7 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.calls import SHORTEST_DRILL
 from jharnet_monitor.config.current import CurrentConfig
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import RefusedRecordError, UserError
 from jharnet_monitor.hub.drills.peak_rate import PeakRate
 from jharnet_monitor.hub.drills.results import (
     STAGGER_SECONDS,
@@ -53,7 +53,9 @@ log = logging.getLogger(__name__)
 MAX_DRILLS = 50
 """Drills since the start of this hub that are kept in memory."""
 RETRY_SECONDS = 60.0
-"""Time until the next attempt to store a drill."""
+"""Time until the next attempt to store a drill, and until the second to write its sheets."""
+LONGEST_RETRY_SECONDS = 3600.0
+"""Each attempt to write the sheets costs seconds of a core, so the next ones come later."""
 CONFERENCE_ROUTE, GALLERY_ROUTE = Route.DRILL, Route.GALLERY
 """The routes of a drill's calls: results of simultaneous calls are not an office's own grade."""
 
@@ -79,8 +81,8 @@ class DrillManager:
         alone: SpeedAlone = lambda office: (None, None),
         write_sheets: StoreDrill = _no_sheets,
     ) -> None:
-        """`store` is called with each drill that has ended, repeatedly while it raises an error;
-        `write_sheets` is called with each drill that is stored.
+        """`store` is called with each drill that has ended, repeatedly while it raises an error
+        other than `RefusedRecordError`; then `write_sheets`, repeatedly while it raises one.
         """
         self._current = current
         self._clock = clock
@@ -91,7 +93,7 @@ class DrillManager:
         self._write_sheets = write_sheets
         self._task: asyncio.Task[None] | None = None
         self._storing: set[asyncio.Task[None]] = set()
-        """One task for each drill that could not be stored yet."""
+        """One task for each drill that could not be stored yet, or whose sheets are missing."""
 
     def get(self, drill_id: str) -> Drill | None:
         """The current state of a drill that this hub has started."""
@@ -181,38 +183,59 @@ class DrillManager:
         drill = self._change(drill_id, state=state, phase=None, unstored=BEING_STORED)
         try:
             self._drills[drill_id] = summarise_drill(drill, self._alone, peak_rate.peaks())
-        except Exception:
+        except Exception as error:
             log.exception("drill %s could not be summarised", drill_id)
+            self._change(drill_id, unsummarised=_reason(error))
         if not await self._try_store(drill_id):
-            task = asyncio.create_task(self._store_later(drill_id), name=f"store {drill_id}")
-            self._storing.add(task)
-            task.add_done_callback(self._storing.discard)
+            self._go_on(self._store_later(drill_id), f"store {drill_id}")
+
+    def _go_on(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Do what is left of a drill beside the next one."""
+        task = asyncio.create_task(work, name=name)
+        self._storing.add(task)
+        task.add_done_callback(self._storing.discard)
 
     async def _store_later(self, drill_id: str) -> None:
-        """Repeat until a drill is stored."""
-        stored = False
-        while not stored:
+        """Repeat until a drill is stored, or refused for good."""
+        settled = False
+        while not settled:
             await self._clock.sleep(RETRY_SECONDS)
-            stored = await self._try_store(drill_id)
-        log.info("drill %s is stored now", drill_id)
+            settled = await self._try_store(drill_id)
+        if not self._drills[drill_id].refused:
+            log.info("drill %s is stored now", drill_id)
 
     async def _try_store(self, drill_id: str) -> bool:
-        """Store a drill and write its sheets; if it cannot be stored, its record says why."""
+        """Store a drill, and let its sheets be written; False if it must be tried again. If it
+        cannot be stored, its record says why.
+        """
         drill = replace(self._drills[drill_id], unstored=None)
         try:
             await self._store(drill)
         except Exception as error:
-            why = str(error) or type(error).__name__
+            why, refused = _reason(error), isinstance(error, RefusedRecordError)
             if self._drills[drill_id].unstored != why:
                 log.exception("drill %s is not stored", drill_id)
-            self._change(drill_id, unstored=why)
-            return False
-        self._drills[drill_id] = drill
-        try:
-            await self._write_sheets(drill)
-        except Exception:
-            log.exception("the sheets of drill %s could not be written", drill_id)
+            self._change(drill_id, unstored=why, refused=refused)
+            if not refused:
+                return False
+        else:
+            self._drills[drill_id] = drill
+        self._go_on(self._write_sheets_of(drill), f"sheets {drill_id}")
         return True
+
+    async def _write_sheets_of(self, drill: Drill) -> None:
+        """Repeat until the sheets of a drill are written; each reason is logged once."""
+        wait, logged = RETRY_SECONDS, ""
+        while True:
+            try:
+                await self._write_sheets(drill)
+                return
+            except Exception as error:
+                if _reason(error) != logged:
+                    log.exception("the sheets of drill %s could not be written", drill.id)
+                logged = _reason(error)
+            await self._clock.sleep(wait)
+            wait = min(2 * wait, LONGEST_RETRY_SECONDS)
 
     async def _phases(self, drill_id: str, seconds: float, peak_rate: PeakRate) -> None:
         """The conference, then the gallery of those who took part in it."""
@@ -272,6 +295,10 @@ class DrillManager:
         else:
             changed = with_conference(office, measurement)
         self._drills[drill_id] = drill.with_office(changed)
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _live(sample: LiveSample) -> LiveCall:

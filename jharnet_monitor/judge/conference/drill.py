@@ -331,6 +331,10 @@ class Drill:
     """Why a drill that is over is not in the database; None once it is, and while it runs."""
     made_up: bool = False
     """It never took place: it belongs to the past of `demo --history`."""
+    refused: bool = False
+    """The database refuses it for good, so that nobody tries again; `unstored` says why."""
+    unsummarised: str | None = None
+    """Why nothing is said of headquarters' line: the summary failed. The offices' results stand."""
 
     @property
     def running(self) -> bool:
@@ -364,6 +368,8 @@ class Drill:
             "absent": None if self.absent is None else list(self.absent),
             "unstored": self.unstored,
             MADE_UP: self.made_up or None,
+            "refused": self.refused or None,
+            "unsummarised": self.unsummarised,
         }
         return {
             "id": self.id,
@@ -396,6 +402,8 @@ class Drill:
                 absent=None if absent is None else tuple(str(office) for office in absent),
                 unstored=data.get("unstored"),
                 made_up=data.get(MADE_UP) is True,
+                refused=bool(data.get("refused")),
+                unsummarised=data.get("unsummarised"),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a drill: {error!r}") from error

@@ -15,9 +15,14 @@ if TYPE_CHECKING:
 def remarks(
     config: Config, run: Measurement, office: CurrentRuns, headquarters: CurrentRuns
 ) -> Iterator[Remark]:
-    """Which transport carried it instead of UDP, or that none did."""
+    """Which transport carried it instead of UDP, or that none did. (To a page, a certificate that
+    its browser does not trust looks like a blocked port.)
+    """
     transport = run.conditions.get("transport")
     if isinstance(transport, str):
         yield Remark(f"transport.carried.{transport}")
     elif "transports_blocked" in run.conditions:
-        yield Remark("transport.none", {"tried": str(run.conditions["transports_blocked"])})
+        tried = str(run.conditions["transports_blocked"])
+        yield Remark("transport.none", {"tried": tried})
+        if "turn-tls" in tried:
+            yield Remark("transport.certificate")

@@ -74,7 +74,7 @@ class StatsMessage:
                 pass
             elif field.type == "ObservedLine | None":
                 value = _read_observed(value)
-            elif isinstance(value, bool) != (field.type == "bool"):
+            elif isinstance(value, bool) != str(field.type).startswith("bool"):
                 raise BadReport(f"{field.name} has the wrong type")
             elif not isinstance(value, int | float) or not 0 <= value <= _MAX_NUMBER:
                 raise BadReport(f"{field.name} must be a number from 0 to {_MAX_NUMBER:g}")

@@ -187,6 +187,7 @@ class Call {
       setup_seconds: this.setup,
       camera: this.source.camera,
       microphone: this.source.microphone,
+      silent: this.source.silent,
       hidden: this.hidden,
     });
     const theirs = await this.#hubFinished();

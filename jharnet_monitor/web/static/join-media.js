@@ -63,6 +63,7 @@ export class Media {
       audio: microphone ?? tone.track,
       camera: Boolean(camera),
       microphone: Boolean(microphone),
+      silent: !microphone && !this.sounds,
       resize: (wide, high) => {
         if (canvas.height !== high) Object.assign(canvas, { width: wide, height: high });
       },

@@ -4,7 +4,7 @@
 const LINE_OVERHEAD = 28 + 16; // bytes around a plain RTP packet: IPv4, UDP, SRTP tag
 const SAMPLES_A_PACKET = 960; // 20 ms of Opus at 48 kHz
 const SLOW_CAMERA = 20; // frames a second
-const BUSY = 0.9; // share of the time that goes into decoding
+const BUSY = 0.9; // share of the time that goes into decoding, or into encoding
 const SETTLING = 3; // seconds, as long as our own agent waits for the queue
 const LONGEST_GAP = 0.35; // seconds between samples that are taken every 0.25
 
@@ -75,6 +75,7 @@ export function sent(samples, wanted, least, advice) {
   const steppedDown = short && (advice !== null || video.qualityLimitationReason === "bandwidth");
   const estimate = advice ? advice.line_rate : last.pair.availableOutgoingBitrate;
   const trips = roundTrips(samples);
+  const judged = samples.slice(start);
   return {
     seconds,
     height: wanted.video ? (video.frameHeight ?? 0) : 0,
@@ -83,8 +84,24 @@ export function sent(samples, wanted, least, advice) {
     retransmitted: video.retransmittedPacketsSent ?? null,
     round_trip_p50: quantile(trips, 0.5),
     round_trip_p95: quantile(trips, 0.95),
-    host_limited: wanted.video ? hostLimited(samples.slice(start), seconds) : null,
+    host_limited: wanted.video ? hostLimited(judged, seconds) : null,
+    frames_left_out: wanted.video ? leftOut(judged, seconds) : null,
   };
+}
+
+// Frames that were made but not encoded, where encoding all of them would have taken more time than
+// there was. (On a fast computer what is left out is left out for the line.)
+export function leftOut(samples, seconds) {
+  const count = (sample) => ({
+    made: sample.source.video?.frames ?? 0,
+    encoded: sample.out.video?.framesEncoded ?? 0,
+    busy: sample.out.video?.totalEncodeTime ?? 0,
+  });
+  const [first, last] = [count(samples[0]), count(samples.at(-1))];
+  const made = last.made - first.made;
+  const encoded = last.encoded - first.encoded;
+  const eachTakes = (last.busy - first.busy) / encoded;
+  return encoded > 0 && eachTakes * made > BUSY * seconds ? Math.max(0, made - encoded) : 0;
 }
 
 // Share of the time in which this computer, not the line, was the limit.

@@ -1,0 +1,102 @@
+"""What the join page makes of its browser's counters, and what the hub makes of that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser
+
+from jharnet_monitor.judge.conference.grade import Criteria
+from jharnet_monitor.model import Cause
+from jharnet_monitor.probes.base import NoData, Reading
+from jharnet_monitor.probes.conference.result import CallSides, reading
+from jharnet_monitor.profiles import rung
+from jharnet_monitor.rtc.browser import BrowserSendStats
+from tests.test_join import Door, browser, door, open_link
+from tests.test_receive import received, send_stats
+
+__all__ = ["browser", "door"]
+
+LEFT_OUT = """async ([module, calls]) => {
+  const { leftOut } = await import(module);
+  return calls.map(([made, encoded, busy]) => {
+    const at = (share) => ({
+      source: { video: { frames: 100 + share * made } },
+      out: { video: { framesEncoded: 90 + share * encoded, totalEncodeTime: 3 + share * busy } },
+    });
+    return leftOut([at(0), at(0.5), at(1)], 10);
+  });
+}"""
+ENCODERS = {
+    "it keeps up, barely": ((300, 299, 9.2), 1),
+    "it keeps up": ((300, 300, 9.5), 0),
+    "too slow": ((283, 190, 8.6), 93),
+    "quick, but its rate is limited": ((300, 150, 1.5), 0),
+    "stuck": ((300, 0, 0.0), 0),
+    "a slow camera": ((150, 150, 3.0), 0),
+}
+"""Frames that were made and encoded, and seconds of encoding, of ten; and what counts."""
+
+
+@pytest.mark.browser
+async def test_only_a_busy_encoder_is_too_slow(door: Door, browser: Browser) -> None:
+    """Frames that a quick encoder leaves out are left out for the line's rate."""
+    page = await open_link(browser, door.link)
+    module = await page.locator("script[type=module]").get_attribute("src")
+    assert module is not None
+    module = module.replace("join.js", "join-stats.js")
+    given = [list(call) for call, _ in ENCODERS.values()]
+    found = await page.evaluate(LEFT_OUT, [module, given])
+    assert dict(zip(ENCODERS, found, strict=True)) == {
+        name: wanted for name, (_, wanted) in ENCODERS.items()
+    }
+
+
+def judged(frames_arrived: int, **browsers: Any) -> Reading | NoData:
+    """The reading of a call in which so many of the page's 360 frames arrived, or why there is
+    none."""
+    ours, theirs = send_stats(), send_stats(adapts=True, rung="360p", **browsers)
+    down, up = replace(received(ours), height=360), replace(received(theirs), height=360)
+    up = replace(up, frames_per_second=frames_arrived / 12)
+    try:
+        return reading(rung("360p"), CallSides(ours, theirs, down, up), Criteria(), {})
+    except NoData as error:
+        return error
+
+
+def test_a_slow_encoder_of_a_page_blames_no_line() -> None:
+    """In a call over TCP at 720p on a busy computer, 14 of 30 frames a second arrived, and the
+    line got grade 3. A perfect call proves the line nevertheless."""
+    spoiled = judged(130, frames_left_out=150)
+    assert isinstance(spoiled, NoData) and spoiled.cause is Cause.HOST_OVERLOADED
+    assert "skipped 150 of 360 video frames" in spoiled.detail
+    for arrived, left_out, grade in ((130, 0, 2), (130, None, 2), (280, 80, 3)):
+        found = judged(arrived, frames_left_out=left_out)
+        assert isinstance(found, Reading), found
+        assert found.values["grade"] == grade
+
+
+SENT = {
+    "seconds": 10.0, "height": 360, "stepped_down": False, "capacity": None, "retransmitted": 0,
+    "setup_seconds": 0.5, "round_trip_p50": 0.04, "round_trip_p95": 0.05, "host_limited": 0.0,
+    "camera": False, "microphone": False, "hidden": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "sound"),
+    [
+        ({}, "tone"),
+        ({"silent": False}, "tone"),
+        ({"silent": True}, "silence"),
+        ({"silent": False, "microphone": True}, "microphone"),
+    ],
+)
+def test_a_page_that_sends_silence_is_told_from_one_with_a_tone(
+    said: dict[str, bool], sound: str
+) -> None:
+    """Firefox plays nothing on a computer without a sound device; older pages do not say."""
+    stats = BrowserSendStats.from_json({**SENT, **said})
+    assert stats.conditions()["agent_audio"] == sound
