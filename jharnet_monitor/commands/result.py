@@ -10,7 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from jharnet_monitor.i18n.formats import value as format_value
+from jharnet_monitor.i18n.formats import with_borderline
 from jharnet_monitor.i18n.words import words
+from jharnet_monitor.judge.twin.borderline import borderline_grade
 from jharnet_monitor.model import QUANTITIES
 
 _UNITS = {entry.unit for entry in QUANTITIES}
@@ -39,7 +41,11 @@ def _verdict(result: Mapping[str, Any]) -> str:
     text, conditions = words("en"), result["conditions"]
     if "grade" not in result["values"]:
         return ""
-    sentences = [text(f"call.grade.{int(result['values']['grade'])}")]
+    values = result["values"]
+    sentences = [text(f"call.grade.{int(values['grade'])}")]
+    if (other := borderline_grade(values)) is not None:
+        grade = text(f"grade.{int(values['grade'])}")
+        sentences = [f"{with_borderline(grade, other, text)}.", *sentences]
     limit, way = conditions.get("limited_by"), conditions.get("worse_way")
     if f"call.limit.{limit}" in text and f"way.{way}" in text:
         sentences.append(text(f"call.limit.{limit}", way=text(f"way.{way}")))

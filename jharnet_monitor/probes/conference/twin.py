@@ -14,11 +14,11 @@ from dataclasses import asdict
 from typing import Any
 
 from jharnet_monitor.judge.conference.grade import Criteria
+from jharnet_monitor.judge.twin.borderline import PROBABILITIES, borderline_grade
 from jharnet_monitor.judge.twin.clients import REFERENCE, Client
 from jharnet_monitor.judge.twin.estimate import line_of, observed_by_counts
 from jharnet_monitor.judge.twin.line import LineModel
 from jharnet_monitor.judge.twin.prediction import (
-    CERTAIN,
     GRADES,
     Certainty,
     GradePrediction,
@@ -81,14 +81,15 @@ def put(reading: Reading, line: LineModel, found: GradePrediction) -> Reading:
     conditions["ladder_grade"] = values["grade"]
     if TWIN_DECIDES:
         values["grade"] = float(found.grade)
-    sure = found.probabilities[int(values["grade"])] >= CERTAIN
     for grade in range(GRADES):
-        values[f"grade_{grade}_probability"] = round(found.probabilities[grade], 4)
+        values[PROBABILITIES[grade]] = round(found.probabilities[grade], 4)
+    other = borderline_grade(values)
     conditions |= {
-        "certainty": (Certainty.CERTAIN if sure else Certainty.BORDERLINE).value,
+        "certainty": (Certainty.CERTAIN if other is None else Certainty.BORDERLINE).value,
         "line": line.to_json(),
         "line_seed": seed_of(line),
         "twin_grade": found.grade,
+        **({} if other is None else {"borderline_grade": other}),
     }
     return Reading(values, conditions)
 
