@@ -25,7 +25,7 @@ from jharnet_monitor.judge.twin.line import LineModel
 from jharnet_monitor.judge.twin.prediction import GradePrediction
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.probes.base import Reading
-from jharnet_monitor.probes.conference.twin import put
+from jharnet_monitor.probes.conference.twin import TwinAnswer, put
 from jharnet_monitor.report.data.aggregate import conference as over_period
 from jharnet_monitor.report.sections.drill_texts import drill_row
 from jharnet_monitor.report.sections.front_page import conference_text
@@ -37,11 +37,16 @@ ABOVE = (0.0, 0.0, 0.0, 0.04, 0.96)
 """What the twin says of calls with grade 3: HD is nearly as probable; SD is certain; HD is."""
 
 
+def answer(shares: tuple[float, ...]) -> TwinAnswer:
+    """The twin's answer to a call, without what if."""
+    return TwinAnswer(GradePrediction(shares), (), "0-0")
+
+
 def call(shares: tuple[float, ...] | None, grade: int = 3, days: int = 0) -> Measurement:
     """A call of an office, with the twin's probabilities if there are any."""
     held = conference("potka", NOW - timedelta(days=days, minutes=9), grade)
     shown = {} if shares is None else dict(zip(PROBABILITIES, shares, strict=True))
-    return replace(held, values=held.values | shown)
+    return replace(held, values={**held.values, **shown})
 
 
 @pytest.mark.parametrize(
@@ -57,12 +62,12 @@ def test_the_other_grade_is_the_most_probable_that_is_not_shown(
 def test_a_reading_names_the_other_grade_with_its_certainty() -> None:
     """The conditions, which programs read, agree with what people read."""
     reading = Reading({"grade": 3.0}, {})
-    found = put(reading, LineModel(), GradePrediction(ABOVE))
+    found = put(reading, LineModel(), answer(ABOVE))
     assert (found.conditions["certainty"], found.conditions["borderline_grade"]) == (
         "borderline",
         4,
     )
-    sure = put(reading, LineModel(), GradePrediction(CERTAIN))
+    sure = put(reading, LineModel(), answer(CERTAIN))
     assert sure.conditions["certainty"] == "certain" and "borderline_grade" not in sure.conditions
 
 

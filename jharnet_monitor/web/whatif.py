@@ -21,7 +21,7 @@ from jharnet_monitor.judge.twin.prediction import Certainty, GradePrediction
 from jharnet_monitor.judge.twin.whatif import BadChange, Change, parse_change
 from jharnet_monitor.live import OfficeLive
 from jharnet_monitor.model import Measurement, format_utc
-from jharnet_monitor.probes.conference.twin import answer
+from jharnet_monitor.probes.conference.twin import ask
 from jharnet_monitor.web.errors import Refusal
 
 MOST_WAITING = 4
@@ -90,12 +90,12 @@ class WhatIf:
             self._waiting += 1
             try:
                 async with self._turn:
-                    found = await answer(line, criteria, client)
+                    found = await ask(line, criteria, client)
             finally:
                 self._waiting -= 1
             if found is None:
                 raise Refusal(503, "no answer in time; try again soon", {"Retry-After": "30"})
-            self._cache[key] = found
+            self._cache[key] = found.prediction
             while len(self._cache) > MAX_CACHED:
                 self._cache.popitem(last=False)
         return self._cache[key]

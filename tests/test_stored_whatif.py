@@ -1,0 +1,154 @@
+"""The what-if that is stored with a call: which changes are asked, their form, and their limits."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import jharnet_monitor
+from jharnet_monitor.judge.conference.grade import Criteria
+from jharnet_monitor.judge.twin.clients import REFERENCE
+from jharnet_monitor.judge.twin.line import DirectionModel, LineModel
+from jharnet_monitor.judge.twin.prediction import GradePrediction
+from jharnet_monitor.judge.twin.stored_whatif import (
+    MOST_CHANGES,
+    ChangeAnswer,
+    LineChange,
+    changes_to_ask,
+    stored_answers,
+)
+from jharnet_monitor.probes.base import Reading
+from jharnet_monitor.probes.conference import twin, twin_process
+from jharnet_monitor.probes.conference.twin import CallQuestions, TwinAnswer
+
+LOSSY = LineModel(DirectionModel(rate=2e6, loss=0.03), DirectionModel(rate=2e6))
+CLEAN = LineModel(DirectionModel(rate=0.3e6), DirectionModel(rate=0.3e6))
+TARIFF = (2e6, 4e6, 8e6, 10e6, 16e6)
+SHARES = (0.0, 0.0, 0.1, 0.2, 0.7)
+
+
+def test_the_next_three_slabs_are_asked_with_and_without_the_loss() -> None:
+    """The next slab, the repair, and both come first; without loss there is nothing to repair."""
+    asked = [(one.rate, one.loss) for one in changes_to_ask(LOSSY, 2e6, TARIFF)]
+    assert asked == [
+        (4e6, None), (None, 0.0), (4e6, 0.0), (8e6, None), (8e6, 0.0), (10e6, None), (10e6, 0.0),
+    ]  # fmt: skip
+    assert len(asked) == MOST_CHANGES
+    clean = [(one.rate, one.loss) for one in changes_to_ask(CLEAN, 8e6, TARIFF)]
+    assert clean == [(10e6, None), (16e6, None)]
+
+
+def test_without_a_larger_slab_or_a_contract_only_the_repair_is_asked() -> None:
+    """The largest slab has none above it; a contract that is not known has none either."""
+    for contracted in (16e6, None):
+        assert changes_to_ask(LOSSY, contracted, TARIFF) == (LineChange(loss=0.0),)
+        assert changes_to_ask(CLEAN, contracted, TARIFF) == ()
+
+
+def test_the_stored_form_can_be_read_back() -> None:
+    """The change and its probabilities, to four decimals."""
+    answer = ChangeAnswer(LineChange(rate=4e6), GradePrediction(SHARES))
+    stored = json.loads(json.dumps(answer.to_json()))
+    assert list(stored_answers({"whatif": [stored]})) == [answer]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rate": "4M"}, {"loss": -1}, {"rate": True}, {"probabilities": [1]},
+        {"probabilities": [0, 0, 0, 0, 2]}, {"probabilities": [0, 0, 0, 0, 0.5]},
+        {"probabilities": "01234"}, {"probabilities": None},
+    ],
+)  # fmt: skip
+def test_what_is_malformed_is_left_out(wrong: Mapping[str, Any]) -> None:
+    """A stored answer that cannot be one counts as none, and so does what is no list."""
+    good = ChangeAnswer(LineChange(loss=0.0), GradePrediction(SHARES)).to_json()
+    assert len(list(stored_answers({"whatif": [good, {**good, **wrong}]}))) == 1
+    assert list(stored_answers({"whatif": good})) == []
+    assert list(stored_answers({"whatif": [good] * 50})) == list(
+        stored_answers({"whatif": [good] * MOST_CHANGES})
+    )
+
+
+def question(changes: int) -> dict[str, Any]:
+    """A question about `changes` changes of a line."""
+    return {
+        "line": CLEAN.to_json(), "criteria": asdict(Criteria()), "client": asdict(REFERENCE),
+        "changes": [LineChange(rate=1e6 * (n + 1)).to_json() for n in range(changes)],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cpu", "real", "answers"), [(4.0, 4.0, 2), (1.0, 1.0, 5), (8.0, 8.0, 0), (1.0, 40.0, 1)]
+)
+def test_changes_beyond_the_limits_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, cpu: float, real: float, answers: int
+) -> None:
+    """15 s of CPU for all answers together, and none begun after a minute of real time."""
+    asked: list[float] = []
+
+    def predicted(line: LineModel, *_: Any) -> GradePrediction:
+        asked.append(line.down.rate)
+        return GradePrediction(SHARES)
+
+    monkeypatch.setattr("jharnet_monitor.judge.twin.predict.predict", predicted)
+    monkeypatch.setattr(twin_process.time, "process_time", lambda: cpu * len(asked))
+    monkeypatch.setattr(twin_process.time, "monotonic", lambda: real * len(asked))
+    found = twin_process.answered(question(5))
+    assert [one["rate"] for one in found["whatif"]] == [1e6, 2e6, 3e6, 4e6, 5e6][:answers]
+    assert found["probabilities"] == SHARES
+
+
+def test_the_version_covers_all_that_an_answer_depends_on() -> None:
+    """Every module of the twin that a prediction loads, and the criteria."""
+    found, waiting = set(), ["predict"]
+    folder = Path(jharnet_monitor.__file__).parent / "judge" / "twin"
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            nodes = ast.walk(ast.parse((folder / f"{name}.py").read_text("utf-8")))
+            names = [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
+            waiting += [one.rpartition(".")[2] for one in names if "judge.twin." in one]
+    assert found == set(twin_process.MODEL)
+    criteria = asdict(Criteria())
+    other = twin_process.model_version({**criteria, "frozen": 0.5})
+    assert other != twin_process.model_version(criteria)
+
+
+async def test_changes_are_asked_below_hd_and_of_one_call_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An HD call asks none; a call that ends while another one asks does without."""
+    asked: list[int] = []
+    go_on = asyncio.Event()
+
+    async def ask(line: LineModel, criteria: Criteria, *, changes: Any) -> TwinAnswer:
+        asked.append(len(changes))
+        await go_on.wait()
+        answers = tuple(ChangeAnswer(one, GradePrediction(SHARES)) for one in changes)
+        return TwinAnswer(GradePrediction(SHARES), answers, "1-1")
+
+    monkeypatch.setattr(twin, "ask", ask)
+    questions, changes = CallQuestions(), changes_to_ask(CLEAN, 2e6, TARIFF)
+
+    def judged(grade: float) -> asyncio.Task[Reading]:
+        reading = Reading({"grade": grade})
+        return asyncio.create_task(questions.judged(reading, CLEAN, Criteria(), changes))
+
+    calls = [judged(4.0), judged(3.0), judged(1.0)]
+    await asyncio.sleep(0)
+    assert asked == [0, 3, 0]
+    go_on.set()
+    found = [await call for call in calls]
+    assert ["whatif" in one.conditions for one in found] == [False, True, False]
+    assert len(found[1].conditions["whatif"]) == 3
+    await judged(2.0)
+    assert asked[-1] == 3
