@@ -99,8 +99,8 @@ def test_changes_beyond_the_limits_are_left_out(
         return GradePrediction(SHARES)
 
     monkeypatch.setattr("jharnet_monitor.judge.twin.predict.predict", predicted)
-    monkeypatch.setattr(twin_process.time, "process_time", lambda: cpu * len(asked))
-    monkeypatch.setattr(twin_process.time, "monotonic", lambda: real * len(asked))
+    monkeypatch.setattr("time.process_time", lambda: cpu * len(asked))
+    monkeypatch.setattr("time.monotonic", lambda: real * len(asked))
     found = twin_process.answered(question(5))
     assert [one["rate"] for one in found["whatif"]] == [1e6, 2e6, 3e6, 4e6, 5e6][:answers]
     assert found["probabilities"] == SHARES

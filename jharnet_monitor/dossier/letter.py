@@ -20,6 +20,7 @@ from jharnet_monitor.judge.line.verdict import LineVerdict, Note
 from jharnet_monitor.report.sections.front_page import grade_text
 from jharnet_monitor.report.sections.phrases import (
     contract,
+    estimate_trust,
     interval,
     kind_of_reason,
     made_up_texts,
@@ -206,6 +207,8 @@ def _further_remarks(case: Case, words: Words) -> Iterator[str]:
     ]
     if ends:
         yield words("dossier.letter.holds", ends=formats.list_of(ends, words))
+    if trust := estimate_trust(found.values(), words):
+        yield trust
     habit = [name for name, one in found.items() if Note.HABIT in one.notes]
     if habit:
         yield words("dossier.letter.habit", names=formats.list_of(habit, words))
