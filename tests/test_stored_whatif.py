@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import jharnet_monitor
 from jharnet_monitor.judge.conference.grade import Criteria
 from jharnet_monitor.judge.twin.clients import REFERENCE
 from jharnet_monitor.judge.twin.line import DirectionModel, LineModel
+from jharnet_monitor.judge.twin.predict_changes import groups_of, predict_group
 from jharnet_monitor.judge.twin.prediction import GradePrediction
 from jharnet_monitor.judge.twin.stored_whatif import (
     MOST_CHANGES,
@@ -77,38 +78,61 @@ def test_what_is_malformed_is_left_out(wrong: Mapping[str, Any]) -> None:
     )
 
 
-def question(changes: int) -> dict[str, Any]:
-    """A question about `changes` changes of a line."""
+def question(*rates: float) -> dict[str, Any]:
+    """A question about other rates of a line, in bit/s."""
     return {
         "line": CLEAN.to_json(), "criteria": asdict(Criteria()), "client": asdict(REFERENCE),
-        "changes": [LineChange(rate=1e6 * (n + 1)).to_json() for n in range(changes)],
+        "changes": [LineChange(rate=rate).to_json() for rate in rates],
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("cpu", "real", "answers"), [(4.0, 4.0, 2), (1.0, 1.0, 5), (8.0, 8.0, 0), (1.0, 40.0, 1)]
+    ("cpu", "real", "answers"), [(4.0, 4.0, 5), (5.0, 5.0, 2), (8.0, 8.0, 0), (1.0, 70.0, 0)]
 )
 def test_changes_beyond_the_limits_are_left_out(
     monkeypatch: pytest.MonkeyPatch, cpu: float, real: float, answers: int
 ) -> None:
-    """15 s of CPU for all answers together, and none begun after a minute of real time."""
-    asked: list[float] = []
+    """15 s of CPU for all answers together, and none begun after a minute of real time.
+
+    Three changes have a short warm-up and are answered together, two a long one.
+    """
+    asked: list[int] = []
 
     def predicted(line: LineModel, *_: Any) -> GradePrediction:
-        asked.append(line.down.rate)
+        asked.append(1)
         return GradePrediction(SHARES)
 
-    monkeypatch.setattr("jharnet_monitor.judge.twin.predict.predict", predicted)
+    def group(line: LineModel, changes: Sequence[LineChange], *_: Any) -> list[ChangeAnswer]:
+        asked.append(len(changes))
+        return [ChangeAnswer(one, GradePrediction(SHARES)) for one in changes]
+
+    twins = "jharnet_monitor.judge.twin"
+    monkeypatch.setattr(f"{twins}.predict.predict", predicted)
+    monkeypatch.setattr(f"{twins}.predict_changes.predict_group", group)
     monkeypatch.setattr("time.process_time", lambda: cpu * len(asked))
     monkeypatch.setattr("time.monotonic", lambda: real * len(asked))
-    found = twin_process.answered(question(5))
-    assert [one["rate"] for one in found["whatif"]] == [1e6, 2e6, 3e6, 4e6, 5e6][:answers]
+    found = twin_process.answered(question(0.8e6, 1e6, 4e6, 8e6, 10e6))
+    assert len(found["whatif"]) == answers
     assert found["probabilities"] == SHARES
+
+
+def test_answers_of_a_group_do_not_depend_on_other_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same changes give the same answers, whether or not there was time for others."""
+    monkeypatch.setattr("jharnet_monitor.judge.twin.call.WINDOW", 3.0)
+    monkeypatch.setattr("jharnet_monitor.judge.twin.call.WARM_UP", 2.0)
+    monkeypatch.setattr("jharnet_monitor.judge.twin.call.LONG_WARM_UP", 4.0)
+    slow, fast = LineChange(rate=0.5e6), LineChange(rate=4e6, loss=0.0)
+    groups = groups_of(LOSSY, [slow, fast])
+    assert groups == [(slow,), (fast,)] == [*groups_of(LOSSY, [slow]), *groups_of(LOSSY, [fast])]
+    stored = LineModel.from_json(json.loads(json.dumps(LOSSY.to_json())))
+    first, again = (predict_group(one, groups[0], runs=4) for one in (LOSSY, stored))
+    assert first == again
+    assert first[0].change == slow
 
 
 def test_the_version_covers_all_that_an_answer_depends_on() -> None:
     """Every module of the twin that a prediction loads, and the criteria."""
-    found, waiting = set(), ["predict"]
+    found, waiting = set(), ["predict", "predict_changes"]
     folder = Path(jharnet_monitor.__file__).parent / "judge" / "twin"
     while waiting:
         name = waiting.pop()
