@@ -10,11 +10,14 @@ import zlib
 from collections.abc import Sequence
 
 from jharnet_monitor.judge.conference.grade import Criteria
-from jharnet_monitor.judge.twin.call import RUNS, simulate_each, warm_up
+from jharnet_monitor.judge.twin.call import RUNS, WINDOW, simulate_each, warm_up
 from jharnet_monitor.judge.twin.clients import REFERENCE, Client
 from jharnet_monitor.judge.twin.line import LineModel
 from jharnet_monitor.judge.twin.predict import count
 from jharnet_monitor.judge.twin.stored_whatif import ChangeAnswer, LineChange
+
+_EACH_MORE = 0.17
+"""CPU of each further line in a simulation, by that of the first."""
 
 
 def groups_of(line: LineModel, changes: Sequence[LineChange]) -> list[tuple[LineChange, ...]]:
@@ -26,6 +29,15 @@ def groups_of(line: LineModel, changes: Sequence[LineChange]) -> list[tuple[Line
     for change in changes:
         found.setdefault(warm_up(_changed(line, change)), []).append(change)
     return [tuple(group) for group in found.values()]
+
+
+def relative_cost(line: LineModel, changes: Sequence[LineChange]) -> float:
+    """What answers on the changes cost, by what that on the line itself costs."""
+    own = warm_up(line) + WINDOW
+    return sum(
+        (warm_up(_changed(line, group[0])) + WINDOW) / own * (1 + _EACH_MORE * (len(group) - 1))
+        for group in groups_of(line, changes)
+    )
 
 
 def predict_group(

@@ -27,8 +27,6 @@ MOST_CPU = 15.0
 """Seconds of CPU for a question with all changes of the line."""
 MOST_SECONDS = 60.0
 """Seconds of real time after which no further change is begun."""
-_EACH_MORE = 0.17
-"""CPU of each further line in a simulation, by that of the first."""
 MODEL = (
     "call", "clients", "control", "encoder", "line", "model_error", "path", "picture", "predict",
     "predict_changes", "prediction", "stored_whatif", "voice",
@@ -43,47 +41,37 @@ def main() -> None:
 
 
 def answered(question: Mapping[str, Any]) -> dict[str, Any]:
-    """The probabilities on a line and after each change of it that there is time for, and what else
-    they depend on: the program's version of the model, and this computer's arithmetic."""
-    from jharnet_monitor.judge.twin.predict import predict  # noqa: PLC0415 - they load numpy
+    """The probabilities on a line and after as many changes of it as there is time for, and what
+    else they depend on: the program's version of the model, and this computer's arithmetic."""
+    # They load numpy, which only this process needs.
+    from jharnet_monitor.judge.twin.predict import predict  # noqa: PLC0415
     from jharnet_monitor.judge.twin.predict_changes import (  # noqa: PLC0415
         groups_of,
         predict_group,
+        relative_cost,
     )
 
     line, client = LineModel.from_json(question["line"]), Client(**question["client"])
     criteria = Criteria(**question["criteria"])
-    limits = _Limits()
-    found = predict(line, client, criteria)
-    limits.note_answer()
     changes = [LineChange(**change) for change in question.get("changes", ())]
+    before, begun = time.process_time(), time.monotonic()
+    found = predict(line, client, criteria)
+    one = time.process_time() - before
+    if question.get("limited", True):
+        in_time = time.monotonic() - begun < MOST_SECONDS
+        left = MOST_CPU - time.process_time() if in_time else 0.0
+        while changes and one * relative_cost(line, changes) > left:
+            changes.pop()  # the last are the least informative
     answers: list[ChangeAnswer] = []
     for group in groups_of(line, changes):
-        if limits.allow(len(group)):
-            answers += predict_group(line, group, client, criteria)
+        answers += predict_group(line, group, client, criteria)
     return {
+        "cpu_seconds": time.process_time(),
         "probabilities": found.probabilities,
-        "whatif": [one.change.to_json() | {"probabilities": one.prediction.probabilities}
-                   for one in answers],
+        "whatif": [each.change.to_json() | {"probabilities": each.prediction.probabilities}
+                   for each in answers],
         "version": f"{model_version(question['criteria'])}-{arithmetic()}",
     }  # fmt: skip
-
-
-class _Limits:
-    """Whether a group of changes would still be within the limits of the question."""
-
-    def __init__(self) -> None:
-        self._begun, self._one = time.monotonic(), 0.0
-
-    def note_answer(self) -> None:
-        """The answer on the line itself is there: so long takes one."""
-        self._one = time.process_time()
-
-    def allow(self, changes: int) -> bool:
-        """Whether so many changes can be answered at once."""
-        needed = self._one * (1 + (changes - 1) * _EACH_MORE)
-        in_time = time.monotonic() - self._begun < MOST_SECONDS
-        return in_time and time.process_time() + needed <= MOST_CPU
 
 
 def model_version(criteria: Mapping[str, Any]) -> str:
