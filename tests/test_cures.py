@@ -12,6 +12,11 @@ import pytest
 
 import jharnet_monitor
 from jharnet_monitor.dossier.assessment_json import assessment_from_json, assessment_to_json
+from jharnet_monitor.dossier.case import Case
+from jharnet_monitor.dossier.derive import derive
+from jharnet_monitor.dossier.evidence import DossierEvidence
+from jharnet_monitor.dossier.letter import letter
+from jharnet_monitor.dossier.sheets import sheets
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.judge.line.cures import Cures, cures_of
 from jharnet_monitor.judge.line.verdict import Assessment, Doubt, LineVerdict, judge_line
@@ -24,6 +29,7 @@ from jharnet_monitor.judge.twin.stored_whatif import (
 )
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.report.sections.phrases import estimate, estimate_trust, reason
+from tests.dossier_support import MADE_AT, filed
 from tests.histories import TARIFF, THRESHOLDS
 from tests.made_up import NOW, conference, district
 from tests.test_capacity import LINE, MORE
@@ -150,3 +156,32 @@ def test_the_dossiers_claims_hold_the_answers() -> None:
     assert assessment_from_json(stored).line.cures == found.line.cures
     assert assessment_from_json(stored).doubts == (Doubt.LOSS_FIRST,)
     assert "cures" not in assessment_to_json(judged([]))
+
+
+@pytest.mark.parametrize("language", ["en", "hi"])
+def test_each_paper_says_once_how_far_the_estimates_can_be_trusted(
+    language: str, tmp_path: Path
+) -> None:
+    """In the weekly report's table, the letter and the sheets, however many offices have one."""
+    phrase = words(language)
+    trust = phrase("capacity.estimate.trust", links=UNSEEN_LINKS, right=UNSEEN_RIGHT)
+    answers: Answers = {FASTER: HD, REPAIRED: SD, BOTH: HD}
+    week = {o.id: replace(call(answers), office=o.id) for o in district().config.offices}
+    made = filed(tmp_path, 3, 7)
+    evidence = DossierEvidence(made.config, made.period)
+    for office in made.config.offices[:2]:
+        held = [
+            replace(
+                week[office.id], started_at=made.period.start + timedelta(hours=12 + n), id=f"{n}"
+            )
+            for n in range(6)
+        ]
+        evidence.runs[office.id, "conference"] = held
+    claims = derive(evidence, made.period.end)
+    case = Case(
+        made.config, made.period, MADE_AT, made.period.end, claims, evidence, [], [], ""
+    )  # fmt: skip
+    for paper in (letter(case, phrase), sheets(case, phrase)):
+        text = json.dumps(paper, ensure_ascii=False)
+        assert text.count(trust) == 1
+        assert text.count(phrase("capacity.estimate.text", parts="|").split("|")[0]) == 2
