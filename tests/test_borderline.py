@@ -23,6 +23,7 @@ from jharnet_monitor.judge.twin.borderline import (
 )
 from jharnet_monitor.judge.twin.line import LineModel
 from jharnet_monitor.judge.twin.prediction import GradePrediction
+from jharnet_monitor.judge.twin.stored_whatif import ChangeAnswer, LineChange
 from jharnet_monitor.model import Measurement
 from jharnet_monitor.probes.base import Reading
 from jharnet_monitor.probes.conference.twin import TwinAnswer, put
@@ -112,6 +113,13 @@ def test_commands_name_the_other_grade() -> None:
     screen = io.StringIO()
     Console(width=80, file=screen).print(render(call(BORDERLINE).to_json()))
     assert screen.getvalue().startswith("SD video (360p), borderline HD. The line holds SD video")
+    faster = ChangeAnswer(LineChange(rate=4e6), GradePrediction(ABOVE)).to_json()
+    screen = io.StringIO()
+    measured = call(BORDERLINE).to_json()
+    measured["conditions"] |= {"whatif": [faster], "line": {"down": {}, "up": {}}}
+    Console(width=80, file=screen).print(render(measured))
+    assert "  with 4 Mbps: HD video (720p), 96 %\n" in screen.getvalue()
+    assert "probabilities" not in screen.getvalue()
     shown: dict[str, Any] = call(BORDERLINE).to_json()
     assert _grade(shown) == "3, borderline HD"
     assert _grade(call(None).to_json()) == "3"
