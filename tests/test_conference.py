@@ -52,7 +52,9 @@ async def test_a_call_on_loopback() -> None:
     missing = set(QUANTITY_NAMES["conference"]) - set(result.values)
     assert missing == {"down_video_mos", "up_video_mos"}, "VP8 has no G.1070 rating"
     assert sum(result.values[f"grade_{n}_probability"] for n in range(5)) == pytest.approx(1.0)
-    assert set(result.conditions) >= {"certainty", "line", "line_seed", "twin_grade"}
+    assert set(result.conditions) >= {
+        "certainty", "line", "line_seed", "twin_grade", "twin_version",
+    }  # fmt: skip
     assert result.values["grade"] == 4
     assert result.values["setup_seconds"] < 2
     for way in ("down", "up"):

@@ -24,6 +24,9 @@ from jharnet_monitor.demo.flow import Demo, running, write_result
 from jharnet_monitor.demo.places import LabPlace, LoopbackPlace, Place, district_data
 from jharnet_monitor.demo.truth import ComparisonRow
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.i18n.formats import with_borderline
+from jharnet_monitor.i18n.words import words
+from jharnet_monitor.judge.twin.borderline import borderline_grade
 from jharnet_monitor.model import Outcome
 
 console = Console(width=None if sys.stdout.isatty() else 110)
@@ -149,7 +152,7 @@ def _outcomes(one: Demo) -> Table:
             _figure(mine.get("bandwidth"), "download_bits_per_second", 1e6),
             _figure(mine.get("bandwidth"), "upload_bits_per_second", 1e6),
             _figure(mine.get("bandwidth internet"), "download_bits_per_second", 1e6),
-            _figure(mine.get("conference"), "grade", 1, "{:.0f}"),
+            _grade(mine.get("conference")),
         )
     return table
 
@@ -170,6 +173,13 @@ def _figure(
         return form.format(measured["values"][name] / unit)
     style = "red" if measured["outcome"] == Outcome.FAILED.value else "dim"
     return f"[{style}]{measured['cause'] or 'not measured'}[/{style}]"
+
+
+def _grade(measured: Mapping[str, Any] | None) -> str:
+    """The grade's number, and the other grade that the call may as well have."""
+    figure = _figure(measured, "grade", 1, "{:.0f}")
+    other = None if measured is None else borderline_grade(measured["values"])
+    return with_borderline(figure, other, words("en"))
 
 
 _SHOWN = {

@@ -65,6 +65,9 @@ def verify(
         str | None, typer.Option(help="Root hash that an outside recipient was mailed.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Do not stop at the first problem.")] = False,
+    simulate_all: Annotated[
+        bool, typer.Option("--simulate-all", help="Simulate every call again, not a sample only.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Recompute every figure, hash and document: exit code 0 if everything agrees, else 1.
@@ -78,12 +81,14 @@ def verify(
     if root is not None and not re.fullmatch(r"[0-9a-f]{64}", root):
         raise UserError(f"--root {root}: must be the 64 hexadecimal digits of a root")
     with progress.status("reading …") as status:
-        verdict = verify_dossier(file, root, status.update, every=every)
+        verdict = verify_dossier(file, root, status.update, every=every, simulate_all=simulate_all)
     if as_json:
         result = {
             "ok": not verdict.problems, "problems": verdict.problems, "hours": verdict.links,
             "records": verdict.records, "figures": verdict.figures, "papers": verdict.papers,
             "root": verdict.root, "exact": verdict.same_tools, "notes": verdict.notes,
+            "simulated_calls": verdict.simulated.calls,
+            "simulated_again": verdict.simulated.derived,
         }  # fmt: skip
         print(json.dumps(result, ensure_ascii=False))
     else:

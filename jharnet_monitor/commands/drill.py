@@ -158,7 +158,9 @@ def _cells(office: DrillOffice, drill: Drill) -> Iterator[RenderableType]:
     rtt = None if live is None else live.rtt_seconds
     yield formats.milliseconds(rtt) if rtt else ""
     talking = drill.phase in (DrillPhase.WAITING, DrillPhase.CONFERENCE)
-    yield _grade(office.grade, office.outcome, waiting=talking, live=live is not None)
+    shown = _grade(office.grade, office.outcome, waiting=talking, live=live is not None)
+    shown.plain = formats.with_borderline(shown.plain, office.borderline, words("en"))
+    yield shown
     yield _gallery(office, drill)
     yield _why(office)
 
@@ -189,9 +191,7 @@ def _direction(side: DrillDirection | LiveCallDirection) -> str:
     return "" if rate is None else f"{picture}{formats.rate(rate)}"
 
 
-def _grade(
-    grade: float | None, outcome: Outcome | None, *, waiting: bool, live: bool
-) -> RenderableType:
+def _grade(grade: float | None, outcome: Outcome | None, *, waiting: bool, live: bool) -> Text:
     if grade is not None:
         number = int(grade)
         return Text(f"{number} {GRADES[number]}", style=_COLOURS[number])

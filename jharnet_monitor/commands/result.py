@@ -9,10 +9,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from jharnet_monitor.i18n.formats import rate, share, with_borderline
 from jharnet_monitor.i18n.formats import value as format_value
 from jharnet_monitor.i18n.words import words
+from jharnet_monitor.judge.twin.borderline import borderline_grade
+from jharnet_monitor.judge.twin.stored_whatif import stored_answers
 from jharnet_monitor.model import QUANTITIES
 
+_NOT_SHOWN = ("line", "whatif")
+"""Conditions for programs."""
 _UNITS = {entry.unit for entry in QUANTITIES}
 
 
@@ -22,8 +27,10 @@ def render(result: Mapping[str, Any]) -> RenderableType:
     rows = list(_rows(result))
     if result["outcome"] == "ok":
         table = _table(name, rows, result["conditions"])
-        verdict = _verdict(result)
-        return Group(Text(verdict, style="bold"), table) if verdict else table
+        verdict, whatif = _verdict(result), "\n".join(_whatif(result["conditions"]))
+        heads = [Text(verdict, style="bold")] if verdict else []
+        heads += [Text(whatif)] if whatif else []
+        return Group(*heads, table) if heads else table
     cause = text.get(f"cause.{result['cause']}", str(result["cause"]))
     outcome = text(f"outcome.{result['outcome']}")
     lines: list[RenderableType] = [Text(f"{name}: {outcome}: {cause}")]
@@ -39,11 +46,29 @@ def _verdict(result: Mapping[str, Any]) -> str:
     text, conditions = words("en"), result["conditions"]
     if "grade" not in result["values"]:
         return ""
-    sentences = [text(f"call.grade.{int(result['values']['grade'])}")]
+    values = result["values"]
+    sentences = [text(f"call.grade.{int(values['grade'])}")]
+    if (other := borderline_grade(values)) is not None:
+        grade = text(f"grade.{int(values['grade'])}")
+        sentences = [f"{with_borderline(grade, other, text)}.", *sentences]
     limit, way = conditions.get("limited_by"), conditions.get("worse_way")
     if f"call.limit.{limit}" in text and f"way.{way}" in text:
         sentences.append(text(f"call.limit.{limit}", way=text(f"way.{way}")))
     return " ".join(filter(None, sentences))
+
+
+def _whatif(conditions: Mapping[str, Any]) -> Iterator[str]:
+    """What simulated calls say of changes of the line, a line each."""
+    text = words("en")
+    for number, answer in enumerate(stored_answers(conditions)):
+        if not number:
+            yield "An estimate, by simulated calls over the measured line:"
+        change, found = answer.change, answer.prediction
+        kind = "both" if change.rate and change.loss is not None else "rate"
+        kind = "loss" if change.rate is None else kind
+        named = text(f"capacity.estimate.{kind}", rate=rate(change.rate))
+        share_ = share(found.probabilities[found.grade])
+        yield f"  {named}: {text(f'grade.{found.grade}')}, {share_}"
 
 
 def _rows(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -62,6 +87,8 @@ def _table(title: str, rows: list[tuple[str, str]], conditions: Mapping[str, Any
     for row in rows:
         table.add_row(*row)
     for key, value in conditions.items():
+        if key in _NOT_SHOWN:
+            continue
         table.add_row(Text(key, style="dim"), Text(_condition(key, value), style="dim"))
     return table
 

@@ -12,6 +12,9 @@ from rich.console import Console
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.i18n.formats import with_borderline
+from jharnet_monitor.i18n.words import words
+from jharnet_monitor.judge.twin.prediction import Certainty, GradePrediction
 from jharnet_monitor.wire.client import HubClient
 
 console = Console()
@@ -47,7 +50,7 @@ def whatif(
 
 
 def _text(answer: dict[str, Any]) -> str:
-    lines = [f"{_NAMES[answer['grade']]}, {answer['certainty']}"]
+    lines = [_headline(GradePrediction(tuple(answer["probabilities"])))]
     for grade in range(4, -1, -1):
         share = answer["probabilities"][grade]
         lines.append(f"  {grade} {_NAMES[grade]:<18} {share:4.0%} {'█' * round(share * 40)}")
@@ -55,3 +58,11 @@ def _text(answer: dict[str, Any]) -> str:
     if measured is not None:
         lines.append(f"measured {answer['measured_at']}: {_NAMES[int(measured)]}")
     return "\n".join(lines)
+
+
+def _headline(found: GradePrediction) -> str:
+    """`HD, certain` or `SD, borderline HD`."""
+    name = _NAMES[found.grade]
+    if found.certainty is Certainty.CERTAIN:
+        return f"{name}, {found.certainty.value}"
+    return with_borderline(name, found.second, words("en"))

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from jharnet_monitor.judge.line.cures import Cure, Cures
 from jharnet_monitor.judge.line.delivered import Basis, DeliveredRate
 from jharnet_monitor.judge.line.facts import Line, LineDirection
 from jharnet_monitor.judge.line.grounds import (
@@ -28,6 +29,7 @@ from jharnet_monitor.judge.line.verdict import Assessment
 from jharnet_monitor.judge.outages.downtime import Downtime, Outages
 from jharnet_monitor.judge.statistics.intervals import Interval
 from jharnet_monitor.judge.statistics.rounding import to_digits
+from jharnet_monitor.judge.twin.stored_whatif import LineChange
 from jharnet_monitor.model import Direction
 
 _LOSS = ("office", "night", "idle", "busy", "calls", "trains", "trains_night")
@@ -69,6 +71,7 @@ def assessment_to_json(found: Assessment) -> dict[str, Any]:
         "holds": None
         if found.holds is None
         else {"low": rounded(found.holds.low), "high": rounded(found.holds.high)},
+        **({"cures": _cures_to_json(found.line.cures)} if found.line.cures.answers else {}),
     }
 
 
@@ -93,6 +96,7 @@ def assessment_from_json(data: Mapping[str, Any]) -> Assessment:
             outages=_outages_from_json(data["outages"]),
             days=data["days"],
             calls_suffice=data["calls_suffice"],
+            cures=_cures_from_json(data["cures"]) if "cures" in data else Cures(),
         ),
         verdicts=tuple(LineVerdict(name) for name in data["verdicts"]),
         doubts=tuple(Doubt(name) for name in data["doubts"]),
@@ -106,6 +110,32 @@ def assessment_from_json(data: Mapping[str, Any]) -> Assessment:
 def _ground_from_json(data: Mapping[str, Any]) -> Ground:
     reason = None if data["reason"] is None else VerdictReason(data["reason"])
     return Ground(LineVerdict(data["verdict"]), reason, Condition(data["condition"]))
+
+
+def _cures_to_json(found: Cures) -> dict[str, Any]:
+    """What simulated calls say; left out where there is nothing, as in dossiers before they did."""
+    answers = [
+        {
+            **one.change.to_json(),
+            "calls": one.calls,
+            "grade": one.grade,
+            "share": rounded(one.share),
+            "contradicted": one.contradicted,
+        }
+        for one in found.answers
+    ]
+    return {"calls": found.calls, "answers": answers}
+
+
+def _cures_from_json(data: Mapping[str, Any]) -> Cures:
+    answers = (
+        Cure(
+            LineChange(one["rate"], one["loss"]),
+            one["calls"], one["grade"], one["share"], one["contradicted"],
+        )
+        for one in data["answers"]
+    )  # fmt: skip
+    return Cures(data["calls"], tuple(answers))
 
 
 def _outages_to_json(found: Outages) -> dict[str, Any]:

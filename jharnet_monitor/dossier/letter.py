@@ -20,6 +20,7 @@ from jharnet_monitor.judge.line.verdict import LineVerdict, Note
 from jharnet_monitor.report.sections.front_page import grade_text
 from jharnet_monitor.report.sections.phrases import (
     contract,
+    estimate_trust,
     interval,
     kind_of_reason,
     made_up_texts,
@@ -216,8 +217,10 @@ def _bounds(case: Case, words: Words) -> Iterator[str]:
 
 
 def _further_remarks(case: Case, words: Words) -> Iterator[str]:
-    """What is charged to no line."""
+    """How far estimates can be trusted, and what is charged to no line."""
     found = _assessments(case, words)
+    if trust := estimate_trust(found.values(), words):
+        yield trust
     habit = [name for name, one in found.items() if Note.HABIT in one.notes]
     if habit:
         yield words("dossier.letter.habit", names=formats.list_of(habit, words))

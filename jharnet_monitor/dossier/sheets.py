@@ -23,6 +23,7 @@ from jharnet_monitor.model import Direction
 from jharnet_monitor.report.sections.front_page import grade_text
 from jharnet_monitor.report.sections.phrases import (
     contract,
+    estimate_trust,
     interval,
     need,
     other_basis,
@@ -39,6 +40,10 @@ _IN_PACKETS = ("calls", "trains", "trains_night")
 def sheets(case: Case, words: Words) -> dict[str, Any]:
     """The content of all sheets in one language, as plain JSON."""
     made = [_sheet(case, office, words) for office in case.config.offices]
+    for sheet, office in zip(made, case.config.offices, strict=True):
+        if trust := estimate_trust([case.of(office).assessment], words):
+            sheet["reason"] += f" {trust}"
+            break  # the sheets of a dossier say it once
     return head(case, words, "sheet") | {"sheets": made}
 
 

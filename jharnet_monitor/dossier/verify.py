@@ -16,7 +16,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config
-from jharnet_monitor.dossier import raw, sealed
+from jharnet_monitor.dossier import raw, sealed, simulated
 from jharnet_monitor.dossier.archive import MANIFEST, WORKING, ArchiveError, Reader, json_bytes
 from jharnet_monitor.dossier.build import FORMAT, MANIFEST_KEYS, RECORDS, ReportProgress, sums
 from jharnet_monitor.dossier.case import Case
@@ -30,9 +30,11 @@ from jharnet_monitor.dossier.papers import papers, tools
 from jharnet_monitor.dossier.sealed import Sealed
 from jharnet_monitor.dossier.settings import read_settings, settings
 from jharnet_monitor.dossier.settings_log import SettingsLog
+from jharnet_monitor.dossier.simulated import SimulatedCalls
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n.words import LANGUAGES
 from jharnet_monitor.judge.calendar.period import Period, date_range
+from jharnet_monitor.judge.conference.grade import Criteria
 from jharnet_monitor.model import MADE_UP, parse_utc
 from jharnet_monitor.report.output.files import TypesettingError
 from jharnet_monitor.store.pruning import PruningLog
@@ -52,19 +54,28 @@ class VerifyResult:
     """Whether documents were compared byte for byte; otherwise their texts were."""
     notes: list[str] = field(default_factory=list)
     """What is no problem, but the reader should know."""
+    simulated: SimulatedCalls = field(default_factory=SimulatedCalls)
+    """Calls whose probabilities were derived again."""
 
 
 def verify(
-    path: Path, root: str | None, report_progress: ReportProgress, *, every: bool = False
+    path: Path,
+    root: str | None,
+    report_progress: ReportProgress,
+    *,
+    every: bool = False,
+    simulate_all: bool = False,
 ) -> VerifyResult:
     """Verify a dossier; stops at the first problem unless `every`.
 
-    `root` is a value held by an outside recipient. Raises `UserError` if the file cannot be opened.
+    With `simulate_all`, all simulated calls are simulated again, not a sample only. `root` is a
+    value held by an outside recipient. Raises `UserError` if the file cannot be opened.
     """
     verdict = VerifyResult([])
     try:
         with Reader(path) as archive:
-            for problem in _Examination(archive, root, verdict, report_progress).problems():
+            examination = _Examination(archive, root, verdict, report_progress, simulate_all)
+            for problem in examination.problems():
                 verdict.problems.append(problem)
                 if not every:
                     break
@@ -84,8 +95,10 @@ class _Examination:
         root: str | None,
         verdict: VerifyResult,
         report_progress: ReportProgress,
+        simulate_all: bool,
     ) -> None:
         self.archive = archive
+        self.simulate_all = simulate_all
         self.root = root
         self.verdict = verdict
         self.report_progress = report_progress
@@ -154,6 +167,7 @@ class _Examination:
         case = Case(config, period, until, made_at, stated, evidence, links, mails,
                     sums(stored, made_up=evidence.made_up))  # fmt: skip
         yield from self._papers(case)
+        yield from self._simulated(evidence)
 
     def _outside(self, links: list[Sealed]) -> Iterator[str]:
         if self.root is not None and all(one.root != self.root for one in links):
@@ -251,6 +265,17 @@ class _Examination:
         kinds = (*sorted(probes), *EVENT_KINDS)
         wanted = {kind: raw.wanted_links(kind, span, len(links)) for kind in kinds}
         yield from sealed.missing_records(listed, links, wanted)
+
+    def _simulated(self, evidence: DossierEvidence) -> Iterator[str]:
+        calls = [run for (_, probe), runs in evidence.runs.items() for run in runs
+                 if probe == "conference"]  # fmt: skip
+        criteria = Criteria(**evidence.config.thresholds.call.model_dump())
+        yield from simulated.differences(
+            calls, criteria, self.verdict.root or "", self.report_progress,
+            self.verdict.simulated, every=self.simulate_all,
+        )  # fmt: skip
+        if note := self.verdict.simulated.note():
+            self.verdict.notes.append(note)
 
     def _papers(self, case: Case) -> Iterator[str]:
         for name, content in _set_again(case):

@@ -149,6 +149,17 @@ def mean_grade(grade: float | None, /, compared: Sequence[float] = ()) -> str:
     return UNKNOWN if grade is None else _fixed(grade, 2)
 
 
+def with_borderline(text: str, other: int | None, words: Words) -> str:
+    """A grade's text, with the other grade that the call may as well have; None for none.
+
+    >>> with_borderline("SD video (360p)", 4, words("en"))
+    'SD video (360p), borderline HD'
+    """
+    if other is None:
+        return text
+    return words("call.borderline", text=text, other=words(f"call.other.{other}"))
+
+
 def mos(score: float | None) -> str:
     """A mean opinion score (ITU-T P.800.1), to two decimals.
 

@@ -15,9 +15,11 @@ from jharnet_monitor.i18n.formats import (
     share,
     share_floor,
     size,
+    with_borderline,
 )
 from jharnet_monitor.judge.line.use import TrafficReading, line_use
 from jharnet_monitor.judge.outages.timeline import Span
+from jharnet_monitor.judge.twin.borderline import borderline_grade
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import (
     QUANTITIES,
@@ -374,6 +376,9 @@ _ARROWS = {"down": "↓ ", "up": "↑ ", None: ""}
 def _with_arrow(one: Quantity, measurement: Measurement, formats: Formats) -> str:
     """A value with the arrow of its direction, and with its interval if it has one."""
     values = measurement.values
+    if one.unit == "grade":
+        text = formats.value(values[one.name], one.unit)
+        return with_borderline(text, borderline_grade(values), formats.words)
     low, high = (values.get(f"{one.name}_{end}") for end in ("low", "high"))
     if one.unit == "bits_per_second" and low is not None:
         return _ARROWS[one.direction] + rate_with_interval(values[one.name], low, high)

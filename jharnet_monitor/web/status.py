@@ -18,7 +18,9 @@ from jharnet_monitor.i18n.formats import (
     rate_in_unit_of,
     share,
     share_whole,
+    with_borderline,
 )
+from jharnet_monitor.judge.twin.borderline import borderline_grade
 from jharnet_monitor.live import HubStatus, Live, OfficeLive
 from jharnet_monitor.model import Direction, Measurement, OfficeState, Outcome
 from jharnet_monitor.probes import is_fresh
@@ -346,7 +348,8 @@ class _OfficeFigures:
         level, wanted = int(measurement.values["grade"]), self.live.config.thresholds.grade
         breach = t("web.under_grade", grade=t(f"grade.{wanted}"))
         age = self.formats.age(measurement.started_at)
-        figure = Figure(t(f"grade.{level}"), why, breach if level < wanted else "", age)
+        text = with_borderline(t(f"grade.{level}"), borderline_grade(measurement.values), t)
+        figure = Figure(text, why, breach if level < wanted else "", age)
         return Grade(level, figure, self._advice(measurement))
 
     def _advice(self, measurement: Measurement) -> str:

@@ -14,13 +14,14 @@ from typing import Any
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.judge.conference.grade import Criteria
+from jharnet_monitor.judge.twin.borderline import PROBABILITIES, prediction_in
 from jharnet_monitor.judge.twin.clients import BUILT_IN, Client
 from jharnet_monitor.judge.twin.line import LineModel
-from jharnet_monitor.judge.twin.prediction import GRADES, GradePrediction
+from jharnet_monitor.judge.twin.prediction import Certainty, GradePrediction
 from jharnet_monitor.judge.twin.whatif import BadChange, Change, parse_change
 from jharnet_monitor.live import OfficeLive
 from jharnet_monitor.model import Measurement, format_utc
-from jharnet_monitor.probes.conference.twin import answer
+from jharnet_monitor.probes.conference.twin import ask
 from jharnet_monitor.web.errors import Refusal
 
 MOST_WAITING = 4
@@ -50,10 +51,8 @@ def newest_line(office: OfficeLive) -> tuple[LineModel, Measurement] | None:
 def measured_probabilities(office: OfficeLive) -> tuple[float, ...]:
     """The probability of each grade, 0 to 4, from the newest call that met a line; else empty."""
     met = newest_line(office)
-    names = [f"grade_{grade}_probability" for grade in range(GRADES)]
-    if met is None or not all(name in met[1].values for name in names):
-        return ()
-    return tuple(met[1].values[name] for name in names)
+    found = None if met is None else prediction_in(met[1].values)
+    return () if found is None else found.probabilities
 
 
 class WhatIf:
@@ -91,12 +90,12 @@ class WhatIf:
             self._waiting += 1
             try:
                 async with self._turn:
-                    found = await answer(line, criteria, client)
+                    found = await ask(line, criteria, client)
             finally:
                 self._waiting -= 1
             if found is None:
                 raise Refusal(503, "no answer in time; try again soon", {"Retry-After": "30"})
-            self._cache[key] = found
+            self._cache[key] = found.prediction
             while len(self._cache) > MAX_CACHED:
                 self._cache.popitem(last=False)
         return self._cache[key]
@@ -106,12 +105,11 @@ def _to_json(found: GradePrediction, change: Change, call: Measurement) -> dict[
     return {
         "grade": found.grade,
         "certainty": found.certainty.value,
+        "borderline_grade": None if found.certainty is Certainty.CERTAIN else found.second,
         "probabilities": list(found.probabilities),
         "change": change.to_json(),
         "measured_at": format_utc(call.started_at),
         "measured_grade": call.values.get("grade"),
-        "measured_probabilities": [
-            call.values.get(f"grade_{n}_probability") for n in range(GRADES)
-        ],
+        "measured_probabilities": [call.values.get(name) for name in PROBABILITIES],
         "line": call.conditions["line"],
     }

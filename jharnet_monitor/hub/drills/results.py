@@ -17,6 +17,7 @@ from jharnet_monitor.judge.conference.drill import (
 )
 from jharnet_monitor.judge.conference.grade import GradeLimit
 from jharnet_monitor.judge.conference.shared_line import FULL_SHARE, Share, shared_line
+from jharnet_monitor.judge.twin.borderline import borderline_grade
 from jharnet_monitor.model import Cause, Direction, Measurement, Outcome
 from jharnet_monitor.probes.conference.gallery import TILE_RATE
 from jharnet_monitor.profiles import AUDIO_LINE_RATE
@@ -29,7 +30,13 @@ SpeedAlone = Callable[[str], tuple[float | None, float | None]]
 
 def with_conference(office: DrillOffice, measurement: Measurement) -> DrillOffice:
     """The office's record with the result of its conference call."""
-    return replace(office, grade=measurement.values.get("grade"), **_result(measurement))
+    values = measurement.values
+    return replace(
+        office,
+        grade=values.get("grade"),
+        borderline=borderline_grade(values),
+        **_result(measurement),
+    )
 
 
 def gallery_result(measurement: Measurement, pictures: int) -> DrillGallery:

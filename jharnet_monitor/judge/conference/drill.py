@@ -189,10 +189,15 @@ class DrillOffice(DrillCall):
     gallery: DrillGallery | None = None
     live: LiveCall | None = None
     """While its call runs."""
+    borderline: int | None = None
+    """The other grade that the call may as well have, if the twin answered."""
 
     def to_json(self) -> dict[str, Any]:
-        """The contract's form; `live` and `measurement` only where there is one."""
+        """The contract's form; `live`, `measurement` and `borderline_grade` only where there is
+        one.
+        """
         live = {} if self.live is None else {"live": self.live.to_json()}
+        other = {} if self.borderline is None else {"borderline_grade": self.borderline}
         return {
             "office": self.office,
             "joined": self.joined,
@@ -200,6 +205,7 @@ class DrillOffice(DrillCall):
             "grade": self.grade,
             "gallery": None if self.gallery is None else self.gallery.to_json(),
             **live,
+            **other,
         }
 
     @classmethod
@@ -212,6 +218,7 @@ class DrillOffice(DrillCall):
             grade=_number(data, "grade"),
             gallery=None if gallery is None else DrillGallery.from_json(gallery),
             live=None if live is None else LiveCall.from_json(live),
+            borderline=_count(data, "borderline_grade"),
             **_call(data),
         )
 

@@ -15,6 +15,7 @@ from jharnet_monitor.config.schema import Config, Office
 from jharnet_monitor.judge.calendar.hours import in_office_hours
 from jharnet_monitor.judge.calendar.windows import office_windows
 from jharnet_monitor.judge.line.contract import contracted_rates, promised_availability
+from jharnet_monitor.judge.line.cures import cures_of
 from jharnet_monitor.judge.line.delivered import (
     Basis,
     DeliveredRate,
@@ -153,6 +154,7 @@ def _line(
         days=evidence.days,
         lan_faulty=evidence.lan.is_faulty,
         calls_suffice=_calls_suffice(config, evidence.calls),
+        cures=cures_of(evidence.calls, config.thresholds.grade),
     )  # fmt: skip
 
 

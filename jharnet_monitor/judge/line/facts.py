@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from jharnet_monitor.judge.line.cures import Cures
 from jharnet_monitor.judge.line.delivered import DeliveredRate
 from jharnet_monitor.judge.line.loss import LossRates
 from jharnet_monitor.judge.line.need import Need, NeedPolicy, needs_of
@@ -51,6 +52,8 @@ class Line:
     """The router reports a fault of the office's network that slows tests down."""
     calls_suffice: bool = False
     """All conference tests of office hours reached the required grade."""
+    cures: Cures = field(default_factory=Cures)
+    """What simulated calls say would cure the calls."""
 
     @property
     def directions(self) -> tuple[LineDirection, LineDirection]:

@@ -82,6 +82,9 @@ class Doubt(StrEnum):
     """It was unreachable for longer than promised, and it is not known whether line or power
     failed.
     """
+    LOSS_FIRST = "loss_first"
+    """By most simulated calls the speed to be ordered would not help, while repairing the loss
+    would."""
     AVAILABILITY_UNDECIDED = "availability_undecided"
     """Too much of the time is not known."""
 

@@ -5,8 +5,9 @@ The first question is whether the contract is kept: a line below the contract's 
 for repair or the service level. A line that keeps the contract but delivers less than needed is a
 case for an upgrade if the contract is too small, else for neither. More speed does not cure packet
 loss, power failures or faults of the office's own network, except loss caused by the office filling
-its line. A verdict is given only if the whole 95 % interval supports it; otherwise it is
-`not_enough_evidence`.
+its line. No upgrade is asked for if most simulated calls certainly contradict that it would help
+(`judge.line.cures`); they decide nothing else. A verdict is given only if the whole 95 % interval
+supports it; otherwise it is `not_enough_evidence`.
 """
 
 from __future__ import annotations
@@ -125,6 +126,9 @@ def judge_line(
     other_doubts = tuple(dict.fromkeys([*judge.loss_doubts(), *judge.outage_doubts()]))
     breaks = [*faults, *(one for one in outages if one.verdict is LineVerdict.REPAIR)]
     capacity: list[Ground] = []
+    slab = next_slab(max(side.need.value for side in line.directions), tariff)
+    if not breaks and not blocking and judge.too_small and line.cures.contradicts(slab):
+        blocking = (Doubt.LOSS_FIRST,)
     if not breaks and not blocking and judge.too_small:
         capacity = [Ground(LineVerdict.UPGRADE, VerdictReason.SPEED)]
     elif not faults and not blocking and judge.need_not_met and not judge.too_small:
@@ -138,14 +142,13 @@ def judge_line(
     if doubts and not upgrade:
         verdicts.append(LineVerdict.NOT_ENOUGH_EVIDENCE)
     verdicts = list(dict.fromkeys(verdicts)) or [LineVerdict.NOTHING]
-    largest = max(side.need.value for side in line.directions)
     return Assessment(
         line=line,
         verdicts=tuple(verdicts),
         doubts=doubts,
         notes=tuple(judge.notes(ordered_grounds)),
         grounds=tuple(ordered_grounds),
-        slab=next_slab(largest, tariff) if upgrade else None,
+        slab=slab if upgrade else None,
         holds=judge.holds(verdicts[0], ordered_grounds, doubts),
     )
 

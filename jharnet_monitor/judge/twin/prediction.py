@@ -15,7 +15,7 @@ CERTAIN = 0.9
 
 
 class Certainty(StrEnum):
-    """How certain a grade is. The texts for people are `call.certainty.CERTAINTY`."""
+    """How certain a grade is; for people, `borderline` names the other grade (`borderline.py`)."""
 
     CERTAIN = "certain"
     BORDERLINE = "borderline"

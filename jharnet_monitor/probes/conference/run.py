@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jharnet_monitor.judge.conference.grade import Criteria
+from jharnet_monitor.judge.line.contract import contracted_rates
 from jharnet_monitor.judge.twin.line import LineModel
+from jharnet_monitor.judge.twin.stored_whatif import changes_to_ask
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import (
     AgentLink,
@@ -30,7 +32,7 @@ from jharnet_monitor.probes.conference.signalling import (
     parse_receive_stats,
     parse_send_stats,
 )
-from jharnet_monitor.probes.conference.twin import answer, line_of_call, put
+from jharnet_monitor.probes.conference.twin import QUESTIONS, line_of_call
 from jharnet_monitor.profiles import HD_HEIGHT, Rung
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged
 from jharnet_monitor.rtc.browser import (
@@ -212,8 +214,10 @@ def _criteria(context: ProbeContext) -> Criteria:
 async def _with_twin(context: ProbeContext, found: Reading, line: LineModel) -> Reading:
     """The reading with the twin's probabilities; not used in a drill, whose calls share one
     line."""
-    grades = await answer(line, _criteria(context))
-    return found if grades is None else put(found, line, grades)
+    known = [rate for rate in contracted_rates(context.office) if rate is not None]
+    tariff = context.config.capacity.tariff
+    changes = changes_to_ask(line, max(known, default=None), tariff)
+    return await QUESTIONS.judged(found, line, _criteria(context), changes)
 
 
 async def _sample(call: Call, watch: Callable[[LiveSample], None] | None) -> None:

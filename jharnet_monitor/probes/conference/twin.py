@@ -5,26 +5,25 @@ The simulation takes seconds of CPU, so it runs in a process of its own at low p
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import sys
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from jharnet_monitor.judge.conference.grade import Criteria
+from jharnet_monitor.judge.twin.borderline import PROBABILITIES, borderline_grade
 from jharnet_monitor.judge.twin.clients import REFERENCE, Client
 from jharnet_monitor.judge.twin.estimate import line_of, observed_by_counts
 from jharnet_monitor.judge.twin.line import LineModel
 from jharnet_monitor.judge.twin.prediction import (
-    CERTAIN,
     GRADES,
     Certainty,
     GradePrediction,
     seed_of,
 )
+from jharnet_monitor.judge.twin.stored_whatif import DECIMALS, ChangeAnswer, LineChange
 from jharnet_monitor.probes.base import Reading
+from jharnet_monitor.probes.conference import twin_process
 from jharnet_monitor.rtc.stats.call_stats import ReceiveStats, SendStats
 from jharnet_monitor.worker_process import ask_process
 
@@ -32,7 +31,8 @@ log = logging.getLogger(__name__)
 
 TIME_LIMIT = 120.0
 """Seconds of real time; on an idle computer it takes three."""
-_NICE = 10
+BEST = GRADES - 1
+"""The best grade, which nothing needs to cure."""
 TWIN_DECIDES = False
 """Whether the grade is the twin's most probable one; else it is that of the call's last rung."""
 
@@ -62,50 +62,83 @@ def _observed(sent: SendStats, received: ReceiveStats) -> Any:
     )
 
 
-async def answer(
-    line: LineModel, criteria: Criteria, client: Client = REFERENCE
-) -> GradePrediction | None:
-    """Ask the twin in another process; None if it did not answer in time."""
-    question = {"line": line.to_json(), "criteria": asdict(criteria), "client": asdict(client)}
+@dataclass(frozen=True, slots=True)
+class TwinAnswer:
+    """What the twin said of a line and of changes of it; `version` is what else that depends on."""
+
+    prediction: GradePrediction
+    whatif: tuple[ChangeAnswer, ...]
+    version: str
+
+
+async def ask(
+    line: LineModel,
+    criteria: Criteria,
+    client: Client = REFERENCE,
+    changes: Sequence[LineChange] = (),
+) -> TwinAnswer | None:
+    """Ask the twin in another process; None if it did not answer in time.
+
+    It answers as many of the changes, in their order, as its limits of CPU and time allow.
+    """
+    question = {
+        "line": line.to_json(), "criteria": asdict(criteria), "client": asdict(client),
+        "changes": [change.to_json() for change in changes],
+    }  # fmt: skip
     try:
-        found = await ask_process(__name__, question, TIME_LIMIT)
+        found = await ask_process(twin_process.__name__, question, TIME_LIMIT)
     except (TimeoutError, ValueError) as error:
         log.warning("the twin gave no answer: %s", error or f"none within {TIME_LIMIT:.0f} s")
         return None
-    return GradePrediction(tuple(found["probabilities"]))
+    return TwinAnswer(
+        GradePrediction(tuple(found["probabilities"])),
+        tuple(ChangeAnswer.from_json(one) for one in found["whatif"]),
+        found["version"],
+    )
 
 
-def put(reading: Reading, line: LineModel, found: GradePrediction) -> Reading:
+class CallQuestions:
+    """The questions to the twin about calls. The changes of a line are asked of one call at a time:
+    while the twin is busy with them, other calls do without."""
+
+    def __init__(self) -> None:
+        self._busy = False
+
+    async def judged(
+        self, reading: Reading, line: LineModel, criteria: Criteria, changes: Sequence[LineChange]
+    ) -> Reading:
+        """The reading with the twin's answer; with those on the changes if its grade is not HD."""
+        curable = reading.values["grade"] < BEST and not self._busy
+        asked = changes if curable else ()
+        self._busy = self._busy or bool(asked)
+        try:
+            found = await ask(line, criteria, changes=asked)
+        finally:
+            if asked:
+                self._busy = False
+        return reading if found is None else put(reading, line, found)
+
+
+QUESTIONS = CallQuestions()
+
+
+def put(reading: Reading, line: LineModel, answer: TwinAnswer) -> Reading:
     """The reading with the twin's probabilities and the certainty of its grade."""
+    found = answer.prediction
     values, conditions = dict(reading.values), dict(reading.conditions)
     conditions["ladder_grade"] = values["grade"]
     if TWIN_DECIDES:
         values["grade"] = float(found.grade)
-    sure = found.probabilities[int(values["grade"])] >= CERTAIN
     for grade in range(GRADES):
-        values[f"grade_{grade}_probability"] = round(found.probabilities[grade], 4)
+        values[PROBABILITIES[grade]] = round(found.probabilities[grade], DECIMALS)
+    other = borderline_grade(values)
     conditions |= {
-        "certainty": (Certainty.CERTAIN if sure else Certainty.BORDERLINE).value,
+        "certainty": (Certainty.CERTAIN if other is None else Certainty.BORDERLINE).value,
         "line": line.to_json(),
         "line_seed": seed_of(line),
         "twin_grade": found.grade,
+        "twin_version": answer.version,
+        **({"whatif": [one.to_json() for one in answer.whatif]} if answer.whatif else {}),
+        **({} if other is None else {"borderline_grade": other}),
     }
     return Reading(values, conditions)
-
-
-def main() -> None:
-    """Answer one question, from standard input to standard output."""
-    from jharnet_monitor.judge.twin.predict import predict  # noqa: PLC0415 - numpy is for this process only
-
-    os.nice(_NICE)
-    question: Mapping[str, Any] = json.load(sys.stdin)
-    found = predict(
-        LineModel.from_json(question["line"]),
-        Client(**question["client"]),
-        Criteria(**question["criteria"]),
-    )
-    json.dump({"probabilities": found.probabilities}, sys.stdout)
-
-
-if __name__ == "__main__":
-    main()

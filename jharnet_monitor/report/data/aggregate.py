@@ -13,6 +13,7 @@ from statistics import median, median_low
 from jharnet_monitor.config.district import District
 from jharnet_monitor.judge.calendar.hours import in_office_hours
 from jharnet_monitor.judge.outages.timeline import Span
+from jharnet_monitor.judge.twin.borderline import borderline_grade, borderline_median
 from jharnet_monitor.model import Measurement, OfficeState, Outcome
 from jharnet_monitor.report.data.summary import Conference, Outage, Speed, SpeedTest
 
@@ -43,6 +44,9 @@ def conference(calls: Iterable[Measurement], district: District) -> Conference:
         limited_by=_most(limits),
         cause=_most(failed) if grade == 0 and 2 * len(failed) >= len(graded) else None,
         grades=tuple((call.started_at, reached) for call, reached in graded),
+        borderline=borderline_median(
+            [(reached, borderline_grade(call.values)) for call, reached in graded]
+        ),
     )
 
 

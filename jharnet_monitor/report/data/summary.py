@@ -43,6 +43,8 @@ class Conference:
     """The most frequent cause of failed calls or, without any result, of calls not run."""
     grades: tuple[tuple[datetime, int], ...] = ()
     """Start (UTC) and grade of every test with a result."""
+    borderline: int | None = None
+    """The grade that it may as well be by the twin's answers (`borderline_median`)."""
 
 
 def _share(part: float, whole: float) -> float | None:

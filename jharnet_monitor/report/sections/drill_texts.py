@@ -27,7 +27,9 @@ def drill_row(office: DrillOffice, config: Config, words: Words) -> dict[str, An
     return {
         "office": name_of(office.office, config, words),
         "grade": grade,
-        "answer": words(f"grade.{'none' if grade is None else grade}"),
+        "answer": formats.with_borderline(
+            words(f"grade.{'none' if grade is None else grade}"), office.borderline, words
+        ),
         "joined": office.joined,
         "down": _direction(office.down, words),
         "up": _direction(office.up, words),

@@ -168,10 +168,18 @@ def _since(office: OfficeSummary, summary: Summary, words: Words) -> str:
 
 def _answer_text(judged: RatedOffice, words: Words) -> str:
     """Whether the block can hold a conference: `yes, HD (720p)`, `audio only`, `no`."""
-    grade = judged.summary.conference.grade
-    if judged.group in ("able", "unable"):
-        return words(f"report.can.{grade}")
-    return grade_text(grade, words)
+    conference = judged.summary.conference
+    if judged.group not in ("able", "unable"):
+        return conference_text(conference, words)
+    text = words(f"report.can.{conference.grade}")
+    return formats.with_borderline(text, conference.borderline, words)
+
+
+def conference_text(conference: Conference, words: Words) -> str:
+    """`HD video (720p)`, `SD video (360p), borderline HD`, or `not tested`."""
+    return formats.with_borderline(
+        grade_text(conference.grade, words), conference.borderline, words
+    )
 
 
 def grade_text(grade: int | None, words: Words) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jharnet_monitor.i18n import formats
@@ -12,6 +12,7 @@ from jharnet_monitor.judge.line.grounds import LineVerdict
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.report.sections.phrases import (
     contract,
+    estimate_trust,
     interval,
     need,
     need_text,
@@ -58,10 +59,16 @@ def lines(summary: Summary, words: Words) -> dict[str, Any]:
         if len(rows) > MOST_ROWS
         else "",
         "common": common,
-        "footnote": words("report.footnote_interval")
-        if any(FEW in text for row in rows for text in row["delivered"])
-        else "",
+        "footnote": " ".join(_footnotes(summary, rows, words)),
     }
+
+
+def _footnotes(summary: Summary, rows: Sequence[dict[str, Any]], words: Words) -> Iterator[str]:
+    """What a figure without an interval means, and how far the estimates can be trusted."""
+    if any(FEW in text for row in rows for text in row["delivered"]):
+        yield words("report.footnote_interval")
+    if trust := estimate_trust([one.assessment for one in summary.offices], words):
+        yield trust
 
 
 def _enough(rows: Sequence[dict[str, Any]], words: Words) -> list[str]:

@@ -11,8 +11,8 @@ from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.report.sections import charts
 from jharnet_monitor.report.sections.details import availability, measured_row, speed_bar
 from jharnet_monitor.report.sections.front_page import (
+    conference_text,
     finding_texts,
-    grade_text,
     tests_text,
 )
 from jharnet_monitor.report.sections.rating import RatedOffice
@@ -27,7 +27,7 @@ def office_page(judged: RatedOffice, summary: Summary, words: Words) -> dict[str
     return {
         "office": formats.office_name(office.office, words),
         "grade": office.conference.grade,
-        "answer": grade_text(office.conference.grade, words),
+        "answer": conference_text(office.conference, words),
         "tests": tests_text(office.conference, words),
         "limited": None
         if limited is None or office.conference.grade == 4
@@ -55,7 +55,7 @@ def _figures(office: OfficeSummary, words: Words) -> list[list[str]]:
     row = measured_row(office, words)
     before = office.before
     was = (
-        words("report.change.new") if before is None else grade_text(before.conference.grade, words)
+        words("report.change.new") if before is None else conference_text(before.conference, words)
     )
     ratio, without, between = availability(office, words)
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import isinf
 
 from jharnet_monitor.config import Config, Office
@@ -11,6 +11,7 @@ from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.line.assess import Assessment, LineDirection, thresholds_for
 from jharnet_monitor.judge.line.contract import promised_availability
+from jharnet_monitor.judge.line.cures import Cure
 from jharnet_monitor.judge.line.grounds import (
     Condition,
     Doubt,
@@ -21,6 +22,10 @@ from jharnet_monitor.judge.line.grounds import (
 )
 from jharnet_monitor.judge.line.need import Need
 from jharnet_monitor.judge.statistics.intervals import Interval
+from jharnet_monitor.judge.twin.prediction import GRADES
+from jharnet_monitor.judge.twin.stored_whatif import UNSEEN_LINKS, UNSEEN_RIGHT
+
+BEST = GRADES - 1
 
 
 def interval(
@@ -127,6 +132,7 @@ def reason(found: Assessment, config: Config, office: Office, words: Words) -> s
     if found.doubts and found.verdict is not LineVerdict.NOT_ENOUGH_EVIDENCE:
         sentences.append(words("capacity.doubted", doubt=doubt(found, config, words)))
     sentences += notes(found, words)
+    sentences.append(estimate(found, words))
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -210,6 +216,39 @@ def notes(found: Assessment, words: Words) -> list[str]:
         for note in found.notes
         if note is not Note.SHARED  # stated once for all offices
     ]
+
+
+def estimate(found: Assessment, words: Words) -> str:
+    """What simulated calls say would cure the conference, marked as an estimate; empty without
+    enough of them. It names the speed that is asked for, else the next one, and the repair.
+    """
+    answers = found.line.cures.answers
+    rates = [one.change.rate for one in answers if one.change.rate is not None]
+    rate = found.slab if found.slab in rates else min(rates, default=None)
+    parts = [_estimated(one, words) for one in answers if one.change.rate in (rate, None)]
+    if not parts:
+        return ""
+    return words("capacity.estimate.text", parts="; ".join(parts))
+
+
+def _estimated(cure: Cure, words: Words) -> str:
+    rate, repaired = cure.change.rate, cure.change.loss is not None
+    kind = "both" if rate and repaired else "rate" if rate else "loss"
+    grade = words(f"call.other.{cure.grade}" if cure.grade else "grade.0")
+    return words(
+        "capacity.estimate.part",
+        change=words(f"capacity.estimate.{kind}", rate=formats.rate(rate)),
+        grade=words("capacity.estimate.better", grade=grade) if 0 < cure.grade < BEST else grade,
+        share=formats.share_floor(cure.share),
+        calls=words("capacity.estimate.calls", n=cure.calls),
+    )
+
+
+def estimate_trust(found: Iterable[Assessment], words: Words) -> str:
+    """How far the estimates can be trusted; empty if there is none. A paper states it once."""
+    if not any(estimate(one, words) for one in found):
+        return ""
+    return words("capacity.estimate.trust", links=UNSEEN_LINKS, right=UNSEEN_RIGHT)
 
 
 def doubt(found: Assessment, config: Config, words: Words) -> str:

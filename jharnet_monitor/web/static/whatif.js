@@ -48,9 +48,12 @@
         `${Math.round(100 * share)} %`;
       names.set(bar.dataset.grade, bar.parentElement.previousElementSibling.textContent);
     }
-    const certainty = panel.querySelector(`template[data-certainty="${found.certainty}"]`);
-    verdict.textContent =
-      `${names.get(String(found.grade))} · ${certainty.content.textContent}`;
+    const name = names.get(String(found.grade));
+    const said = (selector) => panel.querySelector(selector).content.textContent;
+    verdict.textContent = found.borderline_grade === null
+      ? `${name} · ${said("template[data-certain]")}`
+      : panel.dataset.borderline.replace("{text}", name)
+        .replace("{other}", said(`template[data-other="${found.borderline_grade}"]`));
   }
 
   let timer = 0;

@@ -1,0 +1,187 @@
+"""What simulated calls say would cure an office: an estimate in the papers, and hardly a judge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+import jharnet_monitor
+from jharnet_monitor.dossier.assessment_json import assessment_from_json, assessment_to_json
+from jharnet_monitor.dossier.case import Case
+from jharnet_monitor.dossier.derive import derive
+from jharnet_monitor.dossier.evidence import DossierEvidence
+from jharnet_monitor.dossier.letter import letter
+from jharnet_monitor.dossier.sheets import sheets
+from jharnet_monitor.i18n.words import words
+from jharnet_monitor.judge.line.cures import Cures, cures_of
+from jharnet_monitor.judge.line.verdict import Assessment, Doubt, LineVerdict, judge_line
+from jharnet_monitor.judge.twin.prediction import GradePrediction
+from jharnet_monitor.judge.twin.stored_whatif import (
+    UNSEEN_LINKS,
+    UNSEEN_RIGHT,
+    ChangeAnswer,
+    LineChange,
+)
+from jharnet_monitor.model import Measurement
+from jharnet_monitor.report.sections.phrases import estimate, estimate_trust, reason
+from tests.dossier_support import MADE_AT, filed
+from tests.histories import TARIFF, THRESHOLDS
+from tests.made_up import NOW, conference, district
+from tests.test_capacity import LINE, MORE
+
+HD, SD = (0.0, 0.0, 0.0, 0.03, 0.97), (0.0, 0.0, 0.05, 0.9, 0.05)
+STILL, UNSURE = (0.05, 0.9, 0.03, 0.02, 0.0), (0.0, 0.4, 0.2, 0.2, 0.2)
+FASTER, REPAIRED, BOTH = LineChange(rate=8e6), LineChange(loss=0.0), LineChange(8e6, 0.0)
+Answers = dict[LineChange, tuple[float, ...]]
+
+
+def call(answers: Answers, grade: int = 1, number: int = 0) -> Measurement:
+    """A call with these answers; without any it holds none."""
+    held = conference("potka", NOW - timedelta(hours=number), grade)
+    stored = [ChangeAnswer(c, GradePrediction(p)).to_json() for c, p in answers.items()]
+    return replace(held, conditions={**held.conditions, **({"whatif": stored} if stored else {})})
+
+
+def calls(*groups: tuple[int, Answers]) -> list[Measurement]:
+    """So many calls of each kind."""
+    return [call(answers, 1 if answers else 4) for n, answers in groups for _ in range(n)]
+
+
+CONTRADICTS: Answers = {FASTER: STILL, REPAIRED: SD}
+
+
+def judged(some: Sequence[Measurement]) -> Assessment:
+    """A line that is contracted too small, with these calls."""
+    return judge_line(replace(LINE, cures=cures_of(some, 3)), MORE, THRESHOLDS, TARIFF)
+
+
+@pytest.mark.parametrize(
+    ("some", "asked"),
+    [
+        (calls((12, CONTRADICTS)), False),
+        (calls((12, CONTRADICTS), (11, {})), False),
+        (calls((12, CONTRADICTS), (12, {})), True),
+        (calls((4, CONTRADICTS)), True),
+        (calls((12, {FASTER: UNSURE, REPAIRED: SD})), True),
+        (calls((12, {FASTER: STILL, REPAIRED: UNSURE})), True),
+        (calls((12, {FASTER: STILL, REPAIRED: STILL})), True),
+        (calls((12, {FASTER: STILL})), True),
+        (calls((12, {FASTER: HD, REPAIRED: SD})), True),
+        (calls((12, {LineChange(rate=16e6): STILL, REPAIRED: SD})), True),
+        (calls((6, CONTRADICTS), (7, {FASTER: HD, REPAIRED: SD})), True),
+        (calls((12, {})), True),
+        ([], True),
+    ],
+)
+def test_an_upgrade_is_not_asked_for_where_most_calls_certainly_contradict_it(
+    some: list[Measurement], asked: bool
+) -> None:
+    """Most calls of the period, certain of both: the rate does not help, and the repair does.
+    Anything less, another rate, or no answer leaves the verdict as it is."""
+    found = judged(some)
+    assert (found.verdict is LineVerdict.UPGRADE) is asked
+    assert (Doubt.LOSS_FIRST in found.doubts) is not asked
+    assert (found.slab is None) is not asked
+    if not asked:
+        assert found.verdicts == (LineVerdict.NOT_ENOUGH_EVIDENCE,)
+
+
+def test_simulated_calls_decide_nothing_else() -> None:
+    """Where no upgrade would be asked for, no answer changes the verdict."""
+    from tests.test_capacity import ENOUGH
+
+    kinds: tuple[Answers, ...] = (CONTRADICTS, {FASTER: HD, REPAIRED: STILL}, {FASTER: HD})
+    for answers in kinds:
+        cures = cures_of(calls((12, answers)), 3)
+        with_answers = judge_line(replace(LINE, cures=cures), ENOUGH, THRESHOLDS, TARIFF)
+        without = judge_line(LINE, ENOUGH, THRESHOLDS, TARIFF)
+        assert replace(with_answers, line=without.line) == without
+
+
+def test_an_answer_counts_calls_and_states_the_grade_that_half_of_them_reach() -> None:
+    """Means over calls; an answer of fewer than five calls, or of less than half, is left out."""
+    some = calls((6, {FASTER: HD, REPAIRED: STILL}), (4, {FASTER: SD, BOTH: HD}))
+    found = cures_of(some, 3)
+    assert found.calls == 10
+    assert [(one.change, one.calls, one.grade) for one in found.answers] == [
+        (REPAIRED, 6, 1), (FASTER, 10, 4),
+    ]  # fmt: skip
+    assert found.answers[1].share == pytest.approx((6 * 0.97 + 4 * 0.05) / 10)
+    assert cures_of(calls((6, {FASTER: HD}), (7, {})), 3) == Cures(13)
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en", "Estimate by simulated calls over the measured line, for the calls below HD: with "
+               "the loss repaired audio only or better in 95 % of 12 calls; with 8 Mbps HD in 97 % "
+               "of 12 calls; with 8 Mbps and the loss repaired SD or better in 95 % of 12 calls."),
+        ("hi", "अनुमान (मापी गई लाइन पर कॉलों के कंप्यूटर-अनुकरण से, HD से नीचे की कॉलों हेतु): "
+               "हानि दूर होने पर 12 कॉलों में से 95 % में केवल ऑडियो या बेहतर; 8 Mbps पर 12 कॉलों में से "
+               "97 % में HD; 8 Mbps तथा हानि दूर होने पर 12 कॉलों में से 95 % में SD या बेहतर।"),
+    ],
+)  # fmt: skip
+def test_the_reason_states_the_estimate_and_how_far_it_can_be_trusted(
+    language: str, text: str
+) -> None:
+    """In both languages, with the number of calls; the figure of trust is that of the help."""
+    answers: Answers = {FASTER: HD, REPAIRED: STILL, BOTH: SD, LineChange(rate=16e6): HD}
+    found, config = judged(calls((12, answers))), district().config
+    assert found.slab == 8e6
+    assert estimate(found, words(language)) == text
+    assert text in reason(found, config, config.office("potka"), words(language))
+    trust = estimate_trust([judged([]), found], words(language))
+    assert str(UNSEEN_LINKS) in trust and str(UNSEEN_RIGHT) in trust
+    assert estimate_trust([judged([])], words(language)) == estimate(judged([]), words("en")) == ""
+
+
+def test_the_figure_of_trust_is_that_of_the_help() -> None:
+    """The page on accuracy states what the papers quote."""
+    page = Path(jharnet_monitor.__file__).parent / "help" / "accuracy.md"
+    text = " ".join(page.read_text("utf-8").split())
+    number = {8: "eight"}.get(UNSEEN_LINKS, str(UNSEEN_LINKS))
+    assert f"of the {number} of the second freeze" in text
+    assert f"it agrees on {UNSEEN_RIGHT} " in text
+
+
+def test_the_dossiers_claims_hold_the_answers() -> None:
+    """They are read back as they were; without answers the claims have the form that they had."""
+    found = judged(calls((12, CONTRADICTS)))
+    stored = json.loads(json.dumps(assessment_to_json(found)))
+    assert assessment_from_json(stored).line.cures == found.line.cures
+    assert assessment_from_json(stored).doubts == (Doubt.LOSS_FIRST,)
+    assert "cures" not in assessment_to_json(judged([]))
+
+
+@pytest.mark.parametrize("language", ["en", "hi"])
+def test_each_paper_says_once_how_far_the_estimates_can_be_trusted(
+    language: str, tmp_path: Path
+) -> None:
+    """In the weekly report's table, the letter and the sheets, however many offices have one."""
+    phrase = words(language)
+    trust = phrase("capacity.estimate.trust", links=UNSEEN_LINKS, right=UNSEEN_RIGHT)
+    answers: Answers = {FASTER: HD, REPAIRED: SD, BOTH: HD}
+    week = {o.id: replace(call(answers), office=o.id) for o in district().config.offices}
+    made = filed(tmp_path, 3, 7)
+    evidence = DossierEvidence(made.config, made.period)
+    for office in made.config.offices[:2]:
+        held = [
+            replace(
+                week[office.id], started_at=made.period.start + timedelta(hours=12 + n), id=f"{n}"
+            )
+            for n in range(6)
+        ]
+        evidence.runs[office.id, "conference"] = held
+    claims = derive(evidence, made.period.end)
+    case = Case(
+        made.config, made.period, MADE_AT, made.period.end, claims, evidence, [], [], ""
+    )  # fmt: skip
+    for paper in (letter(case, phrase), sheets(case, phrase)):
+        text = json.dumps(paper, ensure_ascii=False)
+        assert text.count(trust) == 1
+        assert text.count(phrase("capacity.estimate.text", parts="|").split("|")[0]) == 2
