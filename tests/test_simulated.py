@@ -43,6 +43,7 @@ def call(number: int, changes: tuple[LineChange, ...] = ()) -> Measurement:
     way = DirectionModel(rate=0.25e6 + 0.02e6 * number, loss=0.02)
     line = LineModel(way, way)
     held = conference("potka", WEEK.start + timedelta(hours=9, minutes=number), 3)
+    held = replace(held, conditions={**held.conditions, "worse_way": "down"})
     question = simulated._question(replace(held, conditions={"line": line.to_json()}), Criteria())
     question["changes"] = [change.to_json() for change in changes]
     found = twin_process.answered(question)
@@ -98,6 +99,10 @@ def _last_digit(one: Measurement) -> Measurement:
     return replace(one, values={**one.values, name: one.values[name] + 0.0001})
 
 
+def _better(one: Measurement) -> Measurement:
+    return replace(one, values={**one.values, "grade": one.values["grade"] + 1})
+
+
 FORGERIES: Mapping[str, tuple[Forge, str]] = {
     "probabilities": (_swapped, "but its line gives"),
     "last digit": (_last_digit, "but its line gives"),
@@ -106,6 +111,9 @@ FORGERIES: Mapping[str, tuple[Forge, str]] = {
     "seed": (_with(line_seed=1), "line_seed is 1"),
     "certainty": (_with(certainty="sure"), "certainty is 'sure'"),
     "grade": (_with(twin_grade=5), "twin_grade is 5"),
+    "grade held": (_with(ladder_grade=7), "ladder_grade is 7, which is no grade"),
+    "decision": (_with(graded_by="both"), "graded_by is 'both'"),
+    "grade decided": (_better, "follows"),
     "other grade": (_with(borderline_grade=0), "borderline_grade is 0"),
     "no line": (_with(line={"down": 3}), "its `line` is none"),
     "bad whatif": (_with(whatif=[{"rate": "much"}]), "cannot be derived"),

@@ -12,17 +12,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from jharnet_monitor.judge.conference.grade import Criteria
+from jharnet_monitor.judge.conference.grade import Criteria, GradeLimit
 from jharnet_monitor.judge.twin.borderline import (
     PROBABILITIES,
     borderline_grade,
     prediction_in,
 )
 from jharnet_monitor.judge.twin.clients import REFERENCE
+from jharnet_monitor.judge.twin.decision import Held, decided
 from jharnet_monitor.judge.twin.line import LineModel
-from jharnet_monitor.judge.twin.prediction import seed_of
+from jharnet_monitor.judge.twin.prediction import GRADES, seed_of
 from jharnet_monitor.judge.twin.stored_whatif import DECIMALS, MOST_CHANGES, ChangeAnswer
-from jharnet_monitor.model import Measurement
+from jharnet_monitor.model import Direction, Measurement
 from jharnet_monitor.probes.conference import twin_process
 from jharnet_monitor.worker_process import ask_process
 
@@ -160,6 +161,15 @@ def _stored_differences(call: Measurement) -> Iterator[str]:
     }
     if "twin_version" in held:  # before it, the other grade was not stored
         expected["borderline_grade"] = other
+    if "graded_by" in held:  # before it, the grade was that of the call's last rung
+        ladder = held.get("ladder_grade")
+        if not isinstance(ladder, int) or ladder not in range(GRADES):
+            yield f"ladder_grade is {ladder!r}, which is no grade"
+            return
+        decision = decided(Held(ladder, GradeLimit.UNKNOWN, Direction.DOWN), LineModel(), found)
+        expected["graded_by"] = decision.by.value
+        if call.values.get("grade") != decision.grade:
+            yield f"grade is {call.values.get('grade')!r}, but {decision.grade} follows"
     for name, value in expected.items():
         if held.get(name) != value:
             yield f"{name} is {held.get(name)!r}, but {value!r} follows"

@@ -21,6 +21,7 @@ from jharnet_monitor.i18n.formats import (
     with_borderline,
 )
 from jharnet_monitor.judge.twin.borderline import borderline_grade
+from jharnet_monitor.judge.twin.decision import GradedBy
 from jharnet_monitor.live import HubStatus, Live, OfficeLive
 from jharnet_monitor.model import Direction, Measurement, OfficeState, Outcome
 from jharnet_monitor.probes import is_fresh
@@ -358,6 +359,9 @@ class _OfficeFigures:
         limit, direction = conditions.get("limited_by"), conditions.get("worse_way")
         if f"call.limit.{limit}" in t and f"way.{direction}" in t:
             sentences.append(t(f"call.limit.{limit}", way=t(f"way.{direction}")))
+        if conditions.get("graded_by") == GradedBy.TWIN:
+            held = t(f"grade.{int(conditions['ladder_grade'])}")
+            sentences.append(t("call.graded.twin", held=held))
         return " ".join(filter(None, sentences))
 
     def _newest(self, key: str) -> tuple[Measurement | None, str]:

@@ -5,7 +5,8 @@
 The truth is `chromium_truth.json` and, of links with several troubles each, `chromium_hard.json`,
 both measured by `chromium_collect.py`; this benchmark runs the product's own call over each link.
 The marks apply to links that were not used for tuning, first to those that were drawn from the
-commit of the frozen twin (`held`). Needs root (for the lab).
+commit of the frozen twin (`held`). Needs root (for the lab). With `--kept`, no call is made: what
+`--detail` wrote earlier is judged by the rule for grades as it is now.
 """
 
 from __future__ import annotations
@@ -16,13 +17,18 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from jharnet_monitor.judge.conference.grade import GradeLimit
+from jharnet_monitor.judge.twin.decision import Held, decided
+from jharnet_monitor.judge.twin.line import LineModel
+from jharnet_monitor.judge.twin.prediction import GradePrediction
 from jharnet_monitor.lab import Lab
+from jharnet_monitor.model import Direction
 from tests.bench.chromium_collect import HARD_TRUTH, TRUTH, WINDOW, disturbed, shape
 from tests.bench.chromium_conditions import Condition, Part, conditions
 from tests.bench.chromium_fresh import fresh
@@ -140,6 +146,19 @@ def ladder_grade(result: Result) -> int | None:
     return None if grade is None else int(grade)
 
 
+def kept(files: Sequence[Path]) -> list[Compared]:
+    """What `--detail` wrote, each grade decided anew from the rung's and the twin's."""
+    found = []
+    for row in (row for file in files for row in json.loads(file.read_text())):
+        one = Compared(**{key: tuple(v) if isinstance(v, list) else v for key, v in row.items()})
+        if one.ladder is not None and one.probabilities:
+            held = Held(one.ladder, GradeLimit.UNKNOWN, Direction.DOWN)
+            decision = decided(held, LineModel(), GradePrediction(one.probabilities))
+            one = replace(one, grade=decision.grade)
+        found.append(one)
+    return found
+
+
 async def lane(
     lab: Lab, office: str, work: list[Condition], truths: Truths, found: list[Compared]
 ) -> None:
@@ -192,7 +211,8 @@ def table(found: Sequence[Compared], rows: Sequence[Row], chromium: str) -> str:
         "",
         "Written by `tests/bench/chromium.py --table`. Links are given by rate each way, round",
         "trip, queue (200 ms unless said), loss and jitter. *Or* stands where repeats of",
-        "Chromium's own call disagree, or one came within 1.5 points of a threshold.",
+        "Chromium's own call disagree, or one came within 1.5 points of a threshold. What limited",
+        "a call, and how much of it was frozen, is that of its last rung.",
         f"Chromium {chromium}, VP8, 1280x720 at 30 frames/s, at most 1.7 Mbit/s, both ways.",
         "",
         "| what | measured | unit | mark |",
@@ -201,6 +221,8 @@ def table(found: Sequence[Compared], rows: Sequence[Row], chromium: str) -> str:
         "",
     ]
     for part, (title, origin) in TITLES.items():
+        if part not in {each.part for each in found}:
+            continue
         lines += [f"## {title}", "", origin, "", HEAD, "|---|---|---|---|---|---|"]
         for each in found:
             if each.part == part:
@@ -230,6 +252,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--lanes", type=int, default=AT_ONCE, help="calls at a time")
     parser.add_argument("--only", default="", metavar="TEXT", help="conditions named like this")
     parser.add_argument("--table", type=Path, metavar="FILE", help="write the table there")
+    parser.add_argument("--kept", type=Path, nargs="+", metavar="FILE", help="what it wrote before")
     parser.add_argument("--detail", type=Path, metavar="FILE", help="write every comparison there")
     return parser.parse_args()
 
@@ -247,7 +270,11 @@ def main() -> int:
     if options.quick:
         chosen = chosen[:: max(1, len(chosen) // QUICK)][:QUICK]
     started = time.monotonic()
-    found = asyncio.run(compare(chosen, truths, options.lanes))
+    if options.kept:
+        found = kept(options.kept)
+        chosen = [c for c in chosen if c.name in {each.name for each in found}]
+    else:
+        found = asyncio.run(compare(chosen, truths, options.lanes))
     rows: list[Row] = []
     for part in TITLES:
         these = [each for each in found if each.part == part]

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from jharnet_monitor.judge.conference.grade import Criteria
+from jharnet_monitor.judge.conference.grade import Criteria, GradeLimit
 from jharnet_monitor.judge.twin.borderline import PROBABILITIES, borderline_grade
 from jharnet_monitor.judge.twin.clients import REFERENCE, Client
+from jharnet_monitor.judge.twin.decision import Held, decided
 from jharnet_monitor.judge.twin.estimate import line_of, observed_by_counts
 from jharnet_monitor.judge.twin.line import LineModel
 from jharnet_monitor.judge.twin.prediction import (
@@ -22,6 +23,7 @@ from jharnet_monitor.judge.twin.prediction import (
     seed_of,
 )
 from jharnet_monitor.judge.twin.stored_whatif import DECIMALS, ChangeAnswer, LineChange
+from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.base import Reading
 from jharnet_monitor.probes.conference import twin_process
 from jharnet_monitor.rtc.stats.call_stats import ReceiveStats, SendStats
@@ -33,8 +35,6 @@ TIME_LIMIT = 120.0
 """Seconds of real time; on an idle computer it takes three."""
 BEST = GRADES - 1
 """The best grade, which nothing needs to cure."""
-TWIN_DECIDES = False
-"""Whether the grade is the twin's most probable one; else it is that of the call's last rung."""
 
 
 def line_of_call(
@@ -123,16 +123,21 @@ QUESTIONS = CallQuestions()
 
 
 def put(reading: Reading, line: LineModel, answer: TwinAnswer) -> Reading:
-    """The reading with the twin's probabilities and the certainty of its grade."""
+    """The reading with the grade that call and twin decide, its probabilities and certainty."""
     found = answer.prediction
     values, conditions = dict(reading.values), dict(reading.conditions)
-    conditions["ladder_grade"] = values["grade"]
-    if TWIN_DECIDES:
-        values["grade"] = float(found.grade)
+    limit, worse = GradeLimit(conditions["limited_by"]), Direction(conditions["worse_way"])
+    held = Held(int(values["grade"]), limit, worse)
+    decision = decided(held, line, found)
+    values["grade"] = float(decision.grade)
     for grade in range(GRADES):
         values[PROBABILITIES[grade]] = round(found.probabilities[grade], DECIMALS)
     other = borderline_grade(values)
     conditions |= {
+        "ladder_grade": held.grade,
+        "graded_by": decision.by.value,
+        "limited_by": decision.limited_by.value,
+        "worse_way": decision.worse.value,
         "certainty": (Certainty.CERTAIN if other is None else Certainty.BORDERLINE).value,
         "line": line.to_json(),
         "line_seed": seed_of(line),
