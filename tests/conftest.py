@@ -16,7 +16,7 @@ import pytest
 
 from jharnet_monitor.report.data.load import summarise
 from jharnet_monitor.report.data.summary import Summary
-from tests import beside, made_up_week
+from tests import made_up_week, second_process
 from tests.dossier_support import Filed, Forger, filed
 from tests.made_up_hub import MadeUpHub
 from tests.made_up_week import MadeWeek
@@ -81,15 +81,15 @@ def pytest_make_collect_report(
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     """In a run of the whole suite, let a second process run the tests that only compute."""
-    if not beside.second_process_helps(session.config):
+    if not second_process.second_process_helps(session.config):
         return (yield)
-    with beside.beside(session):
+    with second_process.second_process(session):
         return (yield)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """In that second process, let the first have the reports."""
-    beside.report_to_first(config)
+    second_process.report_to_first(config)
 
 
 @pytest.fixture(scope="module")

@@ -50,11 +50,11 @@ def second_process_helps(config: pytest.Config) -> bool:
 
 
 @contextmanager
-def beside(session: pytest.Session, files: Collection[str] = COMPUTING) -> Iterator[None]:
+def second_process(session: pytest.Session, files: Collection[str] = COMPUTING) -> Iterator[None]:
     """Leave the tests of `files` to a second process, and report what it reports at the end."""
     theirs = [item for item in session.items if item.path.stem in files]
     session.items[:] = [item for item in session.items if item.path.stem not in files]
-    with tempfile.TemporaryDirectory(prefix="jhn-beside-") as directory:
+    with tempfile.TemporaryDirectory(prefix="jhn-second-") as directory:
         second = _SecondProcess(session.config, theirs, Path(directory))
         try:
             yield
@@ -68,8 +68,8 @@ def report_to_first(config: pytest.Config) -> None:
     if _REPORTS is not None:
         config.pluginmanager.register(_Reporter(config, Path(_REPORTS)))
         patient = hypothesis.settings(hypothesis.settings.default, deadline=None)
-        hypothesis.settings.register_profile("beside", patient)
-        hypothesis.settings.load_profile("beside")
+        hypothesis.settings.register_profile("second process", patient)
+        hypothesis.settings.load_profile("second process")
 
 
 class _Reporter:
@@ -121,7 +121,7 @@ class _SecondProcess:
             self._config.hook.pytest_runtest_logreport(report=report)
             if report.when == "teardown":
                 ended.add(report.nodeid)
-        why = "the process beside did not end it:\n" + self._output.read_text("utf-8")[-2000:]
+        why = "the second process did not end it:\n" + self._output.read_text("utf-8")[-2000:]
         for item in self._items:
             if item.nodeid not in ended:
                 lost = pytest.TestReport(item.nodeid, item.location, {}, "failed", why, "teardown")

@@ -10,28 +10,28 @@ from pathlib import Path
 
 import pytest
 
-from tests.beside import COMPUTING
+from tests.second_process import COMPUTING
 
 ROOT = Path(__file__).parents[1]
 CONFTEST = """
 import pytest
-from tests import beside
+from tests import second_process
 
 def pytest_configure(config):
-    beside.report_to_first(config)
+    second_process.report_to_first(config)
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session):
-    if not beside.second_process_helps(session.config):
+    if not second_process.second_process_helps(session.config):
         return (yield)
-    with beside.beside(session, {"test_computing"}):
+    with second_process.second_process(session, {"test_computing"}):
         return (yield)
 """
 WAITING = """
 import os, psutil, time
 from pathlib import Path
 
-def beside():
+def others():
     here = [str(Path.cwd()).encode(), b"no:cacheprovider", b"test_computing.py"]
     for one in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -44,15 +44,15 @@ def test_here():
     assert os.sched_getscheduler(0) != os.SCHED_IDLE
     assert not psutil.Process().children()
     deadline = time.monotonic() + 60
-    while list(beside()) != EXPECTED:
-        assert time.monotonic() < deadline, list(beside())
+    while list(others()) != EXPECTED:
+        assert time.monotonic() < deadline, list(others())
         time.sleep(0.05)
 """
 COMPUTES = """
 import hypothesis, os, pytest
 def test_there():
     assert "JHARNET_TEST_REPORTS" not in os.environ
-    assert hypothesis.settings().deadline is None or not BESIDE
+    assert hypothesis.settings().deadline is None or not SECOND
 """
 
 pytestmark = pytest.mark.timeout(600)  # on a busy machine the second process has to wait
@@ -67,7 +67,7 @@ def run(directory: Path, computing: str, *arguments: str) -> tuple[int, str]:
     alone = "-k" in arguments
     expected = "[]" if alone else "[os.SCHED_IDLE]"
     (directory / "checks/test_waiting.py").write_text(WAITING.replace("EXPECTED", expected))
-    computing = computing.replace("BESIDE", str(not alone))
+    computing = computing.replace("SECOND", str(not alone))
     (directory / "checks/test_computing.py").write_text(computing)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
