@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -19,6 +19,7 @@ from jharnet_monitor.errors import RefusedRecordError, StoreError
 from jharnet_monitor.hub.daemon import Hub
 from jharnet_monitor.hub.drills import manager
 from jharnet_monitor.i18n.formats import Formats
+from jharnet_monitor.i18n.words import LANGUAGES
 from jharnet_monitor.judge.conference.drill import (
     Drill,
     DrillOffice,
@@ -40,7 +41,7 @@ SHEETS = ("drill-d.en.pdf", "drill-d.hi.pdf")
 
 def troubles(
     drill: Drill, sheets: tuple[str, ...] = SHEETS, later: float = 60.0,
-    language: Literal["en", "hi"] = "en",
+    language: str = "en",
 ) -> tuple[str, ...]:  # fmt: skip
     """The page's sentences on what is amiss, so many minutes after the drill began."""
     now = drill.started_at + timedelta(minutes=later)
@@ -77,10 +78,10 @@ async def test_a_drill_that_the_database_refuses_is_not_tried_again(
     await bench.drills.stop()
 
 
-async def test_the_hub_sets_a_refused_drill_aside_once(
+async def test_a_refused_drill_is_set_aside_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And tells it from one that waits for a database that is away."""
+    """And it differs from one that waits for a database that is away."""
     drill = Drill("d", DrillState.DONE, Profile.P720, BEGAN, ())
     tries: list[str] = []
     error: StoreError = StoreError("gone")
@@ -132,7 +133,7 @@ async def test_sheets_that_cannot_be_written_are_tried_again_ever_later(
     await bench.drills.stop()
 
 
-async def test_a_summary_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_summary_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """The results of the offices are kept, and nothing is said of headquarters' line."""
 
     def fail(*_: Any) -> Drill:
@@ -144,23 +145,22 @@ async def test_a_summary_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     await bench.until(lambda: bool(bench.kept))
     assert bench.kept[0].unsummarised == "division by zero"
     assert Drill.from_json(drill.to_json()).unsummarised == "division by zero"
-    told_in: dict[Literal["en", "hi"], str] = {"en": "could not be made", "hi": "सारांश नहीं बन सका"}
-    for language, text in told_in.items():
-        told = " ".join(troubles(bench.now(drill), language=language))
-        assert text in told and "zero" not in told
+    for language, text in (("en", "could not be made"), ("hi", "सारांश नहीं बन सका")):
+        shown = " ".join(troubles(bench.now(drill), language=language))
+        assert text in shown and "zero" not in shown
     shown = _shown(bench.now(drill), 200)
     assert "division by zero" in shown and "Every office took part" not in shown
     await bench.drills.stop()
 
 
-def test_missing_papers_are_told_once_they_are_due() -> None:
+def test_missing_papers_are_shown_once_they_are_due() -> None:
     """With the command that writes them; also of a drill before the hub's restart."""
     drill = Drill("d", DrillState.DONE, Profile.P720, BEGAN, (), minutes=5.0)
     assert troubles(drill) == ()
     assert troubles(drill, (), later=SHEETS_MINUTES) == ()
-    for language in ("en", "hi"):
-        [told] = troubles(drill, (), language=language)
-        assert "jharnet-monitor report drill d" in told
+    for language in LANGUAGES:
+        [shown] = troubles(drill, (), language=language)
+        assert "jharnet-monitor report drill d" in shown
     assert troubles(replace(drill, state=DrillState.RUNNING), ()) == ()
     [waits] = troubles(replace(drill, unstored="disk is gone"), (), language="hi")
     assert "disk" not in waits and "हर मिनट" in waits

@@ -264,8 +264,8 @@ async def test_a_drill_that_cannot_be_kept_is_over_all_the_same(
     assert "The result is not stored: disk is gone." in _shown(drill, bench.config)
     for language, text in (("en", "tries again every minute"), ("hi", "हर मिनट")):
         formats = Formats.of(language, "Asia/Kolkata", bench.clock.now())
-        [told] = drill_view(drill, bench.config, (), formats).troubles
-        assert text in told and "disk is gone" not in told
+        [shown] = drill_view(drill, bench.config, (), formats).troubles
+        assert text in shown and "disk is gone" not in shown
         being_stored = replace(drill, unstored=BEING_STORED)
         assert drill_view(being_stored, bench.config, (), formats).troubles == ()
     await asyncio.sleep(0.5)

@@ -164,11 +164,11 @@ async def test_the_join_page_works_behind_a_path(browser: Browser, tmp_path: Pat
         values, conditions = result.values, result.conditions
         assert (result.outcome, result.cause) == (Outcome.OK, None), result
         assert conditions["agent_client"] == "browser"
-        begun = [url for url in requested if "/agent/transfer/" in url]
+        started = [url for url in requested if "/agent/transfer/" in url]
         streams = [conditions[f"{name}_streams"] for name in ("download", "upload")]
         methods = [one.method for one in between.transfers]
         assert [methods.count("GET"), methods.count("POST")] == streams, between.transfers
-        assert len(begun) == sum(streams), "no transfer goes past the proxy"
+        assert len(started) == sum(streams), "no transfer goes past the proxy"
         for one in between.transfers:
             moved = one.down if one.method == "GET" else one.up
             assert moved > 100_000, one

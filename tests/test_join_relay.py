@@ -37,14 +37,14 @@ async def _relayed(
                 front = await page.another()
                 await front.open(f"{one.base}/office/{OFFICE}")
                 await front.until("document.readyState", "complete")
-                said = await front.ask(TEXT)
-        return result, said, log.read_text("utf-8", "replace")
+                shown = await front.ask(TEXT)
+        return result, shown, log.read_text("utf-8", "replace")
 
 
 @pytest.mark.browser
 async def test_a_call_gets_through_by_tls_where_only_443_is_open(tmp_path: Path) -> None:
     """No UDP and no other port: the call is carried by TURN over TLS 443, and graded."""
-    result, said, log = await _relayed("chromium", "turns", ONLY_443, tmp_path)
+    result, shown, log = await _relayed("chromium", "turns", ONLY_443, tmp_path)
     values, conditions = result["values"], result["conditions"]
     assert isinstance(values, dict) and isinstance(conditions, dict)
     assert result["outcome"] == "ok", (result, log)
@@ -55,27 +55,27 @@ async def test_a_call_gets_through_by_tls_where_only_443_is_open(tmp_path: Path)
         assert values[f"{side}_frames_per_second"] > 20
     assert 0.03 < values["rtt_p95_seconds"] < 0.2
     assert "method=TLS" in log and f":{OFFICE}>" in log
-    assert "a client gets through over the relay (TURN) by TLS, with this grade" in said
+    assert "a client gets through over the relay (TURN) by TLS, with this grade" in shown
 
 
 @pytest.mark.browser("firefox-esr")
 async def test_firefox_gets_through_by_tcp_where_udp_is_blocked(tmp_path: Path) -> None:
     """The same in Firefox, over TURN by TCP, which needs no certificate that it trusts."""
-    result, said, _ = await _relayed("firefox", "turn", UDP_BLOCKED, tmp_path)
+    result, shown, _ = await _relayed("firefox", "turn", UDP_BLOCKED, tmp_path)
     values, conditions = result["values"], result["conditions"]
     assert isinstance(values, dict) and isinstance(conditions, dict)
     assert result["outcome"] == "ok", result
     assert (conditions["transport"], conditions["transports_blocked"]) == ("turn-tcp", "udp")
     assert (values["grade"], conditions["limited_by"]) == (3, "none")
-    assert "a client gets through over the relay (TURN) by TCP, with this grade" in said
+    assert "a client gets through over the relay (TURN) by TCP, with this grade" in shown
 
 
 @pytest.mark.browser
 async def test_a_relay_whose_certificate_is_unknown_carries_nothing(tmp_path: Path) -> None:
     """As with any client: the page says so, since the line is not to blame for that."""
-    result, said, _ = await _relayed("chromium", "turns", UDP_BLOCKED, tmp_path, trusted=False)
+    result, shown, _ = await _relayed("chromium", "turns", UDP_BLOCKED, tmp_path, trusted=False)
     conditions = result["conditions"]
     assert isinstance(conditions, dict)
     assert (result["outcome"], result["cause"]) == ("failed", "udp_blocked")
     assert conditions["transports_blocked"] == "udp, turn-tls"
-    assert "only with a certificate that it trusts" in said
+    assert "only with a certificate that it trusts" in shown

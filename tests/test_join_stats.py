@@ -86,7 +86,7 @@ SENT = {
 
 
 @pytest.mark.parametrize(
-    ("said", "sound"),
+    ("sent", "sound"),
     [
         ({}, "tone"),
         ({"silent": False}, "tone"),
@@ -94,9 +94,7 @@ SENT = {
         ({"silent": False, "microphone": True}, "microphone"),
     ],
 )
-def test_a_page_that_sends_silence_is_told_from_one_with_a_tone(
-    said: dict[str, bool], sound: str
-) -> None:
+def test_silence_differs_from_a_tone(sent: dict[str, bool], sound: str) -> None:
     """Firefox plays nothing on a computer without a sound device; older pages do not say."""
-    stats = BrowserSendStats.from_json({**SENT, **said})
+    stats = BrowserSendStats.from_json({**SENT, **sent})
     assert stats.conditions()["agent_audio"] == sound

@@ -11,8 +11,8 @@ from jharnet_monitor.judge.twin.line import DirectionModel, LineModel
 from jharnet_monitor.judge.twin.prediction import GRADES, GradePrediction
 from jharnet_monitor.model import Direction
 
-READY = 3
-"""The grade from which an office can take part in a conference with a picture."""
+READY, AUDIO_ONLY = 3, 1
+"""The grades from which an office can take part with a picture, and with its voice."""
 _PACED = 1.1
 """The reference client's largest rate times this fills a line: what sound and headers add."""
 
@@ -47,8 +47,9 @@ def decided(held: Held, line: LineModel, found: GradePrediction) -> Decision:
     """The grade of a call.
 
     It is the twin's most probable one: a test call of fixed rates cannot show what a client does
-    that adapts. But an office is called ready only if the call itself held that, too: where the
-    twin alone says so, the line that it was given did not explain the call.
+    that adapts. But an office is called ready only if the call itself held that, too, and no
+    conference only if the call held no picture either: otherwise the line that the twin was given
+    did not explain the call.
 
     >>> found = GradePrediction((0.0, 0.0, 0.0, 0.95, 0.05))
     >>> for grade in (4, 3, 2):
@@ -57,7 +58,9 @@ def decided(held: Held, line: LineModel, found: GradePrediction) -> Decision:
     3
     2
     """
-    if found.grade == held.grade or found.grade >= READY > held.grade:
+    ready_alone = found.grade >= READY > held.grade
+    silent_alone = found.grade == 0 and held.grade > AUDIO_ONLY
+    if found.grade == held.grade or ready_alone or silent_alone:
         return Decision(held.grade, GradedBy.CALL, held.limited_by, held.worse)
     limit, worse = _limit(held, line, found.grade)
     return Decision(found.grade, GradedBy.TWIN, limit, worse)
