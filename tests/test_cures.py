@@ -61,7 +61,7 @@ def judged(some: Sequence[Measurement]) -> Assessment:
 
 
 @pytest.mark.parametrize(
-    ("some", "asked"),
+    ("some", "upgrade"),
     [
         (calls((12, CONTRADICTS)), False),
         (calls((12, CONTRADICTS), (11, {})), False),
@@ -78,16 +78,16 @@ def judged(some: Sequence[Measurement]) -> Assessment:
         ([], True),
     ],
 )
-def test_an_upgrade_is_not_asked_for_where_most_calls_certainly_contradict_it(
-    some: list[Measurement], asked: bool
+def test_no_upgrade_is_demanded_where_most_calls_certainly_contradict_it(
+    some: list[Measurement], upgrade: bool
 ) -> None:
     """Most calls of the period, certain of both: the rate does not help, and the repair does.
     Anything less, another rate, or no answer leaves the verdict as it is."""
     found = judged(some)
-    assert (found.verdict is LineVerdict.UPGRADE) is asked
-    assert (Doubt.LOSS_FIRST in found.doubts) is not asked
-    assert (found.slab is None) is not asked
-    if not asked:
+    assert (found.verdict is LineVerdict.UPGRADE) is upgrade
+    assert (Doubt.LOSS_FIRST in found.doubts) is not upgrade
+    assert (found.slab is None) is not upgrade
+    if not upgrade:
         assert found.verdicts == (LineVerdict.NOT_ENOUGH_EVIDENCE,)
 
 

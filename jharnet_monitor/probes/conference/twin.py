@@ -109,12 +109,12 @@ class CallQuestions:
     ) -> Reading:
         """The reading with the twin's answer; with those on the changes if its grade is not HD."""
         curable = reading.values["grade"] < BEST and not self._busy
-        asked = changes if curable else ()
-        self._busy = self._busy or bool(asked)
+        requested = changes if curable else ()
+        self._busy = self._busy or bool(requested)
         try:
-            found = await ask(line, criteria, changes=asked)
+            found = await ask(line, criteria, changes=requested)
         finally:
-            if asked:
+            if requested:
                 self._busy = False
         return reading if found is None else put(reading, line, found)
 
