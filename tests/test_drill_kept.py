@@ -144,7 +144,8 @@ async def test_a_summary_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     await bench.until(lambda: bool(bench.kept))
     assert bench.kept[0].unsummarised == "division by zero"
     assert Drill.from_json(drill.to_json()).unsummarised == "division by zero"
-    for language, text in (("en", "could not be made"), ("hi", "सारांश नहीं बन सका")):
+    told_in: dict[Literal["en", "hi"], str] = {"en": "could not be made", "hi": "सारांश नहीं बन सका"}
+    for language, text in told_in.items():
         told = " ".join(troubles(bench.now(drill), language=language))
         assert text in told and "zero" not in told
     shown = _shown(bench.now(drill), 200)

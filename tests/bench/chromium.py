@@ -150,7 +150,8 @@ def kept(files: Sequence[Path]) -> list[Compared]:
     """What `--detail` wrote, each grade decided anew from the rung's and the twin's."""
     found = []
     for row in (row for file in files for row in json.loads(file.read_text())):
-        one = Compared(**{key: tuple(v) if isinstance(v, list) else v for key, v in row.items()})
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+        one = Compared(**plain)
         if one.ladder is not None and one.probabilities:
             held = Held(one.ladder, GradeLimit.UNKNOWN, Direction.DOWN)
             decision = decided(held, LineModel(), GradePrediction(one.probabilities))
