@@ -164,7 +164,7 @@ async def test_changes_are_answered_below_hd_and_of_one_call_at_a_time(
     questions, changes = CallQuestions(), changes_to_ask(CLEAN, 2e6, TARIFF)
 
     def judged(grade: float) -> asyncio.Task[Reading]:
-        reading = Reading({"grade": grade})
+        reading = Reading({"grade": grade}, {"limited_by": "rate", "worse_way": "down"})
         return asyncio.create_task(questions.judged(reading, CLEAN, Criteria(), changes))
 
     calls = [judged(4.0), judged(3.0), judged(1.0)]
