@@ -33,6 +33,7 @@ LOSSY = LineModel(DirectionModel(rate=2e6, loss=0.03), DirectionModel(rate=2e6))
 CLEAN = LineModel(DirectionModel(rate=0.3e6), DirectionModel(rate=0.3e6))
 TARIFF = (2e6, 4e6, 8e6, 10e6, 16e6)
 SHARES = (0.0, 0.0, 0.1, 0.2, 0.7)
+SD = (0.0, 0.0, 0.1, 0.8, 0.1)
 
 
 def test_the_next_three_slabs_come_with_and_without_the_loss() -> None:
@@ -157,8 +158,8 @@ async def test_changes_are_answered_below_hd_and_of_one_call_at_a_time(
     async def ask(line: LineModel, criteria: Criteria, *, changes: Any) -> TwinAnswer:
         changes_seen.append(len(changes))
         await go_on.wait()
-        answers = tuple(ChangeAnswer(one, GradePrediction(SHARES)) for one in changes)
-        return TwinAnswer(GradePrediction(SHARES), answers, "1-1")
+        answers = tuple(ChangeAnswer(one, GradePrediction(SD)) for one in changes)
+        return TwinAnswer(GradePrediction(SD), answers, "1-1")
 
     monkeypatch.setattr(twin, "ask", ask)
     questions, changes = CallQuestions(), changes_to_ask(CLEAN, 2e6, TARIFF)
