@@ -62,8 +62,8 @@ def test_the_other_grade_is_the_most_probable_that_is_not_shown(
 
 def test_a_reading_names_the_other_grade_with_its_certainty() -> None:
     """The conditions, which programs read, agree with what people read."""
-    reading = Reading({"grade": 3.0}, {})
-    found = put(reading, LineModel(), answer(ABOVE))
+    reading = Reading({"grade": 3.0}, {"limited_by": "rate", "worse_way": "down"})
+    found = put(reading, LineModel(), answer(BORDERLINE))
     assert (found.conditions["certainty"], found.conditions["borderline_grade"]) == (
         "borderline",
         4,

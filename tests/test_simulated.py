@@ -155,7 +155,7 @@ def test_a_sample_is_drawn_by_the_root_and_bounded(monkeypatch: pytest.MonkeyPat
     """The same root gives the same sample; it ends when its CPU is spent; all are asked for."""
     first = call(0)
     calls = [replace(first, id=f"c{number:02}") for number in range(SAMPLE + 4)]
-    asked: list[str] = []
+    reported: list[str] = []
     answer = twin_process.answered(simulated._question(first, Criteria()))
 
     def sampled(root: str, *, every: bool = False, cpu: float = 1.0) -> int:
@@ -163,11 +163,11 @@ def test_a_sample_is_drawn_by_the_root_and_bounded(monkeypatch: pytest.MonkeyPat
             simulated, "derived_in_process", lambda _: {**answer, "cpu_seconds": cpu}
         )
         counted = SimulatedCalls()
-        asked.clear()
-        assert not list(differences(calls, Criteria(), root, asked.append, counted, every=every))
+        reported.clear()
+        assert not list(differences(calls, Criteria(), root, reported.append, counted, every=every))
         return counted.derived
 
-    assert sampled("a") == SAMPLE and asked[-1] == f"simulated call {SAMPLE} of {SAMPLE} …"
+    assert sampled("a") == SAMPLE and reported[-1] == f"simulated call {SAMPLE} of {SAMPLE} …"
     assert sampled("a", every=True) == len(calls)
     assert sampled("a", cpu=50.0) == 2
     assert sampled("a", cpu=50.0, every=True) == len(calls)

@@ -33,20 +33,21 @@ LOSSY = LineModel(DirectionModel(rate=2e6, loss=0.03), DirectionModel(rate=2e6))
 CLEAN = LineModel(DirectionModel(rate=0.3e6), DirectionModel(rate=0.3e6))
 TARIFF = (2e6, 4e6, 8e6, 10e6, 16e6)
 SHARES = (0.0, 0.0, 0.1, 0.2, 0.7)
+SD = (0.0, 0.0, 0.1, 0.8, 0.1)
 
 
-def test_the_next_three_slabs_are_asked_with_and_without_the_loss() -> None:
+def test_the_next_three_slabs_come_with_and_without_the_loss() -> None:
     """The next slab, the repair, and both come first; without loss there is nothing to repair."""
-    asked = [(one.rate, one.loss) for one in changes_to_ask(LOSSY, 2e6, TARIFF)]
-    assert asked == [
+    pairs = [(one.rate, one.loss) for one in changes_to_ask(LOSSY, 2e6, TARIFF)]
+    assert pairs == [
         (4e6, None), (None, 0.0), (4e6, 0.0), (8e6, None), (8e6, 0.0), (10e6, None), (10e6, 0.0),
     ]  # fmt: skip
-    assert len(asked) == MOST_CHANGES
+    assert len(pairs) == MOST_CHANGES
     clean = [(one.rate, one.loss) for one in changes_to_ask(CLEAN, 8e6, TARIFF)]
     assert clean == [(10e6, None), (16e6, None)]
 
 
-def test_without_a_larger_slab_or_a_contract_only_the_repair_is_asked() -> None:
+def test_without_a_larger_slab_or_a_contract_only_the_repair_is_left() -> None:
     """The largest slab has none above it; a contract that is not known has none either."""
     for contracted in (16e6, None):
         assert changes_to_ask(LOSSY, contracted, TARIFF) == (LineChange(loss=0.0),)
@@ -97,10 +98,10 @@ def test_changes_beyond_the_limits_are_left_out(
 
     The line and two of the changes have a long warm-up (95 s are simulated), three a short one.
     """
-    asked: list[int] = []
+    changes_seen: list[int] = []
 
     def predicted(line: LineModel, *_: Any) -> GradePrediction:
-        asked.append(1)
+        changes_seen.append(1)
         return GradePrediction(SHARES)
 
     def group(line: LineModel, changes: Sequence[LineChange], *_: Any) -> list[ChangeAnswer]:
@@ -109,8 +110,8 @@ def test_changes_beyond_the_limits_are_left_out(
     twins = "jharnet_monitor.judge.twin"
     monkeypatch.setattr(f"{twins}.predict.predict", predicted)
     monkeypatch.setattr(f"{twins}.predict_changes.predict_group", group)
-    monkeypatch.setattr("time.process_time", lambda: cpu * len(asked))
-    monkeypatch.setattr("time.monotonic", lambda: real * len(asked))
+    monkeypatch.setattr("time.process_time", lambda: cpu * len(changes_seen))
+    monkeypatch.setattr("time.monotonic", lambda: real * len(changes_seen))
     found = twin_process.answered(question(0.8e6, 1e6, 4e6, 8e6, 10e6))
     assert len(found["whatif"]) == answers
     assert found["probabilities"] == SHARES
@@ -147,32 +148,32 @@ def test_the_version_covers_all_that_an_answer_depends_on() -> None:
     assert other != twin_process.model_version(criteria)
 
 
-async def test_changes_are_asked_below_hd_and_of_one_call_at_a_time(
+async def test_changes_are_answered_below_hd_and_of_one_call_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An HD call asks none; a call that ends while another one asks does without."""
-    asked: list[int] = []
+    changes_seen: list[int] = []
     go_on = asyncio.Event()
 
     async def ask(line: LineModel, criteria: Criteria, *, changes: Any) -> TwinAnswer:
-        asked.append(len(changes))
+        changes_seen.append(len(changes))
         await go_on.wait()
-        answers = tuple(ChangeAnswer(one, GradePrediction(SHARES)) for one in changes)
-        return TwinAnswer(GradePrediction(SHARES), answers, "1-1")
+        answers = tuple(ChangeAnswer(one, GradePrediction(SD)) for one in changes)
+        return TwinAnswer(GradePrediction(SD), answers, "1-1")
 
     monkeypatch.setattr(twin, "ask", ask)
     questions, changes = CallQuestions(), changes_to_ask(CLEAN, 2e6, TARIFF)
 
     def judged(grade: float) -> asyncio.Task[Reading]:
-        reading = Reading({"grade": grade})
+        reading = Reading({"grade": grade}, {"limited_by": "rate", "worse_way": "down"})
         return asyncio.create_task(questions.judged(reading, CLEAN, Criteria(), changes))
 
     calls = [judged(4.0), judged(3.0), judged(1.0)]
     await asyncio.sleep(0)
-    assert asked == [0, 3, 0]
+    assert changes_seen == [0, 3, 0]
     go_on.set()
     found = [await call for call in calls]
     assert ["whatif" in one.conditions for one in found] == [False, True, False]
     assert len(found[1].conditions["whatif"]) == 3
     await judged(2.0)
-    assert asked[-1] == 3
+    assert changes_seen[-1] == 3

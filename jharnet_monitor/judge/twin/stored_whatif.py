@@ -14,8 +14,8 @@ from jharnet_monitor.judge.twin.prediction import GRADES, GradePrediction
 
 MOST_SLABS = 3
 MOST_CHANGES = 2 * MOST_SLABS + 1
-UNSEEN_LINKS, UNSEEN_RIGHT = 8, 5
-"""Hard links that the twin was not tuned on, and those on which its grade was Chromium's
+UNSEEN_LINKS, UNSEEN_RIGHT = 41, 35
+"""Hard links drawn after the twin was frozen, and those on which its grade was Chromium's
 (help/accuracy.md)."""
 DECIMALS = 4
 """Of a stored probability."""

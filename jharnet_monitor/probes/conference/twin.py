@@ -109,12 +109,12 @@ class CallQuestions:
     ) -> Reading:
         """The reading with the twin's answer; with those on the changes if its grade is not HD."""
         curable = reading.values["grade"] < BEST and not self._busy
-        asked = changes if curable else ()
-        self._busy = self._busy or bool(asked)
+        requested = changes if curable else ()
+        self._busy = self._busy or bool(requested)
         try:
-            found = await ask(line, criteria, changes=asked)
+            found = await ask(line, criteria, changes=requested)
         finally:
-            if asked:
+            if requested:
                 self._busy = False
         return reading if found is None else put(reading, line, found)
 
@@ -133,6 +133,7 @@ def put(reading: Reading, line: LineModel, answer: TwinAnswer) -> Reading:
     for grade in range(GRADES):
         values[PROBABILITIES[grade]] = round(found.probabilities[grade], DECIMALS)
     other = borderline_grade(values)
+    curable = bool(answer.whatif) and decision.grade < BEST
     conditions |= {
         "ladder_grade": held.grade,
         "graded_by": decision.by.value,
@@ -143,7 +144,7 @@ def put(reading: Reading, line: LineModel, answer: TwinAnswer) -> Reading:
         "line_seed": seed_of(line),
         "twin_grade": found.grade,
         "twin_version": answer.version,
-        **({"whatif": [one.to_json() for one in answer.whatif]} if answer.whatif else {}),
+        **({"whatif": [one.to_json() for one in answer.whatif]} if curable else {}),
         **({} if other is None else {"borderline_grade": other}),
     }
     return Reading(values, conditions)

@@ -54,11 +54,11 @@ def answered(question: Mapping[str, Any]) -> dict[str, Any]:
     line, client = LineModel.from_json(question["line"]), Client(**question["client"])
     criteria = Criteria(**question["criteria"])
     changes = [LineChange(**change) for change in question.get("changes", ())]
-    before, begun = time.process_time(), time.monotonic()
+    before, started = time.process_time(), time.monotonic()
     found = predict(line, client, criteria)
     one = time.process_time() - before
     if question.get("limited", True):
-        in_time = time.monotonic() - begun < MOST_SECONDS
+        in_time = time.monotonic() - started < MOST_SECONDS
         left = MOST_CPU - time.process_time() if in_time else 0.0
         while changes and one * relative_cost(line, changes) > left:
             changes.pop()  # the last are the least informative
