@@ -194,8 +194,8 @@ class Runner:
         self._stdout.readline()  # it has imported all before a fault is planted
 
     def failing(self, tests: list[str], again: list[str]) -> str:
-        """The first test that fails, or `without end`; empty if none does. The modules `anew` are
-        imported again.
+        """The first test that fails, or `without end`; empty if none does. The modules `again` are
+        imported anew.
         """
         output = self.copy / ".output"
         arguments = ["-q", "-x", "-rfE", "-p", "no:cacheprovider", *tests]
