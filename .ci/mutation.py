@@ -193,13 +193,13 @@ class Runner:
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self._stdout.readline()  # it has imported all before a fault is planted
 
-    def failing(self, tests: list[str], anew: list[str]) -> str:
-        """The first test that fails, or `without end`; empty if none does. The modules `anew` are
-        imported again.
+    def failing(self, tests: list[str], again: list[str]) -> str:
+        """The first test that fails, or `without end`; empty if none does. The modules `again` are
+        imported anew.
         """
         output = self.copy / ".output"
         arguments = ["-q", "-x", "-rfE", "-p", "no:cacheprovider", *tests]
-        job = {"arguments": arguments, "anew": anew, "output": str(output)}
+        job = {"arguments": arguments, "again": again, "output": str(output)}
         self._stdin.write(json.dumps(job) + "\n")
         self._stdin.flush()
         code = int(self._stdout.readline())

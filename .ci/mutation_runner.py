@@ -33,12 +33,12 @@ def main() -> None:
         job = json.loads(line)
         child = os.fork()
         if child == 0:
-            _run(job["arguments"], job["anew"], job["output"])
+            _run(job["arguments"], job["again"], job["output"])
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
-def _run(arguments: list[str], anew: list[str], output: str) -> None:
+def _run(arguments: list[str], again: list[str], output: str) -> None:
     """In the child: run pytest, and end."""
     code = 1
     try:
@@ -49,7 +49,7 @@ def _run(arguments: list[str], anew: list[str], output: str) -> None:
         os.dup2(file, 2)
         resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU, MOST_CPU))
         signal.alarm(SLOWEST_SECONDS)
-        for name in anew:
+        for name in again:
             sys.modules.pop(name, None)
         code = int(pytest.main(arguments))
         sys.stdout.flush()

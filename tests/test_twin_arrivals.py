@@ -221,7 +221,7 @@ def test_the_busiest_seconds_show_what_the_line_carries() -> None:
     assert arrivals._busiest(trace) == pytest.approx(80e3)
 
 
-def test_loss_beside_a_full_queue_is_the_lines_own() -> None:
+def test_loss_without_a_full_queue_is_the_lines_own() -> None:
     """Where less than half of the deepest queue stands: 3 of 400 packets."""
     takes = np.where(_sound() < 10.5, DELAY, DELAY + 0.2)
     lost = [30, 31, 400, 600, 700]

@@ -113,7 +113,7 @@ def test_two_lost_packets_are_chance() -> None:
     assert (way.loss, way.burst, way.loss_doubt) == (0.0, 1.0, 0.0)
 
 
-def test_what_passed_beside_transfers_is_not_the_lines_rate() -> None:
+def test_a_rate_during_transfers_is_not_the_lines() -> None:
     """The line carries at least what came through in its best second."""
     way = _way(rate=1e6, at_least=2e6, transfer_on=10.0, transfer_off=5.0)
     assert (way.rate, way.transfer_on, way.transfer_off) == (2e6, 10.0, 5.0)

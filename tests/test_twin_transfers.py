@@ -95,7 +95,7 @@ def test_random_loss_hits_by_the_segments_that_were_sent() -> None:
     assert np.mean(after < 1.9 * begun) == pytest.approx(1 - np.exp(-0.05 * 20), abs=0.03)
 
 
-def test_a_transfer_pauses_and_begins_anew() -> None:
+def test_a_transfer_pauses_and_starts_again() -> None:
     """10 s on, 30 s off: it runs a quarter of the time, from ten segments on each time."""
     transfers, trip = _transfers(10.0, 30.0), 2 * DELAY + 0.001
     loads = np.array([_load(transfers, n / 10, 0.0) for n in range(1600)])

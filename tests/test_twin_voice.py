@@ -49,6 +49,13 @@ def test_only_the_window_counts() -> None:
     assert voice.concealed[0] == pytest.approx(0.0144)
 
 
+def test_a_line_that_carries_nothing_is_concealed_all_the_time() -> None:
+    """Of the 100 packets of two seconds, those whose turn (40 ms later) is from 1 s on."""
+    voice = _played([None] * 100, (1.0, 9.0))
+    assert voice.total == pytest.approx(1.02)  # from the 49th to the 99th; the last is not played
+    assert voice.concealed[0] == pytest.approx(1.02)
+
+
 def test_every_lane_hears_what_a_single_listener_hears() -> None:
     """Jitter from none to 0.4 s, spikes of up to 3 s, and loss in bursts."""
     rng, lanes = np.random.default_rng(8), 10

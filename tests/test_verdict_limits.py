@@ -244,7 +244,7 @@ def test_the_district_may_require_more_than_the_contract() -> None:
         (_down({"lan": 0.011}), 3.0, [Note.OFF_HOURS_ONLY]), (_down({"lan": 0.009}), 3.0, []),
     ],
 )  # fmt: skip
-def test_what_is_noted_beside_the_verdict(line: Line, need: float, notes: list[Note]) -> None:
+def test_each_note_has_its_own_fact(line: Line, need: float, notes: list[Note]) -> None:
     """Each note from its own fact."""
     assert list(_judged(line, need).notes) == notes
 

@@ -1,7 +1,6 @@
-"""The listener's audio: playout delay, forward error correction, concealment. Pure.
+"""The listener's audio: playout delay and concealment. Pure.
 
-NetEq as libwebrtc ships it and Opus's in-band forward error correction (RFC 6716, 2.1.7): the next
-packet replaces a lost one if it arrives before the lost one's turn. A late packet is concealed for
+NetEq as libwebrtc ships it, without Opus's forward error correction. A late packet is concealed for
 as long as it is late, and the delay grows accordingly; the delay shrinks by acceleration.
 """
 
@@ -47,12 +46,10 @@ class Voice:
         self._histogram *= np.where(active, _FORGET, 1.0)[:, None]
         self._histogram[self._lanes, bins] += active * (1 - _FORGET)
         if self._last is not None:
-            self._play(*self._last, arrival, active)
+            self._play(*self._last)
         self._last = (left, arrival, active)
 
-    def _play(
-        self, left: Floats, arrival: Floats, active: Flags, next_arrival: Floats, next_there: Flags
-    ) -> None:
+    def _play(self, left: Floats, arrival: Floats, active: Flags) -> None:
         """Play the packet before the one that was just sent."""
         base = np.where(np.isinf(self._base), 0.0, self._base)
         turn = left + base + self._delay
