@@ -45,8 +45,8 @@ class Trendline:
         self.smoothed = 0.9 * self.smoothed + 0.1 * self.accumulated
         self.points.append((1000 * at, self.smoothed))
         if len(self.points) == 20:
-            at, delays = (np.array(axis) for axis in zip(*self.points, strict=True))
-            slope = float(np.polyfit(at, delays, 1)[0])
+            times, delays = (np.array(axis) for axis in zip(*self.points, strict=True))
+            slope = float(np.polyfit(times, delays, 1)[0])
             self._detect(4 * min(self.deltas, 60) * slope, 1000 * sent)
 
     def _detect(self, trend: float, interval_ms: float) -> None:
