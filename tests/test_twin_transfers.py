@@ -88,11 +88,11 @@ def test_random_loss_hits_by_the_segments_that_were_sent() -> None:
     transfers, each = _transfers(lanes=lanes), np.ones(4000)
     transfers.load(1.0 * each, 0.0 * each, 0.0 * each, RATE * each)
     transfers.load(1.0 * each, 0.0 * each, 0.0 * each, RATE * each)
-    begun = transfers.load(2.0 * each, 1e-9 * each, 0.0 * each, RATE * each)
+    at_first = transfers.load(2.0 * each, 1e-9 * each, 0.0 * each, RATE * each)
     transfers.load(2.0 * each, trip * each, 0.0 * each, RATE * each)  # 20 segments by its end
     transfers.meet(np.zeros(lanes, bool), 2.0 * each, 0.05 * each, RATE * each, 0.0 * each)
     after = transfers.load(2.0 * each, 0.0 * each, 0.0 * each, RATE * each)
-    assert np.mean(after < 1.9 * begun) == pytest.approx(1 - np.exp(-0.05 * 20), abs=0.03)
+    assert np.mean(after < 1.9 * at_first) == pytest.approx(1 - np.exp(-0.05 * 20), abs=0.03)
 
 
 def test_a_transfer_pauses_and_starts_again() -> None:
