@@ -54,7 +54,8 @@ class Cures:
 
 
 def cures_of(calls: Sequence[Measurement], required: int) -> Cures:
-    """The answers stored with the calls; `required` is the district's grade."""
+    """The answers stored with the calls; `required` is the district's grade. Empty if too few calls
+    have one."""
     graded = [call for call in calls if "grade" in call.values]
     found: dict[LineChange, list[GradePrediction]] = {}
     contradicted: dict[LineChange, int] = {}
@@ -71,9 +72,8 @@ def cures_of(calls: Sequence[Measurement], required: int) -> Cures:
         (change for change, each in found.items() if len(each) >= max(FEWEST, len(graded) / 2)),
         key=lambda change: (change.rate or 0.0, change.loss is not None),
     )
-    return Cures(
-        len(graded), tuple(_cure(one, found[one], contradicted.get(one, 0)) for one in kept)
-    )
+    answers = tuple(_cure(one, found[one], contradicted.get(one, 0)) for one in kept)
+    return Cures(len(graded), answers) if answers else Cures()
 
 
 def _cure(change: LineChange, answers: Sequence[GradePrediction], contradicted: int) -> Cure:
