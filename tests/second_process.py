@@ -35,6 +35,12 @@ PATIENCE = 900.0
 """Seconds until the second process must have ended, once the first has run its own tests."""
 _VARIABLE = "JHARNET_TEST_REPORTS"
 _REPORTS = os.environ.pop(_VARIABLE, None)  # so that no program of a test has it
+_START = """
+setsid sh -c '{ echo 19 > /proc/self/autogroup; } 2> /dev/null; exec chrt --idle 0 "$@"' - "$@" \\
+    > "$0" 2>&1 < /dev/null & echo $!
+"""
+"""Where the kernel groups processes by session, the class counts within the group only, so the
+group gets the lowest weight as well."""
 _CHOOSING = (
     "keyword", "markexpr", "deselect", "lf", "failedfirst", "stepwise", "maxfail", "collectonly",
     "setuponly", "setupplan", "usepdb", "trace",
@@ -97,8 +103,7 @@ class _SecondProcess:
         pytest_command = [sys.executable, "-m", "pytest", *files, "-p", "no:cacheprovider",
                           "--rootdir", str(config.rootpath), "--timeout", "900"]  # fmt: skip
         started = subprocess.run(
-            ["sh", "-c", 'setsid chrt --idle 0 "$@" > "$0" 2>&1 < /dev/null & echo $!',
-             str(self._output), *pytest_command],
+            ["sh", "-c", _START, str(self._output), *pytest_command],
             env={**os.environ, _VARIABLE: str(self._reports)}, cwd=config.rootpath,
             stdout=subprocess.PIPE, text=True, check=True,
         )  # fmt: skip

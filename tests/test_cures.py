@@ -145,9 +145,9 @@ def test_the_figure_of_trust_is_that_of_the_help() -> None:
     """The page on accuracy states what the papers quote."""
     page = Path(jharnet_monitor.__file__).parent / "help" / "accuracy.md"
     text = " ".join(page.read_text("utf-8").split())
-    found = re.search(r"On the first (\d+) the grade .*? the twin's on (\d+) ", text)
+    found = re.search(r"agreed on (\d+) of the (\d+) lines of this draw", text)
     assert found is not None
-    assert tuple(map(int, found.groups())) == (UNSEEN_LINKS, UNSEEN_RIGHT)
+    assert tuple(map(int, found.groups())) == (UNSEEN_RIGHT, UNSEEN_LINKS)
 
 
 def test_the_dossiers_claims_hold_the_answers() -> None:

@@ -285,7 +285,8 @@ def main() -> int:
     disagree = sum(len({run.grade() for run in truths.runs[c.name]}) > 1 for c in chosen)
     repeated = sum(len(truths.runs[c.name]) > 1 for c in chosen)
     rows.append(note("Chromium's own repeats that disagree", disagree, f"of {repeated}"))
-    rows.append(note("time", time.monotonic() - started, "s"))
+    if not options.kept:
+        rows.append(note("time", time.monotonic() - started, "s"))
     if options.table:
         options.table.write_text(table(found, rows, truths.chromium))
     if options.detail:

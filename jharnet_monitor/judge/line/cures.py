@@ -72,8 +72,8 @@ def cures_of(calls: Sequence[Measurement], required: int) -> Cures:
         (change for change, each in found.items() if len(each) >= max(FEWEST, len(graded) / 2)),
         key=lambda change: (change.rate or 0.0, change.loss is not None),
     )
-    answers = tuple(_cure(one, found[one], contradicted.get(one, 0)) for one in kept)
-    return Cures(len(graded), answers) if answers else Cures()
+    kept_answers = tuple(_cure(one, found[one], contradicted.get(one, 0)) for one in kept)
+    return Cures(len(graded), kept_answers) if kept_answers else Cures()
 
 
 def _cure(change: LineChange, answers: Sequence[GradePrediction], contradicted: int) -> Cure:
