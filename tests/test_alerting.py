@@ -56,6 +56,7 @@ EMPTY = {
     "sustained": "the long test is a weekly one",
     "grade_probability": "it needs a call of some length",
     "backup_last_success": "no nightly backup is configured",
+    ">= 0.1 * 2592000": "less than a tenth of the month is known yet",
     "state_push": "the district hands nothing in to a state",
 }
 """Metrics that rightly are absent on a good first day, and why."""

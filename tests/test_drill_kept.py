@@ -202,4 +202,4 @@ def test_a_terminal_of_80_columns_shows_results_and_causes_whole() -> None:
     )  # fmt: skip
     screen = _shown(runs, 80)
     assert len(screen.splitlines()) == 5 + len(offices)
-    assert "↓ 720p 1.5 Mbps  ↑ 360p 470 kbps" in screen and "0 no conference" in screen
+    assert "↓ 720p 1.50 Mbps  ↑ 360p 470 kbps" in screen and "0 no conference" in screen
