@@ -112,6 +112,7 @@ FORGERIES: Mapping[str, tuple[Forge, str]] = {
     "certainty": (_with(certainty="sure"), "certainty is 'sure'"),
     "grade": (_with(twin_grade=5), "twin_grade is 5"),
     "grade held": (_with(ladder_grade=7), "ladder_grade is 7, which is no grade"),
+    "decision left out": (_with(graded_by=None), "graded_by is None"),
     "decision": (_with(graded_by="both"), "graded_by is 'both'"),
     "grade decided": (_better, "follows"),
     "other grade": (_with(borderline_grade=0), "borderline_grade is 0"),

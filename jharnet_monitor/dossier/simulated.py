@@ -159,9 +159,8 @@ def _stored_differences(call: Measurement) -> Iterator[str]:
         "certainty": "certain" if other is None else "borderline",
         "twin_grade": found.grade,
     }
-    if "twin_version" in held:  # before it, the other grade was not stored
+    if "twin_version" in held:  # before it, neither of these was stored
         expected["borderline_grade"] = other
-    if "graded_by" in held:  # before it, the grade was that of the call's last rung
         ladder = held.get("ladder_grade")
         if not isinstance(ladder, int) or ladder not in range(GRADES):
             yield f"ladder_grade is {ladder!r}, which is no grade"
