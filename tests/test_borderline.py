@@ -113,15 +113,15 @@ def test_pages_and_reports_name_the_other_grade(language: str, text: str) -> Non
     [("en", "The test call itself showed: HD video (720p)."), ("hi", "यह मिला: HD वीडियो (720p)।")],
 )
 def test_the_page_says_what_the_call_itself_showed(language: str, text: str) -> None:
-    """Only where the grade is the twin's: its picture and that grade would contradict each other."""
+    """Only where the grade is the twin's: grade and picture would contradict each other."""
     formats = Formats.of(language, "Asia/Kolkata", NOW)
-    for by, told in (("twin", True), ("call", False), (None, False)):
+    for by, shown in (("twin", True), ("call", False), (None, False)):
         live = district()
         one = call(BORDERLINE)
         conditions = {**one.conditions, "ladder_grade": 4, "graded_by": by}
         live.update(replace(one, conditions=conditions))
         row = office_row(live, live.config.office("potka"), formats)
-        assert (text in row.grade.advice) is told
+        assert (text in row.grade.advice) is shown
 
 
 def test_commands_name_the_other_grade() -> None:
