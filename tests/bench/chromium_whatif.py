@@ -1,17 +1,19 @@
 """What-if against Chromium: a call on one link, Chromium on the link as it would be after a change.
 
-    python tests/bench/chromium_whatif.py [--quick] [--json FILE] [--lanes N]
+    python tests/bench/chromium_whatif.py [--quick] [--json FILE] [--lanes N] [--lines FILE]
 
 Pairs are links of `chromium_truth.json` and `chromium_hard.json` that differ in one thing, the same
 both ways: rate, loss or round trip. The product calls over the first, the twin answers for the
-change, and Chromium's own grade on the second is the truth. Needs root (for the lab).
+change, and Chromium's own grade on the second is the truth. Needs root (for the lab). `--lines`
+keeps the lines that the calls met: those that the file holds are not called over again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,27 +71,42 @@ def _change(before: Any, after: Any) -> Change | None:
     return None
 
 
-async def lane(lab: Lab, office: str, work: list[Pair], lines: dict[str, LineModel]) -> None:
-    """Call over the first link of every pair."""
+async def lane(lab: Lab, office: str, work: list[Condition], lines: dict[str, LineModel]) -> None:
+    """Call over one link after the other."""
     while work:
-        pair = work.pop(0)
-        if pair.before.name in lines:
-            continue
-        shape(lab, office, pair.before)
+        link = work.pop(0)
+        shape(lab, office, link)
         call = LabCall(lab, office, seconds=SECONDS, twin=True)
         result = await asyncio.to_thread(call.join)
         if "line" in result.conditions:
-            lines[pair.before.name] = LineModel.from_json(result.conditions["line"])
+            lines[link.name] = LineModel.from_json(result.conditions["line"])
+        print(f"{link.name}: {lines.get(link.name, result.error or 'no line')}", flush=True)
 
 
-async def met_lines(chosen: Sequence[Pair], lanes: int) -> dict[str, LineModel]:
-    """The line that the product met on the first link of each pair."""
-    lines: dict[str, LineModel] = {}
-    work = list({pair.before.name: pair for pair in chosen}.values())
+async def met_lines(
+    chosen: Sequence[Pair], lanes: int, lines: dict[str, LineModel]
+) -> dict[str, LineModel]:
+    """The line that the product meets on the first link of each pair that `lines` lacks."""
+    links = {pair.before.name: pair.before for pair in chosen}
+    work = [link for name, link in links.items() if name not in lines]
     offices = [f"w{number}" for number in range(lanes)]
-    with Lab.start({"offices": {office: {} for office in offices}}, PREFIX) as lab:
-        await asyncio.gather(*(lane(lab, office, work, lines) for office in offices))
+    if work:
+        with Lab.start({"offices": {office: {} for office in offices}}, PREFIX) as lab:
+            await asyncio.gather(*(lane(lab, office, work, lines) for office in offices))
     return lines
+
+
+def kept(file: Path | None) -> dict[str, LineModel]:
+    """The lines of an earlier `--lines`."""
+    if file is None or not file.exists():
+        return {}
+    return {name: LineModel.from_json(line) for name, line in json.loads(file.read_text()).items()}
+
+
+def keep(file: Path, lines: Mapping[str, LineModel]) -> None:
+    """Store the lines as JSON."""
+    stored = {name: line.to_json() for name, line in lines.items()}
+    file.write_text(json.dumps(stored, indent=1) + "\n")
 
 
 def judged(chosen: Sequence[Pair], lines: dict[str, LineModel], truths: Truths) -> Iterator[Row]:
@@ -119,6 +136,7 @@ def main() -> int:
     given = parser(__doc__)
     given.add_argument("--lanes", type=int, default=4, help="calls at a time")
     given.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth pair")
+    given.add_argument("--lines", type=Path, metavar="FILE", help="keep the lines met there")
     options = given.parse_args()
     truths = Truths(TRUTH)
     truths.runs |= Truths(HARD_TRUTH).runs
@@ -126,7 +144,9 @@ def main() -> int:
     chosen = list(pairs(links))[:: options.every]
     if options.quick:
         chosen = chosen[:: max(1, len(chosen) // QUICK)][:QUICK]
-    lines = asyncio.run(met_lines(chosen, options.lanes))
+    lines = asyncio.run(met_lines(chosen, options.lanes, kept(options.lines)))
+    if options.lines is not None:
+        keep(options.lines, lines)
     return finish("What-if against a real Chromium", list(judged(chosen, lines, truths)), options)
 
 
