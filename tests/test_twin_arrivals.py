@@ -214,6 +214,18 @@ def test_transfers_of_others_have_a_length_and_a_pause() -> None:
     assert always == pytest.approx(((len(busy) - 15) * 0.1, 0.5))
 
 
+def test_a_queue_that_drains_is_no_transfer() -> None:
+    """The call's own queue becomes shorter for 4 s; a transfer's becomes longer, or stays."""
+    for queue, transfers in (
+        (lambda at: np.clip(0.8 - (at - 1) / 5, 0, 0.8), False),
+        (lambda at: np.where(at < 5, 0.4, 0.0), True),
+        (lambda at: np.where(at < 5, 0.2 + 0.15 * np.sin(4 * at), 0.0), True),
+    ):
+        trace = _trace(_stream(_sound(), DELAY + queue(_sound())))
+        busy = trace.standing > 0.05
+        assert (arrivals._transfers(trace, busy, 1e6) != (0.0, 0.0)) is transfers
+
+
 def test_the_busiest_seconds_show_what_the_line_carries() -> None:
     """One packet a second of 1000 bytes, but ten in each of four of twenty seconds."""
     sent = np.concatenate([np.arange(0, 20) + 0.7, np.repeat([5.75, 9.75, 13.75, 17.75], 9)])
@@ -227,9 +239,7 @@ def test_loss_without_a_full_queue_is_the_lines_own() -> None:
     lost = [30, 31, 400, 600, 700]
     takes[lost] = np.nan
     trace = _trace(_stream(_sound(), takes))
-    busy = np.zeros(len(trace.standing), bool)
-    found = arrivals._loss_without_full_queue(trace, busy)
-    assert found == (3.0, 500.0)
+    assert arrivals._loss_without_full_queue(trace) == (3.0, 500.0)
 
 
 def test_near_is_a_tenth_of_a_second_around() -> None:

@@ -48,10 +48,10 @@ def test_grades_are_shares_of_the_runs() -> None:
     assert grades(runs, audio, CRITERIA, NO_ERROR).tolist() == [0.25, 0.75, 0, 0, 0]
 
 
-def test_transfers_leave_half_of_the_answer_open() -> None:
-    """Half is given to all five grades alike: 0.1 each."""
+def test_transfers_leave_three_tenths_of_the_answer_open() -> None:
+    """They are given to all five grades alike: 0.06 each."""
     found = grades([Run(BEST, BEST)], REFERENCE, CRITERIA, NO_ERROR, transfers=True)
-    assert found.tolist() == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.6])
+    assert found.tolist() == pytest.approx([0.06, 0.06, 0.06, 0.06, 0.76])
 
 
 def _beyond(limit: float) -> float:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from jharnet_monitor.judge.twin.delay_variation import half_width, line_jitter
 from jharnet_monitor.judge.twin.observed_line import ObservedLine
+from jharnet_monitor.judge.twin.others import shared_line
 
 Column = NDArray[np.float64]
 
@@ -36,8 +38,10 @@ _CONTRADICTED = 0.85
 """A lower share of the rate of a good second is no full line, unless packets were dropped."""
 _SETTLE = 0.5
 """Seconds at the start in which the other end's first packets may be refused."""
-_QUIET_SPREAD = 0.9
-"""Share of a uniform distribution between its 5th and 95th percentile."""
+_LATE = 1.8
+"""Jitter by which the 90th percentile of the delay is above the fastest packet's (uniform ± 1)."""
+_STILL = 0.002
+"""Seconds of jitter that hosts cause themselves, at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +121,14 @@ def observe(audio: PacketColumns, video: PacketColumns) -> ObservedLine | None:
     if np.isfinite(audio.at).sum() < _LEAST_PACKETS:
         return None
     trace = _Trace(audio, video)
-    jitter = _jitter(trace, audio, video)
-    floor = _STANDING + jitter
+    width, firsts = _jitter(trace, audio, video)
+    floor = _STANDING + width
     busy = np.nan_to_num(trace.standing, nan=0.0) > floor
     gone, every, interrupted = _interruptions(trace, audio, video)
     busy &= ~interrupted
-    available, spread = _delivered(trace, busy) or (None, 0.0)
+    got, sent = _full_times(trace, busy)
+    available = float(np.median(got)) if len(got) else None
+    spread = float(np.std(np.log(got))) if len(got) else 0.0
     top = _busiest(trace)
     if (
         available is not None
@@ -136,10 +142,13 @@ def observe(audio: PacketColumns, video: PacketColumns) -> ObservedLine | None:
     quiet = ~near_busy & ~interrupted
     lost, packets = float(trace.lost_in[quiet].sum()), float(trace.sent_in[quiet].sum())
     policer = _policer(trace, quiet) if available is None else None
+    shared = None if available is None else shared_line(sent, got, pairs)
     rate: float | None
     bucket: float | None = None
     if policer is not None:
         rate, bucket, lost, packets = policer
+    elif shared is not None:
+        rate, spread = shared.rate, shared.spread
     elif available is not None:
         raw = pairs if pairs is not None and pairs > 1.12 * available else available
         rate = max(raw, available)
@@ -147,19 +156,21 @@ def observe(audio: PacketColumns, video: PacketColumns) -> ObservedLine | None:
         rate = pairs
     if packets < 200:
         # The line was always full: loss other than that of a full queue is unknown.
-        lost, packets = _loss_without_full_queue(trace, busy)
-    depth = _depth(trace, overflow)
+        lost, packets = _loss_without_full_queue(trace)
+    depth = _depth(trace, overflow, width)
     arrived = np.isfinite(trace.at)
     at_least = float(trace.size[arrived].sum() * 8 / max(1.0, trace.seconds))
-    on, off = _transfers(trace, busy, available)
+    on, off = (0.0, 0.0) if shared is not None else _transfers(trace, busy, available)
     return ObservedLine(
         transfer_on=on, transfer_off=off, rate=rate, at_least=max(at_least, top),
         available=available, spread=spread, queue=depth,
         longest_queue=float(np.nanpercentile(trace.queue[trace.first], 99)),
         usual_queue=float(np.nanmedian(trace.queue[trace.first])),
         policed=policer is not None,
-        bucket=bucket, jitter=jitter, loss=lost / packets if packets else 0.0,
+        bucket=bucket, jitter=line_jitter(trace.sent, firsts, width, _STILL),
+        loss=lost / packets if packets else 0.0,
         burst=_burst(trace, quiet), lost=int(lost), packets=int(packets), gone=gone, every=every,
+        others=0.0 if shared is None else shared.others,
     )  # fmt: skip
 
 
@@ -171,45 +182,44 @@ def _near(busy: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return near
 
 
-def _jitter(trace: _Trace, audio: PacketColumns, video: PacketColumns) -> float:
-    """Half the width of the delay of the first packets of frames, and of sound, in quiet times."""
-    widths = []
+def _jitter(trace: _Trace, audio: PacketColumns, video: PacketColumns) -> tuple[float, Column]:
+    """Half the width of the delay in quiet times, and when the packets were sent that show it.
+
+    These are the first packets of frames, or those of sound, whichever shows less.
+    """
+    found: list[tuple[float, Column]] = []
     for stream in (audio, video):
         if not np.isfinite(stream.at).any():
             continue
         sent = stream.sent + _fastest(stream)
         keep = _firsts(stream) & np.isfinite(stream.at) & (sent >= trace.start)
-        if keep.sum() < 60:
-            continue
-        transit = stream.at[keep] - sent[keep]
-        # Within a second, the queue of the line itself moves little.
-        bins = (sent[keep] - trace.start).astype(int)
-        spreads = [
-            np.percentile(transit[bins == number], 95) - np.percentile(transit[bins == number], 5)
-            for number in np.unique(bins)
-            if (bins == number).sum() >= 15
-        ]
-        if spreads:
-            widths.append(float(np.percentile(spreads, 25)))
-    return min(widths) / _QUIET_SPREAD / 2 if widths else 0.0
+        width = half_width(stream.at[keep] - sent[keep], (sent[keep] - trace.start).astype(int))
+        if width is not None:
+            found.append((width, sent[keep]))
+    return min(found, key=lambda each: each[0], default=(0.0, np.zeros(0)))
 
 
-def _delivered(trace: _Trace, busy: NDArray[np.bool_]) -> tuple[float, float] | None:
-    """bit/s that arrived while the line was full, and the standard deviation of its logarithm.
+def _full_times(trace: _Trace, busy: NDArray[np.bool_]) -> tuple[Column, Column]:
+    """bit/s that arrived and that were sent in each time in which the line was full throughout.
 
-    None if the line was not full for long enough.
+    Both include retransmissions, which get the same share of the line as the other packets.
     """
     steps = int(_LEAST_BUSY / _BIN)
-    rates = []
+    found = []
     for begin in range(0, len(busy) - steps + 1, steps // 2):
         if not busy[begin : begin + steps].all():
             continue
-        inside = (trace.bin >= begin) & (trace.bin < begin + steps) & ~trace.lost
-        at = trace.at[inside]
+        inside = (trace.bin >= begin) & (trace.bin < begin + steps)
+        arrived = inside & ~trace.lost
+        at = trace.at[arrived]
         if len(at) < 4:
             continue
-        rates.append(trace.arrived_rate(float(at.min()), float(at.max())))
-    return (float(np.median(rates)), float(np.std(np.log(rates)))) if rates else None
+        seconds = max(float(at.max() - at.min()), 1e-3)
+        got = trace.arrived_rate(float(at.min()), float(at.max()))
+        own = float(trace.size[arrived].sum() - trace.size[arrived][at.argmin()]) * 8 / seconds
+        sent = float(trace.size[inside].sum()) * 8 / _LEAST_BUSY
+        found.append((got, sent * got / own))
+    return np.array([got for got, _ in found]), np.array([sent for _, sent in found])
 
 
 def _pair_rate(video: PacketColumns, trace: _Trace, busy: NDArray[np.bool_]) -> float | None:
@@ -300,6 +310,8 @@ def _transfers(
     if len(rest) < 50:
         return 0.0, 0.0
     edges = np.flatnonzero(np.diff(np.concatenate([[0], rest.astype(int), [0]]))).reshape(-1, 2)
+    if len(edges) and edges[0][0] == 0 and _drains(trace.standing[begin : begin + edges[0][1]]):
+        edges = edges[1:]
     runs = [(end - start) * _BIN for start, end in edges if (end - start) * _BIN >= 1.0]
     if not runs:
         return 0.0, 0.0
@@ -307,19 +319,35 @@ def _transfers(
     return on, max(0.5, len(rest) * _BIN / len(runs) - on)
 
 
-def _loss_without_full_queue(trace: _Trace, busy: NDArray[np.bool_]) -> tuple[float, float]:
-    """Packets lost and sent while the queue was well below its maximum."""
+def _drains(standing: Column) -> bool:
+    """Whether a queue becomes shorter, and hardly longer at any time."""
+    known = standing[np.isfinite(standing)]
+    fall = float(known[0] - known.min()) if len(known) else 0.0
+    rise = float((known - np.minimum.accumulate(known)).max(initial=0.0))
+    return fall > _STANDING and rise < 0.5 * fall
+
+
+def _loss_without_full_queue(trace: _Trace) -> tuple[float, float]:
+    """Packets lost and sent while the queue was well below its maximum just before and after."""
     deepest = float(np.nanpercentile(trace.queue, 99))
-    low = np.nan_to_num(trace.standing, nan=np.inf) < 0.5 * deepest
-    return float(trace.lost_in[low].sum()), float(trace.sent_in[low].sum())
+    arrived = np.flatnonzero(~trace.lost)
+    after = np.searchsorted(arrived, np.arange(len(trace.queue)))
+    before = np.maximum(after - 1, 0)
+    around = [trace.queue[arrived[np.minimum(each, len(arrived) - 1)]] for each in (before, after)]
+    low = np.maximum(*around) < 0.5 * deepest
+    lost, sent = float((trace.lost & low).sum()), float(low.sum())
+    return (lost, sent) if sent >= _LEAST_PACKETS else (0.0, 0.0)
 
 
-def _depth(trace: _Trace, overflow: NDArray[np.bool_]) -> float | None:
+def _depth(trace: _Trace, overflow: NDArray[np.bool_], jitter: float) -> float | None:
     """The queue's length in seconds when it dropped packets; None if too few were dropped."""
     if trace.lost_in[overflow].sum() < 3:
         return None
     inside = overflow[trace.bin] & ~trace.lost & trace.first
-    return float(np.percentile(trace.queue[inside], 90)) if inside.sum() >= 5 else None
+    if inside.sum() < 5:
+        return None
+    # The fastest packet, from which the queue counts, was early by the jitter.
+    return max(0.0, float(np.percentile(trace.queue[inside], 90)) - _LATE * jitter)
 
 
 def _burst(trace: _Trace, quiet: NDArray[np.bool_]) -> float:

@@ -70,7 +70,8 @@ def observed_by_counts(
 
 
 def _way(observed: ObservedLine, round_trip: float) -> DirectionModel:
-    rate = CLEAR_RATE if observed.rate is None else observed.rate + _REPORTS
+    others = max(0.0, (observed.others or 0.0) - _REPORTS)
+    rate = CLEAR_RATE if observed.rate is None else observed.rate + (0.0 if others else _REPORTS)
     if observed.transfer_on:
         rate = max(
             rate, observed.at_least
@@ -93,6 +94,7 @@ def _way(observed: ObservedLine, round_trip: float) -> DirectionModel:
         jitter=min(jitter, delay),
         loss=observed.loss if lost else 0.0,
         burst=max(1.0, observed.burst) if lost else 1.0,
+        others=others,
         transfer_on=observed.transfer_on,
         transfer_off=observed.transfer_off,
         rate_doubt=0.0

@@ -30,7 +30,7 @@ class ObservedLine:
     bucket: float | None
     """Seconds of the rate that the policer let through at once."""
     jitter: float
-    """Half the width of the distribution of the delay in quiet times."""
+    """Half the width of the distribution from which each packet's delay is drawn."""
     loss: float
     """Share of packets lost without a queue as the cause."""
     burst: float
@@ -46,6 +46,9 @@ class ObservedLine:
     """Seconds from one interruption to the next; for a single one, the length of the call."""
     usual_queue: float | None = None
     """The median queue; None from an agent that does not report it."""
+    others: float | None = None
+    """bit/s of steady other traffic on the full line; None from an agent that does not report it.
+    `rate` includes it."""
 
     @classmethod
     def from_json(cls, data: Any) -> Self:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from jharnet_monitor.judge.twin.transfers import TcpTransfers
+
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -19,15 +21,8 @@ _SEGMENT = 1500 * 8.0
 """Bits of a TCP segment."""
 _OTHERS_PACKET = 1000 * 8.0
 """Bits of a packet of other traffic."""
-_CUBIC_FACTOR, _CUBIC_SCALE = 0.7, 0.4
-"""Multiplicative decrease and growth constant of CUBIC (RFC 9438, 4.1 and 4.6)."""
-_SLOW_START_EXIT = 0.03
-"""Seconds of queue at which slow start ends (HyStart++, RFC 9406)."""
-_BURST = 4 * _SEGMENT
-"""Bits that a transfer sends at once, at most, when acknowledgements come for every second segment.
-Fitted."""
-_LEAST_EXIT = 16 * _SEGMENT
-"""Bits of a window below which HyStart does not end slow start (Linux and RFC 9406)."""
+_OWN_SECONDS = 0.5
+"""Over which the call's own load is averaged."""
 
 
 @dataclass(slots=True)
@@ -61,17 +56,26 @@ class Path:
         self.backlog = np.zeros(lanes)
         """Seconds until the bottleneck has sent the packets in its queue."""
         self._tokens = self.bucket.copy()
+        self._own = np.zeros(lanes)
+        """Bits that the call sent since the last step."""
+        self._own_rate = np.zeros(lanes)
         self._last = np.zeros(lanes)
         self._last_due = np.zeros(lanes)
-        self._filled = np.zeros(lanes, bool)
+        self._overloaded = np.zeros(lanes, bool)
+        """Whether others and the call send more than the queue or the bucket takes."""
+        self._shared = np.ones(lanes)
+        """The share of all packets that the line takes."""
         self._gone, self._every = columns["gone"], columns["every"]
         pairs = np.repeat(rng.random(lanes // 2), 2)
         self._phase = pairs * self._every
         self._any_gone = bool((self._gone > 0).any())
         self.others_share = columns["others"] / self.rate
-        with_others = (columns["cross"] > 0) | (columns["transfer_on"] > 0)
-        self._grains = _OTHERS_PACKET / self.rate * with_others if with_others.any() else None
-        self._transfer = _Transfers(columns, rng) if (columns["transfer_on"] > 0).any() else None
+        size = np.where(columns["cross"] > 0, _OTHERS_PACKET, 0.0)
+        size = np.where(columns["transfer_on"] > 0, _SEGMENT, size)
+        self._grains = size / self.rate
+        """Seconds that a packet of others takes; 0 without them."""
+        self._with_others = bool(size.any())
+        self._transfer = TcpTransfers(columns, rng) if (columns["transfer_on"] > 0).any() else None
 
     def cut(self, now: Floats) -> Flags:
         """Whether the line of each lane is interrupted."""
@@ -85,9 +89,8 @@ class Path:
         passed = np.maximum(0.0, now - self._last)
         self._last = np.maximum(self._last, now)
         load = self.others_share
-        if self._transfer is not None:
-            load = load + self._transfer.load(now, passed, self.backlog, self.rate)
-        self._filled = load >= 1  # others alone send more than the rate
+        if self._with_others:
+            load = self._load(now, passed)
         served = self.backlog - passed
         changed = served + load * passed
         most = np.maximum(self.queue, served)
@@ -98,19 +101,46 @@ class Path:
             self._tokens = np.clip(tokens, 0.0, self.bucket)
             changed = np.where(self._policed, 0.0, changed)
         self.backlog = np.maximum(0.0, np.minimum(changed, most))
-        if self._transfer is not None:
-            self._transfer.meet(overflow, now, self.loss, self.rate, self.backlog)
 
-    def _tokens_met(self) -> Floats:
-        """The policer's tokens as a packet finds them, in seconds.
+    def _load(self, now: Floats, passed: Floats) -> Floats:
+        """What enters of others' traffic, as a share of the rate.
 
-        A transfer of more than the rate does not leave it empty: there are tokens, but too few for
-        one of its segments, so that smaller packets pass more often.
+        A full queue, and an empty bucket, drop others' packets and the call's in proportion.
         """
-        if self._transfer is None:
-            return self._tokens
-        left = self._rng.random(len(self._tokens)) * _SEGMENT / self.rate
-        return np.where(self._filled, np.maximum(self._tokens, left), self._tokens)
+        share = -np.expm1(-passed / _OWN_SECONDS)
+        self._own_rate += share * (self._own / np.maximum(passed, 1e-4) - self._own_rate)
+        self._own[:] = 0.0
+        load = self.others_share
+        if self._transfer is not None:
+            load = load + self._transfer.load(now, passed, self.backlog, self.rate)
+        own = self._own_rate / self.rate
+        self._shared = np.minimum(1.0, 1 / np.maximum(load + own, 1e-6))
+        # Small packets pass a bucket that holds too little for a segment of others.
+        rest = np.maximum(0.0, 1 - own) / np.maximum(load, 1e-6)
+        full = np.where(
+            self._policed,
+            self._tokens + (1 - load) * passed < self._grains,
+            self.backlog + self._grains > self.queue,
+        )
+        self._overloaded = full & (self._shared < 1)
+        passes = np.minimum(1.0, np.where(self._policed, rest, self._shared))
+        passes = np.where(self._overloaded, passes, 1.0)
+        if self._transfer is not None:
+            self._transfer.meet(passes * (1 - self.loss), passes < 1)
+        return np.asarray(load * passes)
+
+    def _accepted_with_others(self, count: Counts, each: Floats, accepted: Counts) -> Counts:
+        """How many packets get in where others' packets and the call's overload the line.
+
+        A full queue takes them in proportion. A policer has fewer tokens than a packet of others
+        takes, but not none, so that smaller packets pass more often.
+        """
+        passes = np.where(
+            self._policed, np.maximum(self._shared, 1 - each / np.maximum(self._grains, 1e-9)),
+            self._shared,
+        )  # fmt: skip
+        drawn = self._rng.binomial(count, np.clip(passes, 0.0, 1.0))
+        return np.where(self._overloaded, drawn, accepted)
 
     def send(self, now: Floats, count: Counts, size: Floats, span: Floats | float = 0.0) -> Sent:
         """Send `count` packets of `size` bytes in each lane, evenly within `span` seconds."""
@@ -121,16 +151,20 @@ class Path:
         growth = np.maximum(each - gap, 1e-9)
         room = np.floor((self.queue - self.backlog) / growth) + 1
         if self._any_policed:
-            allowed = np.floor(self._tokens_met() / np.maximum(each - gap, 1e-9) + 1e-9)
+            allowed = np.floor(self._tokens / np.maximum(each - gap, 1e-9) + 1e-9)
             room = np.where(self._policed, allowed, room)
-        if self._grains is not None:
+        if self._with_others:
             # Other traffic consists of packets: one may be in the queue or not.
             grain = self._grains * self._rng.random(len(now))
             seen = np.floor((self.queue - self.backlog - grain) / growth) + 1
             room = np.where(self._policed, room, seen)
         accepted = np.clip(room, 0, count).astype(np.int64)
+        if self._with_others:
+            accepted = self._accepted_with_others(count, each, accepted)
+            gap = np.where(self._overloaded, 0.0, gap)
         if self._any_gone:
             accepted = np.where(self.cut(now), 0, accepted)
+        self._own += np.where(self._policed, accepted, count) * size * 8
         wait = np.where(self._policed, 0.0, self.backlog)
         if self._transfer is not None:
             ahead = self._transfer.burst(self.rate) * self._rng.random(len(now))
@@ -168,60 +202,3 @@ class Path:
                 self._bad = np.where(active, bad, self._bad)
                 lost += active & self._bad
         return lost
-
-
-class _Transfers:
-    """Other TCP transfers, as fluids whose windows grow and shrink like CUBIC's."""
-
-    def __init__(self, columns: dict[str, Floats], rng: np.random.Generator) -> None:
-        self._on, self._off = columns["transfer_on"], columns["transfer_off"]
-        lanes = len(self._on)
-        self._cycle = np.where(self._on > 0, self._on + self._off, 1.0)
-        self._phase = rng.random(lanes) * self._cycle
-        self._trip = 2 * columns["delay"]
-        self._window = np.full(lanes, 10 * _SEGMENT)
-        self._most = np.full(lanes, np.inf)
-        self._since = np.zeros(lanes)
-        self._running = np.zeros(lanes, bool)
-        self._loss_draw = rng
-
-    def load(self, now: Floats, passed: Floats, backlog: Floats, rate: Floats) -> Floats:
-        """Their traffic as a share of the bottleneck's rate."""
-        running = (self._on > 0) & (np.mod(now + self._phase, self._cycle) < self._on)
-        begins = running & ~self._running
-        self._window = np.where(begins, 10 * _SEGMENT, self._window)
-        self._most = np.where(begins, np.inf, self._most)
-        self._running = running
-        trip = self._trip + backlog + 1e-3
-        slow_start = np.isinf(self._most)
-        self._window = np.where(slow_start, self._window * 2 ** (passed / trip), self._window)
-        leaves = slow_start & (backlog > _SLOW_START_EXIT) & running & (self._window >= _LEAST_EXIT)
-        self._most = np.where(leaves, self._window / _SEGMENT, self._most)
-        self._since = np.where(leaves, now, self._since)
-        most = np.where(np.isinf(self._most), 10.0, self._most)
-        turn = np.cbrt(most * (1 - _CUBIC_FACTOR) / _CUBIC_SCALE)
-        cubic = _CUBIC_SCALE * (now - self._since - turn) ** 3 + most
-        reno = _CUBIC_FACTOR * most + 0.53 * (now - self._since) / trip
-        grown = np.maximum(np.maximum(cubic, reno), 2.0) * _SEGMENT
-        self._window = np.where(np.isinf(self._most), self._window, grown)
-        self._window = np.minimum(self._window, 3e6 * 8)
-        sent = self._window / trip
-        self._sent = np.where(running, sent * passed / _SEGMENT, 0.0)
-        return np.where(running, sent / rate, 0.0)
-
-    def burst(self, rate: Floats) -> Floats:
-        """Seconds that a burst of their segments takes at the bottleneck."""
-        return np.where(self._running, _BURST / rate, 0.0)
-
-    def meet(
-        self, overflow: Flags, now: Floats, loss: Floats, rate: Floats, backlog: Floats
-    ) -> None:
-        """Shrink the windows of transfers that lost a segment, at most once a round trip."""
-        hit = overflow
-        if loss.any():
-            hit = hit | (self._loss_draw.random(len(now)) < -np.expm1(-loss * self._sent))
-        hit = hit & self._running & (now - self._since > self._trip + 0.05)
-        # Traffic beyond the line's rate is lost as well.
-        got = np.minimum(self._window, rate * (self._trip + backlog))
-        self._most = np.where(hit, np.maximum(2.0, got / _SEGMENT), self._most)
-        self._since = np.where(hit, now, self._since)
