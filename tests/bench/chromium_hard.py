@@ -20,6 +20,7 @@ FREEZES: tuple[str, ...] = (
     "aea821e69439cd6b2a6bbb48882113d3193778d3",
     "eeae7cb3136a6e75d3754ce9c3b159c157100e65",
     "8c15e74027afa1e5e7e343480a8ea6ea0c0e1562",
+    "681cdfaed265b6d6c3cbfed564d6652008b41220",
 )
 """Commits at which the model was frozen, the last one in force; each draws links of its own.
 
