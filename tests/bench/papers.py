@@ -24,6 +24,7 @@ from typing import Any
 from pypdf import PdfReader
 
 from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.config.sealed_settings import settings_record
 from jharnet_monitor.dossier.build import build
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n.words import LANGUAGES
@@ -35,6 +36,7 @@ from jharnet_monitor.report.output.build import make as render
 from jharnet_monitor.report.output.compose import drafts
 from jharnet_monitor.report.output.files import write_whole
 from jharnet_monitor.store import Store
+from jharnet_monitor.store.pruning import OF_THE_DATABASE, SETTINGS
 from tests import made_up_week
 from tests.dossier_support import in_order
 from tests.made_up_week import MADE_AT, TROUBLES, WEEK, ZONE, MadeWeek
@@ -127,6 +129,9 @@ def files(situation: Situation, scratch: Path) -> Iterator[tuple[str, bytes]]:
     made = made_up_week.make(
         scratch, weeks=situation.weeks, troubles=situation.troubles, drilled=situation.drilled
     )
+    first = WEEK.end - timedelta(weeks=situation.weeks)
+    record = settings_record(made.config)
+    made.store.event_log.add_event(OF_THE_DATABASE, SETTINGS, first - timedelta(hours=1), record)
     situation.happened(made)
     made.store.close()
     in_order(scratch / "week.db")

@@ -12,8 +12,8 @@ from jharnet_monitor.judge.line.grounds import LineVerdict
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.report.sections.phrases import (
     contract,
+    delivered_rates,
     estimate_trust,
-    interval,
     need,
     need_text,
     notes,
@@ -48,7 +48,9 @@ def lines(summary: Summary, words: Words) -> dict[str, Any]:
             "report.lines.note",
             first=formats.day(summary.judged_from, words),
             last=formats.day(summary.period.days[-1], words),
-        ),
+        )
+        if any(office.assessment.line.days for office in offices)
+        else "",
         "policy": need_text(
             summary.config, {one.office.id: one.assessment for one in summary.offices}, words
         ),
@@ -123,7 +125,7 @@ def _row(office: OfficeSummary, summary: Summary, words: Words) -> dict[str, Any
     return {
         "office": formats.office_name(office.office, words),
         "contracted": contract(found, words),
-        "delivered": [interval(one.median, formats.rate, words, few=FEW) for one in delivered],
+        "delivered": delivered_rates(found, words, few=FEW),
         "basis": [words(f"dossier.basis.{basis}") for basis in bases],
         "need": need(found, words),
         "other": other_basis(found, words),
