@@ -20,6 +20,7 @@ from jharnet_monitor.judge.line.verdict import LineVerdict
 from jharnet_monitor.model import format_utc
 from jharnet_monitor.report.output.pdf import render_pdf
 from tests.dossier_support import Forger
+from tests.pdf_rules import violations
 from tests.pdf_text import pages_of, plain
 
 
@@ -136,7 +137,9 @@ def test_the_table_of_many_offices_stands_after_the_signatures(case: Case, langu
     phrase = words(language)
     many = _of_many(case, 30)
     doc = letter(many, phrase)
-    pages = pages_of(render_pdf("letter.typ", doc, case.made_at))
+    paper = render_pdf("letter.typ", doc, case.made_at)
+    assert violations(paper) == []
+    pages = pages_of(paper)
     assert plain(doc["copies"][-1]) in pages[0]
     names = [formats.office_name(office, phrase) for office in many.config.offices]
     assert plain(names[-1]) not in pages[0] and plain(names[-1]) in pages[-1]

@@ -63,8 +63,9 @@ def shared_fault(made: MadeWeek) -> None:
 
 def no_office_connected(made: MadeWeek) -> None:
     """The hub runs all week; it may not ping, and no agent connects."""
+    begin = WEEK.start + timedelta(hours=1)  # a whole hour in UTC as well, which is sealed as such
     for office in made.config.offices:
-        made.store.event_log.add_transition(office.id, OfficeState.MONITOR_DOWN, WEEK.start, {})
+        made.store.event_log.add_transition(office.id, OfficeState.MONITOR_DOWN, begin, {})
 
 
 def open_faults(made: MadeWeek) -> None:

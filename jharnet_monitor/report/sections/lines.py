@@ -21,6 +21,7 @@ from jharnet_monitor.report.sections.phrases import (
     reason,
     verdict_name,
 )
+from jharnet_monitor.report.sections.rating import names_of
 
 MOST_ROWS = 13
 """Rows of the table in the report itself; the annex has all."""
@@ -85,9 +86,7 @@ def _enough(rows: Sequence[dict[str, Any]], words: Words) -> list[str]:
 
 def _names(some: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]], words: Words) -> str:
     """The offices of some rows, or that it is all of them."""
-    if len(some) == len(rows):
-        return words("report.lines.all", total=len(rows))
-    return formats.list_of([row["office"] for row in some], words)
+    return names_of([row["office"] for row in some], len(rows), "report.lines.all", words)
 
 
 def _common_basis(rows: Sequence[dict[str, Any]], words: Words) -> list[str]:
