@@ -102,7 +102,7 @@ def test_one_office_has_one_line(case: Case, language: str, one: str, two: str) 
 
 
 def test_the_signature_stands_below_the_request(case: Case) -> None:
-    """Wherever the table ends, the page to sign has the letter's last sentence."""
+    """Wherever the table ends, the page to sign has the letter's last paragraph and its request."""
     phrase = words("hi")
     doc: dict[str, Any] = letter(_with(case, LineVerdict.NOTHING), phrase)
     signed = set()
@@ -111,6 +111,7 @@ def test_the_signature_stands_below_the_request(case: Case) -> None:
         pages = pages_of(render_pdf("letter.typ", doc | {"table": table}, case.made_at))
         [number] = [n for n, page in enumerate(pages) if plain(doc["closing"]) in page]
         assert plain(doc["request"]) in pages[number], length
+        assert plain(doc["body"][-1]) in pages[number], length
         signed.add(number)
     assert signed == {0, 1}
 

@@ -47,7 +47,8 @@ def test_page_one_of_an_empty_week_asks_no_block_for_anything(
     assert doc["front"]["sentences"][2] == phrase("report.empty_ask")
     assert phrase("report.head.cause") not in doc["front"]["head"]
     assert doc["offices"]["pages"] == []
-    assert doc["states"]["rows"] == []  # no chart of nothing
+    for part in ("states", "speed", "slots", "measured"):
+        assert doc[part]["rows"] == []  # no chart or table of nothing
     if name == "2026-W40":
         assert doc["lines"]["note"] == ""  # nor a conclusion "based on" weeks without data
     table = next(make(drafts(summary, ["en"]), ["csv"])).content.decode("utf-8-sig")
