@@ -19,6 +19,7 @@ from jharnet_monitor.report.data.summary import Summary
 from tests import made_up_week, second_process
 from tests.dossier_support import Filed, Forger, filed
 from tests.made_up_hub import MadeUpHub
+from tests.made_up_past import Past, make_past
 from tests.made_up_week import MadeWeek
 from tests.web_support import Client, bad_morning, serving
 
@@ -139,3 +140,9 @@ def dossier(place: Filed, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def true(dossier: Path) -> Forger:
     """That dossier, ready to be forged."""
     return Forger.of(dossier)
+
+
+@pytest.fixture(scope="session")
+def past(tmp_path_factory: pytest.TempPathFactory) -> Past:
+    """A made-up past with all its files; nothing may be changed in it."""
+    return make_past(tmp_path_factory.mktemp("past"))

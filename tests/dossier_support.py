@@ -160,8 +160,10 @@ def in_order(database: Path) -> None:
             f"insert into measurements (recorded_at, {others})"  # noqa: S608 - our own names
             f" select started_at + 60000, {others} from held order by started_at"
         )
-        for table in ("transitions", "events"):
-            connection.execute(f"update {table} set recorded_at = at")  # noqa: S608 - our own names
+        for table, moment in (("transitions", "at"), ("events", "at"), ("drills", "started_at")):
+            connection.execute(
+                f"update {table} set recorded_at = {moment}"  # noqa: S608 - our own names
+            )
 
 
 @dataclass(slots=True)

@@ -26,8 +26,8 @@ COMPUTING = frozenset({
     "test_assess", "test_capacity", "test_cases", "test_config", "test_dashboards",
     "test_demo_history", "test_dossier", "test_dossier_proof", "test_drill_verdict",
     "test_exporters", "test_forgery", "test_freeze_resampling", "test_help", "test_house",
-    "test_judged_then", "test_packing", "test_paper_standards", "test_parallel",
-    "test_promql", "test_report", "test_report_files", "test_report_once",
+    "test_judged_then", "test_made_up_mark", "test_packing", "test_paper_standards",
+    "test_parallel", "test_promql", "test_report", "test_report_files", "test_report_once",
     "test_report_says", "test_store_chain", "test_throughput", "test_twin", "test_words",
 })  # fmt: skip
 """Names of files without `.py`. They need no lab, browser or server and hold no times."""

@@ -1,62 +1,39 @@
-"""A made-up past: stored as a hub stores it, and marked permanently on every paper."""
+"""A made-up past: stored as a hub stores it, and marked in the database for good."""
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.commands.demo_history import parse_weeks
-from jharnet_monitor.config.load import load_config
 from jharnet_monitor.demo import history
-from jharnet_monitor.demo.places import district_data
-from jharnet_monitor.demo.setup import Installation, install_history
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.i18n.words import LANGUAGES, words
-from jharnet_monitor.judge.calendar.period import week
-from jharnet_monitor.report.data.load import summarise
-from jharnet_monitor.report.output.build import make
-from jharnet_monitor.report.output.compose import drafts
 from jharnet_monitor.store import Store
-from tests.made_up_week import ZONE
-from tests.pdf_text import pages_of, plain
-
-NOW = datetime(2026, 11, 26, 2, 0, tzinfo=UTC)
+from tests.made_up_past import NOW, WEEKS, Past
 
 
-def test_a_made_up_week_says_so_on_every_page(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The chain holds; each page of the report has the mark, each row of a table; the mark is in
-    the measurements, too, so that it remains if the log's record is deleted, which breaks the
-    chain.
-    """
-    monkeypatch.setattr(history, "LATENCY_EVERY", timedelta(hours=1))
-    monkeypatch.setattr(history, "TOGETHER", timedelta(hours=12))
-    place = Installation(tmp_path, tmp_path / "reports")
-    data = district_data()
-    data["offices"] = [one for one in data["offices"] if one["id"] in ("potka", "baharagora")]
-    install_history(data, place)
-    config = load_config(place.config)
-    file = tmp_path / "monitor.db"
-    assert history.fill(config, file, 1, NOW) > 100
+def test_a_made_up_past_is_stored_as_a_hub_stores_it(past: Past) -> None:
+    """Under a chain that holds; a database that is there already is left alone."""
+    assert past.measurements > 200
     with pytest.raises(UserError, match="is there already"):
-        history.fill(config, file, 1, NOW)
-    store = Store(f"sqlite:///{file}", ManualClock(NOW))
+        history.fill(past.config, past.database, WEEKS, NOW)
+    store = Store(f"sqlite:///{past.database}", ManualClock(NOW))
     assert store.made_up()
     assert store.chain.verify() == []
-    summary = summarise(store, config, week("2026-W47", ZONE), NOW)
-    for one in make(drafts(summary, LANGUAGES), ["pdf"]):
-        reported = plain(words(one.language)("made_up.told"))
-        assert all(reported in page for page in pages_of(one.content)), one.name
-    rows = drafts(summary, ["en"])[0].annexes[0].rows
-    assert {row[-1] for row in rows} == {"yes"}
     store.close()
+
+
+def test_the_mark_remains_without_its_record_in_the_log(past: Past, tmp_path: Path) -> None:
+    """It is in the measurements, too, and deleting the log's record breaks the chain."""
+    file = tmp_path / "robbed.db"
+    shutil.copyfile(past.database, file)
     with sqlite3.connect(file) as connection:
-        connection.execute("delete from events where kind = 'made_up'")
+        removed = connection.execute("delete from events where kind = 'made_up'")
+        assert removed.rowcount == 1
     robbed = Store(f"sqlite:///{file}", ManualClock(NOW))
     assert robbed.made_up()
     assert robbed.chain.verify() != []

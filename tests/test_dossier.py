@@ -465,6 +465,7 @@ def test_the_letter_blames_by_reason_and_time(place: Filed, true: Forger) -> Non
     config = read_settings(true.json("settings.json"))
     grounds = (
         ("repair", "speed", "always", "repair"),
+        ("repair", "down", "always", "repair_down"),
         ("repair", "core", "office_hours", "repair_core"),
         ("line_quality", "loss", "office_hours", "line_quality_office_hours"),
         ("need_not_met", "speed", "always", "need_not_met"),

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from docx import Document
 
 from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.letter import letter
+from jharnet_monitor.dossier.word import document
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.line.verdict import LineVerdict
+from jharnet_monitor.model import format_utc
 from jharnet_monitor.report.output.pdf import render_pdf
 from tests.dossier_support import Forger
+from tests.pdf_rules import violations
 from tests.pdf_text import pages_of, plain
 
 
@@ -30,6 +37,29 @@ def _with(case: Case, *verdicts: LineVerdict, offices: int = 2) -> Case:
     return replace(case, claims=replace(case.claims, district=district))
 
 
+def _of_one(case: Case) -> Case:
+    """The same of the first office alone."""
+    config = case.config.model_copy(update={"offices": case.config.offices[:1]})
+    verdicts = {verdict: names[:1] for verdict, names in case.claims.district.verdicts.items()}
+    district = replace(case.claims.district, offices=1, tested=1, able=1, verdicts=verdicts)
+    return replace(case, config=config, claims=replace(case.claims, district=district))
+
+
+def _of_many(case: Case, count: int) -> Case:
+    """As many offices, all like the first."""
+    first = case.config.offices[0]
+    offices = tuple(
+        first.model_copy(update={"id": f"block-{n}", "name": f"Block {n}", "name_hi": f"खण्ड {n}"})
+        for n in range(1, count + 1)
+    )
+    claims = {office.id: case.of(first) for office in offices}
+    verdicts = dict.fromkeys(LineVerdict, ()) | {LineVerdict.NOTHING: tuple(claims)}
+    district = replace(case.claims.district, offices=count, verdicts=verdicts)
+    config = case.config.model_copy(update={"offices": offices})
+    return replace(case, config=config, claims=replace(case.claims, offices=claims,
+                                                       district=district))  # fmt: skip
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize(
     ("verdicts", "key"),
@@ -43,10 +73,21 @@ def _with(case: Case, *verdicts: LineVerdict, offices: int = 2) -> Case:
 def test_the_subject_is_the_request(
     case: Case, language: str, verdicts: tuple[LineVerdict, ...], key: str
 ) -> None:
-    """More speed, mending, both, or nothing."""
+    """More speed, mending, both, or nothing; of one office it names the office."""
     phrase = words(language)
-    _, subject = letter(_with(case, *verdicts), phrase)["subject"]
-    assert subject == phrase(f"dossier.letter.{key}", district=case.district(phrase))
+    of_two = _with(case, *verdicts)
+    for one in (of_two, _of_one(of_two)):
+        offices = one.config.offices
+        name = formats.office_name(offices[0], phrase)
+        where = phrase("dossier.letter.subject_where", n=len(offices), name=name)
+        _, subject = letter(one, phrase)["subject"]
+        assert (name in subject) is (len(offices) == 1)
+        assert subject == phrase(
+            f"dossier.letter.{key}",
+            district=case.district(phrase),
+            where=where,
+            lines=phrase("dossier.letter.subject_lines", n=len(offices)),
+        )
 
 
 @pytest.mark.parametrize(
@@ -61,7 +102,7 @@ def test_one_office_has_one_line(case: Case, language: str, one: str, two: str) 
 
 
 def test_the_signature_stands_below_the_request(case: Case) -> None:
-    """Wherever the table ends, the page to sign has the letter's last sentence."""
+    """Wherever the table ends, the page to sign has the letter's last paragraph and its request."""
     phrase = words("hi")
     doc: dict[str, Any] = letter(_with(case, LineVerdict.NOTHING), phrase)
     signed = set()
@@ -70,5 +111,90 @@ def test_the_signature_stands_below_the_request(case: Case) -> None:
         pages = pages_of(render_pdf("letter.typ", doc | {"table": table}, case.made_at))
         [number] = [n for n, page in enumerate(pages) if plain(doc["closing"]) in page]
         assert plain(doc["request"]) in pages[number], length
+        assert plain(doc["body"][-1]) in pages[number], length
         signed.add(number)
     assert signed == {0, 1}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_letter_about_one_office_does_not_count_offices(case: Case, language: str) -> None:
+    """It says whether that office reached the standard, and its copy goes to that block's BDO."""
+    phrase = words(language)
+    one = _of_one(_with(case, LineVerdict.NOTHING))
+    name = formats.office_name(one.config.offices[0], phrase)
+    for able, kind in ((1, "reached"), (0, "missed")):
+        district = replace(one.claims.district, able=able)
+        doc = letter(replace(one, claims=replace(one.claims, district=district)), phrase)
+        said = phrase.phrases[f"dossier.letter.conference_{kind}"]
+        assert doc["opening"][1].startswith(said.partition("{")[0])
+        assert doc["opening"][1].endswith(said.rpartition("}")[2])
+        assert name in doc["copies"][-1]
+        assert doc["table"]["text"].startswith(phrase("dossier.letter.table.single"))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_table_of_many_offices_stands_after_the_signatures(case: Case, language: str) -> None:
+    """The letter itself is a page; on paper and in the Word file the table follows at the end."""
+    phrase = words(language)
+    many = _of_many(case, 30)
+    doc = letter(many, phrase)
+    paper = render_pdf("letter.typ", doc, case.made_at)
+    assert violations(paper) == []
+    pages = pages_of(paper)
+    assert plain(doc["copies"][-1]) in pages[0]
+    names = [formats.office_name(office, phrase) for office in many.config.offices]
+    assert plain(names[-1]) not in pages[0] and plain(names[-1]) in pages[-1]
+    assert plain(phrase("dossier.letter.table.title")) in pages[1]
+    body = Document(io.BytesIO(document(doc, many))).element.body
+    kinds = [child.tag.rpartition("}")[2] for child in body]
+    assert kinds.count("tbl") == 1 and kinds.index("tbl") > 30
+    few = letter(_of_many(case, 24), phrase)
+    assert not few["table"]["after"] and doc["table"]["after"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_letter_of_an_empty_period_claims_no_measurement(case: Case, language: str) -> None:
+    """It says that nothing was measured, once, has no table, and asks for nothing."""
+    phrase = words(language)
+    district = replace(case.claims.district, measurements=0, tested=0, able=0)
+    empty = _with(replace(case, claims=replace(case.claims, district=district)))
+    doc = letter(empty, phrase)
+    [opening] = doc["opening"]
+    assert opening == phrase(
+        "dossier.letter.opening_none",
+        days=formats.day_range(case.period, phrase),
+        lines=phrase("dossier.letter.lines", n=2),
+    )
+    assert (doc["body"], doc["table"]["rows"], doc["table"]["text"]) == ([], [], "")
+    assert doc["request"] == phrase("dossier.letter.for_information")
+    [page] = pages_of(render_pdf("letter.typ", doc, case.made_at))
+    assert plain(phrase("dossier.letter.head.verdict")) not in page
+    assert Document(io.BytesIO(document(doc, empty))).tables == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_letter_tells_what_was_reported_to_the_operator(case: Case, language: str) -> None:
+    """How many faults are open, and of each its docket and since when."""
+    phrase = words(language)
+    reported = case.period.start + timedelta(days=3, hours=2)
+    office = case.config.offices[0]
+    booked = {"reported_at": format_utc(reported), "docket": "JH/2026/7"}
+    case.evidence.fault_entries.append((office.id, {"fault": f"{office.id}-1", "set": booked}))
+    try:
+        body = letter(case, phrase)["body"]
+    finally:
+        case.evidence.fault_entries.clear()
+    [told] = [text for text in body if "JH/2026/7" in text]
+    assert formats.office_name(office, phrase) in told
+    assert formats.moment(reported, case.zone, phrase) in told
+    assert not any("JH/2026/7" in text for text in letter(case, phrase)["body"])
+
+
+def test_a_broken_promise_of_availability_is_not_called_a_lack_of_speed() -> None:
+    """Repair is asked for by what is missing: the speed, or the time that the line is up."""
+    for language, speed, up in (("en", "contracted speed", "promised availability"),
+                                ("hi", "अनुबंधित गति", "वचनबद्ध उपलब्धता")):  # fmt: skip
+        phrases = words(language).phrases
+        slow, down = (phrases[f"dossier.letter.{name}"] for name in ("repair", "repair_down"))
+        assert speed in slow and up not in slow
+        assert up in down and speed not in down

@@ -7,8 +7,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -19,75 +18,20 @@ import pytest
 from docx import Document
 from pypdf import PdfReader
 
-from jharnet_monitor.clock import ManualClock
-from jharnet_monitor.config import Config
-from jharnet_monitor.config.load import load_config
-from jharnet_monitor.demo import history
-from jharnet_monitor.demo.places import district_data
-from jharnet_monitor.demo.setup import Installation, install_history
-from jharnet_monitor.dossier.build import build
 from jharnet_monitor.i18n.words import LANGUAGES, words
-from jharnet_monitor.judge.calendar.period import date_range, week
-from jharnet_monitor.report.data.load import summarise
-from jharnet_monitor.report.output.build import FORMATS, make
-from jharnet_monitor.report.output.compose import drafts
-from jharnet_monitor.report.output.drill_sheet import make_drill_sheets
-from jharnet_monitor.store import Store
 from tests.dossier_support import Forger, check
-from tests.made_up_week import ZONE
+from tests.made_up_past import Past
 from tests.pdf_text import pages_of, plain
 
-NOW = datetime(2026, 11, 26, 2, 0, tzinfo=UTC)
-NOTICES = tuple(words(language)("made_up.told") for language in LANGUAGES)
+NOTICES = {language: words(language)("made_up.told") for language in LANGUAGES}
 COLUMNS = {"made_up", *(words(language)("made_up.column") for language in LANGUAGES)}
 SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 YES = {"yes", *(words(language)("made_up.yes") for language in LANGUAGES)}
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
-    """A made-up week of two offices, and all files that are made of it."""
-
-    config: Config
-    dossier: Path
-    files: dict[str, bytes]
-
-
-@pytest.fixture(scope="module")
-def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Past]:
-    """With a drill, an outage of all offices and an open fault."""
-    directory = tmp_path_factory.mktemp("past")
-    with pytest.MonkeyPatch.context() as change:
-        change.setattr(history, "LATENCY_EVERY", timedelta(hours=1))
-        change.setattr(history, "TOGETHER", timedelta(hours=12))
-        place = Installation(directory, directory / "reports")
-        data = district_data()
-        data["offices"] = [one for one in data["offices"] if one["id"] in ("potka", "baharagora")]
-        install_history(data, place)
-        config = load_config(place.config)
-        history.fill(config, directory / "monitor.db", 2, NOW)
-    store = Store(f"sqlite:///{directory}/monitor.db", ManualClock(NOW))
-    files = dict(_report(store, config))
-    period = date_range("2026-11-09", "2026-11-22", ZONE)
-    build(store, config, period, directory / "dossier.zip", NOW, lambda _: None)
-    store.close()
-    with zipfile.ZipFile(directory / "dossier.zip") as dossier:
-        files |= {f"dossier/{name}": dossier.read(name) for name in dossier.namelist()}
-    yield Past(config, directory / "dossier.zip", files)
-
-
-def _report(store: Store, config: Config) -> Iterator[tuple[str, bytes]]:
-    summary = summarise(store, config, week("2026-W47", ZONE), NOW)
-    for one in make(drafts(summary, LANGUAGES), list(FORMATS)):
-        yield one.name, one.content
-    [drill] = store.event_log.drills(summary.period.start, summary.period.end)
-    for one in make_drill_sheets(drill, config, LANGUAGES, ["pdf", "html"], NOW, made_up=True):
-        yield one.name, one.content
-
-
 def test_every_file_says_that_it_is_made_up(past: Past) -> None:
-    """Each page, each row, each sheet, each file attached to a paper; a kind of file of which it is
-    not known where the mark is counts as unmarked.
+    """Each page in its language, each row, each sheet, each file attached to a paper; a kind of
+    file of which it is not known where the mark is counts as unmarked.
     """
     kinds = {Path(name).suffix for name in past.files}
     assert kinds >= {".pdf", ".html", ".csv", ".xlsx", ".parquet", ".json", ".jsonl", ".docx", ""}
@@ -104,22 +48,27 @@ def _unmarked(name: str, content: bytes) -> Iterable[str]:
     """The parts of a file without the mark."""
     kind = Path(name).suffix if name != "dossier/SHA256SUMS" else "sums"
     reads: dict[str, Callable[[bytes], Iterable[str]]] = {
-        ".pdf": _pdf, ".html": _html, ".csv": _csv, ".xlsx": _xlsx, ".parquet": _parquet,
-        ".json": _json, ".jsonl": _jsonl, ".docx": _docx, "sums": _sums,
+        ".pdf": partial(_pdf, _notice(name)), ".html": _html, ".csv": _csv, ".xlsx": _xlsx,
+        ".parquet": _parquet, ".json": _json, ".jsonl": _jsonl, ".docx": _docx, "sums": _sums,
     }  # fmt: skip
     return reads[kind](content) if kind in reads else ["an unknown kind of file"]
 
 
-def _pdf(content: bytes) -> Iterator[str]:
+def _notice(name: str) -> str:
+    """The mark in the language of a file such as `letter.hi.pdf`."""
+    return next((NOTICES[one] for one in LANGUAGES if f".{one}." in name), "")
+
+
+def _pdf(notice: str, content: bytes) -> Iterator[str]:
     for number, page in enumerate(pages_of(content), 1):
-        if not any(plain(notice) in page for notice in NOTICES):
+        if not notice or plain(notice) not in page:
             yield f"page {number}"
     for name, [attached] in PdfReader(io.BytesIO(content)).attachments.items():
         yield from (f"{name}: {part}" for part in _unmarked(name, attached))
 
 
 def _html(content: bytes) -> list[str]:
-    return [] if any(notice in content.decode() for notice in NOTICES) else ["the page"]
+    return [] if any(notice in content.decode() for notice in NOTICES.values()) else ["the page"]
 
 
 def _csv(content: bytes) -> Iterator[str]:
@@ -193,13 +142,15 @@ def _docx(content: bytes) -> list[str]:
     sections = Document(io.BytesIO(content)).sections
     heads = ["".join(p.text for p in section.header.paragraphs) for section in sections]
     return [
-        f"section {n}" for n, head in enumerate(heads, 1) if not any(t in head for t in NOTICES)
+        f"section {n}"
+        for n, head in enumerate(heads, 1)
+        if not any(t in head for t in NOTICES.values())
     ]
 
 
 def _sums(content: bytes) -> list[str]:
     first = content.decode().partition("\n")[0]
-    return [] if first in {f"# {notice}" for notice in NOTICES} else ["the first line"]
+    return [] if first in {f"# {notice}" for notice in NOTICES.values()} else ["the first line"]
 
 
 def test_a_made_up_dossier_verifies(past: Past, tmp_path: Path) -> None:

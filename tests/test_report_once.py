@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from jharnet_monitor.i18n.words import LANGUAGES, words
+from jharnet_monitor.judge.outages.availability import state_times
+from jharnet_monitor.judge.outages.timeline import Span
+from jharnet_monitor.model import OfficeState
 from jharnet_monitor.report.data.load import summarise
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.report.output.document import content
@@ -71,14 +74,35 @@ def test_what_all_eleven_offices_share_is_written_once(weeks: Weeks, language: s
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_what_differs_stays_in_the_rows(summary: Summary, language: str) -> None:
-    """Offices with different troubles: each row has its own finding, and the known time is there
-    where one office was never measured.
+    """Offices with different troubles: each row has its own finding. The known time is the same
+    wherever it was measured: it is said once, and not of the office that never was.
     """
     doc = content(summary, words(language))
     assert words(language)("report.head.cause") in doc["front"]["head"]
-    assert sum(bool(row["covers"]) for row in doc["front"]["rows"]) == 10
-    [unmeasured] = [row for row in doc["front"]["rows"] if not row["covers"]]
+    assert {row["covers"] for row in doc["front"]["rows"]} == {""}
+    [unmeasured] = [row for row in doc["front"]["rows"] if not row["known"]]
     assert unmeasured["tests"] == ""
+    known = words(language)("report.covers_measured", coverage="99 %")
+    assert known in doc["front"]["speed_key"]
+    first = summary.offices[0]
+    begin, end = WEEK.start, WEEK.end
+    half = state_times([Span(OfficeState.UP, begin, begin + (end - begin) / 2)], begin, end)
+    differ = (replace(first, state_times=half), *summary.offices[1:])
+    rows = content(replace(summary, offices=differ), words(language))["front"]["rows"]
+    assert sum(bool(row["covers"]) for row in rows) == 10
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_was_measured_in_no_direction_is_said_once(summary: Summary, language: str) -> None:
+    """Of a line that was never tested, and of the days on which it was not."""
+    phrase = words(language)
+    rows = content(summary, phrase)["lines"]["rows"]
+    unmeasured = [row for row in rows if phrase("not_measured") in row["delivered"]]
+    assert [row["delivered"] for row in unmeasured] == [[phrase("not_measured")]] * 2
+    wanted = summary.config.capacity.days
+    none = phrase("capacity.doubt.no_few_days", wanted=wanted)
+    assert none in unmeasured[-1]["reason"]
+    assert phrase("capacity.doubt.few_days", days=0, wanted=wanted) not in unmeasured[-1]["reason"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,15 +14,19 @@ from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.calendar import period
 from jharnet_monitor.judge.statistics.intervals import Interval
 from jharnet_monitor.report.data.load import summarise
-from jharnet_monitor.report.data.summary import Summary
+from jharnet_monitor.report.data.summary import Latency, Summary
 from jharnet_monitor.report.output.build import make
 from jharnet_monitor.report.output.compose import drafts
 from jharnet_monitor.report.output.document import content
 from jharnet_monitor.report.output.drill_sheet import drill_content
+from jharnet_monitor.report.sections.details import measured_row
 from jharnet_monitor.report.sections.drill_texts import supported_calls_texts
 from jharnet_monitor.report.sections.phrases import interval
+from jharnet_monitor.web.status import status
+from tests.made_up import NOW, district, latency
 from tests.made_up_week import MADE_AT, ZONE, MadeWeek
 from tests.pdf_text import plain, text_of
+from tests.test_probe_shown import shown
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -42,6 +47,10 @@ def test_page_one_of_an_empty_week_asks_no_block_for_anything(
     assert doc["front"]["sentences"][2] == phrase("report.empty_ask")
     assert phrase("report.head.cause") not in doc["front"]["head"]
     assert doc["offices"]["pages"] == []
+    for part in ("states", "speed", "slots", "measured"):
+        assert doc[part]["rows"] == []  # no chart or table of nothing
+    if name == "2026-W40":
+        assert doc["lines"]["note"] == ""  # nor a conclusion "based on" weeks without data
     table = next(make(drafts(summary, ["en"]), ["csv"])).content.decode("utf-8-sig")
     assert all(not row["findings"] for row in csv.DictReader(io.StringIO(table)))
 
@@ -63,6 +72,27 @@ def test_the_report_repeats_what_a_drill_measured(summary: Summary, language: st
     assert "17.1 / 16.2 Mbps" in drill["line"]
     for figure in (*carries, "17.1 / 16.2 Mbps", phrase("drill.loss", loss="1.23 %")):
         assert plain(figure) in text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_latency_below_a_millisecond_has_two_decimals_everywhere(
+    summary: Summary, language: str
+) -> None:
+    """In the report, the dossier's sheets, the status page and the output of `probe`: 76 µs read
+    `0.08 ms`, without digits that no measurement here has.
+    """
+    phrase = words(language)
+    near = Latency(p50=76e-6, p95=934e-6, jitter=4e-6, minutes=60, sent=60, lost=0)
+    row = measured_row(replace(summary.offices[0], latency=near), phrase)
+    assert row[1:3] == ["0.08 ms; 0.93 ms", "< 0.01 ms"]
+    found = interval(Interval(76e-6, 71e-6, 82e-6, n=60, days=9), formats.milliseconds, phrase)
+    assert found in ("0.08 (0.07 to 0.08) ms", "0.08 (0.07 से 0.08) ms")
+    live, measurement = district(), latency("potka", NOW, 76e-6)
+    live.update(measurement)
+    rows = status(live, formats.Formats.of(language, str(ZONE), NOW)).every
+    [potka] = [row for row in rows if row.id == "potka"]
+    assert potka.latency.text == "0.08 ms"
+    assert "0.08 ms" in shown(measurement)
 
 
 def test_figures_in_one_cell_have_the_same_precision() -> None:

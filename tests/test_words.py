@@ -158,7 +158,8 @@ def test_every_count_reads_right(language: str, count: int) -> None:
     assert len(plurals) > 20
     single = count == 1 or (language == "hi" and count == 0)
     for key in sorted(plurals):
-        names = dict.fromkeys(re.findall(r"\{(\w+)\}", text.phrases[f"{key}.other"]), "…")
+        forms = text.phrases[f"{key}.one"] + text.phrases[f"{key}.other"]
+        names = dict.fromkeys(re.findall(r"\{(\w+)\}", forms), "…")
         filled = text(key, **{**names, "n": count})
         wanted = text.phrases[f"{key}.{'one' if single else 'other'}"]
         assert filled == wanted.format_map({**names, "n": formats.number(count)}), key

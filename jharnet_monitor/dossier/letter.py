@@ -12,16 +12,20 @@ from jharnet_monitor.config import Office
 from jharnet_monitor.config.case import LetterTexts
 from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.claims import OfficeClaims
+from jharnet_monitor.dossier.faults import judged
 from jharnet_monitor.dossier.setting_changes import setting_changes
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
+from jharnet_monitor.judge.faults import JudgedFault
 from jharnet_monitor.judge.line.assess import Assessment, Basis, DeliveredRate
 from jharnet_monitor.judge.line.verdict import LineVerdict, Note
+from jharnet_monitor.report.sections.details import MOST_ROWS
+from jharnet_monitor.report.sections.faults import sentences
 from jharnet_monitor.report.sections.front_page import grade_text
 from jharnet_monitor.report.sections.phrases import (
     contract,
+    delivered_rates,
     estimate_trust,
-    interval,
     kind_of_reason,
     made_up_texts,
     need,
@@ -67,17 +71,15 @@ def letter(case: Case, words: Words) -> dict[str, Any]:
         "sender": texts.sender or [words("dossier.letter.sender", place=place)],
         "to_head": words("dossier.letter.to_head"),
         "to": texts.to or words("dossier.letter.to").split("|"),
-        "subject": [words("dossier.letter.subject_head"), words(_subject(case), district=district)],
+        "subject": [words("dossier.letter.subject_head"), _subject(case, words)],
         "reference_head": words("dossier.letter.reference_head"),
         "references": list(texts.references),
         "salutation": words("dossier.letter.salutation"),
         "opening": list(_opening(case, words)),
-        "table": {
-            "text": words("dossier.letter.table"),
-            "head": [words(f"dossier.letter.head.{name}") for name in _HEADS],
-            "rows": [_row(case, office, words) for office in case.config.offices],
-        },
-        "body": [*_verdicts(case, words), *_ending(case, words)],
+        "table": _table(case, words),
+        "body": [*_verdicts(case, words), *_ending(case, words)]
+        if case.claims.district.measurements
+        else list(_faults(case, words)),
         "request": words(f"dossier.letter.{'request' if _asks(case) else 'for_information'}"),
         "enclosures_head": words("dossier.letter.enclosures_head"),
         "enclosures": _enclosures(case, words),
@@ -86,29 +88,49 @@ def letter(case: Case, words: Words) -> dict[str, Any]:
         "copies_head": words("dossier.letter.copies_head"),
         "copies": [
             words("dossier.letter.copy" if _asks(case) else "dossier.letter.copy_known", who=who)
-            for who in _copies(texts, district, words)
+            for who in _copies(case, texts, words)
         ],
         "courtesy": None if words.language == "hi" else words("dossier.letter.courtesy"),
     }
 
 
+def _table(case: Case, words: Words) -> dict[str, Any]:
+    """The state of each block; of many at the end of the letter, of nothing measured no rows."""
+    offices = case.config.offices if case.claims.district.measurements else ()
+    after = len(offices) > MOST_ROWS
+    kind = "after" if after else "here" if len(offices) > 1 else "single"
+    parts = [words(f"dossier.letter.table.{name}") for name in (kind, "interval")]
+    return {
+        "text": " ".join(parts) if offices else "",
+        "title": words("dossier.letter.table.title"),
+        "after": after,
+        "head": [words(f"dossier.letter.head.{name}") for name in _HEADS],
+        "rows": [_row(case, office, words) for office in offices],
+    }
+
+
 def _opening(case: Case, words: Words) -> Iterator[str]:
     found = case.claims.district
-    cited = case.config.letter.texts_in(words.language).references
-    yield words(
-        "dossier.letter.opening_cited" if cited else "dossier.letter.opening",
-        days=formats.day_range(case.period, words),
-        lines=words("dossier.letter.lines", n=found.offices),
-        n=found.measurements,
-    )
+    cited = "_cited" if case.config.letter.texts_in(words.language).references else ""
+    days = formats.day_range(case.period, words)
+    lines = words("dossier.letter.lines", n=found.offices)
+    if not found.measurements:
+        yield words(f"dossier.letter.opening_none{cited}", days=days, lines=lines)
+        return
+    yield words(f"dossier.letter.opening{cited}", days=days, lines=lines, n=found.measurements)
     if not found.tested:
-        yield words("dossier.letter.conference_none")
+        yield words("dossier.letter.conference_none", n=found.offices)
+        return
+    grade = grade_text(case.config.thresholds.grade, words)
+    if found.offices == 1:
+        kind = "reached" if found.able else "missed"
+        yield words(f"dossier.letter.conference_{kind}", grade=grade)
         return
     yield words(
         "dossier.letter.conference",
         tested=words("dossier.letter.offices", n=found.tested),
         able=found.able,
-        grade=grade_text(case.config.thresholds.grade, words),
+        grade=grade,
     )
 
 
@@ -120,7 +142,7 @@ def _row(case: Case, office: Office, words: Words) -> dict[str, Any]:
     return {
         "office": formats.office_name(office, words),
         "contracted": contract(found, words),
-        "delivered": [interval(one.median, formats.rate, words) for one in delivered],
+        "delivered": delivered_rates(found, words),
         "rests": list(_rests(delivered, words)),
         "need": need(found, words),
         "other": other_basis(found, words) if _measured(found) else "",
@@ -129,7 +151,7 @@ def _row(case: Case, office: Office, words: Words) -> dict[str, Any]:
         "availability": formats.availability(ratio, coverage, words),
         "covers": ""
         if coverage is None or ratio is None
-        else words("report.covers", coverage=formats.share_floor(coverage)),
+        else words("dossier.letter.covers", coverage=formats.share_floor(coverage)),
         "verdict": verdict_name(found.verdict, words),
         "reason": reason(found, case.config, office, words),
     }
@@ -168,24 +190,32 @@ def _kinds(case: Case, verdict: LineVerdict, offices: Sequence[Office]) -> dict[
         if verdict is LineVerdict.NOTHING and short:
             elsewhere = calls.cause or calls.limited_by in _NOT_SPEED
             paragraph = f"{verdict}_short" if elsewhere else f"{verdict}_unproven"
-        elif verdict is LineVerdict.REPAIR:
-            kind = kind_of_reason(claims.assessment)
-            paragraph = kind if kind == "repair_core" else paragraph
-        elif verdict in (LineVerdict.LINE_QUALITY, LineVerdict.NEED_NOT_MET):
+        elif verdict in (LineVerdict.REPAIR, LineVerdict.LINE_QUALITY, LineVerdict.NEED_NOT_MET):
             paragraph = kind_of_reason(claims.assessment)
         kinds.setdefault(paragraph, []).append(office)
     return dict(sorted(kinds.items()))
 
 
-def _subject(case: Case) -> str:
-    """The key of the subject, which says what the letter asks for."""
+def _subject(case: Case, words: Words) -> str:
+    """What the letter asks for, and of which offices it is."""
+    first, total = case.config.offices[0], len(case.config.offices)
+    name = formats.office_name(first, words)
+    return words(
+        f"dossier.letter.{_subject_key(case)}",
+        district=case.district(words),
+        where=words("dossier.letter.subject_where", n=total, name=name),
+        lines=words("dossier.letter.subject_lines", n=total),
+    )
+
+
+def _subject_key(case: Case) -> str:
     verdicts = case.claims.district.verdicts
     if not _asks(case):
-        return "dossier.letter.subject"
+        return "subject"
     if not verdicts[LineVerdict.UPGRADE]:
-        return "dossier.letter.subject_repair"
+        return "subject_repair"
     mend = any(verdicts[verdict] for verdict in _ASKING if verdict is not LineVerdict.UPGRADE)
-    return "dossier.letter.subject_both" if mend else "dossier.letter.subject_upgrade"
+    return "subject_both" if mend else "subject_upgrade"
 
 
 def _asks(case: Case) -> bool:
@@ -195,11 +225,36 @@ def _asks(case: Case) -> bool:
 
 def _ending(case: Case, words: Words) -> Iterator[str]:
     yield from _further_remarks(case, words)
+    yield from _faults(case, words)
     yield words("dossier.letter.basis")
     changes = setting_changes(case, words)
     if changes:
         yield words("dossier.settings.changed", changes="; ".join(changes))
     yield words("dossier.letter.evidence")
+
+
+def _faults(case: Case, words: Words) -> Iterator[str]:
+    """What was reported to the operator, how fast it was restored, and what is still open."""
+    if not case.evidence.fault_entries:
+        return
+    found, _ = judged(case)
+    if found:
+        told = [
+            *sentences(found, words),
+            *(_open(case, one, words) for one in found if one.is_open),
+        ]
+        yield words("dossier.letter.faults", told=" ".join(told))
+
+
+def _open(case: Case, one: JudgedFault, words: Words) -> str:
+    names = {office.id: formats.office_name(office, words) for office in case.config.offices}
+    fault = one.fault
+    return words(
+        "dossier.letter.open_fault",
+        name=names[fault.office],
+        docket=fault.docket or formats.UNKNOWN,
+        reported=formats.moment(fault.reported_at, case.zone, words),
+    )
 
 
 def _bounds(case: Case, words: Words) -> Iterator[str]:
@@ -271,6 +326,12 @@ def _signatory(texts: LetterTexts, place: str, words: Words) -> list[str]:
     return list(texts.signatory) or default
 
 
-def _copies(texts: LetterTexts, district: str, words: Words) -> list[str]:
-    default = words("dossier.letter.copies", district=district).split("|")
-    return list(texts.copies) or default
+def _copies(case: Case, texts: LetterTexts, words: Words) -> list[str]:
+    name = formats.office_name(case.config.offices[0], words)
+    default = words(
+        "dossier.letter.copies",
+        n=len(case.config.offices),
+        district=case.district(words),
+        name=name,
+    )
+    return list(texts.copies) or default.split("|")

@@ -102,8 +102,9 @@ def _speed(found: Assessment, words: Words) -> Iterator[Row]:
                 yield [words(f"dossier.sheet.{name}_{direction}"), shown, rests(one, words)]
     for direction, side in sides.items():
         one = side.delivered.p5
-        value = words("dossier.sheet.p5_none", samples=MIN_P5_SAMPLES, days=MIN_P5_DAYS)
-        if one is not None:
+        if one is None and side.delivered.median is not None:
+            value = words("dossier.sheet.p5_none", samples=MIN_P5_SAMPLES, days=MIN_P5_DAYS)
+        else:
             value = interval(one, formats.rate, words)
         yield [words(f"dossier.sheet.p5_{direction}"), value, rests(one, words)]
     bases = dict.fromkeys(side.delivered.basis for side in found.directions)

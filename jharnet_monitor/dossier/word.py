@@ -55,9 +55,11 @@ def document(doc: Mapping[str, Any], case: Case) -> bytes:
         for number, text in enumerate(doc["references"], 1):
             _line(file, f"({number}) {text}", indent=1)
     _line(file, doc["salutation"])
-    for text in (*doc["opening"], doc["table"]["text"]):
+    table = doc["table"]
+    for text in filter(None, (*doc["opening"], table["text"])):
         _paragraph(file, text)
-    _table(file, doc["table"])
+    if table["rows"] and not table["after"]:
+        _table(file, table)
     for text in doc["body"]:
         _paragraph(file, text)
     before = len(file.paragraphs)
@@ -72,6 +74,8 @@ def document(doc: Mapping[str, Any], case: Case) -> bytes:
     _line(file, doc["copies_head"])
     _lines(file, doc["copies"], indent=1)
     _signature(file, [""], doc["signatory"])
+    if table["after"]:
+        _table_after(file, table)
     out = io.BytesIO()
     file.save(out)
     return out.getvalue()
@@ -160,6 +164,13 @@ def _table(file: Any, table: Mapping[str, Any]) -> None:
     for column, width in zip(grid.columns, _WIDTHS, strict=True):
         column.width = Cm(width)
     file.add_paragraph().paragraph_format.space_after = Pt(0)
+
+
+def _table_after(file: Any, table: Mapping[str, Any]) -> None:
+    """The table on pages of its own, below its title."""
+    file.add_page_break()
+    _line(file, table["title"], bold=True)
+    _table(file, table)
 
 
 def _row_rule(row: Any, name: str) -> None:

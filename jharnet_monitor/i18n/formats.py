@@ -9,6 +9,7 @@ is a dash. Rounding never makes a line look better or worse than it is:
 - Figures have three significant digits, rounded half to even: 3.80 as well as 3.81. A whole one has
   no decimals, such as a contract of 4 Mbps; what is measured hardly ever is whole. Figures that
   stand together (`compared`) have the same number of decimals.
+- A round-trip time has two decimals at most: `0.08 ms`.
 - A value above zero never reads as 0, but as `< 0.01 %` or `< 1 s`.
 - Less than the whole never reads as 100 %, but as `> 99.99 %`.
 - `share_floor` rounds down, for shares of which more is better (availability). `share_ceil` rounds
@@ -170,16 +171,16 @@ def mos(score: float | None) -> str:
 
 
 def milliseconds(seconds: float | None, /, compared: Sequence[float] = ()) -> str:
-    """A time on the network.
+    """A time on the network; below 1 ms to two decimals, as it is not measured more finely.
 
     >>> milliseconds(0.0414), milliseconds(0.00173), milliseconds(1.2), milliseconds(0.04, [0.0414])
     ('41.4 ms', '1.73 ms', '1,200 ms', '40.0 ms')
-    >>> milliseconds(0.0), milliseconds(61e-6), milliseconds(1e-9)
-    ('0 ms', '0.0610 ms', '< 0.0001 ms')
+    >>> milliseconds(0.0), milliseconds(76e-6), milliseconds(734e-6), milliseconds(1e-6)
+    ('0 ms', '0.08 ms', '0.73 ms', '< 0.01 ms')
     """
     if seconds is None:
         return UNKNOWN
-    return f"{_three_digits(seconds * 1000, [one * 1000 for one in compared])} ms"
+    return f"{_three_digits(seconds * 1000, [one * 1000 for one in compared], most=2)} ms"
 
 
 def size(count: float | None) -> str:
@@ -256,7 +257,7 @@ def value(value: float | None, unit: str, words: Words) -> str:
     """A value with a unit of `quantities.QUANTITIES`.
 
     >>> value(6.12555e-05, "seconds", words("en")), value(75, "seconds", words("en"))
-    ('0.0613 ms', '1 min')
+    ('0.06 ms', '1 min')
     >>> value(12_345_678, "bytes", words("en")), value(720, "pixels", words("en"))
     ('12.3 MB', '720p')
     >>> value(4, "grade", words("en")), value(123456.7, "widgets", words("en"))

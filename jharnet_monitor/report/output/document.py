@@ -70,11 +70,11 @@ def content(summary: Summary, words: Words) -> dict[str, Any]:
         "faults": faults(summary, words),
         "trend": trend(summary, words),
         "changes": changes(summary, words),
-        "speed": speed_chart(closer, words),
+        "speed": _without_blanks(speed_chart(closer, words), words),
         "use": use(summary, words),
-        "slots": slots(closer, words),
+        "slots": _without_blanks(slots(closer, words), words),
         "states": states(summary, words),
-        "measured": measured(summary, words),
+        "measured": _without_blanks(measured(summary, words), words),
         "offices": {
             "title": words("report.offices"),
             "pages": [office_page(one, summary, words) for one in detailed if one.found],
@@ -113,6 +113,22 @@ def _of(summary: Summary, detailed: Sequence[RatedOffice]) -> Summary:
         return summary
     chosen = {one.summary.office.id for one in detailed}
     return replace(summary, offices=tuple(o for o in summary.offices if o.office.id in chosen))
+
+
+def _without_blanks(section: dict[str, Any], words: Words) -> dict[str, Any]:
+    """A chart or table; without its rows if nothing in any of them was measured."""
+    missing = words("not_measured")
+    told = [_figures(row) - {missing, "", "0"} for row in section["rows"]]
+    return section if any(told) else section | {"rows": []}
+
+
+def _figures(row: Any) -> set[str]:
+    """The texts of a row beside the office's name and the direction."""
+    if isinstance(row, list):
+        return set(row[1:])
+    if "cells" in row:
+        return {text for cell in row["cells"] for text in cell}
+    return {row["down"]["text"], row["up"]["text"]}
 
 
 def _directive(

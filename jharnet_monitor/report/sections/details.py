@@ -111,7 +111,9 @@ def speed_bar(speed: Speed, words: Words) -> dict[str, Any]:
 
 
 def states(summary: Summary, words: Words) -> dict[str, Any]:
-    """The timelines of all offices, and the table of outages; of many, the longest out first."""
+    """The timelines of all offices, and the table of outages; of many, the longest out first.
+    There is no row if the state of no office was known at any time.
+    """
     rows = [
         {
             "office": formats.office_name(office.office, words),
@@ -119,8 +121,11 @@ def states(summary: Summary, words: Words) -> dict[str, Any]:
         }
         for office in _longest_out_first(summary)
     ]
+    if not any(office.state_times.coverage for office in summary.offices):
+        rows = []
     return {
         "title": words("report.states.title"),
+        "none": words("report.states.none"),
         "note": words(
             "report.states.note", step=formats.duration(summary.period.seconds / charts.BINS, words)
         ),

@@ -70,15 +70,16 @@ def page_one(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> d
 
 
 def _common_coverage(rows: Sequence[dict[str, Any]], words: Words) -> str:
-    """Of how much of the time the availabilities are known, where that is the same of all: it is
-    said once and leaves the rows. Empty where it differs, or where there are few rows.
+    """Of how much of the time the availabilities are known, where that is the same of all that
+    are: it is said once and leaves the rows. Empty where it differs, or where there are few rows.
     """
-    known = {row["known"] for row in rows}
-    if len(known) > 1 or not all(known) or len(rows) <= MOST_NAMED_TWICE:
+    measured = [row["known"] for row in rows if row["known"]]
+    if len(set(measured)) != 1 or len(measured) <= MOST_NAMED_TWICE:
         return ""
     for row in rows:
         row["covers"] = ""
-    return words("report.covers_all", coverage=known.pop())
+    kind = "all" if len(measured) == len(rows) else "measured"
+    return words(f"report.covers_{kind}", coverage=measured[0])
 
 
 def _prepared(summary: Summary, words: Words) -> dict[str, str]:

@@ -12,8 +12,8 @@ from jharnet_monitor.judge.line.grounds import LineVerdict
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.report.sections.phrases import (
     contract,
+    delivered_rates,
     estimate_trust,
-    interval,
     need,
     need_text,
     notes,
@@ -21,6 +21,7 @@ from jharnet_monitor.report.sections.phrases import (
     reason,
     verdict_name,
 )
+from jharnet_monitor.report.sections.rating import names_of
 
 MOST_ROWS = 13
 """Rows of the table in the report itself; the annex has all."""
@@ -48,7 +49,9 @@ def lines(summary: Summary, words: Words) -> dict[str, Any]:
             "report.lines.note",
             first=formats.day(summary.judged_from, words),
             last=formats.day(summary.period.days[-1], words),
-        ),
+        )
+        if any(office.assessment.line.days for office in offices)
+        else "",
         "policy": need_text(
             summary.config, {one.office.id: one.assessment for one in summary.offices}, words
         ),
@@ -83,9 +86,7 @@ def _enough(rows: Sequence[dict[str, Any]], words: Words) -> list[str]:
 
 def _names(some: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]], words: Words) -> str:
     """The offices of some rows, or that it is all of them."""
-    if len(some) == len(rows):
-        return words("report.lines.all", total=len(rows))
-    return formats.list_of([row["office"] for row in some], words)
+    return names_of([row["office"] for row in some], len(rows), "report.lines.all", words)
 
 
 def _common_basis(rows: Sequence[dict[str, Any]], words: Words) -> list[str]:
@@ -123,7 +124,7 @@ def _row(office: OfficeSummary, summary: Summary, words: Words) -> dict[str, Any
     return {
         "office": formats.office_name(office.office, words),
         "contracted": contract(found, words),
-        "delivered": [interval(one.median, formats.rate, words, few=FEW) for one in delivered],
+        "delivered": delivered_rates(found, words, few=FEW),
         "basis": [words(f"dossier.basis.{basis}") for basis in bases],
         "need": need(found, words),
         "other": other_basis(found, words),

@@ -81,6 +81,14 @@ def need(found: Assessment, words: Words) -> str:
     )
 
 
+def delivered_rates(found: Assessment, words: Words, few: str | None = None) -> list[str]:
+    """What is delivered in each direction; once that nothing was measured, if so in both."""
+    medians = [side.delivered.median for side in found.directions]
+    if not any(medians):
+        return [words("not_measured")]
+    return [interval(one, formats.rate, words, few) for one in medians]
+
+
 def _need(one: Need, words: Words) -> str:
     """The need of one direction, with its interval if it was measured."""
     if one.at_least:
@@ -257,7 +265,10 @@ def doubt(found: Assessment, config: Config, words: Words) -> str:
         return ""
     first = found.doubts[0]
     days = doubt_days(found, first)
-    return words(f"capacity.doubt.{first}", days=days, wanted=config.capacity.days)
+    wanted = config.capacity.days
+    if not days and f"capacity.doubt.no_{first}" in words:
+        return words(f"capacity.doubt.no_{first}", wanted=wanted)
+    return words(f"capacity.doubt.{first}", days=days, wanted=wanted)
 
 
 def doubt_days(found: Assessment, doubt_: Doubt) -> int:

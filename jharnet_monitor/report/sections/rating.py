@@ -18,7 +18,7 @@ GROUPS: tuple[Group, ...] = ("able", "partly", "unable", "untested")
 _ORDER = ("unable", "partly", "untested", "able")
 MOST_NAMED = 24
 """Of more offices a sentence names only a few."""
-FEW_NAMES = 4
+FEW_NAMES = 2
 FEWEST_CALLED_ALL = 2
 SHOWN = 2
 """Number of findings of an office on the front page; its own page has all."""
