@@ -31,7 +31,7 @@ from jharnet_monitor.agent.updater import TASK, Updater
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.errors import StoreError
 from jharnet_monitor.model import Measurement
-from jharnet_monitor.probes import (
+from jharnet_monitor.probes.agent_tasks import (
     AGENT_TASKS,
     LIGHT_TASKS,
     OWN_PROCESS_TASKS,

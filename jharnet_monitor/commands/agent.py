@@ -15,14 +15,16 @@ from jharnet_monitor.agent.daemon import Agent, AgentSettings, RefusedError
 from jharnet_monitor.agent.enrolment import FILE, enrol
 from jharnet_monitor.agent.launch import launch, start_again, versions_in
 from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.commands.forked import in_fork
 from jharnet_monitor.commands.process import LogLevel, set_up_logging, until_signal
-from jharnet_monitor.config.agent_file import AgentFile
-from jharnet_monitor.config.yaml_model import load_yaml_model
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.probes.deferred import Deferred
 from jharnet_monitor.security.enrolment import Enrolment
 from jharnet_monitor.security.tokens import read_secret
 
 log = logging.getLogger(__name__)
+
+_read_file = Deferred("jharnet_monitor.config.agent_file:read_agent_file")
 
 
 def agent(
@@ -119,7 +121,9 @@ def _default_spool(office: str) -> Path:
 
 
 def _agent_file(path: Path) -> dict[str, object]:
-    return load_yaml_model(path, AgentFile).model_dump(exclude_none=True)
+    """Its keys, read in a fork: the agent needs pydantic and YAML for nothing else, 8 MB."""
+    found: dict[str, object] = in_fork(_read_file, path)
+    return found
 
 
 def _read_token(path: Path) -> str:
