@@ -14,7 +14,8 @@ from typing import Any
 
 from aiohttp import web
 
-from jharnet_monitor.agent.daemon import Agent, AgentSettings
+from jharnet_monitor.agent.daemon import Agent
+from jharnet_monitor.agent.settings import AgentSettings
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.schema import Link

@@ -16,8 +16,9 @@ import psutil
 import pytest
 
 from jharnet_monitor.agent import daemon, task_process
-from jharnet_monitor.agent.daemon import Agent, AgentSettings
+from jharnet_monitor.agent.daemon import Agent
 from jharnet_monitor.agent.self_monitor import SelfMonitor
+from jharnet_monitor.agent.settings import AgentSettings
 from jharnet_monitor.agent.spool import Spool
 from jharnet_monitor.agent.task_process import in_own_process
 from jharnet_monitor.clock import SystemClock

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 from jharnet_monitor.config.fields import FilePath, Identifier, Text
 from jharnet_monitor.config.section import Section
-from jharnet_monitor.config.yaml_model import load_yaml_model
 
 
 class AgentFile(Section):
@@ -28,8 +24,3 @@ class AgentFile(Section):
     takes no updates."""
     updates: FilePath | None = None
     """Directory for updates; by default the spool's name with `-updates` behind it."""
-
-
-def read_agent_file(path: Path) -> dict[str, Any]:
-    """The keys that a file sets, as JSON has them; raises `UserError` in one line."""
-    return load_yaml_model(path, AgentFile).model_dump(mode="json", exclude_none=True)
