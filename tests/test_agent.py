@@ -201,8 +201,8 @@ async def test_a_task_process_that_dies_ends_the_call(monkeypatch: pytest.Monkey
 def test_an_idle_agent_loads_neither_media_libraries_nor_the_hubs_configuration() -> None:
     """FFmpeg, SRTP and the WebRTC stack take 45 MB, the hub's schema some 2 MB more."""
     code = (
-        "import sys, jharnet_monitor.agent.daemon, jharnet_monitor.probes as probes;"
-        "probes.load_agent_tasks(); print(*sys.modules)"
+        "import sys, jharnet_monitor.agent.daemon, jharnet_monitor.probes.agent_tasks as tasks;"
+        "tasks.load_agent_tasks(); print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     modules = set(done.stdout.split())
