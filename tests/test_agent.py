@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -210,3 +212,37 @@ def test_an_idle_agent_loads_neither_media_libraries_nor_the_hubs_configuration(
     loaded = {name.split(".")[0] for name in modules}
     assert loaded & {"aiortc", "av", "cryptography", "aioice", "pylibsrtp"} == set()
     assert "aiohttp" in loaded
+
+
+@pytest.mark.parametrize("all_given", [True, False])
+def test_settings_survive_the_way_into_the_agents_process(all_given: bool) -> None:
+    """Paths are paths again, and what is not set stays unset."""
+    given = AgentSettings("wss://hub:9797/agent", "potka", "secret", Path("/s"))
+    if all_given:
+        given = replace(given, ca=Path("/c/ca.pem"), release_key="k", updates=Path("/u"))
+    assert AgentSettings.of_json(given.to_json()) == given
+
+
+def test_the_running_agent_is_a_process_that_shows_no_token(tmp_path: Path) -> None:
+    """The command replaces itself: same process, without pydantic; arguments and environment, which
+    other users may read, hold no token, and it ends in order."""
+    token = tmp_path / "token"
+    token.write_text("a-secret-token\n")
+    token.chmod(0o600)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        hub = f"ws://127.0.0.1:{closed.getsockname()[1]}/agent"
+        command = [sys.executable, "-m", "jharnet_monitor", "agent", "--hub", hub, "--office",
+                   "potka", "--token-file", str(token), "--spool", str(tmp_path / "spool")]  # fmt: skip
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as agent:
+            assert agent.stderr is not None
+            while "cannot reach the hub" not in (line := agent.stderr.readline()):
+                assert line, "the agent has ended"
+            seen = Path(f"/proc/{agent.pid}")
+            shown = (seen / "cmdline").read_bytes() + (seen / "environ").read_bytes()
+            libraries = (seen / "maps").read_text("utf-8")
+            agent.terminate()
+    assert agent.returncode == 0
+    assert b"a-secret-token" not in shown
+    assert b"agent_process" in shown and str(token).encode() in shown
+    assert "pydantic_core" not in libraries and "_ssl" in libraries
