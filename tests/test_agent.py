@@ -232,8 +232,14 @@ def test_the_running_agent_is_a_process_that_shows_no_token(tmp_path: Path) -> N
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         hub = f"ws://127.0.0.1:{closed.getsockname()[1]}/agent"
-        command = [sys.executable, "-m", "jharnet_monitor", "agent", "--hub", hub, "--office",
-                   "potka", "--token-file", str(token), "--spool", str(tmp_path / "spool")]  # fmt: skip
+        options = {
+            "--hub": hub,
+            "--office": "potka",
+            "--token-file": token,
+            "--spool": tmp_path / "s",
+        }
+        argv = [str(word) for option in options.items() for word in option]
+        command = [sys.executable, "-m", "jharnet_monitor", "agent", *argv]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as agent:
             assert agent.stderr is not None
             while "cannot reach the hub" not in (line := agent.stderr.readline()):
