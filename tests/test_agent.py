@@ -238,7 +238,7 @@ def test_the_running_agent_is_a_process_that_shows_no_token(tmp_path: Path) -> N
             "--token-file": token,
             "--spool": tmp_path / "s",
         }
-        argv = [str(word) for option in given.items() for word in option]
+        argv = [str(word) for option in options.items() for word in option]
         command = [sys.executable, "-m", "jharnet_monitor", "agent", *argv]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as agent:
             assert agent.stderr is not None
