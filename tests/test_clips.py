@@ -14,6 +14,12 @@ from jharnet_monitor.rtc.codecs import parse_vp8
 from jharnet_monitor.rtc.media import clips
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside other tests, and after them, the clips may take as long as they need."""
+    monkeypatch.setattr(clips, "_ENCODING_TIMEOUT_SECONDS", 3000.0)
+
+
 def test_clips() -> None:
     """Every rung has a clip with its height and rate, a keyframe a second and motion."""
     for step in RUNGS[1:]:
