@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from jharnet_monitor.commands.lazy import LazyGroup
-from jharnet_monitor.errors import TemporaryError, UserError
+from jharnet_monitor.commands.process import errors_as_exit_codes
 
 
 class Commands(LazyGroup):
@@ -60,20 +60,12 @@ def _about() -> None:
 
 
 def main() -> None:
-    """Run a command; an error is one line on stderr.
-
-    Exit code 2: wrong usage or configuration. 1: something that the command needs is unavailable.
-    """
+    """Run a command; an error is one line on stderr, and wrong usage ends with exit code 2."""
     # No plugin of pydantic is used; to look for one reads the metadata of every installed package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
-        code = app(standalone_mode=False)
-    except TemporaryError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        with errors_as_exit_codes():
+            code = app(standalone_mode=False)
     except TyperException as error:
         if error.format_message():  # without a command the help was printed
             print(f"error: {error.format_message()}", file=sys.stderr)

@@ -14,7 +14,8 @@ from typing import Any
 
 from aiohttp import web
 
-from jharnet_monitor.agent.daemon import Agent, AgentSettings
+from jharnet_monitor.agent.daemon import Agent
+from jharnet_monitor.agent.settings import AgentSettings
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.schema import Link
@@ -22,7 +23,7 @@ from jharnet_monitor.hub.agent_connection import AgentConnection
 from jharnet_monitor.hub.agent_server import AgentEvents, AgentServer
 from jharnet_monitor.lab import HEADQUARTERS, Lab
 from jharnet_monitor.model import Cause
-from jharnet_monitor.probes import AGENT_TASKS
+from jharnet_monitor.probes.agent_tasks import AGENT_TASKS
 from jharnet_monitor.probes.bandwidth.run import run
 from jharnet_monitor.probes.base import AgentTask, ProbeContext, ProbeError
 from tests.support import make_config, running

@@ -36,6 +36,7 @@ async def chromium(
             executable_path=program or find_program("chromium"),
             args=[*QUIET, *arguments],
             env=None if home is None else {**os.environ, "HOME": str(home)},
+            timeout=120_000,
         )
         try:
             yield browser

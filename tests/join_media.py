@@ -6,7 +6,7 @@ import math
 import random
 import wave
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 WIDTH, HEIGHT = 640, 480
@@ -27,10 +27,15 @@ def camera(path: Path, frames: int, luma: Callable[[int], bytes]) -> str:
     return f"--use-file-for-fake-video-capture={path}"
 
 
+def _noise(number: int, levels: Sequence[int]) -> bytes:
+    """Luma that is one of these levels, at random, at every point."""
+    table = bytes(levels[value % len(levels)] for value in range(256))
+    return random.Random(number).randbytes(WIDTH * HEIGHT).translate(table)
+
+
 def black(number: int) -> bytes:
     """A covered lens: black with the noise of a sensor."""
-    noise = random.Random(number)
-    return bytes(noise.choices((16, 17, 18, 19), k=WIDTH * HEIGHT))
+    return _noise(number, (16, 17, 18, 19))
 
 
 def still(number: int) -> bytes:
@@ -41,8 +46,7 @@ def still(number: int) -> bytes:
 
 def room(number: int) -> bytes:
     """A room in which nobody moves: only the noise of a sensor differs."""
-    noise = random.Random(number)
-    return bytes(noise.choices((90, 91, 92), k=WIDTH * HEIGHT))
+    return _noise(number, (90, 91, 92))
 
 
 def microphone(path: Path, seconds: float, sound: Wave) -> str:

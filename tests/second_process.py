@@ -1,4 +1,4 @@
-"""Tests that only compute: a second process runs them beside the others, if all are run.
+"""Tests that hold no times: a second process runs them beside the others, if all are run.
 
 The others mostly wait, for calls, outages and browsers. The second process has the scheduling class
 SCHED_IDLE: it gets the CPU time that nobody else wants, so it does not disturb what is timed. What
@@ -23,14 +23,28 @@ import hypothesis
 import pytest
 
 COMPUTING = frozenset({
-    "test_assess", "test_capacity", "test_cases", "test_config", "test_dashboards",
-    "test_demo_history", "test_dossier", "test_dossier_proof", "test_drill_verdict",
-    "test_exporters", "test_forgery", "test_freeze_resampling", "test_help", "test_house",
-    "test_judged_then", "test_made_up_mark", "test_packing", "test_paper_standards",
-    "test_parallel", "test_promql", "test_report", "test_report_files", "test_report_once",
-    "test_report_says", "test_store_chain", "test_throughput", "test_twin", "test_words",
+    "test_accounts", "test_assess", "test_borderline", "test_bundle", "test_capacity",
+    "test_cases", "test_clips", "test_common_cause", "test_config", "test_cures",
+    "test_dashboards", "test_decision", "test_demo_history", "test_docstrings", "test_dossier",
+    "test_dossier_proof", "test_drill_verdict", "test_exit_codes", "test_exporters",
+    "test_faults", "test_forgery", "test_formats", "test_freeze_resampling",
+    "test_hardly_known", "test_help", "test_house", "test_joining", "test_judge_limits",
+    "test_judge_readings", "test_judge_values", "test_judged_then", "test_lab_parts",
+    "test_letter", "test_loss_rates", "test_made_up_mark", "test_mail", "test_oldest_schema",
+    "test_one_line", "test_outages", "test_packing", "test_paper_standards", "test_parallel",
+    "test_period", "test_planned_work", "test_promql", "test_report", "test_report_files",
+    "test_report_once", "test_report_says", "test_sessions_kept", "test_simulated",
+    "test_standby", "test_standby_places", "test_statistics_reference", "test_stats",
+    "test_store_chain", "test_throughput", "test_traffic", "test_twin", "test_twin_arrivals",
+    "test_twin_call", "test_twin_control", "test_twin_encoder", "test_twin_error",
+    "test_twin_line", "test_twin_others", "test_twin_path", "test_twin_picture",
+    "test_twin_reference", "test_twin_transfers", "test_twin_voice", "test_use",
+    "test_verdict_limits", "test_voice_video_grade", "test_web", "test_web_access",
+    "test_web_api", "test_windows", "test_words",
 })  # fmt: skip
 """Names of files without `.py`. They need no lab, browser or server and hold no times."""
+LOOKING = frozenset({"test_accessibility"})
+"""Files that look at pages in a browser, whatever time that takes; they run there, too."""
 PATIENCE = 900.0
 """Seconds until the second process must have ended, once the first has run its own tests."""
 _VARIABLE = "JHARNET_TEST_REPORTS"
@@ -56,7 +70,9 @@ def second_process_helps(config: pytest.Config) -> bool:
 
 
 @contextmanager
-def second_process(session: pytest.Session, files: Collection[str] = COMPUTING) -> Iterator[None]:
+def second_process(
+    session: pytest.Session, files: Collection[str] = COMPUTING | LOOKING
+) -> Iterator[None]:
     """Leave the tests of `files` to a second process, and report what it reports at the end."""
     theirs = [item for item in session.items if item.path.stem in files]
     session.items[:] = [item for item in session.items if item.path.stem not in files]

@@ -94,6 +94,7 @@ async def test_no_report_in_html_breaks_a_rule_of_wcag(summary: Summary, tmp_pat
 async def _look(browser: Browser, path: Path, width: int) -> list[str]:
     """The violations in a file on a screen of that width, which only tables may exceed."""
     page = await browser.new_page(viewport={"width": width, "height": 800})
+    page.set_default_timeout(120_000)
     await page.goto(path.as_uri())
     await page.add_script_tag(path=AXE)
     wrong = await _broken_rules(page, f"{path.name} at {width} px")
@@ -124,7 +125,7 @@ async def _open(browser: Browser, client: Client, lang: str, width: int, scheme:
     )  # fmt: skip
     await context.add_init_script(path=AXE)
     page = await context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(120_000)
     return page
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,9 @@ import psutil
 import pytest
 
 from jharnet_monitor.agent import daemon, task_process
-from jharnet_monitor.agent.daemon import Agent, AgentSettings
+from jharnet_monitor.agent.daemon import Agent
 from jharnet_monitor.agent.self_monitor import SelfMonitor
+from jharnet_monitor.agent.settings import AgentSettings
 from jharnet_monitor.agent.spool import Spool
 from jharnet_monitor.agent.task_process import in_own_process
 from jharnet_monitor.clock import SystemClock
@@ -200,8 +203,8 @@ async def test_a_task_process_that_dies_ends_the_call(monkeypatch: pytest.Monkey
 def test_an_idle_agent_loads_neither_media_libraries_nor_the_hubs_configuration() -> None:
     """FFmpeg, SRTP and the WebRTC stack take 45 MB, the hub's schema some 2 MB more."""
     code = (
-        "import sys, jharnet_monitor.agent.daemon, jharnet_monitor.probes as probes;"
-        "probes.load_agent_tasks(); print(*sys.modules)"
+        "import sys, jharnet_monitor.agent.daemon, jharnet_monitor.probes.agent_tasks as tasks;"
+        "tasks.load_agent_tasks(); print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     modules = set(done.stdout.split())
@@ -209,3 +212,43 @@ def test_an_idle_agent_loads_neither_media_libraries_nor_the_hubs_configuration(
     loaded = {name.split(".")[0] for name in modules}
     assert loaded & {"aiortc", "av", "cryptography", "aioice", "pylibsrtp"} == set()
     assert "aiohttp" in loaded
+
+
+@pytest.mark.parametrize("all_given", [True, False])
+def test_settings_survive_the_way_into_the_agents_process(all_given: bool) -> None:
+    """Paths are paths again, and what is not set stays unset."""
+    given = AgentSettings("wss://hub:9797/agent", "potka", "secret", Path("/s"))
+    if all_given:
+        given = replace(given, ca=Path("/c/ca.pem"), release_key="k", updates=Path("/u"))
+    assert AgentSettings.of_json(given.to_json()) == given
+
+
+def test_the_running_agent_is_a_process_that_shows_no_token(tmp_path: Path) -> None:
+    """The command replaces itself: same process, without pydantic; arguments and environment, which
+    other users may read, hold no token, and it ends in order."""
+    token = tmp_path / "token"
+    token.write_text("a-secret-token\n")
+    token.chmod(0o600)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        hub = f"ws://127.0.0.1:{closed.getsockname()[1]}/agent"
+        options = {
+            "--hub": hub,
+            "--office": "potka",
+            "--token-file": token,
+            "--spool": tmp_path / "s",
+        }
+        argv = [str(word) for option in options.items() for word in option]
+        command = [sys.executable, "-m", "jharnet_monitor", "agent", *argv]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as agent:
+            assert agent.stderr is not None
+            while "cannot reach the hub" not in (line := agent.stderr.readline()):
+                assert line, "the agent has ended"
+            seen = Path(f"/proc/{agent.pid}")
+            shown = (seen / "cmdline").read_bytes() + (seen / "environ").read_bytes()
+            libraries = (seen / "maps").read_text("utf-8")
+            agent.terminate()
+    assert agent.returncode == 0
+    assert b"a-secret-token" not in shown
+    assert b"agent_process" in shown and str(token).encode() in shown
+    assert "pydantic_core" not in libraries and "_ssl" in libraries

@@ -14,6 +14,12 @@ from jharnet_monitor.rtc.codecs import parse_vp8
 from jharnet_monitor.rtc.media import clips
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside other tests, and after them, the clips may take as long as they need."""
+    monkeypatch.setattr(clips, "_ENCODING_TIMEOUT_SECONDS", 3000.0)
+
+
 def test_clips() -> None:
     """Every rung has a clip with its height and rate, a keyframe a second and motion."""
     for step in RUNGS[1:]:
@@ -51,7 +57,7 @@ def test_a_loaded_clip_needs_no_lock() -> None:
     )
     with clips._load_lock:
         thread.start()
-        thread.join(5)
+        thread.join(60)
         assert len(taken) == len(RUNGS) - 1
 
 
@@ -73,7 +79,7 @@ def test_clips_are_prepared_in_the_background(
     with caplog.at_level(logging.INFO):
         clips.prepare_clips_in_background("vp8")
         for thread in _clip_threads():
-            thread.join(20)
+            thread.join(60)
     assert "making the vp8 clips" in caplog.text and "clip maker: 180p-40k.webm" in caplog.text
     assert "conference tests will not be possible" in caplog.text, "no clip was made"
     monkeypatch.setattr(sys, "executable", "/bin/false")

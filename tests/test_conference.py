@@ -16,9 +16,11 @@ from aiortc.sdp import SessionDescription
 
 from jharnet_monitor.lab import Lab
 from jharnet_monitor.model import QUANTITY_NAMES, Cause
-from jharnet_monitor.probes import AGENT_TASKS, PROBES, Deferred
+from jharnet_monitor.probes import PROBES
+from jharnet_monitor.probes.agent_tasks import AGENT_TASKS
 from jharnet_monitor.probes.base import AgentContext, Channel, Failed, NoData
 from jharnet_monitor.probes.conference.agent import agent_task
+from jharnet_monitor.probes.deferred import Deferred
 from jharnet_monitor.profiles import rung
 from jharnet_monitor.rtc import aiortc_private
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged, self_test

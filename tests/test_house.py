@@ -19,6 +19,7 @@ import typer
 from jharnet_monitor.cli import app
 from jharnet_monitor.model import QUANTITY_NAMES, Direction
 from jharnet_monitor.probes import PROBES, load
+from jharnet_monitor.probes.agent_tasks import AGENT_TASKS, LIGHT_TASKS, OWN_PROCESS_TASKS
 from jharnet_monitor.profiles import Profile
 
 ROOT = Path(__file__).parents[1]
@@ -331,14 +332,36 @@ def test_the_agent_loads_only_what_it_needs() -> None:
     assert never & {name.split(".")[0] for name in loaded} == set()
 
 
+def test_an_idle_agent_holds_no_command_line_and_no_reader_of_its_file() -> None:
+    """What it needs only at its start, 11 MB, ends with the process that it replaces."""
+    loaded = _loaded_by(
+        "import jharnet_monitor.commands.agent_process as program, jharnet_monitor.agent.daemon;"
+        "import jharnet_monitor.agent.updater, jharnet_monitor.probes.agent_tasks as tasks;"
+        "tasks.load_agent_tasks()"
+    )
+    assert {"aiohttp", "jharnet_monitor.probes.path.trace"} <= loaded
+    assert {"pydantic", "pydantic_core", "typer", "yaml", "jharnet_monitor.config.fields"} & (
+        loaded
+    ) == set()
+
+
+def test_what_an_agent_offers_is_what_the_probes_open() -> None:
+    """The agent's table of tasks stands alone; light are those whose probes are not heavy."""
+    tasks = {name: probe for probe in PROBES.values() for name in probe.agent_tasks}
+    assert set(tasks) == set(AGENT_TASKS)
+    assert {name for name, probe in tasks.items() if not probe.heavy} == LIGHT_TASKS
+    assert set(AGENT_TASKS) > OWN_PROCESS_TASKS
+
+
 def test_an_agent_runs_without_what_the_hub_alone_needs() -> None:
     """What the extra `hub` installs is loaded neither by an idle agent nor by its calls."""
     extras = _project()["optional-dependencies"]
     owners = importlib.metadata.packages_distributions()
     loaded = _loaded_by(
         "import jharnet_monitor.commands.agent, jharnet_monitor.commands.agent_task;"
-        "import jharnet_monitor.rtc.media.clip_maker, jharnet_monitor.probes as probes;"
-        "probes.load_agent_tasks(); probes.AGENT_TASKS['conference'].load()"
+        "import jharnet_monitor.rtc.media.clip_maker, jharnet_monitor.agent.daemon;"
+        "import jharnet_monitor.probes.agent_tasks as tasks;"
+        "tasks.load_agent_tasks(); tasks.AGENT_TASKS['conference'].load()"
     )
     comes_along = {"cryptography"}  # with aiortc
     names = {owner.lower() for name in loaded for owner in owners.get(name.split(".")[0], ())}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.second_process import COMPUTING
+from tests.second_process import COMPUTING, LOOKING
 
 ROOT = Path(__file__).parents[1]
 CONFTEST = """
@@ -124,6 +124,7 @@ def test_chosen_tests_run_in_one_process(tmp_path: Path) -> None:
 
 
 CLOCKS = {
+    "test_accounts": ["sleep("],  # so that checks of passwords would overlap
     "test_packing": ["sleep("],  # a process is killed after a random time
     "test_parallel": ["sleep(", "monotonic(", "monotonic("],  # ended within a minute of ten
 }
@@ -139,3 +140,13 @@ def test_a_file_of_the_second_process_only_computes(name: str) -> None:
         text,
     )
     assert found == CLOCKS.get(name, [])
+
+
+@pytest.mark.parametrize("name", sorted(COMPUTING | LOOKING))
+def test_a_file_of_the_second_process_is_patient(name: str) -> None:
+    """Other programs may stop it for half a minute: a shorter time limit would end it."""
+    text = (ROOT / f"tests/{name}.py").read_text("utf-8")
+    seconds = re.findall(r"(?:timeout=|timeout\(|join\(|wait_for\([^()]*, )(\d[\d_]*)\b", text)
+    milliseconds = re.findall(r"set_default_timeout\((\d[\d_]*)\)", text)
+    limits = [int(one) for one in seconds] + [int(one) / 1000 for one in milliseconds]
+    assert [limit for limit in limits if limit < 60] == []

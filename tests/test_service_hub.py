@@ -25,7 +25,8 @@ from jharnet_monitor.judge.services import FaultPlace
 from jharnet_monitor.live import HubStatus, Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import HEADQUARTERS, Cause, Measurement, Outcome
-from jharnet_monitor.probes import AGENT_TASKS, LIGHT_TASKS, PROBES, PRUNABLE, current
+from jharnet_monitor.probes import PROBES, PRUNABLE, current
+from jharnet_monitor.probes.agent_tasks import AGENT_TASKS, LIGHT_TASKS
 from jharnet_monitor.probes.base import ProbeContext, Reading, headquarters_office
 from jharnet_monitor.probes.budget import planned_bytes
 from jharnet_monitor.store import Store

@@ -16,7 +16,8 @@ import pytest
 from aiohttp import web
 
 from jharnet_monitor.agent import daemon
-from jharnet_monitor.agent.daemon import Agent, AgentSettings, RefusedError
+from jharnet_monitor.agent.daemon import Agent, RefusedError
+from jharnet_monitor.agent.settings import AgentSettings
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.hub.agent_connection import AgentConnection
 from jharnet_monitor.hub.agent_server import AgentEvents, AgentServer

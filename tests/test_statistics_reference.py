@@ -157,6 +157,21 @@ def test_a_proportion_without_losses_is_bounded_by_its_trials() -> None:
     assert intervals.ratio([1.0] * 4, [2.0] * 4, n=4) == Interval(0.5, None, None, 4, 4)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_interval_of_a_ratio_is_that_of_its_linearisation(seed: int) -> None:
+    """Cochran's variance of a ratio of sums: of its residuals, over the sum of the wholes."""
+    rng = np.random.default_rng(seed)
+    wholes = rng.uniform(500, 1500, 120)
+    parts = wholes * rng.uniform(0.01, 0.05, 120)
+    found = intervals.ratio(parts, wholes, n=120)
+    assert found is not None and found.low is not None and found.high is not None
+    assert found.value == pytest.approx(parts.sum() / wholes.sum())
+    residuals = parts - found.value * wholes
+    half = 1.96 * sqrt(120 * residuals.var(ddof=1)) / wholes.sum()
+    assert found.value - found.low == pytest.approx(half, rel=0.35)
+    assert found.high - found.value == pytest.approx(half, rel=0.35)
+
+
 @pytest.mark.parametrize(("hits", "n"), [(0, 11), (3, 7), (9, 11), (11, 11), (40, 200)])
 def test_wilsons_interval_is_scipys(hits: int, n: int) -> None:
     """Without correction for continuity."""

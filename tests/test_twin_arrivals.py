@@ -184,6 +184,23 @@ def test_a_full_line_shows_rate_and_queue() -> None:
     assert not found.policed
 
 
+def test_a_queue_is_as_long_as_it_was_when_it_dropped_packets() -> None:
+    """It fills for 8 s, is full for 1 s and drains: only the second in which packets were lost
+    shows its length."""
+    gaps = np.concatenate([np.full(400, 0.02), np.full(1080, 0.02 / 2.7), np.full(135, 0.005),
+                           np.full(400, 0.02)])  # fmt: skip
+    sent = np.cumsum(gaps)
+    free, at = 0.0, np.full(len(sent), np.nan)
+    for number, moment in enumerate(sent):
+        if max(0.0, free - moment) <= 0.4:
+            free = max(free, moment) + 1000 * 8 / 1.04e6
+            at[number] = free + DELAY + CLOCKS
+    assert np.isnan(at).sum() >= 10 and np.isnan(at[:1480]).sum() == 0
+    nothing = np.full(len(sent), 1000.0)
+    found = _seen(PacketColumns(sent, at, nothing, sent, NOTHING, NOTHING))
+    assert found.queue == pytest.approx(0.4, abs=0.02)
+
+
 def test_retransmissions_count_for_the_rate() -> None:
     """Two packets arrive a second time between others: the rate includes their bits."""
     trace = _trace(_stream(_sound(), DELAY, repeated=[5.031, 5.051]))

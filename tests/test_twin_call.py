@@ -115,6 +115,13 @@ def _framing(size: float, target: float, paced: float) -> tuple[Any, tuple[Any, 
     return call, spy.calls[0]
 
 
+def test_packets_are_paced_at_two_and_a_half_times_the_target() -> None:
+    """As libwebrtc's pacer; a target below 60 kbit/s counts as that."""
+    call = _call(CLEAR, runs=1)
+    call.control.target = np.array([20e3, 1e6])
+    assert call._pace().tolist() == [150e3, 2.5e6]
+
+
 def test_a_large_frame_leaves_at_the_pace() -> None:
     """11 400 bytes are ten packets of 1212; 96 960 bits at 2.5 times 1 Mbit/s take 38.8 ms, which
     are a burst; at 2.5 times 0.4 Mbit/s they take 97 ms, of which 40 leave at once."""

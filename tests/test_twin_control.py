@@ -57,6 +57,15 @@ def test_only_overuse_that_outlasts_a_round_trip_lowers_the_rate(
     assert bool(control.rate[0] < before) is reduced
 
 
+def test_the_loss_based_rate_may_always_return_to_five_kilobits() -> None:
+    """A line that carried almost nothing keeps room to rise: 1.3 times the best rate, at least the
+    estimator's least rate."""
+    control = LossRate(2)
+    control._best = np.array([1e3, 1e6])
+    control._bound(1.0, np.array([1e3, 1e6]), 2e6 * np.ones(2), np.zeros(2))
+    assert control._window_limit.tolist() == [5e3, 1.3e6]
+
+
 def test_small_packets_pass_a_policer_that_a_transfer_fills() -> None:
     """A transfer leaves too few tokens for a large packet, but often enough for a small one."""
     runs = 40

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from jharnet_monitor.agent import daemon
-from jharnet_monitor.agent.daemon import Agent, AgentSettings
+from jharnet_monitor.agent.daemon import Agent
+from jharnet_monitor.agent.settings import AgentSettings
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands import drill
 from jharnet_monitor.commands.agent import _agent_settings

@@ -22,8 +22,9 @@ from typing import Any
 import pytest
 
 from jharnet_monitor.agent import updater
-from jharnet_monitor.agent.daemon import Agent, AgentSettings
+from jharnet_monitor.agent.daemon import Agent
 from jharnet_monitor.agent.self_monitor import SelfMonitor
+from jharnet_monitor.agent.settings import AgentSettings
 from jharnet_monitor.agent.updater import Updater
 from jharnet_monitor.agent.versions import UpdateState, Versions
 from jharnet_monitor.clock import SystemClock

@@ -135,6 +135,14 @@ def test_a_lost_frame_freezes_the_picture_until_the_next_keyframe() -> None:
     assert frozen.seconds == pytest.approx(21 * INTERVAL, abs=0.01)
 
 
+def test_only_a_keyframe_ends_what_a_lost_frame_began() -> None:
+    """A frame is a keyframe only where it says so: no other can be decoded after a lost one."""
+    frames = [Frame(0.0, 0.05, key=True), Frame(INTERVAL, None)]
+    frames += [Frame(number * INTERVAL, number * INTERVAL + 0.05) for number in range(2, 60)]
+    assert render_times(frames, 0.04) == [pytest.approx(0.09)]
+    assert render_times(frames[2:], 0.04) == []
+
+
 def test_the_gap_still_open_at_the_end_is_frozen() -> None:
     """A picture that stands still when the call ends is frozen, as is one that never came."""
     times = [index * INTERVAL for index in range(90)]

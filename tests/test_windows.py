@@ -34,7 +34,7 @@ import json
 from pathlib import Path
 import jharnet_monitor.commands.agent
 from jharnet_monitor.agent import machine
-from jharnet_monitor.probes import AGENT_TASKS, load_agent_tasks
+from jharnet_monitor.probes.agent_tasks import AGENT_TASKS, load_agent_tasks
 load_agent_tasks()
 nowhere = Path("/nonexistent")
 machine._KERNEL_BOOT_ID = machine._KERNEL_UPTIME = machine._KERNEL_ROUTES = nowhere

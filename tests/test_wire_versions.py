@@ -16,7 +16,8 @@ import pytest
 from aiohttp import web
 
 from jharnet_monitor.agent import self_monitor
-from jharnet_monitor.agent.daemon import Agent, AgentSettings
+from jharnet_monitor.agent.daemon import Agent
+from jharnet_monitor.agent.settings import AgentSettings
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.model import Measurement, Outcome
 from jharnet_monitor.wire.intake import BROWSER, read_measurement

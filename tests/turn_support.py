@@ -62,12 +62,20 @@ async def turn_server(one: PageLab, secret: str) -> AsyncIterator[Path]:
     with log.open("wb") as out:
         server = one.lab.popen(HEADQUARTERS, argv, stdout=out, stderr=out)
         try:
-            await asyncio.sleep(2)
-            assert server.poll() is None, log.read_text("utf-8", "replace")
+            async with asyncio.timeout(20):
+                while not _listens(one):
+                    assert server.poll() is None, log.read_text("utf-8", "replace")
+                    await asyncio.sleep(0.05)
             yield log
         finally:
             server.terminate()
             server.wait()
+
+
+def _listens(one: PageLab) -> bool:
+    """Whether something listens on the port at headquarters."""
+    shown = one.lab.run(HEADQUARTERS, ["ss", "-Hltn", "sport", "=", str(TURN_PORT)])
+    return bool(shown.stdout.strip())
 
 
 @contextlib.contextmanager

@@ -10,14 +10,10 @@ import asyncio
 import contextlib
 import logging
 import random
-import ssl
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -25,13 +21,14 @@ from jharnet_monitor import __version__
 from jharnet_monitor.agent import machine
 from jharnet_monitor.agent.launch import versions_in
 from jharnet_monitor.agent.self_monitor import SelfMonitor
+from jharnet_monitor.agent.settings import AgentSettings
 from jharnet_monitor.agent.spool import Spool
 from jharnet_monitor.agent.task_process import in_own_process, prepare
 from jharnet_monitor.agent.updater import TASK, Updater
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.errors import StoreError
 from jharnet_monitor.model import Measurement
-from jharnet_monitor.probes import (
+from jharnet_monitor.probes.agent_tasks import (
     AGENT_TASKS,
     LIGHT_TASKS,
     OWN_PROCESS_TASKS,
@@ -69,38 +66,6 @@ LONGEST_PROOF_SECONDS = 60.0
 
 class RefusedError(Exception):
     """The hub refuses this agent: wrong token, or an unknown office."""
-
-
-@dataclass(frozen=True, slots=True)
-class AgentSettings:
-    """The settings of one agent. `hub` is the WebSocket address, `wss://host:9797/agent`."""
-
-    hub: str
-    office: str
-    token: str
-    spool: Path
-    ca: Path | None = None
-    release_key: str | None = None
-    """The key with which updates must be signed; without one there are no updates."""
-    updates: Path | None = None
-    """Directory for updates."""
-
-    @property
-    def base(self) -> str:
-        """The hub's HTTP address, for transfers."""
-        parts = urlsplit(self.hub)
-        return f"{'https' if parts.scheme == 'wss' else 'http'}://{parts.netloc}"
-
-    @property
-    def hub_host(self) -> str:
-        """Name or address of the hub."""
-        return urlsplit(self.hub).hostname or ""
-
-    def tls(self) -> ssl.SSLContext | bool:
-        """The context that trusts `ca`, or else the system's authorities; False without TLS."""
-        if not self.hub.startswith("wss:"):
-            return False
-        return ssl.create_default_context(cafile=None if self.ca is None else str(self.ca))
 
 
 class Agent:

@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from jharnet_monitor.clock import SystemClock
-from jharnet_monitor.probes import AGENT_TASKS
+from jharnet_monitor.probes.agent_tasks import AGENT_TASKS
 from jharnet_monitor.probes.base import AgentContext, AgentTask, Channel, ChannelClosed
-from jharnet_monitor.probes.probe import Deferred
+from jharnet_monitor.probes.deferred import Deferred
 from jharnet_monitor.wire.protocol import MAX_FRAME_BYTES
 
 log = logging.getLogger(__name__)

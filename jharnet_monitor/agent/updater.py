@@ -27,7 +27,7 @@ import aiohttp
 from jharnet_monitor.agent.versions import Versions
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.probes.base import AgentContext, Channel, ChannelClosed
-from jharnet_monitor.probes.probe import Deferred
+from jharnet_monitor.probes.deferred import Deferred
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,13 @@ from typing import Annotated
 
 import typer
 
-from jharnet_monitor.agent.daemon import Agent, AgentSettings, RefusedError
-from jharnet_monitor.agent.enrolment import FILE, enrol
-from jharnet_monitor.agent.launch import launch, start_again, versions_in
+from jharnet_monitor.agent.launch import launch, versions_in
+from jharnet_monitor.agent.settings import AgentSettings
 from jharnet_monitor.clock import SystemClock
-from jharnet_monitor.commands.process import LogLevel, set_up_logging, until_signal
+from jharnet_monitor.commands.agent_process import become
+from jharnet_monitor.commands.agent_process import run as run_agent
+from jharnet_monitor.commands.options import LogLevel
+from jharnet_monitor.commands.process import set_up_logging
 from jharnet_monitor.config.agent_file import AgentFile
 from jharnet_monitor.config.yaml_model import load_yaml_model
 from jharnet_monitor.errors import UserError
@@ -58,25 +60,17 @@ def agent(
     settings = _agent_settings({k: v for k, v in given.items() if v is not None}, config)
     if settings.release_key is not None and settings.updates is not None:
         launch(versions_in(settings.updates), sys.argv[1:])
-    if asyncio.run(_run_agent(settings)):
-        start_again(sys.argv[1:])
+    become(settings, log_level)
+    run_agent(settings, sys.argv[1:])
 
 
 def _enrolled(path: Path, directory: Path) -> Path:
     """The agent's file in `directory`, written by enrolment unless it is there."""
+    from jharnet_monitor.agent.enrolment import FILE, enrol  # noqa: PLC0415 - with aiohttp
+
     if (directory / FILE).exists():
         return directory / FILE
     return asyncio.run(enrol(Enrolment.of(read_secret(path)), directory, SystemClock()))
-
-
-async def _run_agent(settings: AgentSettings) -> bool:
-    """Run the agent; returns whether it ended to start a new version."""
-    one = Agent(settings, SystemClock())
-    try:
-        await until_signal(one.run, one.stop)
-    except RefusedError as error:
-        raise UserError(str(error)) from None
-    return one.restart_wanted
 
 
 def _agent_settings(given: dict[str, object], config: Path | None) -> AgentSettings:

@@ -14,3 +14,5 @@ ConfigFile = Annotated[
     typer.Option("--config", "-c", envvar="JHARNET_CONFIG", help="The hub's YAML file."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+LogLevel = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]

@@ -1,4 +1,4 @@
-"""Shared by `run` and `agent`: logging to standard error, and signals."""
+"""Shared by programs that run on: exit codes, logging to standard error, and signals."""
 
 from __future__ import annotations
 
@@ -8,17 +8,29 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
-from typing import Annotated
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
-import typer
-
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import TemporaryError, UserError
 
 END_SECONDS = 0.5
 """Time limit for threads after the main job; one may wait for a database indefinitely."""
 
-LogLevel = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
+
+@contextmanager
+def errors_as_exit_codes() -> Iterator[None]:
+    """Print an error as one line on standard error, and end with its exit code.
+
+    Exit code 2: wrong usage or configuration. 1: something that is needed is unavailable.
+    """
+    try:
+        yield
+    except TemporaryError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def set_up_logging(level: str) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from jharnet_monitor.clock import SystemClock
-from jharnet_monitor.commands.options import DEFAULT_CONFIG, ConfigFile
-from jharnet_monitor.commands.process import LogLevel, set_up_logging, until_signal
+from jharnet_monitor.commands.options import DEFAULT_CONFIG, ConfigFile, LogLevel
+from jharnet_monitor.commands.process import set_up_logging, until_signal
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.hub.daemon import Hub
 

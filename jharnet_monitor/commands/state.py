@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 
 from jharnet_monitor.clock import SystemClock
-from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
-from jharnet_monitor.commands.process import LogLevel, set_up_logging, until_signal
+from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile, LogLevel
+from jharnet_monitor.commands.process import set_up_logging, until_signal
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.config.state_file import StateFile
 from jharnet_monitor.config.yaml_model import load_yaml_model

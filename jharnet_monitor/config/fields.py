@@ -23,6 +23,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from jharnet_monitor.config.dscp import DSCP_NAMES
 from jharnet_monitor.config.units import Duration, Rate
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -72,14 +73,6 @@ def _unquoted_time(value: object) -> object:
     return value
 
 
-DSCP_NAMES = {
-    "EF": 46, "VA": 44, "LE": 1,
-    **{f"CS{number}": 8 * number for number in range(8)},
-    **{f"AF{c}{drop}": 8 * c + 2 * drop for c in range(1, 5) for drop in range(1, 4)},
-}  # fmt: skip
-"""Code points by name (RFC 2474, 2597, 3246, 5865, 8622)."""
-
-
 def _dscp(value: object) -> object:
     if isinstance(value, str):
         try:
@@ -89,15 +82,6 @@ def _dscp(value: object) -> object:
                 f"must be a mark such as EF, AF41 or CS0, or 0 to 63, not `{value}`"
             ) from None
     return value
-
-
-def dscp_name(value: int) -> str:
-    """The name of a code point, or its number.
-
-    >>> dscp_name(46), dscp_name(34), dscp_name(0), dscp_name(5)
-    ('EF', 'AF41', 'CS0', '5')
-    """
-    return next((name for name, point in DSCP_NAMES.items() if point == value), str(value))
 
 
 def _clock_time(value: str) -> str:

@@ -11,14 +11,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.model import HEADQUARTERS, Measurement, Route
-from jharnet_monitor.probes.base import AgentTask, ProbeContext, Reading
+from jharnet_monitor.probes.base import ProbeContext, Reading
 from jharnet_monitor.probes.families import Family, OfficeFamily
 
 if TYPE_CHECKING:
@@ -27,27 +26,6 @@ if TYPE_CHECKING:
 Run = Callable[[ProbeContext], Awaitable[Reading]]
 CurrentRuns = Mapping[str, Measurement]
 """The current runs of an office, or of headquarters, by series."""
-
-
-@dataclass(frozen=True, slots=True)
-class Deferred:
-    """A function given as `module:function`; the module is imported at the first call.
-
-    >>> Deferred("math:sqrt")(9)
-    3.0
-    """
-
-    target: str
-
-    def load(self) -> Callable[..., Any]:
-        """Import the module and return the function."""
-        module, _, function = self.target.partition(":")
-        loaded: Callable[..., Any] = getattr(import_module(module), function)
-        return loaded
-
-    def __call__(self, *arguments: Any) -> Any:
-        """Call the function with these arguments."""
-        return self.load()(*arguments)
 
 
 class ProbeOptions(BaseModel):
@@ -156,12 +134,9 @@ class Probe:
     """What is planned on an office; see `planned`."""
     at_headquarters: bool = False
     """Headquarters' own line is measured as well; its router is the uplink's gateway."""
-    agent_tasks: Mapping[str, AgentTask] = field(default_factory=dict)
-    """The agent's half, by the name under which the hub opens it and an agent offers it."""
+    agent_tasks: tuple[str, ...] = ()
+    """The names under which the hub opens the agent's half (`probes.agent_tasks`)."""
     needs_agent: Callable[[ProbeContext], bool] = lambda context: False
-    own_process: bool = False
-    """The agent runs its half in a process of its own, to limit the memory of its libraries."""
-
     heavy: bool = False
     exclusive: bool = False
     cost: Callable[[ProbeContext], int] = lambda context: 0

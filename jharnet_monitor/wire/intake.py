@@ -12,16 +12,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jharnet_monitor.model import Cause, Measurement
+from jharnet_monitor.probes import series
 from jharnet_monitor.wire.agent_clock import AgentClock
-from jharnet_monitor.wire.protocol import (
-    AGENTS_OWN_SERIES,
-    MAX_BATCH,
-    PAGES_OWN_SERIES,
-    ProtocolError,
-)
+from jharnet_monitor.wire.protocol import MAX_BATCH, ProtocolError
 
 PROGRAM, BROWSER = "program", "browser"
 """The kinds of agents. A browser makes a boot id for each page: it proves nothing about power."""
+AGENTS_OWN_SERIES = frozenset(
+    key for key, one in series().items() if one.route.by_agent and not one.route.by_page
+)
+"""All series that an agent program measures by itself. Only the hub records probes in which it
+takes part, so that no figure rests on one end's word alone."""
+PAGES_OWN_SERIES = frozenset(key for key, one in series().items() if one.route.by_page)
+"""The same for a page in a browser, whose reports on its gateway or on power prove nothing."""
 OLDEST = timedelta(days=400)
 """A spool does not reach back further."""
 AHEAD = timedelta(days=1)

@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import ClientWebSocketResponse, WSMessage
 
-from jharnet_monitor.probes import series
 from jharnet_monitor.probes.base import AgentContext, AgentTask, ChannelClosed
 
 if TYPE_CHECKING:
@@ -45,13 +44,6 @@ MAX_QUEUED = 2000
 """Messages waiting in a channel; more than that is a flood, and closes it."""
 MAX_QUEUED_BYTES = 4 << 20
 """Characters of JSON waiting in a channel; more than that closes it, too."""
-AGENTS_OWN_SERIES = frozenset(
-    key for key, one in series().items() if one.route.by_agent and not one.route.by_page
-)
-"""All series that an agent program measures by itself. Only the hub records probes in which it
-takes part, so that no figure rests on one end's word alone."""
-PAGES_OWN_SERIES = frozenset(key for key, one in series().items() if one.route.by_page)
-"""The same for a page in a browser, whose reports on its gateway or on power prove nothing."""
 HEARTBEAT_SECONDS = 2.0
 FRESH_SECONDS = 5.5
 """An agent heard from within this time is alive; longer silence is evidence."""

@@ -21,7 +21,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from jharnet_monitor.agent import daemon
-from jharnet_monitor.agent.daemon import Agent, AgentSettings
+from jharnet_monitor.agent.daemon import Agent
+from jharnet_monitor.agent.settings import AgentSettings
 from jharnet_monitor.agent.spool import Spool
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config.load import load_config

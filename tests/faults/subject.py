@@ -15,7 +15,8 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from jharnet_monitor.agent.daemon import Agent, AgentSettings
+from jharnet_monitor.agent.daemon import Agent
+from jharnet_monitor.agent.settings import AgentSettings
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.process import set_up_logging, until_signal
 from jharnet_monitor.config.load import load_config

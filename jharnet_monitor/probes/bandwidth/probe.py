@@ -16,8 +16,9 @@ from jharnet_monitor.model import HEADQUARTERS, Measurement, Outcome, Route
 from jharnet_monitor.probes.bandwidth.metrics import DISTRICT_FAMILIES, FAMILIES
 from jharnet_monitor.probes.bandwidth.plan import SUSTAINING, TRAINS_COST, TRAINS_RESERVE, Plan
 from jharnet_monitor.probes.base import ProbeContext
+from jharnet_monitor.probes.deferred import Deferred
 from jharnet_monitor.probes.internet import plan as internet_plan
-from jharnet_monitor.probes.probe import Deferred, Job, Probe, ProbeOptions, Series
+from jharnet_monitor.probes.probe import Job, Probe, ProbeOptions, Series
 
 if TYPE_CHECKING:
     from jharnet_monitor.config import Config, Office
@@ -133,10 +134,7 @@ BANDWIDTH = Probe(
     ),
     jobs=_jobs,
     at_headquarters=True,
-    agent_tasks={
-        "bandwidth": Deferred("jharnet_monitor.probes.bandwidth.agent:agent_task"),
-        "internet": Deferred("jharnet_monitor.probes.internet.run:agent_task"),
-    },
+    agent_tasks=("bandwidth", "internet"),
     needs_agent=lambda context: not context.at_headquarters,
     heavy=True,
     cost=_cost,

@@ -22,7 +22,8 @@ from jharnet_monitor.model import Route
 from jharnet_monitor.probes.conference import plan
 from jharnet_monitor.probes.conference.metrics import DISTRICT_FAMILIES, FAMILIES
 from jharnet_monitor.probes.conference.remarks import remarks
-from jharnet_monitor.probes.probe import Deferred, Job, Probe, ProbeOptions, Series
+from jharnet_monitor.probes.deferred import Deferred
+from jharnet_monitor.probes.probe import Job, Probe, ProbeOptions, Series
 from jharnet_monitor.profiles import Profile
 
 if TYPE_CHECKING:
@@ -68,9 +69,8 @@ CONFERENCE = Probe(
         Series(route=Route.GALLERY, fresh_for=_fresh_for, exported=False, fills_line=True),
     ),
     jobs=_jobs,
-    agent_tasks={"conference": Deferred("jharnet_monitor.probes.conference.agent:agent_task")},
+    agent_tasks=("conference",),
     needs_agent=lambda context: True,
-    own_process=True,
     heavy=True,
     exclusive=True,
     cost=plan.cost,

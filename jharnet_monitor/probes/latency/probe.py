@@ -13,11 +13,11 @@ from pydantic import Field
 
 from jharnet_monitor.model import Measurement, Route
 from jharnet_monitor.probes.base import ProbeContext
+from jharnet_monitor.probes.deferred import Deferred
 from jharnet_monitor.probes.dns import RESOLVE_SECONDS
 from jharnet_monitor.probes.latency.metrics import FAMILIES
 from jharnet_monitor.probes.probe import (
     CurrentRuns,
-    Deferred,
     DisturbedBy,
     Job,
     Probe,

@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 from jharnet_monitor.probes.base import AgentContext, Channel, NoData
 from jharnet_monitor.probes.dns import resolve
 from jharnet_monitor.probes.path.exchange import take_part, to_message
-from jharnet_monitor.probes.path.order import TraceOrder
-from jharnet_monitor.probes.path.plan import flow_of, is_ipv4
+from jharnet_monitor.probes.path.order import TraceOrder, flow_of, is_ipv4
 from jharnet_monitor.probes.path.trace import trace
 
 

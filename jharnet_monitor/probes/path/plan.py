@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
-from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from jharnet_monitor.probes.base import ProbeContext
@@ -51,22 +49,3 @@ def cost(context: ProbeContext) -> int:
     """The bytes of a trace from both ends where nothing is lost."""
     rounds = context.config.probes.path.rounds * TYPICAL_HOPS * PACKET_BYTES
     return 2 * (rounds + SIZES_BYTES) + EXCHANGE_BYTES
-
-
-def flow_of(office: str) -> int:
-    """The identifier and port of an office's traces: always the same, so that load balancing does
-    not look like a change of the path.
-
-    >>> flow_of("potka") == flow_of("potka"), 33_000 < flow_of("potka") < 53_500
-    (True, True)
-    """
-    return 33_440 + zlib.crc32(office.encode()) % 20_000
-
-
-def is_ipv4(address: str) -> bool:
-    """Whether a trace can go there."""
-    try:
-        IPv4Address(address)
-    except ValueError:
-        return False
-    return True

@@ -14,10 +14,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jharnet_monitor.model import Measurement
+from jharnet_monitor.probes.deferred import Deferred
 from jharnet_monitor.probes.path import plan
 from jharnet_monitor.probes.path.metrics import FAMILIES
 from jharnet_monitor.probes.path.remarks import remarks
-from jharnet_monitor.probes.probe import Deferred, Probe
+from jharnet_monitor.probes.probe import Probe
 
 
 def _events(run: Measurement) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -34,7 +35,7 @@ PATH = Probe(
     time_limit=plan.time_limit,
     series=(plan.SERIES,),
     jobs=plan.jobs,
-    agent_tasks={"path": Deferred("jharnet_monitor.probes.path.agent:agent_task")},
+    agent_tasks=("path",),
     cost=plan.cost,
     metrics=FAMILIES,
     remarks=remarks,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 from typing import Any
 
-from jharnet_monitor.config.fields import dscp_name
+from jharnet_monitor.config.dscp import dscp_name
 from jharnet_monitor.judge.path import (
     HopFigures,
     MarkArrivals,

@@ -13,8 +13,8 @@ from jharnet_monitor.probes.base import ChannelClosed, Failed, NoData, ProbeCont
 from jharnet_monitor.probes.dns import resolve
 from jharnet_monitor.probes.latency.run import measured_address
 from jharnet_monitor.probes.path.exchange import HubExchange, from_message
-from jharnet_monitor.probes.path.order import TraceOrder
-from jharnet_monitor.probes.path.plan import flow_of, is_ipv4, order_of
+from jharnet_monitor.probes.path.order import TraceOrder, flow_of, is_ipv4
+from jharnet_monitor.probes.path.plan import order_of
 from jharnet_monitor.probes.path.result import (
     BadTrace,
     addresses,

@@ -17,7 +17,8 @@ from typing import Annotated
 from pydantic import Field
 
 from jharnet_monitor.config.fields import Identifier
-from jharnet_monitor.probes.probe import Deferred, Probe, ProbeOptions
+from jharnet_monitor.probes.deferred import Deferred
+from jharnet_monitor.probes.probe import Probe, ProbeOptions
 from jharnet_monitor.probes.service import plan
 from jharnet_monitor.probes.service.metrics import FAMILIES
 from jharnet_monitor.probes.service.remarks import remarks
@@ -39,7 +40,7 @@ SERVICE = Probe(
     series=(plan.SERIES,),
     jobs=plan.jobs,
     at_headquarters=True,
-    agent_tasks={"service": Deferred("jharnet_monitor.probes.service.agent:agent_task")},
+    agent_tasks=("service",),
     needs_agent=lambda context: not context.at_headquarters,
     cost=plan.cost,
     measures_line=False,

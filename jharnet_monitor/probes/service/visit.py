@@ -18,7 +18,7 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from jharnet_monitor.model import Cause
-from jharnet_monitor.probes.probe import Deferred
+from jharnet_monitor.probes.deferred import Deferred
 from jharnet_monitor.probes.service.order import MOST_REDIRECTS, SCHEMES, VisitOrder
 from jharnet_monitor.probes.service.result import VisitResult
 from jharnet_monitor.probes.service.stopwatch import Phase, Stopwatch

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from jharnet_monitor.judge.line.interface_faults import interface_faults
 from jharnet_monitor.model import Measurement
+from jharnet_monitor.probes.deferred import Deferred
 from jharnet_monitor.probes.dns import RESOLVE_SECONDS
 from jharnet_monitor.probes.probe import (
     CurrentRuns,
-    Deferred,
     DisturbedBy,
     Job,
     Probe,
