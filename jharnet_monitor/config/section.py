@@ -12,7 +12,8 @@ from pydantic.json_schema import JsonSchemaValue
 class Section(BaseModel):
     """A section of a configuration file: refuses unknown keys, cannot be changed once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # The whole is built when a file is read; else each section would be, at every start.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     @classmethod
     def __get_pydantic_json_schema__(

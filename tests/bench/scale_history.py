@@ -253,12 +253,14 @@ def _minutes(
     packets, series = _packets(pattern, offices), []
     for number in range(24 * history.minutes, 0, -1):
         begin = to_ms(until) - number * HOUR_MS
-        bodies = {key: hour.body(begin) for key, hour in pattern.hours.items()}
+        bodies = dict[tuple[bool, int, str], bytes]()
         at = 24 * history.days - number + 1
         for place, office in enumerate(offices):
             for path in PATHS:
                 key = is_bad(place, number), place % len(made_up.OFFICES), path
                 hour = pattern.hours[key]
+                if key not in bodies:
+                    bodies[key] = hour.body(begin)
                 series.append((at, office, "latency", path, begin, begin + HOUR_MS - 60_000,
                                hour.rows, hour.shapes, bodies[key]))  # fmt: skip
         connection.execute("insert into packed_round_trips values (?, ?, ?, ?)",
