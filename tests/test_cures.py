@@ -23,6 +23,8 @@ from jharnet_monitor.judge.line.cures import Cures, cures_of
 from jharnet_monitor.judge.line.verdict import Assessment, Doubt, LineVerdict, judge_line
 from jharnet_monitor.judge.twin.prediction import GradePrediction
 from jharnet_monitor.judge.twin.stored_whatif import (
+    CHANGES_COMPARED,
+    CHANGES_RIGHT,
     UNSEEN_LINKS,
     UNSEEN_RIGHT,
     ChangeAnswer,
@@ -148,6 +150,9 @@ def test_the_figure_of_trust_is_that_of_the_help() -> None:
     found = re.search(r"agreed on (\d+) of the (\d+) lines of this draw", text)
     assert found is not None
     assert tuple(map(int, found.groups())) == (UNSEEN_RIGHT, UNSEEN_LINKS)
+    changes = re.search(r"equal on (\d+) of (\d+) changes", text)
+    assert changes is not None
+    assert tuple(map(int, changes.groups())) == (CHANGES_RIGHT, CHANGES_COMPARED)
 
 
 def test_the_dossiers_claims_hold_the_answers() -> None:
@@ -165,7 +170,8 @@ def test_each_paper_says_once_how_far_the_estimates_can_be_trusted(
 ) -> None:
     """In the weekly report's table, the letter and the sheets, however many offices have one."""
     phrase = words(language)
-    trust = phrase("capacity.estimate.trust", links=UNSEEN_LINKS, right=UNSEEN_RIGHT)
+    figures = {"links": UNSEEN_LINKS, "right": UNSEEN_RIGHT}
+    trust = phrase("capacity.estimate.trust", **figures, pairs=CHANGES_COMPARED, same=CHANGES_RIGHT)
     answers: Answers = {FASTER: HD, REPAIRED: SD, BOTH: HD}
     week = {o.id: replace(call(answers), office=o.id) for o in district().config.offices}
     made = filed(tmp_path, 3, 7)
@@ -178,6 +184,7 @@ def test_each_paper_says_once_how_far_the_estimates_can_be_trusted(
             for n in range(6)
         ]
         evidence.runs[office.id, "conference"] = held
+        evidence.counts[office.id, "conference"] = len(held)
     claims = derive(evidence, made.period.end)
     case = Case(
         made.config, made.period, MADE_AT, made.period.end, claims, evidence, [], [], ""

@@ -151,7 +151,7 @@ def test_the_version_covers_all_that_an_answer_depends_on() -> None:
 async def test_changes_are_answered_below_hd_and_of_one_call_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An HD call asks none; a call that ends while another one asks does without."""
+    """A call that held HD asks none at first; one that ends while another asks does without."""
     changes_seen: list[int] = []
     go_on = asyncio.Event()
 
@@ -177,3 +177,7 @@ async def test_changes_are_answered_below_hd_and_of_one_call_at_a_time(
     assert len(found[1].conditions["whatif"]) == 3
     await judged(2.0)
     assert changes_seen[-1] == 3
+    # The twin lowers a call that held HD: its changes are asked in a second question.
+    lowered = await judged(4.0)
+    assert changes_seen[-2:] == [0, 3]
+    assert lowered.values["grade"] == 3 and len(lowered.conditions["whatif"]) == 3

@@ -108,15 +108,28 @@ class CallQuestions:
         self, reading: Reading, line: LineModel, criteria: Criteria, changes: Sequence[LineChange]
     ) -> Reading:
         """The reading with the twin's answer; with those on the changes if its grade is not HD."""
-        curable = reading.values["grade"] < BEST and not self._busy
-        requested = changes if curable else ()
+        held_less = reading.values["grade"] < BEST
+        found = await self._asked(line, criteria, changes if held_less else ())
+        if found is None:
+            return reading
+        judged = put(reading, line, found)
+        if held_less or self._busy or judged.values["grade"] == BEST:
+            return judged
+        # The call held HD, and only the twin says that the line does not.
+        again = await self._asked(line, criteria, changes)
+        return judged if again is None else put(reading, line, again)
+
+    async def _asked(
+        self, line: LineModel, criteria: Criteria, changes: Sequence[LineChange]
+    ) -> TwinAnswer | None:
+        """Ask about the line, and about its changes unless those of another call are asked."""
+        requested = () if self._busy else changes
         self._busy = self._busy or bool(requested)
         try:
-            found = await ask(line, criteria, changes=requested)
+            return await ask(line, criteria, changes=requested)
         finally:
             if requested:
                 self._busy = False
-        return reading if found is None else put(reading, line, found)
 
 
 QUESTIONS = CallQuestions()

@@ -29,7 +29,7 @@ MOST_SECONDS = 60.0
 """Seconds of real time after which no further change is begun."""
 MODEL = (
     "call", "clients", "control", "encoder", "line", "model_error", "path", "picture", "predict",
-    "predict_changes", "prediction", "stored_whatif", "voice",
+    "predict_changes", "prediction", "stored_whatif", "transfers", "voice",
 )  # fmt: skip
 """The modules of `judge.twin` on which an answer depends."""
 

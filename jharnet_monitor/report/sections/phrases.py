@@ -23,7 +23,12 @@ from jharnet_monitor.judge.line.grounds import (
 from jharnet_monitor.judge.line.need import Need
 from jharnet_monitor.judge.statistics.intervals import Interval
 from jharnet_monitor.judge.twin.prediction import GRADES
-from jharnet_monitor.judge.twin.stored_whatif import UNSEEN_LINKS, UNSEEN_RIGHT
+from jharnet_monitor.judge.twin.stored_whatif import (
+    CHANGES_COMPARED,
+    CHANGES_RIGHT,
+    UNSEEN_LINKS,
+    UNSEEN_RIGHT,
+)
 
 BEST = GRADES - 1
 
@@ -256,7 +261,10 @@ def estimate_trust(found: Iterable[Assessment], words: Words) -> str:
     """How far the estimates can be trusted; empty if there is none. A paper states it once."""
     if not any(estimate(one, words) for one in found):
         return ""
-    return words("capacity.estimate.trust", links=UNSEEN_LINKS, right=UNSEEN_RIGHT)
+    return words(
+        "capacity.estimate.trust", links=UNSEEN_LINKS, right=UNSEEN_RIGHT,
+        pairs=CHANGES_COMPARED, same=CHANGES_RIGHT,
+    )  # fmt: skip
 
 
 def doubt(found: Assessment, config: Config, words: Words) -> str:
