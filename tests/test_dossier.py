@@ -227,6 +227,7 @@ def test_the_word_file_is_laid_out_as_the_letter(true: Forger, language: str) ->
     phrase = words(language)
     requests = {phrase(f"dossier.letter.{name}") for name in ("request", "for_information")}
     assert kept[0] in requests and phrase("dossier.letter.closing") in kept
+    assert phrase("dossier.letter.copies_head") in kept
 
 
 def test_the_raw_data_can_be_read_by_other_programs(true: Forger) -> None:

@@ -125,9 +125,9 @@ def test_a_letter_about_one_office_does_not_count_offices(case: Case, language: 
     for able, kind in ((1, "reached"), (0, "missed")):
         district = replace(one.claims.district, able=able)
         doc = letter(replace(one, claims=replace(one.claims, district=district)), phrase)
-        said = phrase.phrases[f"dossier.letter.conference_{kind}"]
-        assert doc["opening"][1].startswith(said.partition("{")[0])
-        assert doc["opening"][1].endswith(said.rpartition("}")[2])
+        sentence = phrase.phrases[f"dossier.letter.conference_{kind}"]
+        assert doc["opening"][1].startswith(sentence.partition("{")[0])
+        assert doc["opening"][1].endswith(sentence.rpartition("}")[2])
         assert name in doc["copies"][-1]
         assert doc["table"]["text"].startswith(phrase("dossier.letter.table.single"))
 
@@ -173,7 +173,7 @@ def test_a_letter_of_an_empty_period_claims_no_measurement(case: Case, language:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_letter_tells_what_was_reported_to_the_operator(case: Case, language: str) -> None:
+def test_the_letter_states_what_was_reported(case: Case, language: str) -> None:
     """How many faults are open, and of each its docket and since when."""
     phrase = words(language)
     reported = case.period.start + timedelta(days=3, hours=2)
@@ -184,9 +184,9 @@ def test_the_letter_tells_what_was_reported_to_the_operator(case: Case, language
         body = letter(case, phrase)["body"]
     finally:
         case.evidence.fault_entries.clear()
-    [told] = [text for text in body if "JH/2026/7" in text]
-    assert formats.office_name(office, phrase) in told
-    assert formats.moment(reported, case.zone, phrase) in told
+    [stated] = [text for text in body if "JH/2026/7" in text]
+    assert formats.office_name(office, phrase) in stated
+    assert formats.moment(reported, case.zone, phrase) in stated
     assert not any("JH/2026/7" in text for text in letter(case, phrase)["body"])
 
 

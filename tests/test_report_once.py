@@ -93,7 +93,7 @@ def test_what_differs_stays_in_the_rows(summary: Summary, language: str) -> None
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_what_was_measured_in_no_direction_is_said_once(summary: Summary, language: str) -> None:
+def test_what_was_measured_in_no_direction_is_stated_once(summary: Summary, language: str) -> None:
     """Of a line that was never tested, and of the days on which it was not."""
     phrase = words(language)
     rows = content(summary, phrase)["lines"]["rows"]

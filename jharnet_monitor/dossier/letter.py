@@ -78,7 +78,7 @@ def letter(case: Case, words: Words) -> dict[str, Any]:
         "opening": list(_opening(case, words)),
         "table": _table(case, words),
         "body": [*_verdicts(case, words), *_ending(case, words)]
-        if case.claims.district.measurements
+        if _any_data(case)
         else list(_faults(case, words)),
         "request": words(f"dossier.letter.{'request' if _asks(case) else 'for_information'}"),
         "enclosures_head": words("dossier.letter.enclosures_head"),
@@ -94,9 +94,15 @@ def letter(case: Case, words: Words) -> dict[str, Any]:
     }
 
 
+def _any_data(case: Case) -> bool:
+    """Whether anything was measured in the period."""
+    found = case.claims.district
+    return bool(found.measurements or found.tested)
+
+
 def _table(case: Case, words: Words) -> dict[str, Any]:
     """The state of each block; of many at the end of the letter, of nothing measured no rows."""
-    offices = case.config.offices if case.claims.district.measurements else ()
+    offices = case.config.offices if _any_data(case) else ()
     after = len(offices) > MOST_ROWS
     kind = "after" if after else "here" if len(offices) > 1 else "single"
     parts = [words(f"dossier.letter.table.{name}") for name in (kind, "interval")]
@@ -114,7 +120,7 @@ def _opening(case: Case, words: Words) -> Iterator[str]:
     cited = "_cited" if case.config.letter.texts_in(words.language).references else ""
     days = formats.day_range(case.period, words)
     lines = words("dossier.letter.lines", n=found.offices)
-    if not found.measurements:
+    if not _any_data(case):
         yield words(f"dossier.letter.opening_none{cited}", days=days, lines=lines)
         return
     yield words(f"dossier.letter.opening{cited}", days=days, lines=lines, n=found.measurements)
@@ -239,11 +245,11 @@ def _faults(case: Case, words: Words) -> Iterator[str]:
         return
     found, _ = judged(case)
     if found:
-        told = [
+        parts = [
             *sentences(found, words),
             *(_open(case, one, words) for one in found if one.is_open),
         ]
-        yield words("dossier.letter.faults", told=" ".join(told))
+        yield words("dossier.letter.faults", told=" ".join(parts))
 
 
 def _open(case: Case, one: JudgedFault, words: Words) -> str:

@@ -68,12 +68,13 @@ def document(doc: Mapping[str, Any], case: Case) -> bytes:
     for number, text in enumerate(doc["enclosures"], 1):
         _line(file, f"{number}. {text}", indent=1)
     _signature(file, [doc["closing"], ""], doc["signatory"])
-    for paragraph in file.paragraphs[before:-1]:  # nobody signs a page without the request
-        paragraph.paragraph_format.keep_with_next = True
+    _keep_together(file, before)  # nobody signs a page without the request
+    before = len(file.paragraphs)
     _number(file, doc["memo"], doc["date"])
     _line(file, doc["copies_head"])
     _lines(file, doc["copies"], indent=1)
     _signature(file, [""], doc["signatory"])
+    _keep_together(file, before)  # nor one without the copies
     if table["after"]:
         _table_after(file, table)
     out = io.BytesIO()
@@ -128,6 +129,12 @@ def _signature(file: Any, above: Sequence[str], signatory: Sequence[str]) -> Non
     """Room to sign, at the right, with the designation below."""
     for line in (*above, "", *signatory):
         _line(file, line, align=WD_ALIGN_PARAGRAPH.RIGHT)
+
+
+def _keep_together(file: Any, first: int) -> None:
+    """Keep the paragraphs from this one to the last on one page."""
+    for paragraph in file.paragraphs[first:-1]:
+        paragraph.paragraph_format.keep_with_next = True
 
 
 def _paragraph(file: Any, text: str) -> None:

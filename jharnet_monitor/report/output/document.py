@@ -118,8 +118,8 @@ def _of(summary: Summary, detailed: Sequence[RatedOffice]) -> Summary:
 def _without_blanks(section: dict[str, Any], words: Words) -> dict[str, Any]:
     """A chart or table; without its rows if nothing in any of them was measured."""
     missing = words("not_measured")
-    told = [_figures(row) - {missing, "", "0"} for row in section["rows"]]
-    return section if any(told) else section | {"rows": []}
+    figures = [_figures(row) - {missing, "", "0"} for row in section["rows"]]
+    return section if any(figures) else section | {"rows": []}
 
 
 def _figures(row: Any) -> set[str]:
