@@ -30,7 +30,7 @@ class Packed(NamedTuple):
     """A packed column and the count of its numbers."""
 
     data: bytes
-    count: int
+    size: int
 
 
 Part = Packed | Sequence[Number]
@@ -84,7 +84,7 @@ def _together(
         elif (one := read(*part)) is None:
             result[begin:end] = unpack(*part)
         else:
-            key = one.divisor, one.width, one.by_steps, part.count
+            key = one.divisor, one.width, one.by_steps, part.size
             alike.setdefault(key, []).append((begin, one))
     for (divisor, width, by_steps, count), columns in alike.items():
         numbers = _numbers([one for _, one in columns], width, count - by_steps)
@@ -100,7 +100,7 @@ def _together(
 
 
 def _size(part: Part) -> int:
-    return part.count if isinstance(part, Packed) else len(part)
+    return part.size if isinstance(part, Packed) else len(part)
 
 
 def _numbers(columns: Sequence[Integers], width: int, stored: int) -> NDArray[np.int64]:
