@@ -348,7 +348,7 @@ def test_schemas_1_and_2_migrate_to_the_same_tables(tmp_path: Path) -> None:
     for bench in (old, new):
         look = inspect(bench.store._engine)
         found.append({
-            t: {c["name"] for c in look.get_columns(t)} | {str(i["name"]) for i in look.get_indexes(t)}
+            t: {str(one["name"]) for one in [*look.get_columns(t), *look.get_indexes(t)]}
             for t in look.get_table_names()
         })  # fmt: skip
         bench.store.close()
