@@ -17,6 +17,7 @@ from jharnet_monitor.judge.line.assess import needs_trains
 from jharnet_monitor.judge.outages.shared import JudgedSpans, SharedFault, judge_spans
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import HEADQUARTERS, Measurement, Route, parse_utc
+from jharnet_monitor.probes import PROBES
 from jharnet_monitor.report.data.aggregate import clipped
 from jharnet_monitor.report.data.collect import Collector, visits_of
 from jharnet_monitor.report.data.faults import faults_in
@@ -159,7 +160,7 @@ def _read_minutes(store: Store, collectors: Mapping[str, Collector]) -> None:
 
 def _count_tests(store: Store, collectors: Mapping[str, Collector], period: Period) -> None:
     """Count the tests of these offices in the period."""
-    for probe in {total.probe for total in store.tallies.all()} - {MINUTES}:
+    for probe in PROBES.keys() - {MINUTES}:
         extents = store.bulk_reader.extents_by_office(
             list(collectors), probe, period.start, period.end
         )
