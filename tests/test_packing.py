@@ -6,7 +6,9 @@ import json
 import os
 import random
 import signal
+import sys
 import time
+from array import array
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -15,13 +17,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, inspect
 
 from jharnet_monitor.model import ROUND_TRIPS, CountedIds, Measurement, Outcome
 from jharnet_monitor.probes import PRUNABLE
 from jharnet_monitor.store import Store, StoreError
+from jharnet_monitor.store.column_batches import Packed, unpack_starts, unpack_values
 from jharnet_monitor.store.columns import (
     pack_ids,
     pack_integers,
@@ -304,6 +307,7 @@ def as_schema_1(bench: Bench) -> None:
             sql(f"ALTER TABLE {table} DROP COLUMN {column}")
         for table in ("packed_series", "packed_round_trips"):
             sql(f"DROP TABLE {table}")
+        sql("DROP INDEX events_by_kind")
         sql("UPDATE alembic_version SET version_num = '0001'")
     engine.dispose()
 
@@ -317,7 +321,7 @@ def test_a_database_of_schema_1_is_packed_while_the_hub_runs(bench: Bench) -> No
     bench.store.close()
     as_schema_1(bench)
     store = bench.store = Store(bench.url, bench.clock)
-    assert store.migrate() == "0003"
+    assert store.migrate() == "0004"
     assert store.chain.verify() == [] and [x.root for x in store.chain.links()] == roots
     texts = bench.sql("SELECT count(*) FROM texts")[0][0]
     assert store.packing.step()
@@ -335,7 +339,7 @@ def test_a_database_of_schema_1_is_packed_while_the_hub_runs(bench: Bench) -> No
 
 
 def test_schemas_1_and_2_migrate_to_the_same_tables(tmp_path: Path) -> None:
-    """Whatever the database began as, its columns are those of today."""
+    """Whatever the database began as, its columns and indexes are those of today."""
     old, new = Bench(f"sqlite:///{tmp_path}/old.db"), Bench(f"sqlite:///{tmp_path}/new.db")
     fill(old, 1, packets=False)
     as_schema_1(old)
@@ -343,7 +347,10 @@ def test_schemas_1_and_2_migrate_to_the_same_tables(tmp_path: Path) -> None:
     found = []
     for bench in (old, new):
         look = inspect(bench.store._engine)
-        found.append({t: {c["name"] for c in look.get_columns(t)} for t in look.get_table_names()})
+        found.append({
+            t: {str(one["name"]) for one in [*look.get_columns(t), *look.get_indexes(t)]}
+            for t in look.get_table_names()
+        })  # fmt: skip
         bench.store.close()
     assert found[0] == found[1]
 
@@ -389,6 +396,36 @@ def test_any_column_comes_back_to_the_last_bit(
     assert list(map(repr, back)) == list(map(repr, mixed))
     for ids in (texts, [f"a-{n}" for n in counts], [f"{n:032x}" for n in counts]):
         assert list(unpack_ids(pack_ids(ids), len(ids))) == ids
+
+
+@pytest.mark.parametrize("library", [True, False], ids=["numpy", "plain"])
+@settings(max_examples=100, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@given(st.lists(st.lists(st.integers(-(2**62), 2**62))), st.lists(st.lists(numbers, min_size=1)))
+def test_columns_come_back_together_as_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, library: bool, whole: list[list[int]], mixed: list[list[float]]
+) -> None:
+    """Hours of any widths, lengths and kinds, unpacked at once: the same numbers, to the last bit,
+    with NumPy and without."""
+    with monkeypatch.context() as patched:
+        if not library:
+            patched.delitem(sys.modules, "numpy", raising=False)
+        packed = [Packed(pack_integers(one), len(one)) for one in whole]
+        assert list(unpack_starts(packed)) == [n for one in whole for n in one]
+        assert list(unpack_starts([*packed, [7, -8]]))[-2:] == [7, -8]
+        parts = [Packed(pack_numbers(one), len(one)) for one in mixed]
+        flat = array("d", [n for one in mixed for n in one])
+        assert unpack_values(parts).tobytes() == flat.tobytes()
+
+
+@pytest.mark.parametrize("library", [True, False], ids=["numpy", "plain"])
+def test_a_damaged_column_is_refused(monkeypatch: pytest.MonkeyPatch, library: bool) -> None:
+    """One that is shorter than it says is not read as other numbers."""
+    good = Packed(pack_integers([1, 500, 70_000]), 3)
+    if not library:
+        monkeypatch.delitem(sys.modules, "numpy", raising=False)
+    with pytest.raises(ValueError, match="another length"):
+        unpack_starts([good, Packed(good.data[:-1], 3)])
 
 
 @settings(max_examples=60, deadline=None)

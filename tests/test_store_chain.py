@@ -398,7 +398,7 @@ def test_the_commands_distinguish_intact_from_changed(
 
     code, output = db("verify")
     assert (code, "no database yet" in output) == (2, True)
-    assert db("migrate") == (0, "schema 0003\n")
+    assert db("migrate") == (0, "schema 0004\n")
     bench = Bench(f"sqlite:///{tmp_path / 'monitor.db'}")
     fill(bench)
     code, output = db("verify", "--json", "--root", bench.store.chain.links()[1].root)

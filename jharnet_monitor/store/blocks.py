@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +9,7 @@ from typing import Any
 
 from jharnet_monitor.model import Outcome
 from jharnet_monitor.store import tables as t
+from jharnet_monitor.store.column_batches import Part, unpack_starts, unpack_values
 from jharnet_monitor.store.packed_reader import Wanted
 from jharnet_monitor.store.packed_series import Group, PackedSeries
 
@@ -50,12 +50,12 @@ class Extent:
 
 @dataclass(slots=True)
 class _Columns:
-    """The columns of a block that is being made."""
+    """The columns of a block, hour by hour."""
 
     conditions: Mapping[str, Any]
-    starts: array[int] = field(default_factory=lambda: array("q"))
-    durations: array[float] = field(default_factory=lambda: array("d"))
-    values: dict[str, array[float]] = field(default_factory=dict)
+    starts: list[Part] = field(default_factory=list)
+    durations: list[Part] = field(default_factory=list)
+    values: dict[str, list[Part]] = field(default_factory=dict)
 
 
 def packed_blocks(
@@ -74,48 +74,54 @@ def packed_blocks(
     office = probe = path = ""
     for hour in hours:
         office, probe, path = hour.office, hour.probe, hour.path
+        whole = hour.extent is not None and all(map(wanted.covers, hour.extent))
         for group in hour.groups:
-            _add_group(found, group, wanted, names, durations=durations)
+            indices = None if whole else _indices(group, wanted)
+            if indices is None or indices:
+                _add_group(found, group, indices, names, durations=durations)
     for (outcome, _, _), columns in found.items():
+        moments = unpack_starts(columns.starts)
         yield Block(
             office=office,
             probe=probe,
             path=path,
             outcome=Outcome(outcome),
             conditions=columns.conditions,
-            first=t.from_ms(min(columns.starts)),
-            last=t.from_ms(max(columns.starts)),
-            count=len(columns.starts),
-            values=columns.values,
-            starts=columns.starts if starts else (),
-            durations=columns.durations,
+            first=t.from_ms(min(moments)),
+            last=t.from_ms(max(moments)),
+            count=len(moments),
+            values={name: unpack_values(parts) for name, parts in columns.values.items()},
+            starts=moments if starts else (),
+            durations=unpack_values(columns.durations),
         )
+
+
+def _indices(group: Group, wanted: Wanted) -> list[int] | None:
+    """Which of a group are wanted; None for all."""
+    indices = [n for n, start in enumerate(group.starts) if wanted.covers(start)]
+    return None if len(indices) == group.count else indices
 
 
 def _add_group(
     found: dict[tuple[Any, ...], _Columns],
     group: Group,
-    wanted: Wanted,
+    indices: Sequence[int] | None,
     names: Collection[str] | None,
     *,
     durations: bool,
 ) -> None:
     """Add those of a group that are wanted to the columns of their block."""
-    starts = group.starts
-    whole = wanted.covers(min(starts)) and wanted.covers(max(starts))
-    indices = () if whole else [n for n, start in enumerate(starts) if wanted.covers(start)]
-    if not whole and not indices:
-        return
 
-    def of(column: Sequence[Any]) -> Sequence[Any]:
-        return column if whole else [column[index] for index in indices]
+    def some(column: Sequence[Any]) -> Sequence[Any]:
+        return column if indices is None else [column[index] for index in indices]
 
     columns = found.get(key := group.shape.key)
     if columns is None:
         columns = found[key] = _Columns(group.shape.conditions)
-    columns.starts.extend(of(starts))
+    columns.starts.append(group.packed_starts() if indices is None else some(group.starts))
     if durations:
-        columns.durations.extend(of(group.durations))
+        columns.durations.append(some(group.durations))
     for name in group.shape.names:
         if names is None or name in names:
-            columns.values.setdefault(name, array("d")).extend(of(group.value(name)))
+            part = group.packed_value(name) if indices is None else some(group.value(name))
+            columns.values.setdefault(name, []).append(part)

@@ -14,6 +14,7 @@ import re
 from array import array
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 Number = int | float
 
@@ -79,6 +80,38 @@ def unpack_integers(data: bytes, count: int) -> Sequence[int]:
     if by_steps:
         return list(accumulate(map(low.__add__, rest), initial=first))
     return list(map(low.__add__, rest)) if low else list(rest)
+
+
+class Integers(NamedTuple):
+    """A column of whole numbers whose bytes are still in planes: what `unpack_integers` reads.
+
+    The numbers are to be divided by `divisor`; 0 means that they stay whole.
+    """
+
+    divisor: int
+    width: int
+    by_steps: bool
+    low: int
+    first: int
+    rest: bytes
+
+
+def integers_of(data: bytes, count: int, divisor: int = 0) -> Integers | None:
+    """The parts of a column that `pack_integers` packed; None for one that is empty or damaged."""
+    if not count:
+        return None
+    (head, low, first), at = _read_varints(data, 0, 3)
+    width, by_steps, rest = head >> 1, bool(head & 1), data[at:]
+    if width > 8 or len(rest) != width * (count - by_steps):
+        return None
+    return Integers(divisor, width, by_steps, _unfolded(low), _unfolded(first), rest)
+
+
+def numbers_of(data: bytes, count: int) -> Integers | None:
+    """The same of a column that `pack_numbers` packed; None also for one of another kind."""
+    if data[0] == _INTEGERS:
+        return integers_of(data[1:], count)
+    return integers_of(data[1:], count, 10 ** data[0]) if data[0] <= _MOST_DECIMALS else None
 
 
 def _from_planes(data: bytes, width: int, stored: int) -> array[int]:

@@ -184,7 +184,8 @@ class PackedReader:
         if shapes is None:
             shapes = [self.shape(connection, number) for number in json.loads(row.shapes)]
             self._shape_lists[row.shapes] = shapes
-        return PackedSeries(row.office, row.probe, row.path, shapes, row.body)
+        extent = row.begin, row.last
+        return PackedSeries(row.office, row.probe, row.path, shapes, row.body, extent)
 
     def shape(self, connection: Connection, number: int) -> Shape:
         """The shape with this number in `texts`."""

@@ -18,6 +18,7 @@ from typing import Any
 from jharnet_monitor.errors import StoreError, Trouble
 from jharnet_monitor.model import Measurement, Outcome
 from jharnet_monitor.store import tables as t
+from jharnet_monitor.store.column_batches import Packed, Part
 from jharnet_monitor.store.columns import (
     Number,
     join,
@@ -113,6 +114,15 @@ class Group:
             for name, column in zip(self.shape.counts, columns, strict=True)
         }
 
+    def packed_starts(self) -> Packed:
+        """The column of the starts as it is packed."""
+        return Packed(self._columns[2], self.count)
+
+    def packed_value(self, name: str) -> Part:
+        """The column of a quantity as it is packed, unless it has to be computed."""
+        column = self._columns[self.shape.places[name]]
+        return self.value(name) if column == _COMPUTED else Packed(column, self.count)
+
     def value(self, name: str) -> Sequence[Number]:
         """The column of a quantity."""
         column = self._columns[self.shape.places[name]]
@@ -134,13 +144,20 @@ class Group:
 class PackedSeries:
     """The packed measurements of one series and hour. Raises `StoreError` where they are damaged.
 
-    `shapes` are those of its groups, in order.
+    `shapes` are those of its groups, in order; `extent` is its earliest and latest start in ms, if
+    known.
     """
 
     def __init__(
-        self, office: str, probe: str, path: str, shapes: Sequence[Shape], body: bytes
+        self,
+        office: str,
+        probe: str,
+        path: str,
+        shapes: Sequence[Shape],
+        body: bytes,
+        extent: tuple[int, int] | None = None,
     ) -> None:
-        self.office, self.probe, self.path = office, probe, path
+        self.office, self.probe, self.path, self.extent = office, probe, path, extent
         with _unpacking(office, probe, path):
             groups = split(zlib.decompress(body))
             self.groups = list(map(Group, shapes, groups))

@@ -157,6 +157,7 @@ events = Table(
     Column("data", Text, nullable=False),
     Column("recorded_at", BigInteger, nullable=False),
     Index("events_by_office", "office", "at"),
+    Index("events_by_kind", "kind"),
     sqlite_autoincrement=True,
 )
 """Events of agents (joined, left, said goodbye) and of the hub (started, stopped)."""

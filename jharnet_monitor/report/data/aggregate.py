@@ -10,17 +10,39 @@ from datetime import date, datetime, tzinfo
 from operator import attrgetter
 from statistics import median, median_low
 
+from jharnet_monitor.config import Config, Office
 from jharnet_monitor.config.district import District
 from jharnet_monitor.judge.calendar.hours import in_office_hours
+from jharnet_monitor.judge.line.by_time_of_day import RateTest, SlotRates, TimeSlot, by_slot
+from jharnet_monitor.judge.line.contract import contracted_rates
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.judge.twin.borderline import borderline_grade, borderline_median
-from jharnet_monitor.model import Measurement, OfficeState, Outcome
+from jharnet_monitor.model import Direction, Measurement, OfficeState, Outcome
 from jharnet_monitor.report.data.summary import Conference, Outage, Speed, SpeedTest
 
 OUT = (
     OfficeState.LINK_DOWN, OfficeState.POWER_DOWN, OfficeState.UNREACHABLE, OfficeState.LAN_DOWN,
 )  # fmt: skip
 """The states that are listed as outages."""
+
+
+def by_time_of_day(
+    tests: Sequence[SpeedTest], config: Config, office: Office
+) -> dict[Direction, dict[TimeSlot, SlotRates]]:
+    """The rates of an office's tests by direction and time slot."""
+    return {
+        direction: by_slot(
+            [
+                RateTest(test.at, rate)
+                for test in tests
+                if (rate := test.rate(direction)) is not None
+            ],
+            config.district,
+            contracted,
+            config.thresholds.delivered,
+        )
+        for direction, contracted in zip(Direction, contracted_rates(office), strict=True)
+    }
 
 
 def conference(calls: Iterable[Measurement], district: District) -> Conference:

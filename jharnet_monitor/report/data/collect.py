@@ -28,6 +28,7 @@ from jharnet_monitor.judge.statistics.intervals import DailySamples, Interval
 from jharnet_monitor.model import Direction, Measurement, Outcome, Route
 from jharnet_monitor.report.data.aggregate import (
     by_day,
+    by_time_of_day,
     clipped,
     conference,
     of_the_line,
@@ -238,6 +239,7 @@ class Collector:
             measurements=self.runs,
             first=self.first,
             last=self.last,
+            slots=by_time_of_day(tests, self.config, self.office),
         )
 
     def _assessment(self, states: JudgedSpans) -> Assessment:

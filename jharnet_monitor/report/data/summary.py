@@ -5,7 +5,8 @@ Every figure comes with the number of runs behind it. What was not measured is N
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
@@ -15,6 +16,7 @@ from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.conference.drill import Drill
 from jharnet_monitor.judge.faults import JudgedFault, Unbooked
 from jharnet_monitor.judge.line.assess import Assessment
+from jharnet_monitor.judge.line.by_time_of_day import SlotRates, TimeSlot
 from jharnet_monitor.judge.line.use import LineUse
 from jharnet_monitor.judge.outages.availability import StateTimes
 from jharnet_monitor.judge.outages.shared import SharedFault
@@ -183,6 +185,10 @@ class OfficeSummary:
     first: datetime | None = None
     """Start of the first run."""
     last: datetime | None = None
+    slots: Mapping[Direction, Mapping[TimeSlot, SlotRates]] = field(
+        default_factory=lambda: {direction: {} for direction in Direction}
+    )
+    """The rates of the period by direction and time of day."""
 
     @property
     def before(self) -> TrendPoint | None:

@@ -16,7 +16,6 @@ from jharnet_monitor.model import Direction, OfficeState
 from jharnet_monitor.report.data.findings import every_finding
 from jharnet_monitor.report.data.summary import OfficeSummary, Speed, Summary
 from jharnet_monitor.report.output.draft import FORM, Cell
-from jharnet_monitor.report.sections.speed_by_time import delivered
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,7 @@ def _delivered(summary: Summary) -> Table:
         (office.office.id, way, slot.value, one.tests, one.days, *_interval(one.median),
          *_interval(one.p5), *_interval(one.below))
         for office in summary.offices
-        for way, by_slot in delivered(office, summary).items()
+        for way, by_slot in office.slots.items()
         for slot, one in by_slot.items()
     )  # fmt: skip
     return Table("delivered", columns, tuple(rows))

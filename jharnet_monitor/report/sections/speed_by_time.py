@@ -7,8 +7,7 @@ from typing import Any
 
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
-from jharnet_monitor.judge.line.by_time_of_day import RateTest, SlotRates, TimeSlot, by_slot
-from jharnet_monitor.judge.line.contract import contracted_rates
+from jharnet_monitor.judge.line.by_time_of_day import SlotRates, TimeSlot
 from jharnet_monitor.judge.statistics.intervals import MIN_P5_DAYS, MIN_P5_SAMPLES
 from jharnet_monitor.model import Direction
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
@@ -39,38 +38,17 @@ def slots(summary: Summary, words: Words) -> dict[str, Any]:
             words("report.slots.off_hours"),
         ],
         "rows": [
-            row for office in summary.offices for row in _rows(office, summary, words)
+            row for office in summary.offices for row in _rows(office, words)
         ],
     }  # fmt: skip
 
 
-def delivered(
-    office: OfficeSummary, summary: Summary
-) -> dict[Direction, dict[TimeSlot, SlotRates]]:
-    """The rates of the period by direction and time slot."""
-    config = summary.config
-    return {
-        direction: by_slot(
-            [
-                RateTest(test.at, rate)
-                for test in office.speed_tests
-                if (rate := test.rate(direction)) is not None
-            ],
-            config.district,
-            contracted,
-            config.thresholds.delivered,
-        )
-        for direction, contracted in zip(Direction, contracted_rates(office.office), strict=True)
-    }
-
-
-def _rows(office: OfficeSummary, summary: Summary, words: Words) -> list[dict[str, Any]]:
-    found = delivered(office, summary)
+def _rows(office: OfficeSummary, words: Words) -> list[dict[str, Any]]:
     return [
         {
             "office": formats.office_name(office.office, words),
             "way": words(f"report.way.{way}"),
-            "cells": [_cell(found[way].get(slot), words) for slot in TimeSlot],
+            "cells": [_cell(office.slots[way].get(slot), words) for slot in TimeSlot],
         }
         for way in Direction
     ]
