@@ -17,6 +17,7 @@ from jharnet_monitor.judge.conference.drill import (
     Drill,
     DrillOffice,
     DrillState,
+    calling_rounds,
     passed,
     required_grade,
 )
@@ -27,6 +28,7 @@ from jharnet_monitor.report.sections.drill_texts import (
     drill_facts,
     drill_row,
     drill_sentences,
+    method_text,
     profile_name,
 )
 from jharnet_monitor.store.tables import EPOCH
@@ -101,6 +103,8 @@ class DrillView:
     rows: tuple[DrillPageRow, ...]
     sheets: tuple[str, ...]
     """Files of its report."""
+    method: str
+    """How it was held."""
 
 
 class DrillPages:
@@ -182,16 +186,18 @@ def drill_cost(config: Config, profile: Profile, minutes: float, formats: Format
     """What such a drill takes from each line, from headquarters' line and from the day's budget."""
     t, count = formats.words, len(config.offices)
     need = drill_bytes(profile, 60 * minutes, count)
+    at_once = min(count, config.probes.drill.at_once or count)
     each = profile.rung.line_rate
     contracted = config.hub.uplink.contracted
     warnings = []
     if need > config.budget:
         warnings.append(t("web.drills.over_budget", need=size(need), budget=size(config.budget)))
-    if count * each > contracted:
+    if at_once * each > contracted:
         warnings.append(
-            t("web.drills.over_uplink", rate=rate(count * each), contracted=rate(contracted))
+            t("web.drills.over_uplink", rate=rate(at_once * each), contracted=rate(contracted))
         )
-    length = 60 * minutes + gallery_seconds(60 * minutes)
+    length = calling_rounds(count, at_once) * (60 * minutes + gallery_seconds(60 * minutes))
+    few = [t("web.drills.cost_in_turn", n=at_once, total=count)] if at_once < count else []
     return DrillCost(
         profile,
         minutes,
@@ -199,9 +205,10 @@ def drill_cost(config: Config, profile: Profile, minutes: float, formats: Format
             t("web.drills.cost_time", time=formats.duration(length)),
             t("web.drills.cost_office", need=size(need), budget=size(config.budget)),
             t(
-                "web.drills.cost_uplink", rate=rate(count * each), each=rate(each), n=count,
+                "web.drills.cost_uplink", rate=rate(at_once * each), each=rate(each), n=at_once,
                 contracted=rate(contracted),
             ),
+            *few,
             t("web.drills.cost_others"),
         ),
         " ".join(warnings),
@@ -256,6 +263,7 @@ def drill_view(
             for office in drill.offices
         ),
         sheets=sheets,
+        method=method_text(drill, t),
     )
 
 
@@ -279,7 +287,7 @@ def _length(drill: Drill) -> float | None:
     """Seconds of conference and gallery; None if not known."""
     if drill.minutes is None:
         return None
-    return 60 * drill.minutes + gallery_seconds(60 * drill.minutes)
+    return drill.rounds * (60 * drill.minutes + gallery_seconds(60 * drill.minutes))
 
 
 def _page_row(

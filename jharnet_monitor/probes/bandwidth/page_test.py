@@ -4,7 +4,8 @@ The same streams over HTTP, limits and estimators as with an agent program. But 
 datagrams, so there are no packet trains, no paced streams and no long test. It sees no counters of
 its kernel either, so the hub's kernel counts both ways: what the page's kernel has acknowledged of
 the download, what has arrived of the upload. The page's own count of the download is a second
-witness; behind a reverse proxy it is the only one. Pings run over the page's session, beside the stream and in the same queue.
+witness; behind a reverse proxy it is the only one. Pings run over the page's session, beside the
+stream and in the same queue.
 """
 
 from __future__ import annotations

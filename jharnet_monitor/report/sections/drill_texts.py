@@ -122,7 +122,20 @@ def drill_sentences(drill: Drill, config: Config, words: Words) -> list[str]:
             if members
         ),
         *supported_calls_texts(drill.uplink, words),
+        *few_at_once(drill, words),
     ]
+
+
+def few_at_once(drill: Drill, words: Words) -> list[str]:
+    """That the offices were called one after another, where that is so."""
+    if drill.at_once is None:
+        return []
+    return [words("drill.at_once", n=drill.at_once, total=len(drill.offices))]
+
+
+def method_text(drill: Drill, words: Words) -> str:
+    """How the drill was held."""
+    return words("drill.method" if drill.at_once is None else "drill.method_in_turn")
 
 
 def _names(offices: Sequence[DrillOffice], config: Config, words: Words) -> str:
