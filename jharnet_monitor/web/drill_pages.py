@@ -25,10 +25,10 @@ from jharnet_monitor.probes.conference.gallery import gallery_seconds
 from jharnet_monitor.probes.conference.plan import drill_bytes
 from jharnet_monitor.profiles import Profile
 from jharnet_monitor.report.sections.drill_texts import (
+    by_its_order,
     drill_facts,
     drill_row,
     drill_sentences,
-    method_text,
     profile_name,
 )
 from jharnet_monitor.store.tables import EPOCH
@@ -103,6 +103,7 @@ class DrillView:
     rows: tuple[DrillPageRow, ...]
     sheets: tuple[str, ...]
     """Files of its report."""
+    heading: str
     method: str
     """How it was held."""
 
@@ -263,7 +264,8 @@ def drill_view(
             for office in drill.offices
         ),
         sheets=sheets,
-        method=method_text(drill, t),
+        heading=by_its_order("title", drill, t),
+        method=by_its_order("method", drill, t),
     )
 
 

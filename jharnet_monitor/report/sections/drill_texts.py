@@ -133,9 +133,11 @@ def few_at_once(drill: Drill, words: Words) -> list[str]:
     return [words("drill.at_once", n=drill.at_once, total=len(drill.offices))]
 
 
-def method_text(drill: Drill, words: Words) -> str:
-    """How the drill was held."""
-    return words("drill.method" if drill.at_once is None else "drill.method_in_turn")
+def by_its_order(name: str, drill: Drill, words: Words) -> str:
+    """The text `drill.NAME` of a drill whose offices were called at once, or that of one in turn;
+    such are `title`, `subtitle` and `method`.
+    """
+    return words(f"drill.{name}" if drill.at_once is None else f"drill.{name}_in_turn")
 
 
 def _names(offices: Sequence[DrillOffice], config: Config, words: Words) -> str:
