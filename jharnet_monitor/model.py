@@ -111,6 +111,7 @@ class Cause(StrEnum):
     SNMP_REFUSED = "snmp_refused"
     INTERNAL_ERROR = "internal_error"
     BAD_REPORT = "bad_report"
+    HELD_BACK = "held_back"
     # failed: the network was the reason
     NO_REPLY = "no_reply"
     NO_ROUTE = "no_route"

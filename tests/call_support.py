@@ -82,6 +82,7 @@ class LoopbackAgent:
     address: str | None = None
     features: frozenset[str] = frozenset({"conference"})
     in_browser: bool = False
+    behind_proxy: bool = False
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
@@ -192,6 +193,7 @@ class StreamAgent:
     address: str | None = None
     features: frozenset[str] = frozenset({"conference"})
     in_browser: bool = False
+    behind_proxy: bool = False
 
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
         """Request the call from the agent."""

@@ -107,7 +107,11 @@ class PageLab:
     @property
     def link(self) -> str:
         """What `jharnet-monitor token` prints for the office."""
-        return f"{self.base}/join/{OFFICE}#t={self._installation.token(OFFICE).read_text().strip()}"
+        return self.link_of(OFFICE)
+
+    def link_of(self, office: str) -> str:
+        """The same for any office."""
+        return f"{self.base}/join/{office}#t={self._installation.token(office).read_text().strip()}"
 
     @property
     def log(self) -> str:

@@ -376,3 +376,26 @@ def test_a_drill_that_nobody_joined_says_nothing_of_the_line() -> None:
     assert "to all offices together: not known" in text and "0.0 Mbit/s" not in text
     paper = drill_content(drill, config, SystemClock().now(), words("en"))
     assert "bit/s" not in str(paper["facts"]) and drill.absent == offices
+
+
+async def test_a_hub_with_few_cores_calls_one_office_after_another() -> None:
+    """With `at_once: 1` no two calls overlap, every office gets its grade, and nothing is claimed
+    of headquarters' line, which no more than one call has used."""
+    config = make_config(probes={"drill": {"at_once": 1}})
+    bench = Bench(config, {office: LoopbackAgent() for office in OFFICES})
+    most = 0
+    drill = bench.drills.start("audio", MINUTES)
+    while bench.now(drill).running:
+        most = max(most, sum(one.live is not None for one in bench.now(drill).offices))
+        await asyncio.sleep(0.05)
+    ended = bench.now(drill)
+    assert (most, ended.at_once, ended.rounds) == (1, 1, len(OFFICES))
+    assert [one.grade for one in ended.offices] == [1.0] * len(OFFICES)
+    for side in (ended.uplink.down, ended.uplink.up):
+        assert side is not None and side.peak_rate
+        assert (side.rate, side.full, side.supported_calls) == (None, None, None)
+    assert Drill.from_json(ended.to_json()).at_once == 1
+    for language in ("en", "hi"):
+        formats = Formats.of(language, "Asia/Kolkata", bench.clock.now())
+        page = drill_view(ended, config, (), formats)
+        assert str(len(OFFICES)) in page.sentences[-1] and page.method

@@ -115,6 +115,10 @@ def test_of_two_streams_that_differ_the_interval_covers_both() -> None:
         assert found.rate == 4e6
         assert found.low == (slower if differs else SURE).ends[0]
         assert found.limited_by is (Limit.TIME if differs else None)
+    burst = replace(SURE, rate=5e6, error=0.03)
+    passed_on = by_streams([burst, SURE], by_proxy=True)
+    assert (passed_on.rate, passed_on.limited_by) == (4e6, Limit.TIME), "the steadier, by a proxy"
+    assert (passed_on.low, passed_on.high) == (SURE.ends[0], burst.ends[1])
     unbounded = replace(SURE, window=0.9)
     assert by_streams([replace(SURE, rate=1e6), unbounded]) == by_tcp(unbounded)
 

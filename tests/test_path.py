@@ -131,6 +131,7 @@ class ChainAgent:
 
     office, address, features = "potka", OFFICE, frozenset({"path"})
     in_browser = False
+    behind_proxy = False
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain

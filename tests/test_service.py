@@ -334,6 +334,7 @@ class ServiceAgent:
     address: str | None = None
     features: frozenset[str] = frozenset({"service"})
     in_browser: bool = False
+    behind_proxy: bool = False
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:

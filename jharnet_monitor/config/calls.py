@@ -88,6 +88,10 @@ class PlannedDrill(Section):
     """What headquarters sends to every office and receives from it."""
     minutes: Annotated[Number, Field(ge=SHORTEST_DRILL, le=LONGEST_DRILL)] = 5.0
     """Length of the conference; the gallery after it takes a fifth of that, at most a minute."""
+    at_once: Annotated[int, Field(ge=1)] | None = None
+    """Most calls at a time, also of a drill that is started by hand; null for all at once. A hub
+    with few cores can hold few. The offices then follow one another, which takes longer, and only
+    their own lines are judged: headquarters' line never carries all calls."""
 
 
 class CallCriteria(Section):

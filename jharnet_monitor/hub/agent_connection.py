@@ -53,6 +53,8 @@ class AgentConnection:
     """When the last frame arrived, monotonic."""
     storing: set[asyncio.Task[None]] = field(default_factory=set)
     """Batches that are being stored."""
+    behind_proxy: bool = False
+    """Whether a reverse proxy passed the session on; see `AgentLink`."""
 
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
         """Start the agent's half of a probe; see `probes.base.AgentLink`."""

@@ -21,6 +21,7 @@ from jharnet_monitor.probes.bandwidth.tcp_connection import retry_steadily
 from jharnet_monitor.probes.base import ChannelClosed
 from jharnet_monitor.rtc.codecs import DEFAULT_CODEC
 from jharnet_monitor.web.auth import is_own_origin
+from jharnet_monitor.web.proxies import is_forwarded
 from jharnet_monitor.wire.agent_clock import AgentClock
 from jharnet_monitor.wire.device_check import CheckQuota, read_device_check
 from jharnet_monitor.wire.intake import (
@@ -231,6 +232,7 @@ class AgentServer:
             kind=kind,
             token=token,
             last_frame_at=self._clock.monotonic(),
+            behind_proxy=is_forwarded(request),
         )
         self._replace_previous(connection)
         try:

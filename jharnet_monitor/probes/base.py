@@ -118,6 +118,12 @@ class AgentLink(Protocol):
     def in_browser(self) -> bool:
         """Whether it is a page in a browser, which has no sockets and no counters of a kernel."""
 
+    @property
+    def behind_proxy(self) -> bool:
+        """Whether a reverse proxy passes its connections on: the hub's kernel then sees those of
+        the proxy, and nothing of the line.
+        """
+
     async def open(self, task: str, params: Mapping[str, Any]) -> Channel:
         """Start an agent task; raises `ChannelClosed` or `NoData`."""
 

@@ -24,6 +24,7 @@ from jharnet_monitor.store.acts import Act
 from jharnet_monitor.web.access_log import ACTOR
 from jharnet_monitor.web.errors import PROGRAM_PATHS, Refusal
 from jharnet_monitor.web.hub_api import HubApi
+from jharnet_monitor.web.proxies import is_forwarded
 from jharnet_monitor.web.sessions import SESSION_SECONDS, Session, Sessions
 from jharnet_monitor.web.throttle import Throttle
 
@@ -42,8 +43,6 @@ MOST_CHECKS = 8
 _LONG_TOKEN = 32
 _LONGEST_USER = 64
 
-_FORWARDED = ("Forwarded", "X-Forwarded-For", "Via")
-"""Headers of a request that a proxy on this machine passed on for another."""
 _OPEN = frozenset({
     "/signin", "/signout", "/static/{name}", "/join/{office}",
     "/join/{office}/app.webmanifest", "/agent", "/agent/transfer/{key}",
@@ -102,7 +101,7 @@ class Access:
         path = "" if resource is None else resource.canonical
         if self._hub.config.hub.reading == "open" or path in _OPEN:
             return
-        passed_on = any(name in request.headers for name in _FORWARDED)
+        passed_on = is_forwarded(request)
         if path == "/metrics" and _is_this_machine(request.remote) and not passed_on:
             return
         if request.method == "GET" and not request.path.startswith(PROGRAM_PATHS):

@@ -17,6 +17,7 @@ from jharnet_monitor.judge.conference.drill import (
     Drill,
     DrillOffice,
     DrillState,
+    calling_rounds,
     passed,
     required_grade,
 )
@@ -24,6 +25,7 @@ from jharnet_monitor.probes.conference.gallery import gallery_seconds
 from jharnet_monitor.probes.conference.plan import drill_bytes
 from jharnet_monitor.profiles import Profile
 from jharnet_monitor.report.sections.drill_texts import (
+    by_its_order,
     drill_facts,
     drill_row,
     drill_sentences,
@@ -101,6 +103,9 @@ class DrillView:
     rows: tuple[DrillPageRow, ...]
     sheets: tuple[str, ...]
     """Files of its report."""
+    heading: str
+    method: str
+    """How it was held."""
 
 
 class DrillPages:
@@ -182,16 +187,18 @@ def drill_cost(config: Config, profile: Profile, minutes: float, formats: Format
     """What such a drill takes from each line, from headquarters' line and from the day's budget."""
     t, count = formats.words, len(config.offices)
     need = drill_bytes(profile, 60 * minutes, count)
+    at_once = min(count, config.probes.drill.at_once or count)
     each = profile.rung.line_rate
     contracted = config.hub.uplink.contracted
     warnings = []
     if need > config.budget:
         warnings.append(t("web.drills.over_budget", need=size(need), budget=size(config.budget)))
-    if count * each > contracted:
+    if at_once * each > contracted:
         warnings.append(
-            t("web.drills.over_uplink", rate=rate(count * each), contracted=rate(contracted))
+            t("web.drills.over_uplink", rate=rate(at_once * each), contracted=rate(contracted))
         )
-    length = 60 * minutes + gallery_seconds(60 * minutes)
+    length = calling_rounds(count, at_once) * (60 * minutes + gallery_seconds(60 * minutes))
+    few = [t("web.drills.cost_in_turn", n=at_once, total=count)] if at_once < count else []
     return DrillCost(
         profile,
         minutes,
@@ -199,9 +206,10 @@ def drill_cost(config: Config, profile: Profile, minutes: float, formats: Format
             t("web.drills.cost_time", time=formats.duration(length)),
             t("web.drills.cost_office", need=size(need), budget=size(config.budget)),
             t(
-                "web.drills.cost_uplink", rate=rate(count * each), each=rate(each), n=count,
+                "web.drills.cost_uplink", rate=rate(at_once * each), each=rate(each), n=at_once,
                 contracted=rate(contracted),
             ),
+            *few,
             t("web.drills.cost_others"),
         ),
         " ".join(warnings),
@@ -256,6 +264,8 @@ def drill_view(
             for office in drill.offices
         ),
         sheets=sheets,
+        heading=by_its_order("title", drill, t),
+        method=by_its_order("method", drill, t),
     )
 
 
@@ -279,7 +289,7 @@ def _length(drill: Drill) -> float | None:
     """Seconds of conference and gallery; None if not known."""
     if drill.minutes is None:
         return None
-    return 60 * drill.minutes + gallery_seconds(60 * drill.minutes)
+    return drill.rounds * (60 * drill.minutes + gallery_seconds(60 * drill.minutes))
 
 
 def _page_row(

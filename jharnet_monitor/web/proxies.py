@@ -14,6 +14,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from jharnet_monitor.web.access_log import ACTOR, SENDER
 
+FORWARDED = ("Forwarded", "X-Forwarded-For", "Via")
+"""Headers of a request that a proxy passed on for another."""
 _LONGEST = 200
 Networks = Sequence[IPv4Network | IPv6Network]
 
@@ -31,8 +33,8 @@ def trust_proxies(trusted: Sequence[str]) -> Middleware:
             scheme = _single(request, "X-Forwarded-Proto")
             if scheme not in ("http", "https"):
                 scheme = request.scheme
-            forwarded_request = request.clone(remote=sender, host=host, scheme=scheme)
             request[SENDER] = sender
+            forwarded_request = request.clone(remote=sender, host=host, scheme=scheme)
             try:
                 return await handler(forwarded_request)
             finally:
@@ -41,6 +43,11 @@ def trust_proxies(trusted: Sequence[str]) -> Middleware:
         return await handler(request)
 
     return as_forwarded
+
+
+def is_forwarded(request: web.Request) -> bool:
+    """Whether a proxy passed the request on: one that is trusted, or any that says so."""
+    return SENDER in request or any(name in request.headers for name in FORWARDED)
 
 
 def is_trusted(address: str | None, networks: Networks) -> bool:

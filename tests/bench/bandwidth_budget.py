@@ -61,6 +61,11 @@ class _Agent:
         return False
 
     @property
+    def behind_proxy(self) -> bool:
+        """It is not."""
+        return False
+
+    @property
     def features(self) -> frozenset[str]:
         return frozenset({"bandwidth"})
 

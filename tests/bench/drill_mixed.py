@@ -1,16 +1,20 @@
 """A drill of eleven offices, of which three take part by a browser and eight by the program.
 
-    python -m tests.bench.drill_mixed [--quick] [--profile NAME] [--offices N] [--json FILE]
+    python -m tests.bench.drill_mixed [--quick] [--profile NAME] [--offices N] [--at-once N]
+        [--page FILE] [--json FILE]
 
 Needs root, chromium and firefox-esr. All offices have the same line, so all grades must be the
 same, whatever takes part: two Chromiums, a Firefox and eight agents. The drill lasts a minute, or
 twenty seconds with `--quick`; eleven ends and a hub on two processors need them for themselves.
-With `--offices 3` a Chromium, a Firefox and an agent take part, which a busy computer may carry.
+With `--offices 3` a Chromium, a Firefox and an agent take part, which a busy computer may carry;
+with `--at-once 1` the offices are called one after another, as a hub with few cores does. `--page`
+keeps a picture of the result's page.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import tempfile
 import time
@@ -19,15 +23,10 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from jharnet_monitor.demo.flow import Demo, running
-from jharnet_monitor.demo.places import LabPlace
-from jharnet_monitor.demo.setup import PORT
-from jharnet_monitor.lab import Lab
 from jharnet_monitor.profiles import Profile
 from tests.bench.marks import Row, finish, note, parser, within
-from tests.page_support import way
+from tests.browser_support import chromium, chromium_at
+from tests.page_support import PageLab, way
 from tests.tab_support import Name, Seat, tab
 
 BROWSERS: Mapping[str, Name] = {"block01": "chromium", "block02": "firefox", "block04": "chromium"}
@@ -35,6 +34,7 @@ MOST_OFFICES = 11
 LINE = way("4 Mbit/s")
 UPLINK = {"delay": "1ms", "rate": "100 Mbit/s"}
 SECONDS, QUICK_SECONDS = 60.0, 20.0
+START_SECONDS = 120.0
 CLIPS_SECONDS = 75.0
 """Until eight agents have made their clips, which they do once, at their start."""
 
@@ -54,22 +54,22 @@ def district_of(count: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def held(one: Demo, profile: str, seconds: float) -> dict[str, Any]:
+def held(one: PageLab, profile: str, seconds: float) -> dict[str, Any]:
     """The drill, once it is over and stored."""
     order = {"profile": profile, "minutes": seconds / 60}
-    drill: dict[str, Any] = one.hub.post("/api/v1/drills", order)
+    drill: dict[str, Any] = one.post("/api/v1/drills", order)
     while drill["state"] == "running" or drill.get("unstored"):
         time.sleep(1)
-        drill = one.hub.get(f"/api/v1/drills/{drill['id']}")
+        drill = one.get(f"/api/v1/drills/{drill['id']}")
     for office in drill["offices"]:
         office["detail"] = _detail(one, office)
     return drill
 
 
-def _detail(one: Demo, office: Mapping[str, Any]) -> str:
+def _detail(one: PageLab, office: Mapping[str, Any]) -> str:
     """Why a call has no grade."""
     query = f"office={office['office']}&probe=conference&limit=100"
-    found = one.hub.get(f"/api/v1/measurements?{query}")
+    found = one.get(f"/api/v1/measurements?{query}")
     rows = found["measurements"] if isinstance(found, dict) else found
     known = {row["id"]: row["conditions"] for row in rows}
     return str(known.get(office.get("measurement"), {}).get("detail") or office.get("cause") or "")
@@ -99,27 +99,51 @@ async def measure() -> int:
     options = parser(__doc__)
     options.add_argument("--profile", choices=list(Profile), default=Profile.P360)
     options.add_argument("--offices", type=int, default=MOST_OFFICES, metavar="N")
+    options.add_argument("--at-once", type=int, metavar="N")
+    options.add_argument("--page", type=Path, metavar="FILE")
     chosen = options.parse_args()
     district = district_of(chosen.offices)
     directory = Path(tempfile.mkdtemp(prefix="jhmixed"))
-    place = LabPlace(district, "jhmixed")
-    with running(place, district, directory, Console(quiet=True)) as (one, _):
-        await asyncio.to_thread(one.wait_for_agents)
+    settings = {"budget": "5 GB", "probes": {"drill": {"at_once": chosen.at_once}}}
+    with PageLab.started(district, directory, "https", "jhmixed", settings) as one:
         async with AsyncExitStack() as stack:
             for office in district["offices"]:
                 if office["absent"]:
-                    await _join(stack, one, place.lab, office["id"], directory)
-            await asyncio.sleep(CLIPS_SECONDS)
+                    await _join(stack, one, office["id"], directory)
+                else:
+                    one.programs.start_agent(office["id"])
+            await asyncio.to_thread(_wait_for_agents, one)
             seconds = QUICK_SECONDS if chosen.quick else SECONDS
             drill = await asyncio.to_thread(held, one, chosen.profile, seconds)
+            if chosen.page:
+                await _keep_page(one, drill["id"], directory, chosen.page)
+    print(json.dumps(drill["uplink"]))
     return finish("A drill of browsers and programs", list(rows_of(drill, chosen.profile)), chosen)
 
 
-async def _join(stack: AsyncExitStack, one: Demo, lab: Lab, office: str, directory: Path) -> None:
-    browser = tab(BROWSERS[office], directory / office, seat=Seat(lab, office))
+def _wait_for_agents(one: PageLab) -> None:
+    """Until all take part and have made their clips; raises `TimeoutError`."""
+    deadline = time.monotonic() + START_SECONDS
+    while not all(office["agent"]["connected"] for office in one.get("/api/v1/offices")):
+        if time.monotonic() > deadline:
+            raise TimeoutError("not all agents are connected")
+        time.sleep(1)
+    time.sleep(CLIPS_SECONDS)
+
+
+async def _join(stack: AsyncExitStack, one: PageLab, office: str, directory: Path) -> None:
+    browser = tab(BROWSERS[office], directory / office, seat=Seat(one.lab, office))
     page = await stack.enter_async_context(browser)
-    token = one.installation.token(office).read_text().strip()
-    await page.join(f"https://{one.place.hub_address}:{PORT}/join/{office}#t={token}")
+    await page.join(one.link_of(office))
+
+
+async def _keep_page(one: PageLab, drill: str, directory: Path, file: Path) -> None:
+    """A picture of the drill's page, as a reader at an office sees it."""
+    program = chromium_at(one.lab, "block01", directory)
+    async with chromium(program=program) as browser:
+        page = await browser.new_page(ignore_https_errors=True)
+        await page.goto(f"{one.base}/drills/{drill}?lang=en")
+        await page.screenshot(path=file, full_page=True)
 
 
 def main() -> int:

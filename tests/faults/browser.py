@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,6 +27,7 @@ from tests.tab_support import Name, Tab
 CUT_SECONDS, QUICK_CUT_SECONDS = 60.0, 25.0
 BACK_SECONDS = 20.0
 HIDDEN_STEP_SECONDS = 300.0
+REPETITIONS, REPEAT_SECONDS = 4, 45.0
 TESTS: Mapping[str, Mapping[str, Any]] = {
     "bandwidth": {},
     "conference": {"profile": "360p", "seconds": 8},
@@ -128,17 +129,12 @@ async def hidden(one: PageLab, page: Tab, minutes: float) -> list[Row]:
     await page.ask(COUNT)
     before = {row["id"] for row in await stored(one)}
     began = time.time()
-    tests = good = 0
+    tests = good = again = 0
     while (left := began + 60 * minutes - time.time()) > 0:
         await asyncio.sleep(min(left, HIDDEN_STEP_SECONDS))
-        for probe, options in (
-            ("bandwidth", {}),
-            ("conference", {"profile": "360p", "seconds": 8}),
-        ):
-            result = await one.probe(probe, **options)
-            tests, good = tests + 1, good + (result["outcome"] == "ok")
-            if result["outcome"] != "ok":
-                print(probe, result["outcome"], result["cause"], result["conditions"])
+        for probe, options in TESTS.items():
+            outcome, repeated = await _tested(one, probe, options)
+            tests, good, again = tests + 1, good + (outcome == "ok"), again + repeated
     woken = await page.ask(WOKEN)
     ended = time.time()
     rows = [row for row in await stored(one) if row["id"] not in before]
@@ -151,11 +147,28 @@ async def hidden(one: PageLab, page: Tab, minutes: float) -> list[Row]:
         note("time behind another tab", (ended - began) / 60, "min"),
         note("wake-ups of the page's own clock in the last 4 minutes", woken, "times"),
         within("tests that went well", good / tests, 1, 1, "share", f"of {tests}"),
+        note("tests that were repeated, as the computer was too busy", again, "times"),
         within("time that is covered by measurements", share, COVERED, 1.05, "share"),
         within("those that say that it was hidden", len(say_so) / len(rows), 0.9, 1, "share"),
         at_most("measurements that failed", failed, 0, "rows"),
         at_most("measurements that are stored twice", twice, 0, "rows"),
     ]
+
+
+async def _tested(one: PageLab, probe: str, options: Mapping[str, Any]) -> tuple[str, int]:
+    """A test's outcome, and how often it was repeated because the computer was too busy: that says
+    nothing about the tab, unless it is so each time.
+    """
+    result: dict[str, Any] = {}
+    runs = 0
+    while runs <= REPETITIONS and (not runs or result["cause"] == "host_overloaded"):
+        await asyncio.sleep(REPEAT_SECONDS if runs else 0.0)
+        result = await one.probe(probe, **options)
+        runs += 1
+        if result["outcome"] != "ok":
+            at = f"{datetime.now(UTC):%H:%M:%S} UTC"
+            print(at, probe, result["outcome"], result["cause"], result["conditions"], flush=True)
+    return str(result["outcome"]), runs - 1
 
 
 def _start(row: dict[str, Any]) -> float:

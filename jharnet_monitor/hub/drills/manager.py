@@ -125,6 +125,7 @@ class DrillManager:
             by=by,
             offices=tuple(DrillOffice(office.id) for office in config.offices),
             uplink=UplinkLoad(contracted=config.hub.uplink.contracted),
+            at_once=_fewer(config.probes.drill.at_once, len(config.offices)),
         )
         self._drills[drill.id] = drill
         for old in list(self._drills)[:-MAX_DRILLS]:
@@ -260,11 +261,21 @@ class DrillManager:
         options: Mapping[str, Any],
         peak_rate: PeakRate | None = None,
     ) -> None:
-        """Call all of `offices` at the same time; a call that breaks down ends all others."""
-        options = {**options, "drill": drill.id}
+        """Call `offices` at the same time, or as many as may be called at once; a call that breaks
+        down ends all others.
+        """
+        options, places = (
+            {**options, "drill": drill.id},
+            asyncio.Semaphore(drill.at_once or len(offices) or 1),
+        )
+
+        async def call(number: int, office: DrillOffice) -> None:
+            async with places:
+                await self._call(drill.id, office.office, number, options, peak_rate)
+
         async with asyncio.TaskGroup() as calls:
             for number, office in enumerate(offices):
-                calls.create_task(self._call(drill.id, office.office, number, options, peak_rate))
+                calls.create_task(call(number, office))
 
     async def _call(
         self,
@@ -281,7 +292,8 @@ class DrillManager:
                 peak_rate.add(office_id, sample, self._clock.monotonic())
             self._change_office(drill_id, office_id, joined=True, live=_live(sample))
 
-        await self._clock.sleep(number * STAGGER_SECONDS)
+        if self._drills[drill_id].at_once is None:
+            await self._clock.sleep(number * STAGGER_SECONDS)
         try:
             measurement = await self._runner.run_in_drill(
                 office_id, "conference", {**options, "watch": watch}
@@ -295,6 +307,11 @@ class DrillManager:
         else:
             changed = with_conference(office, measurement)
         self._drills[drill_id] = drill.with_office(changed)
+
+
+def _fewer(at_once: int | None, offices: int) -> int | None:
+    """How many calls are held at a time if that is fewer than there are offices; else None."""
+    return at_once if at_once is not None and at_once < offices else None
 
 
 def _reason(error: Exception) -> str:

@@ -88,8 +88,15 @@ def summarise_drill(
     back.
 
     `peaks` is the most that all calls together carried within a second, by direction. A call that
-    broke off is no evidence about headquarters' line.
+    broke off is no evidence about headquarters' line. Where the offices were called one after
+    another, no more than that is known of it.
     """
+    absent = tuple(office.office for office in drill.offices if not office.joined)
+    if drill.at_once is not None:
+        down, up = (UplinkDirection(peak_rate=peaks[direction]) for direction in Direction)
+        wanted = drill.profile.rung.line_rate
+        uplink = replace(drill.uplink, wanted=wanted, down=down, up=up)
+        return replace(drill, uplink=uplink, absent=absent)
     speeds = {
         direction: {office.office: alone(office.office)[number] for office in drill.offices}
         for number, direction in enumerate(Direction)
@@ -120,7 +127,7 @@ def summarise_drill(
         uplink=replace(
             drill.uplink, wanted=wanted, down=found[Direction.DOWN], up=found[Direction.UP]
         ),
-        absent=tuple(office.office for office in drill.offices if not office.joined),
+        absent=absent,
     )
 
 

@@ -342,11 +342,25 @@ class Drill:
     """The database refuses it for good, so that nobody tries again; `unstored` says why."""
     unsummarised: str | None = None
     """Why nothing is said of headquarters' line: the summary failed. The offices' results stand."""
+    at_once: int | None = None
+    """Most calls at a time; None where all offices were called at once."""
 
     @property
     def running(self) -> bool:
         """Whether it is not over yet."""
         return self.state is DrillState.RUNNING
+
+    @property
+    def rounds(self) -> int:
+        """How many groups of offices were called one after another.
+
+        >>> offices = tuple(DrillOffice(name) for name in "abcde")
+        >>> at = parse_utc("2026-11-25T06:00:00Z")
+        >>> drill = Drill("d1", DrillState.DONE, Profile.P720, at, offices)
+        >>> drill.rounds, replace(drill, at_once=2).rounds
+        (1, 3)
+        """
+        return calling_rounds(len(self.offices), self.at_once)
 
     @property
     def joined(self) -> tuple[DrillOffice, ...]:
@@ -377,6 +391,7 @@ class Drill:
             MADE_UP: self.made_up or None,
             "refused": self.refused or None,
             "unsummarised": self.unsummarised,
+            "at_once": self.at_once,
         }
         return {
             "id": self.id,
@@ -411,9 +426,15 @@ class Drill:
                 made_up=data.get(MADE_UP) is True,
                 refused=bool(data.get("refused")),
                 unsummarised=data.get("unsummarised"),
+                at_once=_count(data, "at_once"),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a drill: {error!r}") from error
+
+
+def calling_rounds(offices: int, at_once: int | None) -> int:
+    """How many groups so many offices are called in, at most `at_once` at a time."""
+    return 1 if at_once is None else max(1, math.ceil(offices / at_once))
 
 
 def required_grade(profile: Profile, wanted: int) -> int:

@@ -160,19 +160,25 @@ def by_tcp(tcp: TcpStream) -> RateReading:
     return RateReading(tcp.rate, low, high)
 
 
-def by_streams(streams: Sequence[TcpStream]) -> RateReading:
+def by_streams(streams: Sequence[TcpStream], *, by_proxy: bool = False) -> RateReading:
     """The reading of TCP streams one after the other, of which at least one was heard.
 
     The fastest speaks: TCP may fall short of the line, but nothing arrives faster than the line
-    carries it. Where another differs from it, the interval covers both.
+    carries it. Where another differs from it, the interval covers both. A proxy, though, may pass
+    on at once what it had kept: then the steadiest speaks.
     """
-    best = max(streams, key=lambda stream: stream.rate)
+    if by_proxy:
+        best = min(streams, key=lambda stream: stream.error)
+    else:
+        best = max(streams, key=lambda stream: stream.rate)
     found = by_tcp(best)
-    differs = min(stream.rate for stream in streams) < (1 - DISAGREE) * best.rate
+    rates = [stream.rate for stream in streams]
+    differs = min(rates) < (1 - DISAGREE) * max(rates)
     if not differs or found.high is None:
         return found
     low = min(stream.ends[0] for stream in streams)
-    return replace(found, low=low, limited_by=found.limited_by or Limit.TIME)
+    high = max(stream.ends[1] for stream in streams) if by_proxy else found.high
+    return replace(found, low=low, high=high, limited_by=found.limited_by or Limit.TIME)
 
 
 def reading(

@@ -49,6 +49,7 @@ class EndReason(StrEnum):
 class TransferResult:
     """What the hub measured of one transfer, in seconds of its monotonic clock.
 
+    `waited` is the time from the offer to the agent's first request.
     `late` is the share of the time in which the hub's host did not keep up. `rtts` are the sender's
     smoothed round-trip times, where the hub sends.
     """
@@ -61,6 +62,7 @@ class TransferResult:
     rtts: list[float] = field(default_factory=list)
     started: float = 0.0
     stopped: float = 0.0
+    waited: float = 0.0
 
     @property
     def bytes_down(self) -> int:
@@ -124,9 +126,11 @@ class HubTransfer(ABC):
 
     async def run(self) -> TransferResult:
         """Measure until the transfer stops; raises `TimeoutError` if the agent never starts it."""
+        offered = self._clock.monotonic()
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
                 await self._requested.wait()
+            self.result.waited = self._clock.monotonic() - offered
             await self._measure()
             return self.result
         finally:
@@ -170,7 +174,7 @@ class HubTransfer(ABC):
         points = result.series.points
         if result.bytes_down + result.bytes_up >= limits.max_bytes:
             result.ended = EndReason.BYTES
-        elif changed and is_stable(result.series.samples(), limits.window):
+        elif changed and self._may_be_stable and is_stable(result.series.samples(), limits.window):
             result.ended = EndReason.STABLE
         elif now - result.started >= limits.seconds - 2 * POLL_SECONDS:  # next poll is too late
             result.ended = EndReason.TIME
@@ -178,6 +182,11 @@ class HubTransfer(ABC):
             result.ended = EndReason.SILENCE
         else:
             return False
+        return True
+
+    @property
+    def _may_be_stable(self) -> bool:
+        """Whether the hub's series is one of the line."""
         return True
 
     @property
@@ -200,6 +209,10 @@ class HubDownload(HubTransfer):
         self.result.rtts += [fmean(info.rtt for info in infos)] if infos else []
         return self.result.series.add_acknowledged(now, infos)
 
+    @property
+    def _may_be_stable(self) -> bool:
+        return not self._limits.by_proxy
+
 
 class HubUpload(HubTransfer):
     """Agent to hub; the hub counts what arrives."""
@@ -216,4 +229,6 @@ class HubUpload(HubTransfer):
             await asyncio.sleep(max(0.0, started + due - clock.monotonic()))
 
     def _count(self, now: float, infos: list[TcpInfo]) -> bool:
+        if self._limits.by_proxy:  # its segments are not full, nor those of the line
+            return self.result.series.add(now, 0, sum(info.bytes_received for info in infos))
         return self.result.series.add_received(now, infos, self.result.payload)

@@ -4,7 +4,8 @@ The same streams over HTTP, limits and estimators as with an agent program. But 
 datagrams, so there are no packet trains, no paced streams and no long test. It sees no counters of
 its kernel either, so the hub's kernel counts both ways: what the page's kernel has acknowledged of
 the download, what has arrived of the upload. The page's own count of the download is a second
-witness. Pings run over the page's session, beside the stream and in the same queue.
+witness; behind a reverse proxy it is the only one. Pings run over the page's session, beside the
+stream and in the same queue.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ class PageThroughputTest(ThroughputTest):
             with suppress(NoData):
                 streams.append(await self._tcp_stream(direction))
         self._conditions[f"{direction.transfer}_streams"] = len(streams)
-        self._set_reading(direction, by_streams(streams))
+        by_proxy = self._plan.limits(direction).by_proxy
+        self._set_reading(direction, by_streams(streams, by_proxy=by_proxy))
 
     def _of_both(self, reported: Estimate | None, at_hub: Estimate) -> Estimate:
         """The hub's estimate: a page reads in large pieces, when its computer has time for it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 
 from jharnet_monitor.judge.line.throughput import WINDOW_SECONDS, window_seconds
 from jharnet_monitor.model import Direction
@@ -28,6 +29,8 @@ SUSTAINED_SECONDS = 10.5
 """Duration of the long test of a direction, without its light start."""
 SUSTAINING = "sustaining"
 """Key of a probe's memory while a long test runs: its bytes are charged if the run ends badly."""
+PROXY_WINDOW_SECONDS, PROXY_SECONDS = 1.0, 1.0
+"""Least length of a window, and additional time, where a proxy passes the data on."""
 ROUND_TRIPS = 8
 """Slow start takes this many round trips on a long line before the rate can be measured."""
 
@@ -46,6 +49,8 @@ class Limits:
     connections: int = 1
     window: float = WINDOW_SECONDS
     silence: float = 1.5
+    by_proxy: bool = False
+    """Whether a proxy passes the data on, so that the hub's connection is not that of the line."""
 
     @property
     def paced_bytes(self) -> int:
@@ -98,6 +103,19 @@ class Plan:
             )
 
         return Plan(adapted(self.download), adapted(self.upload))
+
+    def for_proxy(self) -> Plan:
+        """The plan where a proxy passes the data on, in pieces: the windows are longer."""
+
+        def adapted(limits: Limits) -> Limits:
+            return replace(
+                limits,
+                seconds=limits.seconds + PROXY_SECONDS,
+                window=max(limits.window, PROXY_WINDOW_SECONDS),
+                by_proxy=True,
+            )
+
+        return Plan(replace(adapted(self.download), silence=inf), adapted(self.upload))
 
     def limits(self, direction: Direction) -> Limits:
         """The limits of one direction."""

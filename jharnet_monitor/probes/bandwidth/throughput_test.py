@@ -56,6 +56,9 @@ from jharnet_monitor.probes.base import (
 
 REPORT_SECONDS, REPORT_ROUND_TRIPS = 15.0, 10.0
 """Time limit of the agent's report, which may have to be sent several times."""
+DRAIN_SECONDS = 1.0
+"""How long a proxy may still pass on what it has of a transfer that is over at the hub: then the
+agent ends it, who would not be reset."""
 SILENCE_REPORT_SECONDS, SILENCE_ROUND_TRIPS = 2.5, 6.0
 """The shorter limit after silence, to tell a dead line from a stalled agent."""
 SILENT_PING_SPACING_SECONDS = 0.2
@@ -101,6 +104,10 @@ class ThroughputTest(BandwidthTest):
         if self._udp is not None:
             await self._measure_idle_rtt_by_udp(self._udp)
         self._plan = self._plan.for_rtt(self._values["idle_rtt_seconds"])
+        if self._agent.behind_proxy:
+            self._plan = self._plan.for_proxy()
+            by = "page" if self._agent.in_browser else "agent"
+            self._conditions |= {"behind_proxy": True, "download_counted_by": by}
         for direction in Direction:
             await self._measure_direction(direction)
         if self._udp is not None:
@@ -165,23 +172,26 @@ class ThroughputTest(BandwidthTest):
         result, report, rtts = streamed.result, streamed.report, streamed.rtts
         reported = min(_count(report.get("sent")), limits.max_bytes)
         self._transfer_bytes += result.bytes_down + max(result.bytes_up, reported)
-        _check_end(direction, result, report)
-        measured = self._estimate(direction, result, report)
         seconds = result.stopped - result.started
+        self._refuse_held_back(direction, result, seconds)
+        hidden = self._hub_sees_proxy(direction)
+        _check_end(direction, result, report, hidden=hidden)
+        measured = self._estimate(direction, result, report)
         pings = sum(result.started <= sample.sent <= result.stopped for sample in rtts)
         measured = replace(measured, rate=measured.rate + pings * self._ping_bytes * 8 / seconds)
         self._conditions[f"{name}_ended"] = result.ended.value
         if limits.connections > 1:
             self._conditions[f"{name}_connections"] = limits.connections
         self._conditions[f"{name}_seconds"] = round(seconds, 3)
-        loaded = _loaded_rtt(direction, streamed, measured.rate)
+        late_rtt = _late_rtt(rtts, result)
+        loaded = late_rtt if hidden else _loaded_rtt(direction, streamed, measured.rate)
         if loaded is not None:
             self._values[f"{name}_loaded_rtt_seconds"] = loaded
-        loss = self._loss(direction, result, report)
+        loss = 0.0 if hidden else self._loss(direction, result, report)
         if loss >= MIN_LOSS:
             self._conditions[f"{name}_{self._loss_name(direction)}"] = round(loss, 4)
-        late_rtt = loaded if len(rtts) < MIN_RTTS else _late_rtt(rtts, result)
-        window = _window_share(direction, result, report)
+        late_rtt = loaded if len(rtts) < MIN_RTTS else late_rtt
+        window = 0.0 if hidden else _window_share(direction, result, report)
         queue = None if late_rtt is None else late_rtt > self._full_queue_rtt
         return TcpStream.of(
             measured,
@@ -189,8 +199,27 @@ class ThroughputTest(BandwidthTest):
             window=window,
             queue=queue,
             pace=limits.rate,
-            segments=self._segments(direction, result, report),
+            segments=0 if hidden else self._segments(direction, result, report),
         )
+
+    def _hub_sees_proxy(self, direction: Direction) -> bool:
+        """Whether the hub's kernel counts the proxy's connection and nothing of the line. What
+        comes from the office reaches the hub as fast as it reaches the proxy.
+        """
+        return direction is Direction.DOWN and self._plan.download.by_proxy
+
+    def _refuse_held_back(
+        self, direction: Direction, result: TransferResult, seconds: float
+    ) -> None:
+        """Raise `NoData` for an upload that came so late that a proxy may have collected all of it
+        first, at a lower rate than the one at which the proxy then passed it on in `seconds`.
+        """
+        if direction is Direction.DOWN or not self._plan.upload.by_proxy:
+            return
+        if result.waited * result.bytes_up > seconds * self._plan.upload.max_bytes:
+            raise NoData(
+                Cause.HELD_BACK, f"the upload reached the hub only after {result.waited:.1f} s"
+            )
 
     @property
     def _full_queue_rtt(self) -> float:
@@ -217,7 +246,7 @@ class ThroughputTest(BandwidthTest):
         limits, idle_rtt = self._plan.limits(direction), self._values["idle_rtt_seconds"]
         connections = range(limits.connections)
         paths = [self._agent.serve_transfer(transfer.handle) for _ in connections]
-        seconds = limits.seconds + REPORT_SECONDS
+        seconds = limits.seconds + (DRAIN_SECONDS if limits.by_proxy else REPORT_SECONDS)
         request = {
             "do": name, "paths": paths, "rate": limits.rate, "seconds": seconds,
             "bytes": limits.max_bytes,
@@ -237,6 +266,8 @@ class ThroughputTest(BandwidthTest):
                 raise Failed(
                     Cause.INTERRUPTED, f"the line stopped delivering during the {name}"
                 ) from None
+            if limits.by_proxy and direction is Direction.UP and not transfer.result.started:
+                raise NoData(Cause.HELD_BACK, "nothing of the upload reached the hub") from None
             raise NoData(
                 Cause.AGENT_LOST, f"the agent did not start the {name}, or sent no report of it"
             ) from None
@@ -260,6 +291,8 @@ class ThroughputTest(BandwidthTest):
         at_hub = estimate(counted, self._plan.limits(direction).window)
         if direction is Direction.DOWN:
             series = _agent_series(report)
+            if self._hub_sees_proxy(direction):
+                return self._by_receiver(series, result)
             _refuse_impossible(series, result)
             if at_hub is not None:
                 reported = estimate_over_same_bytes(series.samples(), counted, at_hub)
@@ -267,6 +300,17 @@ class ThroughputTest(BandwidthTest):
         if at_hub is None:
             raise NoData(Cause.AGENT_LOST, f"the {name} was too short to measure")
         return at_hub
+
+    def _by_receiver(self, series: CounterSeries, result: TransferResult) -> Estimate:
+        """The estimate by the receiver's count alone; raises `NoData` where there is none."""
+        sent = sum(info.bytes_sent for info in result.infos)
+        counted = series.points[-1].payload if series.points else 0
+        if counted > sent * (1 + COUNT_TOLERANCE) + COUNT_SEGMENTS * MSS:
+            raise NoData(Cause.BAD_REPORT, f"the agent counted {counted} bytes, {sent} were sent")
+        found = estimate(series.samples(), self._plan.download.window)
+        if found is None:
+            raise NoData(Cause.AGENT_LOST, "the agent counted too little of the download")
+        return found
 
     def _of_both(self, reported: Estimate | None, at_hub: Estimate) -> Estimate:
         """The agent's estimate if the hub's agrees, else the hub's with both in its interval."""
@@ -340,8 +384,13 @@ def with_doubt(at_hub: Estimate, reported: Estimate) -> Estimate:
     return replace(at_hub, uncertainty=max(at_hub.uncertainty, difference))
 
 
-def _check_end(direction: Direction, result: TransferResult, report: Mapping[str, Any]) -> None:
-    """Raise `NoData` for a transfer that is no evidence about the line."""
+def _check_end(
+    direction: Direction, result: TransferResult, report: Mapping[str, Any], *, hidden: bool
+) -> None:
+    """Raise `NoData` for a transfer that is no evidence about the line.
+
+    One that is `hidden` by a proxy may end at the agent first, which is late to hear of it.
+    """
     name = direction.transfer
     late = report.get("late")
     if result.late > MAX_LATE_SHARE:
@@ -354,7 +403,7 @@ def _check_end(direction: Direction, result: TransferResult, report: Mapping[str
         )
     if result.ended is EndReason.SILENCE:  # the report arrived at once: not the line's fault
         raise NoData(Cause.AGENT_LOST, f"the agent stalled in the {name}")
-    if result.ended is EndReason.BROKEN_OFF:
+    if result.ended is EndReason.BROKEN_OFF and not hidden:
         raise NoData(Cause.AGENT_LOST, f"the agent ended the {name} early")
 
 

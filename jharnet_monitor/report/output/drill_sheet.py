@@ -15,7 +15,12 @@ from jharnet_monitor.judge.conference.drill import Drill, DrillOffice, DrillStat
 from jharnet_monitor.report.output.files import OutputFile, write
 from jharnet_monitor.report.output.html import render_html
 from jharnet_monitor.report.output.pdf import render_pdf
-from jharnet_monitor.report.sections.drill_texts import drill_facts, drill_row, drill_sentences
+from jharnet_monitor.report.sections.drill_texts import (
+    by_its_order,
+    drill_facts,
+    drill_row,
+    drill_sentences,
+)
 from jharnet_monitor.report.sections.phrases import made_up_texts
 
 SIGNATORIES = ("engineer", "manager", "dio")
@@ -68,8 +73,8 @@ def drill_content(
     done = drill.state is DrillState.DONE
     return {
         "language": words.language,
-        "title": words("drill.title"),
-        "subtitle": words("drill.subtitle"),
+        "title": by_its_order("title", drill, words),
+        "subtitle": by_its_order("subtitle", drill, words),
         "author": "jharnet-monitor",
         "district": words("report.district", name=district),
         "period": formats.day(started.astimezone(zone).date(), words),
@@ -85,7 +90,7 @@ def drill_content(
         "head": [words(f"drill.head.{name}") for name in _HEADS],
         "rows": [_row(office, config, words) for office in drill.offices],
         "key": {"title": words("report.key"), "text": words("report.key_text")},
-        "method": words("drill.method"),
+        "method": by_its_order("method", drill, words),
         "signed": {
             "title": words("drill.signed"),
             "name": words("drill.name"),

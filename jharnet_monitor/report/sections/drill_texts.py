@@ -122,7 +122,22 @@ def drill_sentences(drill: Drill, config: Config, words: Words) -> list[str]:
             if members
         ),
         *supported_calls_texts(drill.uplink, words),
+        *few_at_once(drill, words),
     ]
+
+
+def few_at_once(drill: Drill, words: Words) -> list[str]:
+    """That the offices were called one after another, where that is so."""
+    if drill.at_once is None:
+        return []
+    return [words("drill.at_once", n=drill.at_once, total=len(drill.offices))]
+
+
+def by_its_order(name: str, drill: Drill, words: Words) -> str:
+    """The text `drill.NAME` of a drill whose offices were called at once, or that of one in turn;
+    such are `title`, `subtitle` and `method`.
+    """
+    return words(f"drill.{name}" if drill.at_once is None else f"drill.{name}_in_turn")
 
 
 def _names(offices: Sequence[DrillOffice], config: Config, words: Words) -> str:
