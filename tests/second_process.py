@@ -33,14 +33,14 @@ COMPUTING = frozenset({
     "test_letter", "test_loss_rates", "test_made_up_mark", "test_mail", "test_oldest_schema",
     "test_one_line", "test_outages", "test_packing", "test_paper_standards", "test_parallel",
     "test_period", "test_planned_work", "test_promql", "test_report", "test_report_files",
-    "test_report_once", "test_report_says", "test_sessions_kept", "test_simulated",
-    "test_standby", "test_standby_places", "test_statistics_reference", "test_stats",
-    "test_store_chain", "test_throughput", "test_traffic", "test_twin", "test_twin_arrivals",
-    "test_twin_call", "test_twin_control", "test_twin_encoder", "test_twin_error",
-    "test_twin_line", "test_twin_path", "test_twin_picture", "test_twin_reference",
-    "test_twin_transfers", "test_twin_voice", "test_use", "test_verdict_limits",
-    "test_voice_video_grade", "test_web", "test_web_access", "test_web_api", "test_windows",
-    "test_words",
+    "test_report_once", "test_report_says", "test_sessions_kept", "test_shared_faults",
+    "test_simulated", "test_standby", "test_standby_places", "test_statistics_reference",
+    "test_stats", "test_store_chain", "test_throughput", "test_traffic", "test_twin",
+    "test_twin_arrivals", "test_twin_call", "test_twin_control", "test_twin_encoder",
+    "test_twin_error", "test_twin_line", "test_twin_path", "test_twin_picture",
+    "test_twin_reference", "test_twin_transfers", "test_twin_voice", "test_use",
+    "test_verdict_limits", "test_voice_video_grade", "test_web", "test_web_access",
+    "test_web_api", "test_windows", "test_words",
 })  # fmt: skip
 """Names of files without `.py`. They need no lab, browser or server and hold no times."""
 LOOKING = frozenset({"test_accessibility"})
