@@ -69,7 +69,7 @@ async def test_a_browser_steps_down_by_the_hubs_advice(tmp_path: Path) -> None:
             await join(page)
             address = "/api/v1/offices/potka/probes/conference"
             result = await asyncio.to_thread(
-                one.hub.post, address, {"profile": "720p", "seconds": 14}
+                one.hub.post, address, {"profile": "720p", "seconds": 20}
             )
         values, conditions = result["values"], result["conditions"]
         assert result["outcome"] == "ok", (result["cause"], conditions)
