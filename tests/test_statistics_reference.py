@@ -153,6 +153,8 @@ def test_a_proportion_without_losses_is_bounded_by_its_trials() -> None:
     few = intervals.proportion([0.0] * 4, [100.0] * 4, n=4)
     assert few == Interval(0.0, None, None, 4, 4)
     assert intervals.proportion([0.0], [0.0], n=0) is None
+    many = intervals.proportion([120.0] * 6, [100.0] * 6, n=6)  # retransmitted, counted twice
+    assert many is not None and (many.value, many.high) == (1.0, 1.0)
     assert intervals.ratio([1.0], [0.0], n=1) is None
     assert intervals.ratio([1.0] * 4, [2.0] * 4, n=4) == Interval(0.5, None, None, 4, 4)
 
