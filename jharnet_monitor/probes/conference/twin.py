@@ -109,17 +109,17 @@ class CallQuestions:
     ) -> Reading:
         """The reading with the twin's answer; with those on the changes if its grade is not HD."""
         held_less = reading.values["grade"] < BEST
-        found = await self._asked(line, criteria, changes if held_less else ())
+        found = await self._answer(line, criteria, changes if held_less else ())
         if found is None:
             return reading
         judged = put(reading, line, found)
         if held_less or self._busy or judged.values["grade"] == BEST:
             return judged
         # The call held HD, and only the twin says that the line does not.
-        again = await self._asked(line, criteria, changes)
+        again = await self._answer(line, criteria, changes)
         return judged if again is None else put(reading, line, again)
 
-    async def _asked(
+    async def _answer(
         self, line: LineModel, criteria: Criteria, changes: Sequence[LineChange]
     ) -> TwinAnswer | None:
         """Ask about the line, and about its changes unless those of another call are asked."""
