@@ -250,7 +250,7 @@ async def test_an_agent_that_does_not_stop_sending() -> None:
                 await channel.send(await bandwidth_agent.answer(message, _NO_UDP, context))
 
     result = await measure_with(flood)
-    assert ends == ["reset"]
+    assert ends == ["reset"], result.error
     assert result.values["bytes_spent"] <= BANDWIDTH.cost(_context(settings("20 Mbit/s")))
     assert "upload_bits_per_second" not in result.values or result.conditions["upload_at_least"]
 
