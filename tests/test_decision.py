@@ -41,11 +41,22 @@ def held(grade: int, limit: GradeLimit = GradeLimit.NONE) -> Held:
 def test_the_twin_decides_but_for_two_claims_that_it_makes_alone(
     call: int, twin: int, share: float
 ) -> None:
-    """Ready needs a call that was, and no conference one without a picture; certain or not."""
+    """Ready needs a call that was, and no conference one without a picture; certain or not.
+
+    Here the twin's other grades are equally probable, so that the call's own is taken then.
+    """
     alone = (twin in (3, 4) and call in (0, 1, 2)) or (twin == 0 and call in (2, 3, 4))
     found = decided(held(call), CLEAR, says(twin, share))
     assert found.grade == (call if alone else twin)
     assert (found.by is GradedBy.TWIN) == (found.grade != call)
+
+
+def test_a_picture_that_the_twin_does_not_expect_is_graded_by_what_it_leaves() -> None:
+    """No conference in 53 % of the runs, a picture of 180 lines in 44 %: the call held 360."""
+    found = decided(held(3), CLEAR, GradePrediction((0.53, 0.01, 0.44, 0.02, 0.0)))
+    assert (found.grade, found.by) == (2, GradedBy.TWIN)
+    kept = decided(held(2), CLEAR, GradePrediction((0.6, 0.05, 0.1, 0.25, 0.0)))
+    assert (kept.grade, kept.by) == (2, GradedBy.CALL)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -229,6 +230,25 @@ def test_transfers_of_others_have_a_length_and_a_pause() -> None:
     assert arrivals._transfers(trace, ~busy & busy, 1e6) == (0.0, 0.0)
     always = arrivals._transfers(trace, busy | True, 1e6)
     assert always == pytest.approx(((len(busy) - 15) * 0.1, 0.5))
+
+
+def test_a_short_time_of_a_full_line_counts_if_packets_were_dropped() -> None:
+    """The call slows down after 0.3 s of a full queue, in which 0.5 Mbit/s passed."""
+    before, during = np.arange(0.0, 1.0, 0.02), np.arange(1.0, 1.3, 0.005)
+    sent = np.concatenate([before, during, np.arange(1.32, 20.0, 0.02)])
+    full = (sent >= 1.0) & (sent < 1.3)
+    takes = np.full(len(sent), DELAY)
+    takes[full] += 0.06 + 1.0 + np.arange(full.sum()) * 0.0064 - sent[full]
+    for lost, known in ((8, True), (0, False)):
+        got = takes.copy()
+        got[np.flatnonzero(full)[-2 * lost :: 2] if lost else []] = np.nan
+        stream = replace(_stream(sent, got), size=np.where(full, 400.0, 100.0))
+        found = observe(stream, EMPTY)
+        assert found is not None
+        assert (found.available is not None) is known
+        if found.available is not None:
+            assert found.available == pytest.approx(0.5e6, rel=0.25)
+            assert found.spread == pytest.approx(0.1, abs=0.1)
 
 
 def test_a_queue_that_drains_is_no_transfer() -> None:

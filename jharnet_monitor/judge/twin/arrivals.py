@@ -22,6 +22,9 @@ _STANDING = 0.015
 """Seconds of standing queue from which the line counts as full."""
 _LEAST_BUSY = 0.4
 """Seconds of a full line needed to measure its rate."""
+_SHORT_BUSY, _SHORT_SPREAD, _DROPS = 0.2, 0.1, 3
+"""The same where packets were dropped and there are none so long, with the uncertainty of it, and
+the packets that count as a full queue."""
 _GAP = 0.25
 """Seconds without any packet from which the line counts as interrupted."""
 _LEAST_PACKETS = 100
@@ -126,9 +129,14 @@ def observe(audio: PacketColumns, video: PacketColumns) -> ObservedLine | None:
     busy = np.nan_to_num(trace.standing, nan=0.0) > floor
     gone, every, interrupted = _interruptions(trace, audio, video)
     busy &= ~interrupted
-    got, sent = _full_times(trace, busy)
+    got, sent = _full_times(trace, busy, _LEAST_BUSY)
+    least_spread = 0.0
+    if not len(got) and trace.lost_in[_near(busy)].sum() >= _DROPS:
+        # The sender slowed down as soon as the queue was full.
+        got, sent = _full_times(trace, busy, _SHORT_BUSY)
+        least_spread = _SHORT_SPREAD
     available = float(np.median(got)) if len(got) else None
-    spread = float(np.std(np.log(got))) if len(got) else 0.0
+    spread = max(least_spread, float(np.std(np.log(got)))) if len(got) else 0.0
     top = _busiest(trace)
     if (
         available is not None
@@ -199,12 +207,12 @@ def _jitter(trace: _Trace, audio: PacketColumns, video: PacketColumns) -> tuple[
     return min(found, key=lambda each: each[0], default=(0.0, np.zeros(0)))
 
 
-def _full_times(trace: _Trace, busy: NDArray[np.bool_]) -> tuple[Column, Column]:
-    """bit/s that arrived and that were sent in each time in which the line was full throughout.
+def _full_times(trace: _Trace, busy: NDArray[np.bool_], least: float) -> tuple[Column, Column]:
+    """bit/s that arrived and that were sent in each `least` seconds of a full line.
 
     Both include retransmissions, which get the same share of the line as the other packets.
     """
-    steps = int(_LEAST_BUSY / _BIN)
+    steps = round(least / _BIN)
     found = []
     for begin in range(0, len(busy) - steps + 1, steps // 2):
         if not busy[begin : begin + steps].all():
@@ -217,7 +225,7 @@ def _full_times(trace: _Trace, busy: NDArray[np.bool_]) -> tuple[Column, Column]
         seconds = max(float(at.max() - at.min()), 1e-3)
         got = trace.arrived_rate(float(at.min()), float(at.max()))
         own = float(trace.size[arrived].sum() - trace.size[arrived][at.argmin()]) * 8 / seconds
-        sent = float(trace.size[inside].sum()) * 8 / _LEAST_BUSY
+        sent = float(trace.size[inside].sum()) * 8 / least
         found.append((got, sent * got / own))
     return np.array([got for got, _ in found]), np.array([sent for _, sent in found])
 
@@ -341,7 +349,7 @@ def _loss_without_full_queue(trace: _Trace) -> tuple[float, float]:
 
 def _depth(trace: _Trace, overflow: NDArray[np.bool_], jitter: float) -> float | None:
     """The queue's length in seconds when it dropped packets; None if too few were dropped."""
-    if trace.lost_in[overflow].sum() < 3:
+    if trace.lost_in[overflow].sum() < _DROPS:
         return None
     inside = overflow[trace.bin] & ~trace.lost & trace.first
     if inside.sum() < 5:

@@ -49,7 +49,8 @@ def decided(held: Held, line: LineModel, found: GradePrediction) -> Decision:
     It is the twin's most probable one: a test call of fixed rates cannot show what a client does
     that adapts. But an office is called ready only if the call itself held that, too, and no
     conference only if the call held no picture either: otherwise the line that the twin was given
-    did not explain the call.
+    did not explain the call. Of a call that held a picture, it is then the most probable grade that
+    the twin leaves it.
 
     >>> found = GradePrediction((0.0, 0.0, 0.0, 0.95, 0.05))
     >>> for grade in (4, 3, 2):
@@ -58,12 +59,13 @@ def decided(held: Held, line: LineModel, found: GradePrediction) -> Decision:
     3
     2
     """
-    ready_alone = found.grade >= READY > held.grade
-    silent_alone = found.grade == 0 and held.grade > AUDIO_ONLY
-    if found.grade == held.grade or ready_alone or silent_alone:
+    grade = found.grade
+    if grade == 0 and held.grade > AUDIO_ONLY:
+        grade = max(range(held.grade, 0, -1), key=lambda one: found.probabilities[one])
+    if grade == held.grade or grade >= READY > held.grade:
         return Decision(held.grade, GradedBy.CALL, held.limited_by, held.worse)
-    limit, worse = _limit(held, line, found.grade)
-    return Decision(found.grade, GradedBy.TWIN, limit, worse)
+    limit, worse = _limit(held, line, grade)
+    return Decision(grade, GradedBy.TWIN, limit, worse)
 
 
 def _limit(held: Held, line: LineModel, grade: int) -> tuple[GradeLimit, Direction]:

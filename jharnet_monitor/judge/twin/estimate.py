@@ -78,7 +78,7 @@ def _way(observed: ObservedLine, round_trip: float) -> DirectionModel:
         )  # what came through beside others is not the line's rate
     queue, depth_known = _DEFAULT_QUEUE, observed.queue is not None
     if observed.queue is not None:
-        queue = min(observed.queue, max(observed.longest_queue, 0.02))
+        queue = observed.queue
     elif observed.rate is not None:
         queue = max(_DEFAULT_QUEUE, observed.longest_queue)
     # Independent causes of jitter add up by their squares.
