@@ -67,7 +67,7 @@ def test_the_loss_based_rate_may_always_return_to_five_kilobits() -> None:
 
 
 def test_small_packets_pass_a_policer_that_a_transfer_fills() -> None:
-    """A transfer leaves too few tokens for a large packet, but often enough for a small one."""
+    """A transfer leaves a small packet its tokens nearly always; of the large ones it costs some."""
     runs = 40
     columns = {
         "rate": 1e6, "queue": 0.2, "bucket": 0.1, "delay": 0.02, "jitter": 0.0, "loss": 0.0,
@@ -83,7 +83,9 @@ def test_small_packets_pass_a_policer_that_a_transfer_fills() -> None:
             sent = path.send(now, np.ones(runs, np.int64), np.full(runs, size))
             if number >= 200:
                 passed[size] += int(sent.arrived.sum())
-    assert passed[80.0] > 2 * passed[1200.0] > 0
+    sent_each = 200 * runs
+    assert passed[80.0] > 0.95 * sent_each
+    assert 0.5 * sent_each < passed[1200.0] < passed[80.0]
 
 
 def _runs(frozen: float, height: float = 720.0) -> list[Run]:
