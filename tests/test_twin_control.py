@@ -67,7 +67,7 @@ def test_the_loss_based_rate_may_always_return_to_five_kilobits() -> None:
 
 
 def test_small_packets_pass_a_policer_that_a_transfer_fills() -> None:
-    """A transfer leaves a small packet its tokens nearly always; of the large ones it costs some."""
+    """A transfer leaves a small packet its tokens nearly always, and most of the larger ones."""
     runs = 40
     columns = {
         "rate": 1e6, "queue": 0.2, "bucket": 0.1, "delay": 0.02, "jitter": 0.0, "loss": 0.0,
