@@ -94,10 +94,8 @@ class Path:
         served = self.backlog - passed
         changed = served + load * passed
         most = np.maximum(self.queue, served)
-        overflow = changed > most
         if self._any_policed:
             tokens = self._tokens + (1 - load) * passed
-            overflow = np.where(self._policed, tokens < 0, overflow)
             self._tokens = np.clip(tokens, 0.0, self.bucket)
             changed = np.where(self._policed, 0.0, changed)
         self.backlog = np.maximum(0.0, np.minimum(changed, most))
