@@ -53,7 +53,8 @@ async def test_a_call_on_loopback() -> None:
     assert set(result.values) <= set(QUANTITY_NAMES["conference"])
     missing = set(QUANTITY_NAMES["conference"]) - set(result.values)
     assert missing == {"down_video_mos", "up_video_mos"}, "VP8 has no G.1070 rating"
-    assert sum(result.values[f"grade_{n}_probability"] for n in range(5)) == pytest.approx(1.0)
+    shares = [result.values[f"grade_{n}_probability"] for n in range(5)]
+    assert sum(shares) == pytest.approx(1.0, abs=3e-4), "each is rounded to four decimals"
     assert set(result.conditions) >= {
         "certainty", "line", "line_seed", "twin_grade", "twin_version",
     }  # fmt: skip
