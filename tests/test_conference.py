@@ -25,7 +25,7 @@ from jharnet_monitor.profiles import rung
 from jharnet_monitor.rtc import aiortc_private
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged, self_test
 from jharnet_monitor.rtc.call import Call, warm_up
-from jharnet_monitor.rtc.rtp import parse_header, retransmission, unwrap
+from jharnet_monitor.rtc.rtp import original_sequence, parse_header, retransmission, unwrap
 from jharnet_monitor.rtc.sdp import BadDescription, candidate_addresses, parse_streams, sanitize
 from jharnet_monitor.rtc.stats.host_load import HostLoad, HostLoadMonitor
 from tests.call_support import LabCall, LoopbackAgent, call
@@ -362,6 +362,20 @@ def test_retransmission_packets() -> None:
     assert parse_header(b"\x80" * 11) is None
     assert parse_header(b"\x9f" + b"\xff" * 20) is None
     assert unwrap(0, 65535) == 65536
+
+
+def test_padding_is_no_retransmission() -> None:
+    """Padding on the retransmission stream, with which Chromium probes a line, repeats no packet.
+
+    Read as a repetition of packet 0, it moved the numbers of all packets after it, and a lossy line
+    was called frozen.
+    """
+    padded = bytes.fromhex("b0620009123456780000000710000001aabbccdd")
+    header = parse_header(padded + bytes(254) + b"\xff")
+    assert header is not None and header.ssrc == 7
+    assert original_sequence(padded + bytes(254) + b"\xff", header) is None
+    assert original_sequence(padded + b"\x01\x02payload" + b"\x00\x02", header) == 258
+    assert original_sequence(padded + b"\x01\x02", header) is None, "padding longer than all"
 
 
 def test_an_unsupported_library_is_reported_with_its_version(

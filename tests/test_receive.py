@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
+import time
 from dataclasses import fields
 from typing import Any
 
 import pytest
-from aiortc.rtp import RtcpPacket, RtcpRtpfbPacket
+from aiortc.rtp import RtcpPacket, RtcpPsfbPacket, RtcpRtpfbPacket
 
 from jharnet_monitor.profiles import rung
 from jharnet_monitor.rtc.browser import BrowserReceiverReport, BrowserSendStats, PictureAdvice
@@ -71,6 +73,42 @@ async def test_jumping_sequence_numbers_are_bounded() -> None:
     for jump in range(11):
         receiver.rtp_received(video_packet(jump * 2900, jump * 3000), 1.0 + jump / 100)
     assert sum(len(lost) for lost in await nacks(receiver, 1.2)) == 1000
+
+
+async def keyframe_requests(receiver: Receiver, seconds: float) -> int:
+    """How many keyframes a running receiver requests in this time."""
+    found = 0
+
+    async def send(data: bytes) -> None:
+        nonlocal found
+        found += sum(isinstance(packet, RtcpPsfbPacket) for packet in RtcpPacket.parse(data[:12]))
+
+    running = asyncio.create_task(receiver.run(send))
+    await asyncio.sleep(seconds)
+    running.cancel()
+    return found
+
+
+async def test_a_keyframe_is_requested_if_the_first_one_lost_its_first_packet() -> None:
+    """Nobody misses a packet before the first arrival, so a browser's picture never appeared."""
+    receiver = make_receiver()
+    receiver.rtp_received(video_packet(2), time.monotonic())
+    assert await keyframe_requests(receiver, 0.12) == 0, "it may still come"
+    assert await keyframe_requests(receiver, 0.2) == 1
+    assert await keyframe_requests(receiver, 0.15) == 0, "not again at once"
+    key = video_packet(3)[:12] + bytes([0x10]) + bytes.fromhex("0000009d012a00054002")
+    receiver.rtp_received(key, time.monotonic())
+    assert receiver.video.heights
+    assert await keyframe_requests(receiver, 0.4) == 0
+
+
+def test_padding_repeats_no_packet() -> None:
+    """A browser's padding on the retransmission stream, before its first packet, is not counted."""
+    receiver = make_receiver()
+    padding = struct.pack("!BBHII", 0xA0, 97, 9, 0, 3) + bytes(254) + b"\xff"
+    receiver.rtp_received(padding, 1.0)
+    receiver.rtp_received(video_packet(30_000), 1.1)
+    assert list(receiver.video.sequence) == [30_000]
 
 
 async def test_report_times_count_from_the_start_of_the_call(

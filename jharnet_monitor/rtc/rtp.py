@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 _FIXED_HEADER = struct.Struct("!BBHII")
 _UINT16 = struct.Struct("!H")
+_PADDED = 0x20
+"""The P bit: the last byte of the packet says how many bytes of padding end it."""
 
 
 class RtpHeader(NamedTuple):
@@ -72,9 +74,11 @@ def unwrap(value: int, near: int, bits: int = 16) -> int:
 def original_sequence(data: bytes, header: RtpHeader) -> int | None:
     """The original sequence number in a retransmission packet (RFC 4588, 4).
 
-    None if the packet has no payload, as padding for bandwidth probing has none.
+    None if the packet has no payload but padding (RFC 3550, 5.1), with which clients probe the
+    bandwidth before they have anything to retransmit.
     """
-    if len(data) < header.payload_offset + 2:
+    padding = data[-1] if data[0] & _PADDED else 0
+    if len(data) - padding < header.payload_offset + 2:
         return None
     return int(_UINT16.unpack_from(data, header.payload_offset)[0])
 

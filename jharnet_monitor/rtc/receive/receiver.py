@@ -41,6 +41,8 @@ _MAX_NACKS = 10
 """Requests for one packet."""
 _MAX_NACK_AGE = 2.0
 """Seconds after which a missing packet is no longer requested."""
+_FIRST_KEYFRAME = 0.2
+"""Seconds for which a client waits for its first keyframe (Chromium), before it requests one."""
 _MAX_PACKETS_PER_NACK = 200
 """So that a request fits a datagram, however the sequence numbers are spread."""
 _MAX_MISSING = 1000
@@ -154,6 +156,7 @@ class Receiver:
             now = time.monotonic()
             try:
                 await self._send_nacks(now, send)
+                await self._request_keyframe(now, send)
                 if now >= report_at and not self.reports_stopped:
                     report_at = now + self._report_interval(now)
                     await self._send_report(now, send)
@@ -178,7 +181,7 @@ class Receiver:
         await self._send_nacks(now, send)
 
     async def _send_nacks(self, now: float, send: Send) -> None:
-        """Request missing packets, each once per round trip, and a keyframe if that fails."""
+        """Request missing packets, each once per round trip."""
         if not self._missing or self._remote is None or self._local is None:
             return
         interval = max(self._round_trip(), NACK_INTERVAL)
@@ -196,10 +199,24 @@ class Receiver:
             nack = RtcpRtpfbPacket(RTCP_RTPFB_NACK, local_ssrc, remote_ssrc)
             nack.lost = lost
             await send(bytes(nack))
+
+    async def _request_keyframe(self, now: float, send: Send) -> None:
+        """Request a keyframe (RFC 4585, 6.3.1) if retransmissions do not arrive, or none came yet.
+
+        A packet that is lost before the first arrival is never missed, but without it the first
+        picture cannot be decoded.
+        """
+        if not self.video.at or self._remote is None or self._local is None:
+            return
+        interval = max(self._round_trip(), NACK_INTERVAL)
         oldest = min((packet.missing_since for packet in self._missing.values()), default=now)
-        if now - oldest > 0.2 + 2 * interval and now - self._last_pli_at > max(0.3, interval):
+        waits = not self.video.heights and now - self.video.at[0] > _FIRST_KEYFRAME
+        if not waits and now - oldest <= 0.2 + 2 * interval:
+            return
+        if now - self._last_pli_at > max(0.3, interval):
             self._last_pli_at = now
-            await send(bytes(RtcpPsfbPacket(RTCP_PSFB_PLI, local_ssrc, remote_ssrc)))
+            ssrcs = self._local.video.ssrc, self._remote.video.ssrc
+            await send(bytes(RtcpPsfbPacket(RTCP_PSFB_PLI, *ssrcs)))
 
     async def _send_report(self, now: float, send: Send) -> None:
         if self._remote is None or self._local is None:
