@@ -65,6 +65,8 @@ class Path:
         """Whether others and the call send more than the queue or the bucket takes."""
         self._shared = np.ones(lanes)
         """The share of all packets that the line takes."""
+        self._others_load = np.zeros(lanes)
+        """What others send, as a share of the rate."""
         self._gone, self._every = columns["gone"], columns["every"]
         pairs = np.repeat(rng.random(lanes // 2), 2)
         self._phase = pairs * self._every
@@ -112,6 +114,7 @@ class Path:
         if self._transfer is not None:
             load = load + self._transfer.load(now, passed, self.backlog, self.rate)
         own = self._own_rate / self.rate
+        self._others_load = load
         self._shared = np.minimum(1.0, 1 / np.maximum(load + own, 1e-6))
         # Small packets pass a bucket that holds too little for a segment of others.
         rest = np.maximum(0.0, 1 - own) / np.maximum(load, 1e-6)
@@ -130,13 +133,14 @@ class Path:
     def _accepted_with_others(self, count: Counts, each: Floats, accepted: Counts) -> Counts:
         """How many packets get in where others' packets and the call's overload the line.
 
-        A full queue takes them in proportion. A policer has fewer tokens than a packet of others
-        takes, but not none, so that smaller packets pass more often.
+        A full queue takes them in proportion. A policer is left with a share of the tokens for a
+        packet of others, any share being as probable, and has more until the next of them comes,
+        so that smaller packets pass more often.
         """
-        passes = np.where(
-            self._policed, np.maximum(self._shared, 1 - each / np.maximum(self._grains, 1e-9)),
-            self._shared,
-        )  # fmt: skip
+        size = np.minimum(1.0, each / np.maximum(self._grains, 1e-9))
+        filled = 1 / np.maximum(1.0, self._others_load)
+        fails = np.where(filled < size, size - filled / 2, size**2 / (2 * filled))
+        passes = np.where(self._policed, np.maximum(self._shared, 1 - fails), self._shared)
         drawn = self._rng.binomial(count, np.clip(passes, 0.0, 1.0))
         return np.where(self._overloaded, drawn, accepted)
 

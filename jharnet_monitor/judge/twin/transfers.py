@@ -19,16 +19,20 @@ _FIRST_WINDOW = 10 * _SEGMENT
 """RFC 6928."""
 _SHORT_BURST = 1.2e6
 """bit/s of pacing below which segments leave one by one, and otherwise in pairs."""
-_DOUBLES = 2.0
-"""Growth a round at the start: the window grows by what was acknowledged."""
+_START_GAIN = 2.885
+"""Of pacing and window until the rate has reached the line's; then its inverse of the pacing, until
+the queue of the start is empty."""
 _FULL_GROWTH, _FULL_ROUNDS = 1.25, 3
 """The rate has reached the line's after so many rounds without that growth."""
 _GAINS = np.array([1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
 """Of the pacing afterwards, each for the least round trip."""
-_WINDOW_GAIN, _EXTRA_WINDOW = 2.0, 3 * _SEGMENT
+_MARGIN = 0.99
+"""Of the pacing."""
+_WINDOW_GAIN, _BURSTS, _AGGREGATED = 2.0, 3, 0.01
+"""The window: round trips, bursts, and seconds for which acknowledgements are gathered."""
 _RATE_ROUNDS = 10
 """Rounds over which the largest delivered rate counts."""
-_TRIP_SECONDS, _PROBE_SECONDS, _PROBE_WINDOW = 10.0, 0.2, 4 * _SEGMENT
+_TRIP_SECONDS, _PROBE_SECONDS, _LEAST_WINDOW = 10.0, 0.2, 4 * _SEGMENT
 """After 10 s without a shorter round trip, the window falls to 4 segments for 0.2 s."""
 _LONG_ROUNDS, _LONG_LOSS, _LONG_ALIKE, _LONG_KEPT = 4, 0.2, 0.125, 48
 """Rounds of an interval, its loss, and the likeness of two intervals from which BBR assumes a
@@ -54,13 +58,12 @@ class TcpTransfers:
         trip = self._delay + backlog
         self._flow.connect(running & ~self._running, now, trip)
         self._running = running
-        self._flow.advance(now, passed, trip, rate)
+        self._flow.advance(now, passed, trip, backlog * rate, rate)
         return np.where(running, self._flow.sent / rate, 0.0)
 
     def burst(self, rate: Floats) -> Floats:
         """Seconds that a burst of their segments takes at the bottleneck."""
-        segments = np.where(self._flow.sent < _SHORT_BURST, 1, 2)
-        return np.where(self._running, segments * _SEGMENT / rate, 0.0)
+        return np.where(self._running, self._flow.burst() / rate, 0.0)
 
     def meet(self, passes: Floats, dropped: Flags) -> None:
         """Say what share of it gets through now, and whether the queue or bucket drops packets."""
@@ -81,7 +84,9 @@ class _Flow:
         self._rounds, self._round_at = np.zeros(lanes, np.int64), zeros()
         self._delivered, self._lost = zeros(), zeros()
         """Bits in this round."""
-        self._starting = np.ones(lanes, bool)
+        self._starting, self._draining = np.ones(lanes, bool), np.zeros(lanes, bool)
+        self._window, self._queued = zeros(), zeros()
+        """Bits: what may be in flight, and what of it waits in the queue of the bottleneck."""
         self._full, self._full_for = zeros(), np.zeros(lanes, np.int64)
         self._least, self._least_at, self._probe_until = np.full(lanes, np.inf), zeros(), zeros()
         self._gain, self._gain_at = np.zeros(lanes, np.int64), zeros()
@@ -94,22 +99,35 @@ class _Flow:
         if not new.any():
             return
         self._rates[:, new] = 0.0
-        self._rates[0, new] = (_FIRST_WINDOW / trip)[new] / _DOUBLES
+        self._rates[0, new] = (_FIRST_WINDOW / trip)[new] / _START_GAIN
         for array in (self._rounds, self._delivered, self._lost, self._full, self._full_for,
-                      self._probe_until, self._gain, self._long, self._long_until,
+                      self._probe_until, self._gain, self._long, self._long_until, self._queued,
                       self._long_got, self._long_lost, self._long_rounds):  # fmt: skip
             array[new] = 0
         for array in (self._round_at, self._least_at, self._gain_at, self._long_since):
             array[new] = now[new]
-        self._starting[new] = True
+        self._starting[new], self._draining[new] = True, False
         self._least[new] = np.inf
+        self._window[new] = _FIRST_WINDOW
         self._set_rate(now, trip)
 
-    def advance(self, now: Floats, passed: Floats, trip: Floats, line: Floats) -> None:
-        """Let time pass."""
+    def burst(self) -> Floats:
+        """Bits that it sends at once."""
+        return np.where(self.sent < _SHORT_BURST, 1, 2) * _SEGMENT
+
+    def advance(
+        self, now: Floats, passed: Floats, trip: Floats, queued: Floats, line: Floats
+    ) -> None:
+        """Let time pass; `queued` are the bits of everybody in the bottleneck's queue."""
         bits = self.sent * passed
-        self._delivered += bits * self.passes
-        self._lost += np.where(self.dropped, bits * (1 - self.passes), 0.0)
+        entered = bits * self.passes
+        waiting = np.minimum(self._queued, queued) + entered
+        share = waiting / np.maximum(queued + entered, 1e-9)
+        left = np.where(queued > 0, np.minimum(waiting, share * line * passed), waiting)
+        self._queued = waiting - left
+        self._delivered += left
+        self._lost += np.where(self.dropped, bits - entered, 0.0)
+        self._grow(left)
         self._end_rounds(now, (now - self._round_at >= trip) & (self._delivered > 0), line)
         self._measure_trip(now, trip)
         turns = now - self._gain_at >= self._least
@@ -117,11 +135,30 @@ class _Flow:
         self._gain_at = np.where(turns, now, self._gain_at)
         self._set_rate(now, trip)
 
+    def _grow(self, acknowledged: Floats) -> None:
+        """Let the window grow by what was acknowledged, while the start lasts beyond its target.
+
+        Acknowledgements take a round trip: there are none in the first round, and what leaves now
+        grows exponentially, which doubles in a round trip as in the rounds of the real one.
+        """
+        grows = ~self._starting | (self._window < np.maximum(self._target(), 2 * _FIRST_WINDOW))
+        grows &= self._rounds > 0
+        self._window += np.where(grows, np.log(2) * acknowledged, 0.0)
+
+    def _target(self) -> Floats:
+        """The window that BBR aims at, in bits."""
+        most = self._rates.max(axis=0)
+        gain = np.where(self._starting | self._draining, _START_GAIN, _WINDOW_GAIN)
+        least = np.where(np.isinf(self._least), 0.0, self._least)
+        gathered = np.where(self._starting, 0.0, _AGGREGATED * most)
+        return np.asarray(gain * most * least + _BURSTS * self.burst() + gathered)
+
     def _end_rounds(self, now: Floats, ends: Flags, line: Floats) -> None:
         if not ends.any():
             return
         seconds = np.maximum(now - self._round_at, 1e-3)
-        rate = self._delivered / seconds
+        # A round is measured from one acknowledgement to another, which differ by a burst.
+        rate = (self._delivered + self.burst()) / seconds
         # Beside others, the number of its segments among those of a round varies by chance.
         left = np.clip(1 - rate / line, 0.0, 1.0)
         chance = np.sqrt(left * _SEGMENT / np.maximum(self._delivered, _SEGMENT))
@@ -133,7 +170,9 @@ class _Flow:
         grows = ends & (rate >= _FULL_GROWTH * self._full)
         self._full = np.where(grows, rate, self._full)
         self._full_for = np.where(grows, 0, self._full_for + ends)
-        self._starting &= self._full_for < _FULL_ROUNDS
+        reached = self._starting & (self._full_for >= _FULL_ROUNDS)
+        self._starting &= ~reached
+        self._draining = (self._draining | reached) & (self._queued > self.burst())
         self._seek_policer(now, ends)
         for array in (self._delivered, self._lost):
             array[ends] = 0.0
@@ -170,9 +209,10 @@ class _Flow:
     def _set_rate(self, now: Floats, trip: Floats) -> None:
         most = self._rates.max(axis=0)
         policed = self._long_until > self._rounds
-        gain = np.where(self._starting, _DOUBLES, _GAINS[self._gain])
+        gain = np.where(self._draining, 1 / _START_GAIN, _GAINS[self._gain])
+        gain = np.where(self._starting, _START_GAIN, gain)
         most, gain = np.where(policed, self._long, most), np.where(policed, 1.0, gain)
-        least = np.where(np.isinf(self._least), trip, self._least)
-        window = np.maximum(_WINDOW_GAIN * most * least + _EXTRA_WINDOW, _PROBE_WINDOW)
-        window = np.where(self._probe_until >= now, _PROBE_WINDOW, window)
-        self.sent = np.minimum(gain * most, window / trip)
+        target = np.where(self._starting, np.inf, self._target())
+        self._window = np.maximum(np.minimum(self._window, target), _LEAST_WINDOW)
+        window = np.where(self._probe_until >= now, _LEAST_WINDOW, self._window)
+        self.sent = np.minimum(_MARGIN * gain * most, window / trip)
