@@ -21,6 +21,7 @@ FREEZES: tuple[str, ...] = (
     "eeae7cb3136a6e75d3754ce9c3b159c157100e65",
     "8c15e74027afa1e5e7e343480a8ea6ea0c0e1562",
     "681cdfaed265b6d6c3cbfed564d6652008b41220",
+    "1e69319354a1d3a194bb6b0516ba68c214b51a1b",
 )
 """Commits at which the model was frozen, the last one in force; each draws links of its own.
 
