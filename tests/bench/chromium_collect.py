@@ -105,7 +105,7 @@ async def disturbed(
         if condition.cross:
             stack.enter_context(_others(lab, office, condition.cross, seconds))
         if condition.elastic:
-            stack.enter_context(_transfers(lab, office, *condition.elastic))
+            stack.enter_context(transfers(lab, office, *condition.elastic))
         task = asyncio.create_task(black_out(*condition.blackout)) if condition.blackout else None
         try:
             yield
@@ -132,7 +132,7 @@ def _others(lab: Lab, office: str, megabits: float, seconds: float) -> Iterator[
 
 
 @contextlib.contextmanager
-def _transfers(lab: Lab, office: str, way: str, on: float, off: float) -> Iterator[None]:
+def transfers(lab: Lab, office: str, way: str, on: float, off: float) -> Iterator[None]:
     """A TCP transfer that runs and pauses in turn."""
     target, source = (office, HEADQUARTERS) if way == "down" else (HEADQUARTERS, office)
     address = (lab.addresses(target).pc, 7500 + lab.layout.number(office))

@@ -86,7 +86,7 @@ class Path:
         cycle = np.where(self._every > 0, self._every, 1.0)
         return (self._gone > 0) & (np.mod(now + self._phase, cycle) < self._gone)
 
-    def _advance(self, now: Floats) -> None:
+    def advance(self, now: Floats) -> None:
         """Serve the queue and add other traffic until `now`."""
         passed = np.maximum(0.0, now - self._last)
         self._last = np.maximum(self._last, now)
@@ -146,7 +146,7 @@ class Path:
 
     def send(self, now: Floats, count: Counts, size: Floats, span: Floats | float = 0.0) -> Sent:
         """Send `count` packets of `size` bytes in each lane, evenly within `span` seconds."""
-        self._advance(now)
+        self.advance(now)
         each = size * 8 / self.rate
         served = np.maximum(0.0, now + span - self._last)
         gap = served / np.maximum(count, 1)
