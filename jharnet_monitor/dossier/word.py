@@ -185,6 +185,9 @@ def _row_rule(row: Any, name: str) -> None:
 
 
 def _cell(cell: Any, text: str, *, bold: bool = False) -> None:
-    run = cell.paragraphs[0].add_run(text)
+    paragraph = cell.paragraphs[0]
+    # Vowel signs stand above the line; they must not touch the border.
+    paragraph.paragraph_format.space_before, paragraph.paragraph_format.space_after = Pt(2), Pt(1)
+    run = paragraph.add_run(text)
     _bold(run, bold=bold)
     _size(run, 7.5)
