@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -100,6 +100,11 @@ class PageLab:
         return self._installation.directory
 
     @property
+    def authority(self) -> Path:
+        """The certificate of the district's authority, as it is imported at an office."""
+        return self.directory / "tls/ca.pem"
+
+    @property
     def base(self) -> str:
         """The hub's address."""
         return f"{self._scheme}://{self._place.hub_address}:{PORT}"
@@ -187,10 +192,12 @@ class PageLab:
             yield page
 
     @asynccontextmanager
-    async def tab(self, name: Name, directory: Path, *arguments: str) -> AsyncIterator[Tab]:
+    async def tab(
+        self, name: Name, directory: Path, *arguments: str, authorities: Sequence[Path] = ()
+    ) -> AsyncIterator[Tab]:
         """A tab of that browser on the office's PC, which has opened nothing yet."""
-        seat = Seat(self.lab, OFFICE)
-        async with tab(name, directory / name, *arguments, seat=seat) as found:
+        seat, profile = Seat(self.lab, OFFICE), directory / name
+        async with tab(name, profile, *arguments, seat=seat, authorities=authorities) as found:
             yield found
 
 

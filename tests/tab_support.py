@@ -13,6 +13,7 @@ import json
 import os
 import re
 import socket
+import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -216,9 +217,21 @@ class FirefoxTab(Tab):
 
 
 @asynccontextmanager
-async def tab(name: Name, profile: Path, *arguments: str, seat: Seat = HERE) -> AsyncIterator[Tab]:
-    """A tab of a new browser without a screen; it accepts certificates that it does not know."""
+async def tab(
+    name: Name,
+    profile: Path,
+    *arguments: str,
+    seat: Seat = HERE,
+    authorities: Sequence[Path] = (),
+) -> AsyncIterator[Tab]:
+    """A tab of a new browser without a screen; it accepts certificates that it does not know.
+
+    A Firefox that is given `authorities` (PEM files) knows them, and accepts no others.
+    """
     argv, log = _command(name, profile, arguments), profile / "log"
+    if authorities:
+        assert name == "firefox", "Chromium has no profile of authorities"
+        _import(profile, authorities)
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
             *seat.command(*argv), stdout=out, stderr=out, start_new_session=True
@@ -232,7 +245,7 @@ async def tab(name: Name, profile: Path, *arguments: str, seat: Seat = HERE) -> 
             else:
                 address = f"ws://127.0.0.1:{port}/session"
                 wire = Wire(await http.ws_connect(address, max_msg_size=0))
-                wanted = {"alwaysMatch": {"acceptInsecureCerts": True}}
+                wanted = {"alwaysMatch": {"acceptInsecureCerts": not authorities}}
                 await wire.order("session.new", capabilities=wanted)
                 yield await FirefoxTab.of(wire)
     finally:
@@ -262,6 +275,15 @@ def _command(name: Name, profile: Path, arguments: Sequence[str]) -> list[str]:
     (profile / "user.js").write_text("".join(lines), "utf-8")
     own = ["--headless", "--no-remote", *common, "--profile", str(profile)]
     return [str(find_program("firefox-esr")), *own]
+
+
+def _import(profile: Path, authorities: Sequence[Path]) -> None:
+    """What `Import` in Firefox's settings does with an authority that may identify websites."""
+    certutil, database = str(find_program("certutil")), f"sql:{profile}"
+    subprocess.run([certutil, "-N", "-d", database, "--empty-password"], check=True)
+    for number, file in enumerate(authorities):
+        named = ["-n", f"authority {number}", "-t", "C,,", "-a", "-i", str(file)]
+        subprocess.run([certutil, "-A", "-d", database, *named], check=True)
 
 
 async def _port(log: Path, process: asyncio.subprocess.Process) -> int:

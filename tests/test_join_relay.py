@@ -9,12 +9,21 @@ import pytest
 from tests.lab_support import needs_lab
 from tests.page_support import OFFICE, PageLab, district, way
 from tests.tab_support import Name
-from tests.turn_support import ONLY_443, UDP_BLOCKED, firewall, relay, trust, turn_server
+from tests.turn_support import ONLY_443, UDP_BLOCKED, firewall, relay, trusting_tab, turn_server
 
 pytestmark = [pytest.mark.root, pytest.mark.server("turnserver", "nft"), needs_lab]
 CALL = {"profile": "360p", "seconds": 8}
 """Two cores encode, decode and relay that, even beside other tests; 720p they may not."""
 GOOD = district("4 Mbit/s", way("4 Mbit/s"), way("4 Mbit/s"))
+BROWSERS = pytest.mark.parametrize(
+    "browser",
+    [
+        pytest.param("chromium", marks=pytest.mark.browser),
+        pytest.param(
+            "firefox", marks=[pytest.mark.browser("firefox-esr"), pytest.mark.server("certutil")]
+        ),
+    ],
+)
 TEXT = "document.querySelector('main').innerText"
 
 
@@ -22,14 +31,13 @@ async def _relayed(
     browser: Name, scheme: str, rules: str, directory: Path, trusted: bool = True
 ) -> tuple[dict[str, object], str, str]:
     """A call behind this firewall: its measurement, what the office's page says, coturn's log."""
-    secret, section = relay(directory, scheme)
-    settings = {"probes": {"conference": {"relay": section}}}
+    given = relay(directory, scheme)
+    settings = {"probes": {"conference": {"relay": given.section}}}
     prefix = f"jhrel{browser[:2]}{scheme[-1]}"
     with PageLab.started(GOOD, directory, "https", prefix, settings) as one:
-        arguments = [trust(one)] if trusted and browser == "chromium" else []
         async with (
-            one.tab(browser, directory, *arguments) as page,
-            turn_server(one, secret) as log,
+            turn_server(one, given) as log,
+            trusting_tab(one, browser, directory, given if trusted else None) as page,
         ):
             await page.join(one.link)
             with firewall(one, rules):
@@ -41,10 +49,12 @@ async def _relayed(
         return result, shown, log.read_text("utf-8", "replace")
 
 
-@pytest.mark.browser
-async def test_a_call_gets_through_by_tls_where_only_443_is_open(tmp_path: Path) -> None:
+@BROWSERS
+async def test_a_call_gets_through_by_tls_where_only_443_is_open(
+    browser: Name, tmp_path: Path
+) -> None:
     """No UDP and no other port: the call is carried by TURN over TLS 443, and graded."""
-    result, shown, log = await _relayed("chromium", "turns", ONLY_443, tmp_path)
+    result, shown, log = await _relayed(browser, "turns", ONLY_443, tmp_path)
     values, conditions = result["values"], result["conditions"]
     assert isinstance(values, dict) and isinstance(conditions, dict)
     assert result["outcome"] == "ok", (result, log)
@@ -70,10 +80,12 @@ async def test_firefox_gets_through_by_tcp_where_udp_is_blocked(tmp_path: Path) 
     assert "a client gets through over the relay (TURN) by TCP, with this grade" in shown
 
 
-@pytest.mark.browser
-async def test_a_relay_whose_certificate_is_unknown_carries_nothing(tmp_path: Path) -> None:
+@BROWSERS
+async def test_a_relay_whose_certificate_is_unknown_carries_nothing(
+    browser: Name, tmp_path: Path
+) -> None:
     """As with any client: the page says so, since the line is not to blame for that."""
-    result, shown, _ = await _relayed("chromium", "turns", UDP_BLOCKED, tmp_path, trusted=False)
+    result, shown, _ = await _relayed(browser, "turns", UDP_BLOCKED, tmp_path, trusted=False)
     conditions = result["conditions"]
     assert isinstance(conditions, dict)
     assert (result["outcome"], result["cause"]) == ("failed", "udp_blocked")

@@ -45,7 +45,8 @@ class CallRelay(Section):
         min_length=1, max_length=4, examples=['["turns:hub.example.in:443?transport=tcp"]']
     )
     """Its addresses, each a transport, in the order in which they are tried: `turn:HOST:PORT` or
-    `turns:HOST:PORT` (TLS), with `?transport=udp` or `?transport=tcp`."""
+    `turns:HOST:PORT` (TLS), with `?transport=udp` or `?transport=tcp`. Firefox uses `turns:` only
+    if HOST is a name."""
     secret_file: FilePath = Field(examples=["secrets/turn"])
     """File with the secret that the server shares with the hub (coturn: `static-auth-secret`).
     Pages get credentials for a quarter of an hour."""

@@ -2,13 +2,12 @@
 
     python -m tests.bench.web [--quick] [--browser NAME] [--lines NAMES] [--json FILE] [--seed N]
 
-Needs root, chromium or firefox-esr, nft and turnserver. On each line the page's speed is held
-against the emulator's rate, its latency against the emulator's delay, and its grade against the
-agent program's on the same line; by https, and once by plain http. Then the office's firewall
-blocks UDP, so that the call goes over TURN on port 443 (in Chromium by TLS, in Firefox by plain
-TCP), and ends UDP flows after some time (two minutes; 20 s with `--quick`). With `--lines
-good,half` speed, latency and grade on these lines alone are measured, by https: it takes a few
-minutes.
+Needs root, chromium or firefox-esr with certutil, nft and turnserver. On each line the page's speed
+is held against the emulator's rate, its latency against the emulator's delay, and its grade against
+the agent program's on the same line; by https, and once by plain http. Then the office's firewall
+blocks UDP, so that the call goes over TURN by TLS on port 443, and ends UDP flows after some time
+(two minutes; 20 s with `--quick`). With `--lines good,half` speed, latency and grade on these lines
+alone are measured, by https: it takes a few minutes.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from jharnet_monitor.profiles import Profile
 from tests.bench.marks import Row, at_most, finish, note, parser, within
 from tests.page_support import OFFICE, PageLab, district, way
 from tests.tab_support import Name
-from tests.turn_support import UDP_BLOCKED, firewall, relay, trust, turn_server
+from tests.turn_support import UDP_BLOCKED, Relay, firewall, relay, trusting_tab, turn_server
 
 LINES: Mapping[str, Mapping[str, str]] = {
     "good": {"down.rate": "8 Mbit/s", "up.rate": "8 Mbit/s"},
@@ -41,11 +40,6 @@ SPEED_ERROR = 0.03
 CALL = {"profile": "720p", "seconds": 20}
 SMALL_CALL = {"profile": "360p", "seconds": 20}
 FLOW_SECONDS, QUICK_FLOW_SECONDS = 120, 20
-SCHEMES: Mapping[Name, tuple[str, str]] = {
-    "chromium": ("turns", "turn-tls"),
-    "firefox": ("turn", "turn-tcp"),
-}
-"""How the relay is reached. Firefox is told of no certificate here, which it would need for TLS."""
 FIREWALL = """table inet office {{
   set known {{ type inet_service; flags dynamic; size 4096; }}
   set living {{ type inet_service; flags dynamic,timeout; timeout {seconds}s; size 4096; }}
@@ -101,10 +95,12 @@ def latency_row(name: str, line: Mapping[str, str], result: Mapping[str, Any]) -
 
 @contextlib.asynccontextmanager
 async def joined(
-    one: PageLab, browser: Name, directory: Path, *arguments: str
+    one: PageLab, browser: Name, directory: Path, trusted: Relay | None = None
 ) -> AsyncIterator[None]:
     """A browser at the office that has joined."""
-    async with one.tab(browser, Path(tempfile.mkdtemp(dir=directory)), *arguments) as page:
+    own = Path(tempfile.mkdtemp(dir=directory))
+    opened = trusting_tab(one, browser, own, trusted) if trusted else one.tab(browser, own)
+    async with opened as page:
         await page.join(one.link)
         yield
 
@@ -153,31 +149,30 @@ def agreement(name: str, page: float, program: float) -> Row:
     return at_most(f"{name}: grades differ by", differ, 0, "grades", peer)
 
 
-async def relayed_rows(one: PageLab, transport: str, call: Mapping[str, Any]) -> list[Row]:
+async def relayed_rows(one: PageLab, call: Mapping[str, Any]) -> list[Row]:
     """A call while UDP is blocked: that a client would get through, and with which grade."""
     best = float(Profile.named(str(call["profile"])).best_grade)
     with firewall(one, UDP_BLOCKED):
         result = await one.probe("conference", **call)
     conditions, cause = result["conditions"], str(result["cause"] or "")
-    carried = float(conditions.get("transport") == transport)
+    carried = float(conditions.get("transport") == "turn-tls")
     grade = result["values"].get("grade", -1.0)
     name = f"UDP blocked, {call['profile']}"
     return [
-        within(f"{name}: a client gets through by {transport} 443", carried, 1, 1, "yes"),
+        within(f"{name}: a client gets through by TLS 443", carried, 1, 1, "yes"),
         within(f"{name}: its grade", grade, best, best, "grade", cause),
     ]
 
 
 async def ways(
-    one: PageLab, directory: Path, secret: str, flow_seconds: int, browser: Name
+    one: PageLab, directory: Path, given: Relay, flow_seconds: int, browser: Name
 ) -> list[Row]:
     """UDP blocked: the call over port 443 by TURN; UDP flows that end: their age."""
     set_line(one, {})
     rows = []
-    trusting = [trust(one)] if browser == "chromium" else []
-    async with joined(one, browser, directory, *trusting), turn_server(one, secret):
+    async with turn_server(one, given), joined(one, browser, directory, given):
         for call in (SMALL_CALL, CALL):
-            rows += await relayed_rows(one, SCHEMES[browser][1], call)
+            rows += await relayed_rows(one, call)
         with firewall(one, FIREWALL, seconds=flow_seconds):
             seconds = flow_seconds + 25
             found = await one.probe("latency", path="page", packets=4 * seconds, seconds=seconds)
@@ -199,9 +194,9 @@ async def measure() -> int:
     names = options.lines or (["good"] if options.quick else list(LINES))
     rows: list[Row] = []
     directory = Path(tempfile.mkdtemp(prefix="jhweb"))
-    secret, section = relay(directory, SCHEMES[browser][0])
+    given = relay(directory, "turns")
     data = district("8 Mbit/s", way("8 Mbit/s"), way("8 Mbit/s"))
-    settings = {"budget": "5 GB", "probes": {"conference": {"seconds": 20, "relay": section}}}
+    settings = {"budget": "5 GB", "probes": {"conference": {"seconds": 20, "relay": given.section}}}
     with PageLab.started(data, directory, "https", "jhweb", settings) as one:
         found, grades = await by_page(one, names, directory, "https", browser)
         rows += found
@@ -210,7 +205,7 @@ async def measure() -> int:
         if options.lines:
             return finish(f"The join page in {browser}", rows, options)
         flow = QUICK_FLOW_SECONDS if options.quick else FLOW_SECONDS
-        rows += await ways(one, directory, secret, flow, browser)
+        rows += await ways(one, directory, given, flow, browser)
     if not options.quick:
         with PageLab.started(data, directory, "http", "jhweb", settings) as one:
             found, _ = await by_page(one, names, directory, "http", browser)
