@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from pypdf import PdfReader
 
+from tests import made_up_week
 from tests.browser_support import chromium
 from tests.made_up import NOW
 from tests.made_up_hub import MadeUpHub
@@ -45,3 +46,22 @@ async def test_pages_are_printed_whole_and_without_buttons(
             assert len(texts[0]) > 250, (path, texts[0])
             for word in BUTTONS:
                 assert word not in "\n".join(texts), (path, word)
+
+
+@pytest.mark.browser
+async def test_paper_is_white_and_what_failed_stands_out_without_colour(
+    hub: MadeUpHub, client: Client
+) -> None:
+    """Also on a computer whose screen is dark."""
+    drill = made_up_week.drill(hub.config)
+    hub.store.event_log.add_drill(drill)
+    style = "getComputedStyle(document.querySelector('{}'))"
+    async with chromium() as browser:
+        page = await browser.new_page(base_url=str(client.make_url("/")))
+        await page.emulate_media(media="screen", color_scheme="light")
+        await page.goto(f"/drills/{drill.id}")
+        ink = await page.evaluate(style.format("body") + ".color")
+        await page.emulate_media(media="print", color_scheme="dark")
+        for part in ("body", "h1", ".outcome-failed"):
+            assert await page.evaluate(style.format(part) + ".color") == ink, part
+        assert await page.evaluate(style.format(".outcome-failed") + ".fontWeight") == "700"

@@ -9,6 +9,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from jharnet_monitor.model import OfficeState
+from tests import made_up_week
 from tests.browser_support import chromium
 from tests.made_up import NOW, latency
 from tests.made_up_hub import MadeUpHub
@@ -63,6 +64,24 @@ async def test_no_page_is_wider_than_the_screen_or_has_an_error(
     screens = [(lang, width) for lang in ("en", "hi") for width in (320, 390, 820, 1280)]
     await asyncio.gather(*(look(lang, width) for lang, width in screens))
     assert errors == []
+
+
+@pytest.mark.parametrize("lang", ["en", "hi"])
+async def test_drills_are_read_on_a_phone_without_scrolling_sideways(
+    lang: str, hub: MadeUpHub, client: Client, browser: Browser
+) -> None:
+    """Each cell says what it is, and no table hides a column."""
+    drill = made_up_week.drill(hub.config)
+    hub.store.event_log.add_drill(drill)
+    page = await open_page(browser, client, [], 360, lang)
+    for path in ("/drills", f"/drills/{drill.id}"):
+        await page.goto(path)
+        hidden = "e => e.scrollWidth - e.clientWidth"
+        assert await page.locator(".scroll").evaluate(hidden) == 0, path
+        cells = page.locator(".scroll td")
+        assert await cells.count() >= 5
+        for cell in await cells.all():
+            assert await cell.get_attribute("data-label")
 
 
 async def test_the_page_refreshes_itself(hub: MadeUpHub, client: Client, browser: Browser) -> None:

@@ -11,12 +11,17 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.i18n.formats import Formats
-from jharnet_monitor.judge.conference.drill import DrillPhase, DrillState, LiveCall
+from jharnet_monitor.i18n.formats import Formats, duration
+from jharnet_monitor.i18n.words import LANGUAGES, words
+from jharnet_monitor.judge.conference.drill import DrillPhase, DrillState, LiveCall, UplinkLoad
 from jharnet_monitor.judge.conference.drill import LiveCallDirection as Side
-from jharnet_monitor.model import format_utc
+from jharnet_monitor.model import Outcome, format_utc
 from jharnet_monitor.profiles import Profile
+from jharnet_monitor.report.output.drill_sheet import drill_content
+from jharnet_monitor.report.sections.drill_texts import name_of
 from jharnet_monitor.web.drill_pages import drill_cost, drill_view
 from jharnet_monitor.web.reports import ReportFile, papers
 from tests import made_up_week
@@ -58,6 +63,39 @@ async def test_drills_are_listed_started_and_followed(client: Client, hub: MadeU
     await page(client, "/drills/none", status=404)
     result = await page(client, "/drills/d1")
     assert "The above test was held and its results are confirmed." in result
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_sheet_of_a_drill_in_turn_leaves_out_no_office(language: str) -> None:
+    """Each office is in one sentence, also one that took part without a result; the length is that
+    of a call, and nothing says that all were called at once."""
+    made, t = config(11), words(language)
+    drill = made_up_week.drill(made)
+    busy = replace(drill.offices[0], outcome=Outcome.NO_DATA, grade=None, cause="host_overloaded")
+    drill = replace(drill, offices=(busy, *drill.offices[1:]), at_once=2, uplink=UplinkLoad())
+    sheet = drill_content(drill, made, made_up_week.MADE_AT, t)
+    for office in drill.offices:
+        name = name_of(office.office, made, t)
+        assert sum(name in one for one in sheet["sentences"]) == 1, name
+    name = name_of(busy.office, made, t)
+    assert t("drill.without_result", names=name) in sheet["sentences"]
+    assert [t("drill.length_in_turn"), duration(300, t)] in sheet["facts"]
+    for text in ("title", "subtitle", "method"):
+        assert sheet[text] != t(f"drill.{text}")
+
+
+async def test_a_hub_that_calls_in_turn_claims_nothing_of_its_line(
+    client: Client, hub: MadeUpHub
+) -> None:
+    """The list of drills says what such a drill tests, and does not say it of another hub's."""
+    probes = hub.config.probes
+    for at_once, shown in ((2, True), (11, False), (None, False)):
+        drill = probes.drill.model_copy(update={"at_once": at_once})
+        changed = {"probes": probes.model_copy(update={"drill": drill})}
+        hub.live._current.replace(hub.config.model_copy(update=changed))
+        html = await page(client, "/drills")
+        assert ("This hub calls them in turn" in html) is shown
+        assert ("the only test of whether" in html) is not shown
 
 
 def test_a_running_drill_shows_its_calls() -> None:

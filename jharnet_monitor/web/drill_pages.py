@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.calls import LONGEST_DRILL, SHORTEST_DRILL
-from jharnet_monitor.i18n.formats import Formats, rate, size
+from jharnet_monitor.i18n.formats import Formats, moment, rate, size
 from jharnet_monitor.judge.conference.drill import (
     BEING_STORED,
     Drill,
@@ -141,6 +140,7 @@ class DrillPages:
             formats,
             drills=[drill_line_of(one, config, formats) for one in ordered[:MOST_LISTED]],
             cost=drill_cost(config, profile, minutes, formats),
+            intro=formats.words(f"web.drills.{_intro(config)}"),
             profiles=list(Profile),
             shortest=SHORTEST_DRILL,
             longest=LONGEST_DRILL,
@@ -171,6 +171,12 @@ class DrillPages:
             request, "drill.html", formats, view=view,
             signatories=[formats.words(f"drill.signatory.{name}") for name in SIGNATORIES],
         )  # fmt: skip
+
+
+def _intro(config: Config) -> str:
+    """The text that says what a drill of all offices tests."""
+    at_once = config.probes.drill.at_once
+    return "intro" if at_once is None or at_once >= len(config.offices) else "intro_in_turn"
 
 
 def _requested(form: Mapping[str, object], default: Profile) -> tuple[Profile, float]:
@@ -251,7 +257,7 @@ def drill_view(
     known = {office.id for office in config.offices}
     return DrillView(
         id=drill.id,
-        title=t("drill.at", moment=_moment(drill.started_at, config, formats)),
+        title=t("drill.at", moment=moment(drill.started_at, formats.zone, t)),
         running=drill.running,
         state="" if done else f"{t(f'web.drills.state.{drill.state}')} {phase}".strip(),
         troubles=tuple(_troubles(drill, sheets, formats)),
@@ -316,11 +322,6 @@ def _page_row(
         live=live,
         passed=passed(office, required),
     )
-
-
-def _moment(at: datetime, config: Config, formats: Formats) -> str:
-    local = at.astimezone(ZoneInfo(config.district.timezone))
-    return f"{formats.date_and_time(at)} {local.tzname() or ''}".strip()
 
 
 def _share(drill: Drill, now: datetime) -> float | None:

@@ -94,7 +94,8 @@ def drill_facts(drill: Drill, words: Words) -> list[list[str]]:
     """Label and value: profile, length, headquarters' line, the drill's id."""
     facts = [[words("drill.profile"), profile_name(drill, words)]]
     if drill.minutes is not None:
-        facts.append([words("drill.length"), formats.duration(60 * drill.minutes, words)])
+        label = by_its_order("length", drill, words)
+        facts.append([label, formats.duration(60 * drill.minutes, words)])
     facts += uplink_rates(drill, words)
     facts.append([words("drill.id"), drill.id])
     return facts
@@ -112,6 +113,9 @@ def drill_sentences(drill: Drill, config: Config, words: Words) -> list[str]:
             for one in offices
             if one.joined and one.grade is not None and not passed(one, required)
         ],
+        "without_result": [
+            one for one in offices if one.joined and one.outcome is not None and one.grade is None
+        ],
         "held_back": [one for one in offices if one.limited_by == LIMITED_BY_UPLINK],
     }
     return [
@@ -127,7 +131,7 @@ def drill_sentences(drill: Drill, config: Config, words: Words) -> list[str]:
 
 
 def few_at_once(drill: Drill, words: Words) -> list[str]:
-    """That the offices were called one after another, where that is so."""
+    """That the offices were called in turn, where that is so."""
     if drill.at_once is None:
         return []
     return [words("drill.at_once", n=drill.at_once, total=len(drill.offices))]
@@ -135,7 +139,7 @@ def few_at_once(drill: Drill, words: Words) -> list[str]:
 
 def by_its_order(name: str, drill: Drill, words: Words) -> str:
     """The text `drill.NAME` of a drill whose offices were called at once, or that of one in turn;
-    such are `title`, `subtitle` and `method`.
+    such are `title`, `subtitle`, `length` and `method`.
     """
     return words(f"drill.{name}" if drill.at_once is None else f"drill.{name}_in_turn")
 
