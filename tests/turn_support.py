@@ -84,7 +84,8 @@ def _named(one: PageLab, address: str) -> Iterator[None]:
     own.mkdir(parents=True, exist_ok=True)
     try:
         (own / "hosts").write_text(f"127.0.0.1 localhost\n{address} {RELAY_NAME}\n")
-        (own / "resolv.conf").write_text("nameserver 127.0.0.1\n")  # refuses, so nothing waits
+        # It refuses; for one that does not answer, Chromium waits, whatever the hosts file says.
+        (own / "resolv.conf").write_text("nameserver 127.0.0.1\n")
         yield
     finally:
         shutil.rmtree(own)
