@@ -30,13 +30,15 @@ from jharnet_monitor.store import Store
 
 DAY = timedelta(days=1)
 MINUTES = "latency"
-"""The probe that measures all the time: read by the day, for all offices at once."""
+"""The probe that measures all the time: read by the week, for many offices at once."""
 PACKETS = ("received", "sent")
 """What the assessment reads of a minute."""
 LATENCY = (*PACKETS, "rtt_p50_seconds", "jitter_seconds")
 """What a report reads of a minute of its period."""
 BATCH = 16
 """Number of offices whose measurements are held in memory at a time."""
+DAYS_AT_ONCE = 7
+"""Number of days whose minutes are read at once: their columns are unpacked together."""
 
 
 def summarise(
@@ -136,26 +138,40 @@ def judged_over(period: Period, config: Config) -> date:
 
 
 def _read_minutes(store: Store, collectors: Mapping[str, Collector]) -> None:
-    """Read the latency minutes of these offices since the start of the assessment, day by day, as
-    they are stored on disk. The agents' own minutes only show on which days there was evidence.
+    """Read the latency minutes of these offices since the start of the assessment, some days at a
+    time, as they are stored on disk. The agents' own minutes only show on which days there was
+    evidence.
     """
     period = (first := next(iter(collectors.values()))).period
-    for day in first.stretch:
-        begin, end = (datetime.combine(d, time(), period.start.tzinfo) for d in (day, day + DAY))
+
+    def midnight(day: date) -> datetime:
+        return datetime.combine(day, time(), period.start.tzinfo)
+
+    for days in _stretches(first):
         blocks = store.bulk_reader.blocks(
-            list(collectors), MINUTES, begin, end, path=Route.JHARNET, starts=True,
-            names=PACKETS if day < period.days[0] else LATENCY,
+            list(collectors), MINUTES, midnight(days[0]), midnight(days[-1] + DAY),
+            path=Route.JHARNET, starts=True,
+            names=PACKETS if days[0] < period.days[0] else LATENCY,
         )  # fmt: skip
-        without = dict(collectors)
+        missing = {office: set(days) for office in collectors}
         for block in blocks:
-            collectors[block.office].add_minutes(day, block)
-            without.pop(block.office, None)
-        for office, collector in without.items():
-            if any(store.bulk_reader.extents(office, MINUTES, (begin, end))):
-                collector.note_day(day)
+            missing[block.office] -= collectors[block.office].add_minutes(days, block)
+        for office, without in missing.items():
+            for day in without:
+                bounds = midnight(day), midnight(day + DAY)
+                if any(store.bulk_reader.extents(office, MINUTES, bounds)):
+                    collectors[office].note_day(day)
     for pruned in store.retention.days(period.days[0], period.days[-1] + DAY, probe=MINUTES):
         if pruned.office in collectors:
             collectors[pruned.office].add_pruned_day(pruned)
+
+
+def _stretches(collector: Collector) -> Iterator[list[date]]:
+    """The days of the assessment, at most `DAYS_AT_ONCE` each, those of the period apart."""
+    first = collector.period.days[0]
+    before = [day for day in collector.stretch if day < first]
+    for days in (before, [day for day in collector.stretch if day >= first]):
+        yield from (days[at : at + DAYS_AT_ONCE] for at in range(0, len(days), DAYS_AT_ONCE))
 
 
 def _count_tests(store: Store, collectors: Mapping[str, Collector], period: Period) -> None:
