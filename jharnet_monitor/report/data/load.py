@@ -60,7 +60,7 @@ def summarise(
     collectors = [
         Collector(config, office, period, judged_from, until) for office in config.offices
     ]
-    states = _every_state(store, collectors, earlier, known_until)
+    states = _every_state(store, collectors, earlier, known_until, processes)
     reading = _Reading(
         store=store,
         earlier=earlier,
@@ -69,8 +69,8 @@ def summarise(
         visits=_visits(store, config, period),
     )
     parts = _divided(collectors, processes)
-    if len(parts) > 1:
-        store.disconnect()
+    collectors.clear()  # each part forgets an office once its summary is made
+    store.disconnect()
     offices = [one for part in in_parallel(reading.summaries, parts) for one in part]
     faults, missing = faults_in(store, config, states, (period.start, until))
     return Summary(
@@ -117,14 +117,12 @@ class _Reading:
         return found
 
 
-def _divided(collectors: list[Collector], processes: int) -> list[list[Collector]]:
-    """The offices, taken from the list, in as many equal parts as there are processes."""
+def _divided(collectors: Sequence[Collector], processes: int) -> list[list[Collector]]:
+    """The offices in as many equal parts as there are processes."""
     count = len(collectors)
     number = max(1, min(processes, count))
     ends = [count * part // number for part in range(number + 1)]
-    parts = [collectors[begin:end] for begin, end in pairwise(ends)]
-    collectors.clear()
-    return parts
+    return [list(collectors[begin:end]) for begin, end in pairwise(ends)]
 
 
 def judged_over(period: Period, config: Config) -> date:
@@ -214,18 +212,28 @@ def _visits(store: Store, config: Config, period: Period) -> dict[str, list[Visi
 
 
 def _every_state(
-    store: Store, collectors: Sequence[Collector], earlier: list[Period], known_until: datetime
+    store: Store,
+    collectors: Sequence[Collector],
+    earlier: list[Period],
+    known_until: datetime,
+    processes: int,
 ) -> dict[str, list[Span]]:
     """The states of every office over the assessment, and over those of the earlier periods."""
     if not collectors:
         return {}
-    offices, one = [each.office.id for each in collectors], collectors[0]
+    one = collectors[0]
     first = judged_over(earlier[0], one.config) if earlier else one.judged_from
     begin = datetime.combine(first, time(), one.period.start.tzinfo)
-    changes = store.event_log.recorded_states(offices, begin, one.period.end)
-    return {
-        office: spans(found, known_until) for office, found in zip(offices, changes, strict=True)
-    }
+
+    def states(part: list[Collector]) -> list[list[Span]]:
+        offices = [each.office.id for each in part]
+        changes = store.event_log.recorded_states(offices, begin, one.period.end)
+        return [spans(found, known_until) for found in changes]
+
+    parts = _divided(collectors, processes)
+    store.disconnect()
+    found = [office for part in in_parallel(states, parts) for office in part]
+    return {each.office.id: found for each, found in zip(collectors, found, strict=True)}
 
 
 def _judged(
