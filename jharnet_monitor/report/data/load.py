@@ -70,7 +70,8 @@ def summarise(
     )
     parts = _divided(collectors, processes)
     collectors.clear()  # each part forgets an office once its summary is made
-    store.disconnect()
+    if len(parts) > 1:
+        store.disconnect()
     offices = [one for part in in_parallel(reading.summaries, parts) for one in part]
     faults, missing = faults_in(store, config, states, (period.start, until))
     return Summary(
@@ -231,7 +232,8 @@ def _every_state(
         return [spans(found, known_until) for found in changes]
 
     parts = _divided(collectors, processes)
-    store.disconnect()
+    if len(parts) > 1:
+        store.disconnect()
     found = [office for part in in_parallel(states, parts) for office in part]
     return {each.office.id: found for each, found in zip(collectors, found, strict=True)}
 
