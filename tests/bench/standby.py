@@ -82,7 +82,7 @@ def fill(url: str, days: int, seed: int) -> tuple[int, int]:
     store.disconnect()  # a fork must not use its connections
     fork = multiprocessing.get_context("fork")
     done = fork.Event()
-    packer = fork.Process(target=_pack_beside, args=(url, done), daemon=True)
+    packer = fork.Process(target=_pack_sealed, args=(url, done), daemon=True)
     packer.start()
     for rows in _every_hour(days, seed):
         store.add(rows)
@@ -101,7 +101,7 @@ def fill(url: str, days: int, seed: int) -> tuple[int, int]:
     return count, size
 
 
-def _pack_beside(url: str, done: Event) -> None:
+def _pack_sealed(url: str, done: Event) -> None:
     """Pack what is sealed, until nothing is left after `done`."""
     store = Store(url, SystemClock())
     while True:
