@@ -9,6 +9,7 @@ import time
 import pytest
 
 from jharnet_monitor.errors import StoreError, Trouble, UserError
+from jharnet_monitor.report.data import load
 from jharnet_monitor.report.data.parallel import BranchError, in_parallel
 from jharnet_monitor.report.output.compose import read_drafts
 from jharnet_monitor.report.output.worker import in_own_process
@@ -79,3 +80,16 @@ def test_a_report_does_not_depend_on_the_number_of_processes(
     offices."""
     module, arguments = read_drafts.__module__, (made.config, WEEK, ["en"], MADE_AT)
     assert in_own_process(module, "read_drafts", *arguments, processes) == read_drafts(*arguments)
+
+
+@pytest.mark.parametrize("days", [1, 2, 40])
+def test_a_report_does_not_depend_on_how_many_days_are_read_at_once(
+    made: MadeWeek, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    """Every day has its own minutes, also those before the period."""
+    arguments = (made.config, WEEK, ["en"], MADE_AT)
+    usual = read_drafts(*arguments)
+    rows = next(each.rows for each in usual[0].annexes if each.name == "days")
+    assert len({row[1] for row in rows}) == 7
+    monkeypatch.setattr(load, "DAYS_AT_ONCE", days)
+    assert read_drafts(*arguments) == usual

@@ -105,6 +105,7 @@ def from_rows(
     connection: Connection, interned: InternedJson, rows: Sequence[Row[Any]]
 ) -> Iterator[Measurement]:
     """The measurements of these rows, in the same order."""
+    place = rows[0]._fields.index("values") if rows else 0  # `row.values` is a method
     for row in rows:
         names = interned.value(connection, row.names)
         conditions, own = interned.value(connection, row.conditions), row.own_conditions
@@ -116,6 +117,6 @@ def from_rows(
             outcome=Outcome(row.outcome),
             cause=row.cause,
             conditions=conditions if own is None else {**conditions, **from_json(own)},
-            values=dict(zip(names, from_json(row._mapping["values"]), strict=True)),
+            values=dict(zip(names, from_json(row[place]), strict=True)),
             id=row.id,
         )

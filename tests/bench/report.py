@@ -200,6 +200,7 @@ def filled(plan: Plan, directory: Path, seed: int, keep: Path | None) -> Path:
         half = database.with_suffix(".part.db")  # a run that is stopped keeps no half database
         half.unlink(missing_ok=True)
         plan.fill(half, plan.offices, seed)
+        scale_history.in_one_file(half)
         half.rename(database)
     return database
 

@@ -115,6 +115,7 @@ def _database(
     days = HistoryDays(60, 36, 36) if options.quick else YEAR
     weekly = fill(database, offices, options.seed, now, days)
     if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(database, kept)
         kept.with_suffix(".bytes").write_text(str(weekly), "ascii")
     return weekly

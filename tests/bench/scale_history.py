@@ -124,7 +124,20 @@ def fill(
     with sqlite3.connect(database) as connection:
         _tallies(connection, pattern, offices, to_ms(now), history.days)
     connection.close()
+    in_one_file(database)
     return round(packed / history.minutes * 7)
+
+
+def in_one_file(database: Path) -> None:
+    """Move what is still in SQLite's log into the database, so that it can be copied or renamed.
+
+    A connection that is still open somewhere would keep the log.
+    """
+    connection = sqlite3.connect(database)
+    (busy, left, moved) = connection.execute("pragma wal_checkpoint(truncate)").fetchone()
+    connection.close()
+    if busy or left != moved:
+        raise SystemExit(f"{database}: its log could not be moved into it")
 
 
 def _pages(connection: sqlite3.Connection) -> int:

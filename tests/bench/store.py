@@ -1,6 +1,10 @@
 """Size and speed of the store at the true rate: three rows a minute and office, every packet kept.
 
-python -m tests.bench.store [--quick] [--json FILE] [--seed N] [--days N]
+python -m tests.bench.store [--quick] [--json FILE] [--seed N] [--days N] [--postgresql-days N]
+
+Measured are SQLite, and for fewer days PostgreSQL, in a cluster of its own that keeps its promises
+(fsync on). What an empty database takes there is a figure of its own and not part of the others,
+because it would be most of a short run.
 
 An office with an agent gives three rows a minute: the hub's echo requests to its router, one packet
 a second, and the agent's to its own gateway and to the hub. The figures of a row are computed by
@@ -16,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -144,15 +148,17 @@ def pack(store: Store) -> None:
 
 
 READER = """
-import json, resource, sys, time
+import json, sys, time
 from datetime import datetime, timedelta
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.store import Store
 from tests.bench.store import read
+def peak():  # `ru_maxrss` begins with that of the process that started this one
+    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 store, days = Store(sys.argv[1], SystemClock()), int(sys.argv[3])
-before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+before, started = peak(), time.perf_counter()
 rows = read(store, sys.argv[4] or None, days, datetime.fromisoformat(sys.argv[2]))
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+after = peak()
 print(json.dumps([time.perf_counter() - started, (after - before) / 1024, rows]))
 """
 
@@ -167,14 +173,14 @@ def read_in_new_process(
     return taken, memory, rows
 
 
-def measure(directory: Path, days: int, seed: int) -> list[Row]:
+def measure(url: str, days: int, seed: int) -> list[Row]:
     """Fill a database, pack it, and time what the hub, a page and a report read and write."""
-    file = directory / "monitor.db"
-    url, clock, until = f"sqlite:///{file}", ManualClock(START), START + days * DAY
+    clock, until = ManualClock(START), START + days * DAY
     store = Store(url, clock)
     store.migrate()
+    empty = store.size() if url.startswith("postgresql:") else 0
     count, adding, alone = fill(store, clock, days, seed)
-    sealing, loose = seconds(store.chain.seal), file.stat().st_size
+    sealing, loose = seconds(store.chain.seal), _size(store, url) - empty
     packing = seconds(lambda: pack(store))
     verifying = seconds(lambda: None if store.chain.verify() == [] else sys.exit("it is changed"))
     rows = [
@@ -188,17 +194,24 @@ def measure(directory: Path, days: int, seed: int) -> list[Row]:
         *_reading(store, url, days, until),
     ]
     store.packing.shrink()
+    size = _size(store, url) - empty
     store.close()
     year = 365 / days / len(OFFICES) / 1e6
-    size = file.stat().st_size
     return [
         *rows,
+        *([note("an empty database", empty / 1e6, "MB")] if empty else []),
         note("a row before its hour is packed, with its packets", loose / count, "B/row"),
         note("an office and year of such rows", loose * year, "MB"),
         at_most("a row, packed, with its packets", size / count, 38, "B/row"),
         at_most("an office and year, with every packet", size * year, 60, "MB"),
         note("eleven offices and 400 days", size * year * 11 * 400 / 365 / 1000, "GB"),
     ]
+
+
+def _size(store: Store, url: str) -> int:
+    """The size of the database; of SQLite without its log, which stays as large as it once was."""
+    file = url.removeprefix("sqlite:///")
+    return store.size() if file == url else Path(file).stat().st_size
 
 
 def _reading(store: Store, url: str, days: int, until: datetime) -> Iterator[Row]:
@@ -222,15 +235,44 @@ def _reading(store: Store, url: str, days: int, until: datetime) -> Iterator[Row
     fresh.close()
 
 
+def postgresql(directory: Path, days: int, seed: int) -> list[Row]:
+    """The same in a PostgreSQL cluster below a directory."""
+    from tests.faults.cluster import Cluster  # its module imports this one
+
+    cluster = Cluster(directory / "cluster", sockets(directory))
+    try:
+        found = measure(cluster.url, days, seed)
+    finally:
+        cluster.stop()
+    return [replace(row, name=f"PostgreSQL: {row.name}") for row in found]
+
+
+def sockets(directory: Path) -> Path:
+    """A directory for the sockets of a cluster, which runs under an account of its own."""
+    directory.chmod(0o755)
+    found = directory / "sockets"
+    found.mkdir()
+    return found
+
+
 def main() -> int:
     """Run it; returns 0 if all marks are met."""
     options = parser(__doc__)
     options.add_argument("--days", type=int, default=14, help="days of eleven offices")
+    options.add_argument(
+        "--postgresql-days", type=int, default=4, metavar="N", help="days in PostgreSQL; 0: none"
+    )
     chosen = options.parse_args()
-    days = 2 if chosen.quick else chosen.days
+    days = min(2, chosen.days) if chosen.quick else chosen.days
+    elsewhere = min(1, chosen.postgresql_days) if chosen.quick else chosen.postgresql_days
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="jhn-store-") as directory:
-        rows = measure(Path(directory), days, chosen.seed)
-    return finish(f"The store with {days} days of eleven offices", rows, chosen)
+        if days:
+            rows += measure(f"sqlite:///{Path(directory) / 'monitor.db'}", days, chosen.seed)
+        if elsewhere:
+            rows += postgresql(Path(directory), elsewhere, chosen.seed)
+    title = f"The store with {days} days of eleven offices, in PostgreSQL {elsewhere}"
+    return finish(title, rows, chosen)
 
 
 if __name__ == "__main__":

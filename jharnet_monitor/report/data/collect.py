@@ -10,6 +10,7 @@ from statistics import median
 from zoneinfo import ZoneInfo
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.applications import ServiceUse, Visit, service_use
@@ -38,7 +39,7 @@ from jharnet_monitor.report.data.aggregate import (
 from jharnet_monitor.report.data.summary import Latency, OfficeSummary, SpeedTest, TrendPoint
 from jharnet_monitor.store.bulk_reader import Block, Extent
 from jharnet_monitor.store.retention import PrunedDay
-from jharnet_monitor.store.tables import from_ms
+from jharnet_monitor.store.tables import from_ms, to_ms
 
 DOWN, UP = (f"{direction.transfer}_bits_per_second" for direction in Direction)
 LINE = (Route.JHARNET, Route.TRAINS)
@@ -55,7 +56,7 @@ class LatencyTally:
     p50: array[float] = field(default_factory=lambda: array("d"))
     jitter: array[float] = field(default_factory=lambda: array("d"))
 
-    def add(self, columns: Mapping[str, Sequence[float]]) -> None:
+    def add(self, columns: Mapping[str, Sequence[float] | NDArray[np.float64]]) -> None:
         """Add minutes, one column per quantity; minutes without a reply count as downtime only."""
         received = np.asarray(columns.get("received", ()), dtype=np.float64)
         answered = received > 0
@@ -63,8 +64,8 @@ class LatencyTally:
         self.answered += int(answered.sum())
         if len(received):
             self.sent += int(np.asarray(columns["sent"], dtype=np.float64)[answered].sum())
-        self.p50.extend(columns.get("rtt_p50_seconds", ()))
-        self.jitter.extend(columns.get("jitter_seconds", ()))
+        for kept, name in ((self.p50, "rtt_p50_seconds"), (self.jitter, "jitter_seconds")):
+            kept.frombytes(np.asarray(columns.get(name, ()), dtype=np.float64).tobytes())
 
     def join(self, other: LatencyTally) -> None:
         """Add another tally."""
@@ -161,17 +162,27 @@ class Collector:
         """Note that something was measured on a day."""
         self._days.add(day)
 
-    def add_minutes(self, day: date, block: Block) -> None:
-        """Add the hub's latency minutes of one day: of the assessment only their packets."""
-        self.note_day(day)
+    def add_minutes(self, days: Sequence[date], block: Block) -> set[date]:
+        """Add the hub's latency minutes of days that lie all before the period or all in it;
+        returns the days that have any. Before the period only their packets count.
+        """
+        midnights = [to_ms(datetime.combine(day, time(), self._zone)) for day in days]
+        place = np.searchsorted(midnights, np.asarray(block.starts), side="right") - 1
+        found = {days[number] for number in np.unique(place).tolist()}
+        self._days |= found
         idle = not block.conditions.get("under_load")
         if idle and "received" in block.values and "sent" in block.values:
             self._packets.add_minutes(block.starts, block.values["sent"], block.values["received"])
-        if day < self.period.days[0]:
-            return
+        if days[0] < self.period.days[0]:
+            return found
         self.count(Extent(block.count, block.first, block.last))
         if idle:
-            self._latency.setdefault(day, LatencyTally()).add(block.values)
+            columns = {name: np.asarray(column) for name, column in block.values.items()}
+            for day in found:
+                own = place == days.index(day)
+                tally = self._latency.setdefault(day, LatencyTally())
+                tally.add({name: column[own] for name, column in columns.items()})
+        return found
 
     def add_traffic(self, block: Block) -> None:
         """Add readings of the router's interface, except those during our own tests."""

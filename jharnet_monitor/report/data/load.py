@@ -30,13 +30,15 @@ from jharnet_monitor.store import Store
 
 DAY = timedelta(days=1)
 MINUTES = "latency"
-"""The probe that measures all the time: read by the day, for all offices at once."""
+"""The probe that measures all the time: read by the week, for many offices at once."""
 PACKETS = ("received", "sent")
 """What the assessment reads of a minute."""
 LATENCY = (*PACKETS, "rtt_p50_seconds", "jitter_seconds")
 """What a report reads of a minute of its period."""
 BATCH = 16
 """Number of offices whose measurements are held in memory at a time."""
+DAYS_AT_ONCE = 7
+"""Number of days whose minutes are read at once: their columns are unpacked together."""
 
 
 def summarise(
@@ -58,7 +60,7 @@ def summarise(
     collectors = [
         Collector(config, office, period, judged_from, until) for office in config.offices
     ]
-    states = _every_state(store, collectors, earlier, known_until)
+    states = _every_state(store, collectors, earlier, known_until, processes)
     reading = _Reading(
         store=store,
         earlier=earlier,
@@ -67,6 +69,7 @@ def summarise(
         visits=_visits(store, config, period),
     )
     parts = _divided(collectors, processes)
+    collectors.clear()  # each part forgets an office once its summary is made
     if len(parts) > 1:
         store.disconnect()
     offices = [one for part in in_parallel(reading.summaries, parts) for one in part]
@@ -115,14 +118,12 @@ class _Reading:
         return found
 
 
-def _divided(collectors: list[Collector], processes: int) -> list[list[Collector]]:
-    """The offices, taken from the list, in as many equal parts as there are processes."""
+def _divided(collectors: Sequence[Collector], processes: int) -> list[list[Collector]]:
+    """The offices in as many equal parts as there are processes."""
     count = len(collectors)
     number = max(1, min(processes, count))
     ends = [count * part // number for part in range(number + 1)]
-    parts = [collectors[begin:end] for begin, end in pairwise(ends)]
-    collectors.clear()
-    return parts
+    return [list(collectors[begin:end]) for begin, end in pairwise(ends)]
 
 
 def judged_over(period: Period, config: Config) -> date:
@@ -136,26 +137,40 @@ def judged_over(period: Period, config: Config) -> date:
 
 
 def _read_minutes(store: Store, collectors: Mapping[str, Collector]) -> None:
-    """Read the latency minutes of these offices since the start of the assessment, day by day, as
-    they are stored on disk. The agents' own minutes only show on which days there was evidence.
+    """Read the latency minutes of these offices since the start of the assessment, some days at a
+    time, as they are stored on disk. The agents' own minutes only show on which days there was
+    evidence.
     """
     period = (first := next(iter(collectors.values()))).period
-    for day in first.stretch:
-        begin, end = (datetime.combine(d, time(), period.start.tzinfo) for d in (day, day + DAY))
+
+    def midnight(day: date) -> datetime:
+        return datetime.combine(day, time(), period.start.tzinfo)
+
+    for days in _stretches(first):
         blocks = store.bulk_reader.blocks(
-            list(collectors), MINUTES, begin, end, path=Route.JHARNET, starts=True,
-            names=PACKETS if day < period.days[0] else LATENCY,
+            list(collectors), MINUTES, midnight(days[0]), midnight(days[-1] + DAY),
+            path=Route.JHARNET, starts=True,
+            names=PACKETS if days[0] < period.days[0] else LATENCY,
         )  # fmt: skip
-        without = dict(collectors)
+        missing = {office: set(days) for office in collectors}
         for block in blocks:
-            collectors[block.office].add_minutes(day, block)
-            without.pop(block.office, None)
-        for office, collector in without.items():
-            if any(store.bulk_reader.extents(office, MINUTES, (begin, end))):
-                collector.note_day(day)
+            missing[block.office] -= collectors[block.office].add_minutes(days, block)
+        for office, without in missing.items():
+            for day in without:
+                bounds = midnight(day), midnight(day + DAY)
+                if any(store.bulk_reader.extents(office, MINUTES, bounds)):
+                    collectors[office].note_day(day)
     for pruned in store.retention.days(period.days[0], period.days[-1] + DAY, probe=MINUTES):
         if pruned.office in collectors:
             collectors[pruned.office].add_pruned_day(pruned)
+
+
+def _stretches(collector: Collector) -> Iterator[list[date]]:
+    """The days of the assessment, at most `DAYS_AT_ONCE` each, those of the period apart."""
+    first = collector.period.days[0]
+    before = [day for day in collector.stretch if day < first]
+    for days in (before, [day for day in collector.stretch if day >= first]):
+        yield from (days[at : at + DAYS_AT_ONCE] for at in range(0, len(days), DAYS_AT_ONCE))
 
 
 def _count_tests(store: Store, collectors: Mapping[str, Collector], period: Period) -> None:
@@ -198,18 +213,29 @@ def _visits(store: Store, config: Config, period: Period) -> dict[str, list[Visi
 
 
 def _every_state(
-    store: Store, collectors: Sequence[Collector], earlier: list[Period], known_until: datetime
+    store: Store,
+    collectors: Sequence[Collector],
+    earlier: list[Period],
+    known_until: datetime,
+    processes: int,
 ) -> dict[str, list[Span]]:
     """The states of every office over the assessment, and over those of the earlier periods."""
     if not collectors:
         return {}
-    offices, one = [each.office.id for each in collectors], collectors[0]
+    one = collectors[0]
     first = judged_over(earlier[0], one.config) if earlier else one.judged_from
     begin = datetime.combine(first, time(), one.period.start.tzinfo)
-    changes = store.event_log.recorded_states(offices, begin, one.period.end)
-    return {
-        office: spans(found, known_until) for office, found in zip(offices, changes, strict=True)
-    }
+
+    def states(part: list[Collector]) -> list[list[Span]]:
+        offices = [each.office.id for each in part]
+        changes = store.event_log.recorded_states(offices, begin, one.period.end)
+        return [spans(found, known_until) for found in changes]
+
+    parts = _divided(collectors, processes)
+    if len(parts) > 1:
+        store.disconnect()
+    found = [office for part in in_parallel(states, parts) for office in part]
+    return {each.office.id: found for each, found in zip(collectors, found, strict=True)}
 
 
 def _judged(

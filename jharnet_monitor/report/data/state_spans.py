@@ -62,11 +62,13 @@ def _correct(
         Span(t.state, t.at, t.until) for t in sorted(corrections, key=lambda t: t.number) if t.until
     ]
     first, last = min(part.start for part in parts), max(part.end for part in parts)
-    if place > 0:
+    if place > 0 and outage.start < first:
         _overwrite(current, replace(live_spans[place - 1], start=outage.start, end=first))
-    if place + 1 < len(live_spans):
+    if place + 1 < len(live_spans) and last < outage.end:
         _overwrite(current, replace(live_spans[place + 1], start=last, end=outage.end))
-    for part in (replace(outage, start=first, end=last), *parts):
+    if len(parts) > 1:  # what a single one does not cover, its neighbours have
+        parts.insert(0, replace(outage, start=first, end=last))
+    for part in parts:
         _overwrite(current, part)
 
 
@@ -81,12 +83,11 @@ def _overwrite(current: list[Span], new: Span) -> None:
         if begin >= end:
             result.append(span)
             continue
-        pieces = (
-            replace(span, end=begin),
-            replace(new, start=begin, end=end),
-            replace(span, start=end),
-        )
-        result += [piece for piece in pieces if piece.start < piece.end]
+        if span.start < begin:
+            result.append(replace(span, end=begin))
+        result.append(Span(new.state, begin, end, new.reason))
+        if end < span.end:
+            result.append(replace(span, start=end))
     current[first : max(first, after)] = result
 
 
