@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -312,7 +312,10 @@ class _PatientLine:
 async def test_a_lost_session_does_not_prevent_the_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The installation goes on, no second one begins beside it, and then the agent restarts."""
+    """The installation goes on, no second one begins beside it, and then the agent restarts.
+
+    A hub that asks again, after a lost session or a long time, learns how it goes and ends.
+    """
     line, restarted, go_on = _ClosedLine(), asyncio.Event(), threading.Event()
     one = Updater(Versions(tmp_path, "0.1.0"), "", restarted.set)
 
@@ -322,18 +325,25 @@ async def test_a_lost_session_does_not_prevent_the_restart(
     monkeypatch.setattr(one, "_proven", lambda _: SimpleNamespace(version="7.1.0"))
     monkeypatch.setattr(one, "_fetch", fetch)
     monkeypatch.setattr(one, "_install", lambda *_: go_on.wait(20))
-    task = asyncio.create_task(one.task(line, {}, None))  # type: ignore[arg-type]
+    heard: asyncio.Queue[dict[str, object]] = asyncio.Queue()
+    later: Any = SimpleNamespace(send=heard.put)
+    task = asyncio.create_task(one.task(line, {"offer": "a"}, None))  # type: ignore[arg-type]
     try:
         await asyncio.wait_for(line.installing.wait(), 10)
         await asyncio.sleep(0.05)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        with pytest.raises(ChannelClosed, match="already running"):
-            await one.task(line, {}, None)  # type: ignore[arg-type]
-        assert not restarted.is_set()
+        for other in ({}, {"offer": "b"}):
+            with pytest.raises(ChannelClosed, match="already running"):
+                await one.task(later, other, None)  # type: ignore[arg-type]
+        asks_again = asyncio.create_task(one.task(later, {"offer": "a"}, None))  # type: ignore[arg-type]
+        assert await asyncio.wait_for(heard.get(), 10) == {"state": "installing"}
+        assert not restarted.is_set() and heard.empty() and not asks_again.done()
     finally:
         go_on.set()
     await asyncio.wait_for(restarted.wait(), 10)
+    assert await asyncio.wait_for(heard.get(), 10) == {"state": "restarting"}
+    await asyncio.wait_for(asks_again, 10)
 
 
 async def test_an_installation_is_a_load_until_its_end(
@@ -385,7 +395,8 @@ async def test_an_error_after_the_change_of_the_link_refuses_nothing(
     monkeypatch.setattr(one, "_install", install)
     release, channel = SimpleNamespace(version="7.1.0", id="7.1.0-5"), SimpleNamespace(send=send)
     params = {"serial": 5, "version": "7.1.0"}
-    await one._activate(release, channel, params)
+    one._listener = cast(Any, channel)
+    await one._activate(release, params)
     last = kept.last()
     assert last is not None
     assert last.state is (UpdateState.TRIAL if switched else UpdateState.REFUSED)
