@@ -43,6 +43,19 @@ def debian_root(root: Path) -> Path:
     return root
 
 
+def fresh_wheels(wheels: Path) -> Path:
+    """Fetch the libraries' wheels where they are missing, and build our own of this tree."""
+    own = list(wheels.glob("jharnet_monitor-*.whl"))
+    if not own:
+        collect_wheels(Source(ROOT), wheels, PYTHONS, "x86_64", print)
+        return wheels
+    for old in own:
+        old.unlink()
+    build = (sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(wheels), str(ROOT))
+    subprocess.run(build, check=True)
+    return wheels
+
+
 def _inside(root: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     """A command in the root, without a network."""
     clean = ("env", "-i", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8")
@@ -58,9 +71,7 @@ def main() -> int:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="jharnet-bundle-") as scratch:
         root = debian_root(given.root or Path(scratch) / "root")
-        wheels = given.wheels or Path(scratch) / "w"
-        if not list(wheels.glob("*.whl")):
-            collect_wheels(Source(ROOT), wheels, PYTHONS, "x86_64", print)
+        wheels = fresh_wheels(given.wheels or Path(scratch) / "w")
         out = Path(scratch) / "bundle.zip"
         fingerprint = pack(
             Source(ROOT),

@@ -31,11 +31,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from jharnet_monitor.handover.bundle import PYTHONS, Machines, Source, collect_wheels, pack
+from jharnet_monitor.handover.bundle import Machines, Source, pack
 from jharnet_monitor.lab.client import Lab
 from jharnet_monitor.lab.layout import HEADQUARTERS
 from jharnet_monitor.wire.client import HubClient
-from tests.bench.bundle import debian_root
+from tests.bench.bundle import debian_root, fresh_wheels
 from tests.bench.marks import Row, at_most, finish, note, parser, within
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,8 +122,6 @@ def _must(*argv: str) -> None:
 
 def _make_stick(wheels: Path, scratch: Path) -> Stick:
     """Make the bundle and unpack it; the whole file is beside it, for `update publish`."""
-    if not list(wheels.glob("*.whl")):
-        collect_wheels(Source(ROOT), wheels, PYTHONS, "x86_64", print)
     stick = scratch / "stick"
     stick.mkdir()
     bundle = stick / "bundle.zip"
@@ -218,11 +216,18 @@ class Work:
 
     def measure(self) -> None:
         """Measure from every office, and compare the speeds with the lines."""
-        errors: list[float] = []
+        errors, repeated = list[float](), 0
         offices = self._lab.offices
         for probe, options, at_once in PROBES:
             with ThreadPoolExecutor(at_once) as pool:
                 found = list(pool.map(partial(self._probe, probe, options), offices))
+            for number, one in enumerate(found):
+                if (
+                    one["outcome"] == "no_data"
+                ):  # an end was not ready, as in an agent's first minute
+                    print(f"{one['office']}: {probe}: no_data, {one['cause']}; once more")
+                    repeated += 1
+                    found[number] = self._probe(probe, options, one["office"])
             good = sum(one["outcome"] == "ok" for one in found)
             for one in found:
                 if one["outcome"] != "ok":
@@ -237,6 +242,7 @@ class Work:
         connected = sum(self._is_connected(office) for office in offices)
         self.rows += [
             at_most("largest error of a speed", 100 * max(errors), 5.0, "%"),
+            note("tests repeated, because an end was not ready", repeated, ""),
             within("agents connected at the end", connected, len(offices), len(offices), ""),
             at_most("all of it", (time.monotonic() - self._began) / 60, 60, "min"),
         ]
@@ -293,7 +299,7 @@ def main() -> int:
     given = options.parse_args()
     scratch = Path(tempfile.mkdtemp(prefix="jharnet-stick-"))
     base = debian_root(given.root or scratch / "base")
-    stick = _make_stick(given.wheels or scratch / "wheels", scratch)
+    stick = _make_stick(fresh_wheels(given.wheels or scratch / "wheels"), scratch)
     with _district(given.quick) as lab:
         work = Work(lab, base, stick, scratch)
         try:
