@@ -111,7 +111,7 @@ def test_no_panel_is_empty(running: Stack) -> None:
 
 def test_the_sign_of_life_arrives(running: Stack) -> None:
     """The dead man's switch goes through Prometheus and Alertmanager to its own receiver."""
-    alive = running.inbox.first(0, "DeadMansSwitch", "firing", 30)
+    alive = running.inbox.first(0, "DeadMansSwitch", "firing", KNOWN_SECONDS)
     assert alive.receiver == "heartbeat"
 
 

@@ -193,7 +193,7 @@ class Work:
 
     def install_agents(self) -> None:
         """Install and enrol one office after the other, and wait until its agent is connected."""
-        took = []
+        took, carried = list[float](), list[int]()
         for office in self._lab.offices:
             began, name = time.monotonic(), f"{office}.enrolment"
             line = (self._machines[HEADQUARTERS].root / "root/enrolments" / name).read_text()
@@ -202,13 +202,13 @@ class Work:
             self._services.append(self._machines[office].start(AGENT))
             self._wait(f"{office} is connected", partial(self._is_connected, office))
             took.append(time.monotonic() - began)
+            # Read now: the hub's first tests of an office fill its line a minute later.
+            carried.append(self._lab.status()["links"][office]["down"]["bytes_out"])
             self._say(f"{office}: installed, enrolled and connected in {took[-1]:.0f} s")
-        links = self._lab.status()["links"]
-        carried = [links[office]["down"]["bytes_out"] for office in self._lab.offices]
         self.rows += [
             note("an office installed, enrolled, connected: median", statistics.median(took), "s"),
             at_most("the same, slowest", max(took), 300, "s"),
-            at_most("bytes on the busiest line meanwhile", max(carried) / 1e6, 1.0, "MB"),
+            at_most("bytes on the busiest line until then", max(carried) / 1e6, 1.0, "MB"),
         ]
 
     def _is_connected(self, office: str) -> bool:
