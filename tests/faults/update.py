@@ -187,6 +187,10 @@ class District:
         agent = next(one for one in every if one["id"] == office)["agent"]
         return str(agent["version"]) if agent["connected"] else ""
 
+    def sessions(self, office: str) -> int:
+        """How often an office's agent has connected so far."""
+        return self.files.log(office).read_text("utf-8").count("connected to the hub as")
+
     def publish(self, version: str, serial: int, broken: Callable[[str, str], str]) -> None:
         """Make and publish a version."""
         bundle, fingerprint = self.makery.bundle(version, serial, broken)
@@ -244,9 +248,10 @@ def roll_out(one: District, *, seeded: bool) -> None:
     partial_bytes = sum(path.stat().st_size for path in part.glob("*.part"))
     half = one.updates(OFFICES[2]) / "versions"
     one.wait("dumaria installs", lambda: any(half.glob("*/bin/python*")))
+    sessions = one.sessions(OFFICES[2])
     one.cut_power(OFFICES[2])
     complete = any(half.glob("*/complete"))
-    one.wait("dumaria runs again", lambda: one.version(OFFICES[2]) != "", 120)
+    one.wait("dumaria runs again", lambda: one.sessions(OFFICES[2]) > sessions, 120)
     after_cut = one.version(OFFICES[2])
     one.wait("all are updated", lambda: all(one.status(o)["state"] == "updated" for o in OFFICES))
     minutes, after = (time.monotonic() - began) / 60, one.received()
