@@ -3,7 +3,7 @@
 The others mostly wait, for calls, outages and browsers. A second process runs the tests that hold
 no times. It has the scheduling class SCHED_IDLE: it gets the CPU time that nobody else wants, so it
 does not disturb what is timed. A third process runs tests that wait for programs of their own, with
-a minute to spare. The first process reports what both report as if it had run the tests itself.
+time to spare. The first process reports what both report as if it had run the tests itself.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ COMPUTING = frozenset({
     "test_web_api", "test_windows", "test_words",
 })  # fmt: skip
 """Names of files without `.py`. They need no lab, browser or server and hold no times."""
-LOOKING = frozenset({"test_accessibility"})
+LOOKING = frozenset({"test_accessibility", "test_print"})
 """Files that look at pages in a browser, whatever time that takes; they run there, too."""
-WAITING = frozenset({"test_alerting"})
-"""Files that wait for their own programs, in network namespaces of their own: the third process's.
-They need the CPU now and then, and a minute's delay fails none of them."""
+WAITING = frozenset({"test_alerting", "test_exporters_stack", "test_update"})
+"""Files that wait for programs of their own, such as Prometheus and pip: the third process runs
+them. They need the CPU now and then, and half a minute's delay fails none of them."""
 PATIENCE = 900.0
 """Seconds until another process must have ended, once the first has run its own tests."""
 _VARIABLE = "JHARNET_TEST_REPORTS"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.second_process import COMPUTING, LOOKING
-from tests.second_process import WAITING as BESIDE_THEM
+from tests.second_process import WAITING as OF_THE_THIRD
 
 ROOT = Path(__file__).parents[1]
 CONFTEST = """
@@ -27,7 +27,7 @@ def pytest_runtestloop(session):
         return (yield)
     with (
         second_process.second_process(session, {"test_computing"}),
-        second_process.second_process(session, {"test_beside"}, idle=False),
+        second_process.second_process(session, {"test_third"}, idle=False),
     ):
         return (yield)
 """
@@ -38,7 +38,7 @@ from pathlib import Path
 def others():
     here = [str(Path.cwd()).encode(), b"no:cacheprovider"]
     for one in Path("/proc").glob("[0-9]*/cmdline"):
-        for name in (b"test_computing.py", b"test_beside.py"):
+        for name in (b"test_computing.py", b"test_third.py"):
             try:
                 if all(part in one.read_bytes() for part in (*here, name)):
                     process = int(one.parent.name)
@@ -61,20 +61,20 @@ def test_there():
     assert "JHARNET_TEST_REPORTS" not in os.environ
     assert hypothesis.settings().deadline is None or not SECOND
 """
-BESIDE = """
+THIRD = """
 import time
-def test_beside():
+def test_third():
     time.sleep(1)  # until it has been seen
 """
 SEEN = """[
-    (b"test_beside.py", os.SCHED_OTHER, 5), (b"test_computing.py", os.SCHED_IDLE, 0),
+    (b"test_computing.py", os.SCHED_IDLE, 0), (b"test_third.py", os.SCHED_OTHER, 5),
 ]"""
 
 pytestmark = pytest.mark.timeout(600)  # on a busy machine the second process has to wait
 several = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
 
 
-def run(directory: Path, computing: str, *arguments: str, beside: str = "") -> tuple[int, str]:
+def run(directory: Path, computing: str, *arguments: str, third: str = "") -> tuple[int, str]:
     """Exit code and output of pytest in a project with one file for each process."""
     (directory / "checks").mkdir()
     (directory / "pytest.ini").write_text("[pytest]\ntestpaths = checks\naddopts = -q\n")
@@ -84,7 +84,7 @@ def run(directory: Path, computing: str, *arguments: str, beside: str = "") -> t
     (directory / "checks/test_waiting.py").write_text(WAITING.replace("EXPECTED", expected))
     computing = computing.replace("SECOND", str(not alone))
     (directory / "checks/test_computing.py").write_text(computing)
-    (directory / "checks/test_beside.py").write_text(BESIDE + beside)
+    (directory / "checks/test_third.py").write_text(THIRD + third)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
         cwd=directory, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, check=False,
@@ -136,7 +136,7 @@ def test_a_second_process_that_ends_early_fails_the_run(tmp_path: Path) -> None:
 def test_a_failure_in_the_third_process_fails_the_run(tmp_path: Path) -> None:
     """With its trace; what ended it early is an error, too."""
     more = "\ndef test_wrong(): assert 1 + 1 == 3\ndef test_dies(): __import__('os')._exit(0)\n"
-    code, output = run(tmp_path, COMPUTES, beside=more)
+    code, output = run(tmp_path, COMPUTES, third=more)
     assert code == 1, output
     assert "1 failed, 3 passed, 1 error" in output
     assert "assert (1 + 1) == 3" in output and "did not end it" in output
@@ -168,7 +168,7 @@ def test_a_file_of_the_second_process_only_computes(name: str) -> None:
     assert found == CLOCKS.get(name, [])
 
 
-@pytest.mark.parametrize("name", sorted(COMPUTING | LOOKING | BESIDE_THEM))
+@pytest.mark.parametrize("name", sorted(COMPUTING | LOOKING | OF_THE_THIRD))
 def test_a_file_of_another_process_is_patient(name: str) -> None:
     """Other programs may stop it for half a minute: a shorter time limit would end it."""
     text = (ROOT / f"tests/{name}.py").read_text("utf-8")
