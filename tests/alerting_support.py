@@ -73,14 +73,22 @@ class Inbox:
         return [d for d in self.deliveries if d.at >= moment and d.labels["team"] != "monitor"]
 
     def first(
-        self, since: float, name: str, status: str, seconds: float, office: str | None = None
+        self,
+        since: float,
+        name: str,
+        status: str,
+        seconds: float,
+        office: str | None = None,
+        receiver: str | None = None,
     ) -> Delivery:
-        """The first delivery of an alert in a status; fails when it does not come in time."""
+        """The first delivery of an alert in a status, of an office and to a receiver where named;
+        fails when it does not come in time."""
         wanted = (name, status)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             for one in self.deliveries:
                 here = office in (None, one.labels.get("office")) and one.at >= since
+                here = here and receiver in (None, one.receiver)
                 if here and (one.labels["alertname"], one.status) == wanted:
                     return one
             time.sleep(0.1)

@@ -81,15 +81,18 @@ def pytest_make_collect_report(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
-    """In a run of the whole suite, let a second process run the tests that only compute."""
+    """In a run of the whole suite, let two more processes run the tests that may run beside."""
     if not second_process.second_process_helps(session.config):
         return (yield)
-    with second_process.second_process(session):
+    with (
+        second_process.second_process(session),
+        second_process.second_process(session, second_process.WAITING, idle=False),
+    ):
         return (yield)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """In that second process, let the first have the reports."""
+    """In such a process, let the first have the reports."""
     second_process.report_to_first(config)
 
 

@@ -108,7 +108,7 @@ def server(argv: Sequence[str | Path], ready: str, log: Path) -> Iterator[None]:
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         with contextlib.suppress(OSError, urllib.error.URLError):
             urllib.request.urlopen(url, timeout=5).close()  # noqa: S310 - loopback

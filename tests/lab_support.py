@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -82,12 +83,12 @@ def send_streams(streams: Sequence[Stream], seconds: float, priority: int = 0) -
 @contextlib.contextmanager
 def simultaneous_streams(
     streams: Sequence[Stream], seconds: float, priority: int = 0
-) -> Iterator[None]:
-    """Send all streams in another process while the context is active."""
+) -> Iterator[BaseProcess]:
+    """Send all streams in another process, the context's value, while the context is active."""
     sender = get_context("fork").Process(target=_send_alone, args=(streams, seconds, priority))
     sender.start()
     try:
-        yield
+        yield sender
     finally:
         sender.kill()
         sender.join()
@@ -141,16 +142,23 @@ class Arrivals:
         return (self.bytes - size) * 8 / (self.moments[-1] - self.moments[0])
 
 
-def receive(udp: socket.socket, silence: float) -> Arrivals:
-    """Receive datagrams until none has arrived for `silence` seconds."""
+def receive(udp: socket.socket, silence: float, sender: BaseProcess | None = None) -> Arrivals:
+    """Receive datagrams until none has arrived for `silence` seconds, since the sender has ended.
+
+    A sender may be silent for longer than that, if it gets no CPU.
+    """
     udp.settimeout(silence)
     arrivals = Arrivals()
-    with contextlib.suppress(TimeoutError):
-        while True:
+    while True:
+        sends = sender is not None and sender.is_alive()
+        try:
             data, control, _, _ = udp.recvmsg(65536, _CONTROL)
-            arrivals.moments.append(kernel_time(control))
-            arrivals.bytes += len(data) + UDP_HEADERS
-    return arrivals
+        except TimeoutError:
+            if sends:
+                continue
+            return arrivals
+        arrivals.moments.append(kernel_time(control))
+        arrivals.bytes += len(data) + UDP_HEADERS
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
-"""Tests that hold no times: a second process runs them beside the others, if all are run.
+"""Tests that run in processes of their own beside the others, if all are run.
 
-The others mostly wait, for calls, outages and browsers. The second process has the scheduling class
-SCHED_IDLE: it gets the CPU time that nobody else wants, so it does not disturb what is timed. What
-it reports is reported by the first process as if that had run the tests itself.
+The others mostly wait, for calls, outages and browsers. A second process runs the tests that hold
+no times. It has the scheduling class SCHED_IDLE: it gets the CPU time that nobody else wants, so it
+does not disturb what is timed. A third process runs tests that wait for programs of their own, with
+time to spare. The first process reports what both report as if it had run the tests itself.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ COMPUTING = frozenset({
     "test_accounts", "test_assess", "test_borderline", "test_bundle", "test_capacity",
     "test_cases", "test_clips", "test_common_cause", "test_config", "test_cures",
     "test_dashboards", "test_decision", "test_demo_history", "test_docstrings", "test_dossier",
-    "test_dossier_proof", "test_drill_verdict", "test_exit_codes", "test_exporters",
-    "test_faults", "test_forgery", "test_formats", "test_freeze_resampling",
+    "test_dossier_proof", "test_downtime", "test_drill_verdict", "test_exit_codes",
+    "test_exporters", "test_faults", "test_forgery", "test_formats", "test_freeze_resampling",
     "test_hardly_known", "test_help", "test_house", "test_joining", "test_judge_limits",
     "test_judge_readings", "test_judge_values", "test_judged_then", "test_lab_parts",
     "test_letter", "test_loss_rates", "test_made_up_mark", "test_mail", "test_oldest_schema",
@@ -43,18 +44,23 @@ COMPUTING = frozenset({
     "test_web_api", "test_windows", "test_words",
 })  # fmt: skip
 """Names of files without `.py`. They need no lab, browser or server and hold no times."""
-LOOKING = frozenset({"test_accessibility"})
+LOOKING = frozenset({"test_accessibility", "test_print"})
 """Files that look at pages in a browser, whatever time that takes; they run there, too."""
+WAITING = frozenset({"test_alerting", "test_exporters_stack", "test_update"})
+"""Files that wait for programs of their own, such as Prometheus and pip: the third process runs
+them. They need the CPU now and then, and half a minute's delay fails none of them."""
 PATIENCE = 900.0
-"""Seconds until the second process must have ended, once the first has run its own tests."""
+"""Seconds until another process must have ended, once the first has run its own tests."""
 _VARIABLE = "JHARNET_TEST_REPORTS"
 _REPORTS = os.environ.pop(_VARIABLE, None)  # so that no program of a test has it
 _START = """
-setsid sh -c '{ echo 19 > /proc/self/autogroup; } 2> /dev/null; exec chrt --idle 0 "$@"' - "$@" \\
+setsid sh -c '{ echo PRIORITY > /proc/self/autogroup; } 2> /dev/null; exec BEHIND "$@"' - "$@" \\
     > "$0" 2>&1 < /dev/null & echo $!
 """
-"""Where the kernel groups processes by session, the class counts within the group only, so the
-group gets the lowest weight as well."""
+"""Where the kernel groups processes by session, the class or priority counts within the group only,
+so the group gets a low weight as well."""
+_IDLE = _START.replace("PRIORITY", "19").replace("BEHIND", "chrt --idle 0")
+_NICE = _START.replace("PRIORITY", "5").replace("BEHIND", "nice -n 5")
 _CHOOSING = (
     "keyword", "markexpr", "deselect", "lf", "failedfirst", "stepwise", "maxfail", "collectonly",
     "setuponly", "setupplan", "usepdb", "trace",
@@ -62,7 +68,7 @@ _CHOOSING = (
 
 
 def second_process_helps(config: pytest.Config) -> bool:
-    """Whether the whole suite is run, on Linux, by more than one CPU, and not in that process."""
+    """Whether the whole suite is run, on Linux, by more than one CPU, and in the first process."""
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     chosen = any(config.getoption(name, None) for name in _CHOOSING)
     linux = sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1
@@ -71,13 +77,16 @@ def second_process_helps(config: pytest.Config) -> bool:
 
 @contextmanager
 def second_process(
-    session: pytest.Session, files: Collection[str] = COMPUTING | LOOKING
+    session: pytest.Session, files: Collection[str] = COMPUTING | LOOKING, *, idle: bool = True
 ) -> Iterator[None]:
-    """Leave the tests of `files` to a second process, and report what it reports at the end."""
+    """Leave the tests of `files` to another process, and report what it reports at the end.
+
+    It gets the CPU that nobody else wants, or if not `idle`, a smaller share than this process.
+    """
     theirs = [item for item in session.items if item.path.stem in files]
     session.items[:] = [item for item in session.items if item.path.stem not in files]
     with tempfile.TemporaryDirectory(prefix="jhn-second-") as directory:
-        second = _SecondProcess(session.config, theirs, Path(directory))
+        second = _SecondProcess(session.config, theirs, Path(directory), _IDLE if idle else _NICE)
         try:
             yield
             second.finish(PATIENCE)
@@ -106,12 +115,14 @@ class _Reporter:
 
 
 class _SecondProcess:
-    """pytest for some tests, with nothing to do but compute.
+    """pytest for some tests, beside this process.
 
     It is no child of this process, because some tests hold that none is left.
     """
 
-    def __init__(self, config: pytest.Config, items: list[pytest.Item], directory: Path) -> None:
+    def __init__(
+        self, config: pytest.Config, items: list[pytest.Item], directory: Path, start: str
+    ) -> None:
         self._config, self._items = config, items
         self._reports, self._output = directory / "reports", directory / "output"
         self._reports.touch()
@@ -119,7 +130,7 @@ class _SecondProcess:
         pytest_command = [sys.executable, "-m", "pytest", *files, "-p", "no:cacheprovider",
                           "--rootdir", str(config.rootpath), "--timeout", "900"]  # fmt: skip
         started = subprocess.run(
-            ["sh", "-c", _START, str(self._output), *pytest_command],
+            ["sh", "-c", start, str(self._output), *pytest_command],
             env={**os.environ, _VARIABLE: str(self._reports)}, cwd=config.rootpath,
             stdout=subprocess.PIPE, text=True, check=True,
         )  # fmt: skip
@@ -142,7 +153,10 @@ class _SecondProcess:
             self._config.hook.pytest_runtest_logreport(report=report)
             if report.when == "teardown":
                 ended.add(report.nodeid)
-        why = "the second process did not end it:\n" + self._output.read_text("utf-8")[-2000:]
+        why = (
+            "the process beside this one did not end it:\n"
+            + self._output.read_text("utf-8")[-2000:]
+        )
         for item in self._items:
             if item.nodeid not in ended:
                 lost = pytest.TestReport(item.nodeid, item.location, {}, "failed", why, "teardown")

@@ -174,6 +174,15 @@ def test_a_code_works_once_and_not_for_ever(tmp_path: Path) -> None:
     assert matches(mine, file)
 
 
+def test_a_hub_starts_with_enrolments_alone(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its configuration is valid before any agent has brought its token, and not without a code."""
+    with pytest.raises(UserError, match=r"token_hash_file: there is no file .*secrets/potka"):
+        load_config(config)
+    made(config, "https://127.0.0.1:1", monkeypatch)
+    assert load_config(config).office("potka").agent is not None
+    assert not matches("", config.parent / "secrets/potka")
+
+
 def test_what_is_no_enrolment_gets_one_line(tmp_path: Path) -> None:
     """A torn or foreign line names the remedy."""
     for text in ("", "jharnet-enrolment-1:", "jharnet-enrolment-1:e30=", "token"):

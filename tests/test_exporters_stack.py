@@ -116,11 +116,11 @@ async def test_the_states_store_has_each_district_by_its_label(tmp_path: Path) -
             server(argv, f"{store}/health", tmp_path / "store.log"),
             prometheus(_written_to(store, hub, tmp_path), tmp_path),
         ):
-            deadline = time.monotonic() + 40
+            deadline = time.monotonic() + 60
             wanted = 'jharnet:offices:count_by_state{district="east-singhbhum", state="up"}'
             while time.monotonic() < deadline:
                 # otherwise the store shows what it received only after ten seconds
-                urllib.request.urlopen(f"{store}/internal/force_flush", timeout=30).close()  # noqa: S310
+                urllib.request.urlopen(f"{store}/internal/force_flush", timeout=60).close()  # noqa: S310
                 answer = get_json(f"{store}/api/v1/query", query=wanted, latency_offset="1ms")
                 if answer["data"]["result"]:
                     break

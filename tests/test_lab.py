@@ -69,8 +69,8 @@ def flood(lab: Lab, rate: float, packets: int, size: int = 1400) -> Arrivals:
     target = udp_socket(lab, "potka")
     address = (lab.addresses("potka").pc, target.getsockname()[1])
     stream = Stream(udp_socket(lab, HEADQUARTERS), address, rate, size)
-    with simultaneous_streams([stream], (packets - 0.5) * stream.gap):
-        return receive(target, silence=1.0)
+    with simultaneous_streams([stream], (packets - 0.5) * stream.gap) as sender:
+        return receive(target, silence=1.0, sender=sender)
 
 
 # Settings

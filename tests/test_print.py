@@ -35,6 +35,7 @@ async def test_pages_are_printed_whole_and_without_buttons(
     async with chromium() as browser:
         context = await browser.new_context(base_url=str(client.make_url("/")), locale="en")
         page = await context.new_page()
+        page.set_default_timeout(120_000)
         await page.goto("/signin")
         await page.fill("#token", TOKEN)
         await page.click("form[action$='/signin'] button")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jharnet_monitor.judge.outages.shared import judge_spans, shared_faults
+from jharnet_monitor.judge.outages.shared import SharedFault, _charged, judge_spans, shared_faults
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import OfficeState
 
@@ -47,6 +47,19 @@ def test_what_outlasts_the_shared_outage_is_the_offices_own() -> None:
     found = _found(_office(0, 600), _office(0, 600), _office(0, 600), _office(0, 4200))
     assert found[:3] == [[(UPLINK, 600.0)]] * 3
     assert found[3] == [(UPLINK, 600.0), (DOWN, 3600.0)]
+
+
+@pytest.mark.parametrize(
+    ("start", "states"),
+    [(-61, [DOWN]), (-60, [UPLINK]), (0, [UPLINK]), (60, [UPLINK]), (61, [DOWN])],
+)
+def test_an_outage_belongs_to_a_fault_that_began_within_a_minute(
+    start: int, states: list[OfficeState]
+) -> None:
+    """Before or after it; what began earlier or later is the office's own."""
+    fault = SharedFault(NOON, NOON + timedelta(minutes=10))
+    span = Span(DOWN, NOON + timedelta(seconds=start), NOON + timedelta(minutes=9))
+    assert [part.state for part in _charged(span, fault)] == states
 
 
 def test_two_offices_prove_no_common_cause() -> None:

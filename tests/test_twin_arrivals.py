@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -277,6 +278,21 @@ def test_loss_without_a_full_queue_is_the_lines_own() -> None:
     takes[lost] = np.nan
     trace = _trace(_stream(_sound(), takes))
     assert arrivals._loss_without_full_queue(trace) == (3.0, 500.0)
+
+
+def test_a_depth_needs_five_packets() -> None:
+    """That arrived while the queue dropped others, and at least three dropped ones."""
+
+    def depth(arrived: int, dropped: int = 3) -> float | None:
+        trace: Any = SimpleNamespace(
+            lost_in=np.array([0, dropped]), bin=np.array([0] + [1] * arrived),
+            lost=np.zeros(arrived + 1, bool), first=np.ones(arrived + 1, bool),
+            queue=np.array([9.0] + [0.25] * arrived),
+        )  # fmt: skip
+        return arrivals._depth(trace, np.array([False, True]), 0.01)
+
+    assert depth(5) == pytest.approx(0.25 - 1.8 * 0.01)
+    assert depth(4) is None and depth(5, dropped=2) is None
 
 
 def test_near_is_a_tenth_of_a_second_around() -> None:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -151,7 +151,7 @@ async def _changed_at_the_hub(
     wheel.write_bytes(data)
     await hub.updates.offer("7.2.0", ("o1",), "test")
     await state(hub, "o1", "refused")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not (status := await hub.updates.status())["offered"]["halted"]:
             await asyncio.sleep(0.1)
     assert "not the file that was signed" in status["offices"][1]["why"]
@@ -312,7 +312,10 @@ class _PatientLine:
 async def test_a_lost_session_does_not_prevent_the_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The installation goes on, no second one begins beside it, and then the agent restarts."""
+    """The installation goes on, no second one begins beside it, and then the agent restarts.
+
+    A hub that asks again, after a lost session or a long time, learns how it goes and ends.
+    """
     line, restarted, go_on = _ClosedLine(), asyncio.Event(), threading.Event()
     one = Updater(Versions(tmp_path, "0.1.0"), "", restarted.set)
 
@@ -321,19 +324,26 @@ async def test_a_lost_session_does_not_prevent_the_restart(
 
     monkeypatch.setattr(one, "_proven", lambda _: SimpleNamespace(version="7.1.0"))
     monkeypatch.setattr(one, "_fetch", fetch)
-    monkeypatch.setattr(one, "_install", lambda *_: go_on.wait(20))
-    task = asyncio.create_task(one.task(line, {}, None))  # type: ignore[arg-type]
+    monkeypatch.setattr(one, "_install", lambda *_: go_on.wait(120))
+    heard: asyncio.Queue[dict[str, object]] = asyncio.Queue()
+    later: Any = SimpleNamespace(send=heard.put)
+    task = asyncio.create_task(one.task(line, {"offer": "a"}, None))  # type: ignore[arg-type]
     try:
-        await asyncio.wait_for(line.installing.wait(), 10)
+        await asyncio.wait_for(line.installing.wait(), 60)
         await asyncio.sleep(0.05)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        with pytest.raises(ChannelClosed, match="already running"):
-            await one.task(line, {}, None)  # type: ignore[arg-type]
-        assert not restarted.is_set()
+        for other in ({}, {"offer": "b"}):
+            with pytest.raises(ChannelClosed, match="already running"):
+                await one.task(later, other, None)  # type: ignore[arg-type]
+        asks_again = asyncio.create_task(one.task(later, {"offer": "a"}, None))  # type: ignore[arg-type]
+        assert await asyncio.wait_for(heard.get(), 60) == {"state": "installing"}
+        assert not restarted.is_set() and heard.empty() and not asks_again.done()
     finally:
         go_on.set()
-    await asyncio.wait_for(restarted.wait(), 10)
+    await asyncio.wait_for(restarted.wait(), 60)
+    assert await asyncio.wait_for(heard.get(), 60) == {"state": "restarting"}
+    await asyncio.wait_for(asks_again, 60)
 
 
 async def test_an_installation_is_a_load_until_its_end(
@@ -349,18 +359,18 @@ async def test_an_installation_is_a_load_until_its_end(
 
     monkeypatch.setattr(one, "_proven", lambda _: SimpleNamespace(version="7.1.0"))
     monkeypatch.setattr(one, "_fetch", fetch)
-    monkeypatch.setattr(one, "_install", lambda *_: go_on.wait(20))
+    monkeypatch.setattr(one, "_install", lambda *_: go_on.wait(120))
     marked: Any = monitor.marks_load(one.task)
     task: asyncio.Task[None] = asyncio.create_task(marked(line, {}, None))
     try:
-        await asyncio.wait_for(line.installing.wait(), 10)
+        await asyncio.wait_for(line.installing.wait(), 60)
         await asyncio.sleep(0.05)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert monitor._tests_running == 1
     finally:
         go_on.set()
-    await asyncio.wait_for(restarted.wait(), 10)
+    await asyncio.wait_for(restarted.wait(), 60)
     assert monitor._tests_running == 0
 
 
@@ -385,7 +395,8 @@ async def test_an_error_after_the_change_of_the_link_refuses_nothing(
     monkeypatch.setattr(one, "_install", install)
     release, channel = SimpleNamespace(version="7.1.0", id="7.1.0-5"), SimpleNamespace(send=send)
     params = {"serial": 5, "version": "7.1.0"}
-    await one._activate(release, channel, params)
+    one._listener = cast(Any, channel)
+    await one._activate(release, params)
     last = kept.last()
     assert last is not None
     assert last.state is (UpdateState.TRIAL if switched else UpdateState.REFUSED)
@@ -506,7 +517,7 @@ async def test_a_withdrawal_is_not_overwritten(
 
     monkeypatch.setattr(hub_updates, "write_rollout", slow)
     step = asyncio.create_task(rolling.step())
-    await asyncio.to_thread(storing.wait, 10)
+    await asyncio.to_thread(storing.wait, 60)
     await rolling.withdraw()
     await step
     assert rolling.rollout is None and not (tmp_path / "rollout.json").exists()

@@ -188,6 +188,10 @@ def test_loss_is_the_lines_only_where_nothing_else_explains_it(
         (_down({}, {"link": 0.0099}), ["nothing"], []),
         (_down({}, {"power": 0.0101}), ["power"], []),
         (_down({}, {"power": 0.0099}), ["nothing"], []),
+        # Exactly what is allowed.
+        (_down({"link": 1 - 0.99}, {"link": 1 - 0.99}), ["nothing"], []),
+        (_down({}, {"power": 1 - 0.99}), ["nothing"], []),
+        (_down({}, {"lan": 1 - 0.99}), ["nothing"], []),
         (_down({}, {"lan": 0.0101}), ["lan"], []), (_down({}, {"lan": 0.0099}), ["nothing"], []),
         (_down({"unexplained": 0.0101}), ["not_enough_evidence"], [Doubt.OUTAGES_UNEXPLAINED]),
         (_down({}, {"unexplained": 0.0101}), ["not_enough_evidence"], [Doubt.OUTAGES_UNEXPLAINED]),

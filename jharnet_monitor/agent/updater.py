@@ -35,7 +35,9 @@ TASK = "update"
 """The name under which the hub opens the task."""
 MOST_PIECE_BYTES = 1 << 20
 SHORTEST_TRIAL, LONGEST_TRIAL = 20.0, 3600.0
-INSTALL_SECONDS = 900.0
+INSTALL_SECONDS = 6 * 3600.0
+"""A slow PC with a slow disk may take hours, at lowest priority beside the office's work. This ends
+only a program that hangs."""
 TRANSFER_SECONDS = 120.0
 SEND_SECONDS = 5.0
 """How long the last message of an update may delay the restart."""
@@ -65,6 +67,9 @@ class Updater:
         self._busy = asyncio.Lock()
         self._installing: asyncio.Task[None] | None = None
         """The installation, which goes on when the session ends."""
+        self._installed_offer = ""
+        self._listener: Channel | None = None
+        """The last channel on which the hub asked about the installation."""
         self.report = self._last_report()
         """The result of the last update, for the hub; None if there was none."""
 
@@ -83,7 +88,13 @@ class Updater:
     async def task(
         self, channel: Channel, params: Mapping[str, Any], context: AgentContext
     ) -> None:
-        """Fetch the release in `params` as far as the hub allows now; install it once complete."""
+        """Fetch the release in `params` as far as the hub allows now; install it once complete.
+
+        If the same offer is being installed already, say so and wait with the hub.
+        """
+        if self._is_installing() and _offer(params) and _offer(params) == self._installed_offer:
+            await self._follow(channel)
+            return
         if self._is_busy() or await asyncio.to_thread(self._versions.trial) is not None:
             raise ChannelClosed("an update is already running")
         async with self._busy:
@@ -98,29 +109,39 @@ class Updater:
             else:
                 # The end of the session cancels this task, but cannot stop the installing thread.
                 # Without the shield a version would become active and nobody would restart.
-                self._installing = asyncio.create_task(self._activate(release, channel, params))
+                self._listener, self._installed_offer = channel, _offer(params)
+                self._installing = asyncio.create_task(self._activate(release, params))
                 await asyncio.shield(self._installing)
 
-    def _is_busy(self) -> bool:
-        installing = self._installing is not None and not self._installing.done()
-        return self._busy.locked() or installing
+    def _is_installing(self) -> bool:
+        return self._installing is not None and not self._installing.done()
 
-    async def _activate(self, release: Any, channel: Channel, params: Mapping[str, Any]) -> None:
+    def _is_busy(self) -> bool:
+        return self._busy.locked() or self._is_installing()
+
+    async def _follow(self, channel: Channel) -> None:
+        """Tell the hub on a new channel that the installation goes on, and then its result."""
+        self._listener = channel
+        await channel.send({"state": "installing"})
+        if self._installing is not None:
+            await asyncio.shield(self._installing)
+
+    async def _activate(self, release: Any, params: Mapping[str, Any]) -> None:
         """Install the release and restart, whatever becomes of the channel."""
         try:
             with self._load():
                 await asyncio.to_thread(self._install, release, params)
         except UserError as error:
-            await self._refuse(channel, params, str(error))
+            await self._refuse(self._listener, params, str(error))
             return
         except OSError as error:
             if not await asyncio.to_thread(self._is_on_trial, release):
-                await self._refuse(channel, params, f"the disk: {error.strerror or error}")
+                await self._refuse(self._listener, params, f"the disk: {error.strerror or error}")
                 return
             log.warning("version %s is active, but the disk reports: %s", release.version, error)
         log.info("version %s is installed and starts now", release.version)
         try:
-            await _send_state(channel, {"state": "restarting"})
+            await _send_state(self._listener, {"state": "restarting"})
         finally:
             self._restart()
 
@@ -135,7 +156,7 @@ class Updater:
             return None
         return last.to_report()
 
-    async def _refuse(self, channel: Channel, params: Mapping[str, Any], why: str) -> None:
+    async def _refuse(self, channel: Channel | None, params: Mapping[str, Any], why: str) -> None:
         log.error("refused the hub's update: %s", why)
         serial = params.get("serial")
         if isinstance(serial, int):  # identifies the refused release to the hub
@@ -225,8 +246,10 @@ class Updater:
         )
 
 
-async def _send_state(channel: Channel, message: Mapping[str, Any]) -> None:
+async def _send_state(channel: Channel | None, message: Mapping[str, Any]) -> None:
     """Tell the hub if it still listens; its session may have ended meanwhile."""
+    if channel is None:
+        return
     with contextlib.suppress(ChannelClosed, TimeoutError):
         async with asyncio.timeout(SEND_SECONDS):
             await channel.send(message)

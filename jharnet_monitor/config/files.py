@@ -11,9 +11,10 @@ from pathlib import Path
 from jharnet_monitor.config.checks import Problem
 from jharnet_monitor.config.document import KeyPath
 from jharnet_monitor.config.routers import Snmp
-from jharnet_monitor.config.schema import Config
+from jharnet_monitor.config.schema import Config, Office
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.security.accounts import read_accounts
+from jharnet_monitor.security.enrolment import was_issued
 from jharnet_monitor.security.signing import read_key
 from jharnet_monitor.security.tls import check_pair, read_authority
 from jharnet_monitor.security.tokens import read_secret, read_token_hash
@@ -33,10 +34,7 @@ def file_problems(config: Config, path: Path) -> Iterator[Problem]:
     if (accounts := config.hub.accounts_file) is not None and accounts.exists():
         yield from _check(("hub", "accounts_file"), accounts, read_accounts, "")
     for number, office in enumerate(config.offices):
-        if office.agent is not None:
-            make = f"make it with `jharnet-monitor token {office.id} --config {path}`"
-            where = ("offices", number, "agent", "token_hash_file")
-            yield from _check(where, office.agent.token_hash_file, read_token_hash, make)
+        yield from _agent(number, office, path)
     yield from _snmp(("hub", "uplink", "snmp"), config.hub.uplink.snmp)
     for number, office in enumerate(config.offices):
         yield from _snmp(("offices", number, "snmp"), office.snmp)
@@ -75,6 +73,16 @@ def _tls(config: Config) -> Iterator[Problem]:
     except UserError as error:
         key = "certificate" if str(error).startswith(f"{tls.certificate}:") else "key"
         yield ("hub", "tls", key), str(error)
+
+
+def _agent(number: int, office: Office, path: Path) -> Iterator[Problem]:
+    if office.agent is None:
+        return
+    file = office.agent.token_hash_file
+    if not file.exists() and was_issued(file):  # the agent brings its token when it enrols
+        return
+    make = f"make it with `jharnet-monitor token {office.id} --config {path}`"
+    yield from _check(("offices", number, "agent", "token_hash_file"), file, read_token_hash, make)
 
 
 def _snmp(where: KeyPath, snmp: Snmp | None) -> Iterator[Problem]:

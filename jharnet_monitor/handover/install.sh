@@ -110,7 +110,11 @@ running=''
 if [ -d /run/systemd/system ]; then running=yes; systemctl daemon-reload; fi
 
 if [ "$role" = agent ] && [ -n "$enrolment" ]; then
-  "$into/bin/jharnet-monitor" agent --enrolment "$enrolment" --into /etc/jharnet-agent --no-run
+  # On a stick with FAT, every file can be read by others, which the agent does not accept.
+  private=$(mktemp)
+  trap 'rm -f "$private"' EXIT
+  cat "$enrolment" > "$private"
+  "$into/bin/jharnet-monitor" agent --enrolment "$private" --into /etc/jharnet-agent --no-run
   [ -z "$running" ] || systemctl enable --now "$unit"
   say "the agent is installed and enrolled"
 elif [ "$role" = agent ]; then
@@ -120,6 +124,8 @@ else
   say "installed. Next: edit /var/lib/jharnet-monitor/jharnet.yaml, then
   export JHARNET_CONFIG=/var/lib/jharnet-monitor/jharnet.yaml
   jharnet-monitor tls init /var/lib/jharnet-monitor/tls --ip ADDRESS
-  jharnet-monitor check-config && systemctl enable --now $unit
-  jharnet-monitor enrol --all"
+  jharnet-monitor token --api
+  jharnet-monitor update publish BUNDLE.zip --fingerprint $fingerprint
+  jharnet-monitor enrol --all --hub https://ADDRESS:9797
+  jharnet-monitor check-config && systemctl enable --now $unit"
 fi

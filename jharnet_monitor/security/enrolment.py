@@ -92,6 +92,11 @@ def issue(token_hash_file: Path, *, by: str, expires: datetime) -> str:
     return code
 
 
+def was_issued(token_hash_file: Path) -> bool:
+    """Whether a code was made for the office with this `token_hash_file`."""
+    return _pending_file(token_hash_file).exists()
+
+
 def accept(token_hash_file: Path, code: str, token_hash: str, now: datetime) -> str:
     """Register the token with this hash if the code is valid; returns who made the code. The code
     cannot be used again. The same agent may repeat its request for `REPEAT_TIME`, because the

@@ -34,6 +34,28 @@ def _ours(root: Path) -> list[str]:
     return [line for line in found.stdout.splitlines() if line]
 
 
+def debian_root(root: Path) -> Path:
+    """A minimal Debian root with what the installer needs; made if it does not exist."""
+    if not (root / "usr").exists():
+        packages = f"--include={PACKAGES}"
+        argv = ["debootstrap", "--variant=minbase", packages, "stable", str(root)]
+        subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+    return root
+
+
+def fresh_wheels(wheels: Path) -> Path:
+    """Fetch the libraries' wheels where they are missing, and build our own of this tree."""
+    own = list(wheels.glob("jharnet_monitor-*.whl"))
+    if not own:
+        collect_wheels(Source(ROOT), wheels, PYTHONS, "x86_64", print)
+        return wheels
+    for old in own:
+        old.unlink()
+    build = (sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(wheels), str(ROOT))
+    subprocess.run(build, check=True)
+    return wheels
+
+
 def _inside(root: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     """A command in the root, without a network."""
     clean = ("env", "-i", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8")
@@ -48,11 +70,8 @@ def main() -> int:
     given = options.parse_args()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="jharnet-bundle-") as scratch:
-        root, wheels = given.root or Path(scratch) / "root", given.wheels or Path(scratch) / "w"
-        if not (root / "usr").exists():
-            _run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", "stable", str(root))
-        if not list(wheels.glob("*.whl")):
-            collect_wheels(Source(ROOT), wheels, PYTHONS, "x86_64", print)
+        root = debian_root(given.root or Path(scratch) / "root")
+        wheels = fresh_wheels(given.wheels or Path(scratch) / "w")
         out = Path(scratch) / "bundle.zip"
         fingerprint = pack(
             Source(ROOT),

@@ -42,7 +42,8 @@ OFFICES = ("potka", "boram", "dumaria", "patamda")
 LINE = {"delay": "15ms", "jitter": "2ms", "rate": "2 Mbit/s", "queue": "300ms"}
 BUDGET = 100_000_000
 TRIAL_SECONDS = 40
-LONG = 1800.0
+LONG = 3600.0
+"""For what fetches or installs: at lowest priority on a busy machine, that takes its time."""
 
 
 def district() -> dict[str, Any]:
@@ -170,7 +171,9 @@ class District:
         while time.monotonic() - began < seconds:
             with contextlib.suppress(Exception):  # the hub may not answer yet
                 if check():
-                    return time.monotonic() - began
+                    took = time.monotonic() - began
+                    print(f"{datetime.now(UTC):%H:%M:%S} {what} ({took:.0f} s)", flush=True)
+                    return took
             time.sleep(1.0)
         raise SystemExit(f"after {seconds:g} s still not: {what}; see {self.files.directory}")
 
@@ -183,6 +186,10 @@ class District:
         every = self.api("/api/v1/offices")
         agent = next(one for one in every if one["id"] == office)["agent"]
         return str(agent["version"]) if agent["connected"] else ""
+
+    def sessions(self, office: str) -> int:
+        """How often an office's agent has connected so far."""
+        return self.files.log(office).read_text("utf-8").count("connected to the hub as")
 
     def publish(self, version: str, serial: int, broken: Callable[[str, str], str]) -> None:
         """Make and publish a version."""
@@ -241,9 +248,10 @@ def roll_out(one: District, *, seeded: bool) -> None:
     partial_bytes = sum(path.stat().st_size for path in part.glob("*.part"))
     half = one.updates(OFFICES[2]) / "versions"
     one.wait("dumaria installs", lambda: any(half.glob("*/bin/python*")))
+    sessions = one.sessions(OFFICES[2])
     one.cut_power(OFFICES[2])
     complete = any(half.glob("*/complete"))
-    one.wait("dumaria runs again", lambda: one.version(OFFICES[2]) != "", 120)
+    one.wait("dumaria runs again", lambda: one.sessions(OFFICES[2]) > sessions, 120)
     after_cut = one.version(OFFICES[2])
     one.wait("all are updated", lambda: all(one.status(o)["state"] == "updated" for o in OFFICES))
     minutes, after = (time.monotonic() - began) / 60, one.received()
@@ -276,7 +284,7 @@ def refuse_tampered(one: District) -> None:
     data[len(data) // 2] ^= 1
     wheel.write_bytes(data)
     one.offer("0.2.1", "patamda")
-    one.wait("patamda refuses", lambda: one.status("patamda")["state"] == "refused", 300)
+    one.wait("patamda refuses", lambda: one.status("patamda")["state"] == "refused")
     why = str(one.status("patamda")["why"])
     one.wait("the refusal is told", lambda: bool(one.status("patamda")["why"]), 30)
     print("refused:", one.status("patamda")["why"] or why)
@@ -290,9 +298,9 @@ def go_back(one: District, name: str, version: str, serial: int, office: str) ->
     one.publish(version, serial, crashes if name == "crashes" else mute)
     one.offer(version, office)
     place = one.updates(office) / "versions" / f"{version}-{serial}"
-    one.wait(f"{office} installs {version}", place.exists, 300)
+    one.wait(f"{office} installs {version}", place.exists)
     installed = time.monotonic()
-    one.wait(f"{office} went back", lambda: one.status(office)["state"] == "rolled_back", 600)
+    one.wait(f"{office} went back", lambda: one.status(office)["state"] == "rolled_back")
     one.wait(f"{office} is there", lambda: one.version(office) == "0.2.0", 120)
     print(f"{name}: {one.status(office)['why']}")
     one.rows += [
@@ -305,9 +313,9 @@ def cut_on_trial(one: District) -> None:
     """Cut the power while a good version is on trial."""
     one.publish("0.2.4", 104, sound)
     one.offer("0.2.4", "boram")
-    one.wait("boram is on trial", lambda: one.status("boram")["state"] == "trial", 600)
+    one.wait("boram is on trial", lambda: one.status("boram")["state"] == "trial")
     one.cut_power("boram")
-    one.wait("boram is updated", lambda: one.status("boram")["state"] == "updated", 300)
+    one.wait("boram is updated", lambda: one.status("boram")["state"] == "updated")
     one.rows.append(
         within("power cut on trial: confirmed later", one.version("boram") == "0.2.4", 1, 1, "")
     )
