@@ -12,7 +12,7 @@ from pathlib import Path
 WIDTH, HEIGHT = 640, 480
 FRAMES_PER_SECOND = 10
 RATE = 48_000
-VOICE_SECONDS = 4.0
+VOICE_SECONDS = 3.0
 Wave = Callable[[float], float]
 """A sample, -1 to 1, by its time in seconds."""
 
@@ -84,10 +84,10 @@ def voice(at: float) -> float:
 def voice_then_tone(at: float) -> float:
     """A voice, and then the page's tone as a loudspeaker brings it to the microphone.
 
-    The tone becomes louder by 16 dB a second, so it is louder while the page plays than before,
-    whenever that is: a check takes its time on a busy machine.
+    The tone becomes louder by 14 dB a second, so it is louder while the page plays than before,
+    whenever that is: from 3.6 s on if the machine is idle, and seconds later on a busy one.
     """
     if at < VOICE_SECONDS:
         return voice(at)
-    decibel = min(-14.0, -100.0 + 16.0 * (at - VOICE_SECONDS))
+    decibel = min(-6.0, -85.0 + 14.0 * (at - VOICE_SECONDS))
     return 10 ** (decibel / 20) * math.sin(2 * math.pi * 880 * at)
