@@ -181,15 +181,17 @@ class Work:
             return {one["id"]: one for one in self._api().get("/api/v1/offices")}
 
     def _wait(self, what: str, check: Callable[[], bool]) -> None:
-        until = time.monotonic() + CONNECT_SECONDS
+        until, why = time.monotonic() + CONNECT_SECONDS, "no"
         while time.monotonic() < until:
             if any(service.poll() is not None for service in self._services):
                 raise SystemExit(f"{what}: a service ended; see its log")
-            with contextlib.suppress(Exception):  # the hub may not answer yet
+            try:
                 if check():
                     return
+            except Exception as error:  # the hub may not answer yet; the last reason is said below
+                why = repr(error)
             time.sleep(0.5)
-        raise SystemExit(f"after {CONNECT_SECONDS:g} s still not: {what}")
+        raise SystemExit(f"after {CONNECT_SECONDS:g} s still not: {what} ({why})")
 
     def install_agents(self) -> None:
         """Install and enrol one office after the other, and wait until its agent is connected."""

@@ -5,7 +5,8 @@
 On every hard link that has a transfer, small packets are sent in its direction beside a real one
 that starts and pauses as the link says. How long they waited and how many were lost is compared
 with the model's, which meets the same packets. The truth follows the kernel's congestion control
-(its name is printed), the model BBR. Needs root (for the lab); takes about ten minutes.
+(its name is printed), the model BBR. Needs root (for the lab). A link takes up to 35 s of the lab,
+three at a time, and then some seconds of computing: half an hour for all, so choose some by --only.
 """
 
 from __future__ import annotations
