@@ -42,7 +42,7 @@ _MAX_NACKS = 10
 _MAX_NACK_AGE = 2.0
 """Seconds after which a missing packet is no longer requested."""
 _FIRST_KEYFRAME = 0.2
-"""Seconds for which Chromium waits for a keyframe (`kMaxWaitForKeyFrame`) before it requests one."""
+"""Seconds for which Chromium waits for a keyframe (`kMaxWaitForKeyFrame`); then it requests one."""
 _MAX_PACKETS_PER_NACK = 200
 """So that a request fits a datagram, however the sequence numbers are spread."""
 _MAX_MISSING = 1000
