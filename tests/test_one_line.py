@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from jharnet_monitor.judge.conference.grade import Criteria
-from jharnet_monitor.judge.twin.arrivals import PacketColumns, observe
+from jharnet_monitor.judge.twin.arrivals import observe
 from jharnet_monitor.judge.twin.call import simulate_each
 from jharnet_monitor.judge.twin.clients import REFERENCE
 from jharnet_monitor.judge.twin.line import LineModel
 from jharnet_monitor.judge.twin.observed_line import ObservedLine
 from jharnet_monitor.judge.twin.predict import count
+from jharnet_monitor.judge.twin.trace import PacketColumns
 from jharnet_monitor.lab.pipe import Pipe
 from jharnet_monitor.lab.spec import LinkDirection
 from jharnet_monitor.probes.conference.twin import line_of_call

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jharnet_monitor.judge.conference.grade import Criteria
-from jharnet_monitor.judge.twin.arrivals import PacketColumns, observe
+from jharnet_monitor.judge.twin.arrivals import observe
 from jharnet_monitor.judge.twin.call import Run, simulate_each
 from jharnet_monitor.judge.twin.clients import REFERENCE
 from jharnet_monitor.judge.twin.estimate import line_of
@@ -17,6 +17,7 @@ from jharnet_monitor.judge.twin.line import DirectionModel, LineModel
 from jharnet_monitor.judge.twin.observed_line import ObservedLine
 from jharnet_monitor.judge.twin.predict import count
 from jharnet_monitor.judge.twin.prediction import Certainty, GradePrediction, seed_of
+from jharnet_monitor.judge.twin.trace import PacketColumns
 from jharnet_monitor.judge.twin.whatif import BadChange, parse_change
 from jharnet_monitor.lab.pipe import QUEUE_FULL, Pipe
 from jharnet_monitor.lab.spec import LinkDirection

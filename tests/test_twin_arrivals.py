@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from jharnet_monitor.judge.twin import arrivals
-from jharnet_monitor.judge.twin.arrivals import PacketColumns, observe
+from jharnet_monitor.judge.twin.arrivals import observe
 from jharnet_monitor.judge.twin.observed_line import ObservedLine
+from jharnet_monitor.judge.twin.trace import PacketColumns, Trace
 from jharnet_monitor.lab.pipe import Pipe
 from jharnet_monitor.lab.spec import LinkDirection
 
@@ -45,8 +46,8 @@ def _seen(stream: PacketColumns, other: PacketColumns = EMPTY) -> ObservedLine:
     return found
 
 
-def _trace(stream: PacketColumns, other: PacketColumns = EMPTY) -> arrivals._Trace:
-    return arrivals._Trace(stream, other)
+def _trace(stream: PacketColumns, other: PacketColumns = EMPTY) -> Trace:
+    return Trace(stream, other)
 
 
 def test_a_hundred_packets_are_needed() -> None:

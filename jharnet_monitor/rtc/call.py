@@ -48,6 +48,7 @@ from jharnet_monitor.rtc.media.clips import (
     prepare_clips,
     prepare_clips_in_background,
 )
+from jharnet_monitor.rtc.receive.arrivals import ReportArrivals
 from jharnet_monitor.rtc.receive.receiver import Receiver
 from jharnet_monitor.rtc.receive.receiver_report import find_report_app
 from jharnet_monitor.rtc.receive.remb import RembEstimator
@@ -161,6 +162,7 @@ class Call:
         self._started_at = time.monotonic()
         self.sender = Sender(top, codec)
         self.receiver = Receiver(lambda: self.sender.round_trip)
+        self._reports = ReportArrivals()
         self._host_load = HostLoadMonitor()
         tracks = (self.sender.audio_track, self.sender.video_track)
         self._connection = PeerConnection(address, ports, tracks, self, codec)
@@ -388,7 +390,7 @@ class Call:
         path = PathModel(delay, round_trip, self.sender.loss_ratio)
         audio, video = self.receiver.audio, self.receiver.video
         stats = await _run_in_thread(receive_stats, audio, video, sent, path, self.datagrams)
-        return replace(stats, line=await observe_line(audio, video, sent))
+        return replace(stats, line=await observe_line(audio, video, self._reports, sent))
 
     def _has_all(self, sent: SendStats) -> bool:
         audio, video = len(self.receiver.audio.at), len(self.receiver.video.at)
@@ -411,6 +413,7 @@ class Call:
 
     async def rtcp_received(self, data: bytes, at: float) -> None:
         """Process an RTCP packet that arrived: reports on our media, NACK and PLI."""
+        self._reports.add(at, len(data))
         try:
             packets = RtcpPacket.parse(data)
         except (ValueError, IndexError, struct.error):

@@ -20,11 +20,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
-from jharnet_monitor.judge.twin.arrivals import PacketColumns, observe
+from jharnet_monitor.judge.twin.arrivals import observe
 from jharnet_monitor.judge.twin.estimate import line_of
 from jharnet_monitor.judge.twin.line import LineModel
 from jharnet_monitor.judge.twin.observed_line import ObservedLine
 from jharnet_monitor.judge.twin.predict import predict
+from jharnet_monitor.judge.twin.trace import PacketColumns
 from jharnet_monitor.lab.pipe import BLACKOUT, Pipe
 from jharnet_monitor.lab.spec import LinkDirection
 from jharnet_monitor.profiles import FRAMES_PER_SECOND, Rung, rung

@@ -8,7 +8,7 @@ from enum import StrEnum
 from jharnet_monitor.judge.conference.grade import LIMITING_LOSS, LIMITING_RTT, GradeLimit
 from jharnet_monitor.judge.twin.clients import REFERENCE
 from jharnet_monitor.judge.twin.line import DirectionModel, LineModel
-from jharnet_monitor.judge.twin.prediction import GRADES, GradePrediction
+from jharnet_monitor.judge.twin.prediction import CERTAIN, GRADES, GradePrediction
 from jharnet_monitor.model import Direction
 
 READY, AUDIO_ONLY = 3, 1
@@ -62,7 +62,9 @@ def decided(held: Held, line: LineModel, found: GradePrediction) -> Decision:
     grade = found.grade
     if grade == 0 and held.grade > AUDIO_ONLY:
         grade = max(range(held.grade, 0, -1), key=lambda one: found.probabilities[one])
-    if grade == held.grade or grade >= READY > held.grade:
+    ready = sum(found.probabilities[READY:])
+    not_held = held.grade < READY and not (held.grade == READY - 1 and ready >= CERTAIN)
+    if grade == held.grade or (grade >= READY and not_held):
         return Decision(held.grade, GradedBy.CALL, held.limited_by, held.worse)
     limit, worse = _limit(held, line, grade)
     return Decision(grade, GradedBy.TWIN, limit, worse)

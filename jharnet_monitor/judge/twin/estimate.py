@@ -18,8 +18,6 @@ _RATE_DOUBT, _MOST_DOUBT, _QUEUE_DOUBT, _NO_QUEUE_DOUBT = 0.03, 0.3, 0.25, 1.0
 met: lines have 30 to 1500 ms."""
 _FEW_LOST = 3
 """Fewer lost packets in a call may be chance and count as no loss."""
-_REPORTS = 6e3
-"""bit/s of a call's RTCP, which is not included in the arrived rate."""
 
 
 _ADAPTED_BEST, _ADAPTED_SHARE, _ADAPTED_DOUBT = 1.35e6, 0.85, 0.1
@@ -30,9 +28,9 @@ uses, and the uncertainty of that."""
 def line_of(down: ObservedLine, up: ObservedLine, round_trip: float) -> LineModel:
     """The line of a call whose median round trip was `round_trip` seconds, queues included."""
     round_trip = max(0.3 * round_trip, round_trip - _own_queue(down) - _own_queue(up))
-    gone = max(down.gone, up.gone)
-    every = down.every if down.gone >= up.gone else up.every
-    # A single gap of a third of a second may be a burst of losses; it counts as that.
+    # An interruption affects both directions; a gap of one direction is a burst of losses.
+    gone = min(down.gone, up.gone)
+    every = down.every if down.gone <= up.gone else up.every
     return LineModel(_way(down, round_trip), _way(up, round_trip), gone, every if gone else 0.0)
 
 
@@ -70,8 +68,8 @@ def observed_by_counts(
 
 
 def _way(observed: ObservedLine, round_trip: float) -> DirectionModel:
-    others = max(0.0, (observed.others or 0.0) - _REPORTS)
-    rate = CLEAR_RATE if observed.rate is None else observed.rate + (0.0 if others else _REPORTS)
+    others = observed.others or 0.0
+    rate = CLEAR_RATE if observed.rate is None else observed.rate
     if observed.transfer_on:
         rate = max(
             rate, observed.at_least

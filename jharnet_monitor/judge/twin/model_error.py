@@ -42,10 +42,9 @@ class ModelError:
 
 NO_ERROR = ModelError(0.0, 0.0, 0.0, 0.0)
 FITTED = ModelError(frozen=0.4, concealed=0.1, rate=0.1, height=0.1)
-_TRANSFERS_DOUBT = 0.2
+_TRANSFERS_DOUBT = 0.1
 """Share of the answer that is given to all grades alike where transfers of others fill the line:
-the twin was right on 26 of the 28 such links for tuning, but what a call sees of transfers is less
-certain than their settings. Chosen."""
+what a call sees of them is less certain than other figures. Chosen."""
 
 
 def grades(

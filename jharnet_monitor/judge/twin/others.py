@@ -18,7 +18,7 @@ _RANGE = 1.5
 """The largest rate sent over the smallest one, from which the slope is known."""
 _DIFFERENCE = 0.1
 """Share of the largest rate sent by which two times must differ for a slope."""
-_LEAST_SHARE, _LEAST_OTHERS = 0.08, 15e3
+_LEAST_SHARE, _LEAST_OTHERS = 0.12, 15e3
 """Share of the line's rate, and bit/s, below which other traffic is not distinguished from none."""
 _STEADY = 0.2
 """Largest spread of the logarithm of the share with which the others count as steady."""

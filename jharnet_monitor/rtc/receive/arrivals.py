@@ -14,6 +14,24 @@ _MAX_BEFORE_FIRST = 512
 """Sequence numbers before the first arrival that still count, for packets that were reordered."""
 FRAME_START, FRAME_END, KEYFRAME, RETRANSMITTED = 1, 2, 4, 8
 """Bits of a packet's `flags`."""
+_REPORT_OVERHEAD = 28 + 14
+"""Bytes on the line around a plain RTCP packet: IPv4 and UDP headers, SRTCP index and tag."""
+
+
+class ReportArrivals:
+    """The other end's RTCP packets as they arrived: they take their share of the line, too."""
+
+    def __init__(self) -> None:
+        self.at = array("d")
+        """Arrival in monotonic seconds."""
+        self.size = array("H")
+        """Bytes on the line."""
+
+    def add(self, at: float, size: int) -> None:
+        """Add one (compound) packet of `size` bytes, without what is around it."""
+        if len(self.at) < MAX_PACKETS:
+            self.at.append(at)
+            self.size.append(min(size + _REPORT_OVERHEAD, 65535))
 
 
 class Arrivals:

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from jharnet_monitor.judge.twin.arrivals import PacketColumns, observe
+from jharnet_monitor.judge.twin.arrivals import observe
 from jharnet_monitor.judge.twin.observed_line import ObservedLine
+from jharnet_monitor.judge.twin.trace import PacketColumns
 from jharnet_monitor.rtc.receive.arrivals import RETRANSMITTED, Arrivals
 from jharnet_monitor.rtc.rtp import unwrap
 
@@ -23,9 +24,14 @@ Sent = tuple[Arrivals, int, int]
 """A stream's arrivals, its first sequence number, and how many packets were sent."""
 
 
-def observed_line(audio: Sent, video: Sent) -> ObservedLine | None:
-    """The line as observed from the arrivals of both streams; None if there are too few."""
-    return observe(stream_of(*audio), stream_of(*video))
+def observed_line(
+    audio: Sent, video: Sent, reports: Mapping[str, Any] | None = None
+) -> ObservedLine | None:
+    """The line as observed from the arrivals of both streams and of the sender's reports; None if
+    there are too few."""
+    found = reports or {"at": [], "size": []}
+    arrivals = (np.array(found["at"], float), np.array(found["size"], float))
+    return observe(stream_of(*audio), stream_of(*video), arrivals)
 
 
 def stream_of(log: Arrivals, first: int, packets: int) -> PacketColumns:
@@ -57,7 +63,7 @@ def stream_of(log: Arrivals, first: int, packets: int) -> PacketColumns:
 def main() -> None:
     """Answer one question of `line_process`, from standard input to standard output."""
     question = json.load(sys.stdin)
-    found = observed_line(_sent(question["audio"]), _sent(question["video"]))
+    found = observed_line(_sent(question["audio"]), _sent(question["video"]), question["reports"])
     json.dump(asdict(found) if found is not None else None, sys.stdout)
 
 

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from jharnet_monitor.judge.twin.observed_line import ObservedLine
-from jharnet_monitor.rtc.receive.arrivals import Arrivals
+from jharnet_monitor.rtc.receive.arrivals import Arrivals, ReportArrivals
 from jharnet_monitor.rtc.stats.call_stats import SendStats
 from jharnet_monitor.worker_process import ask_process
 
@@ -17,14 +17,18 @@ TIME_LIMIT = 10.0
 """Seconds of real time; on an idle computer it takes half a second."""
 
 
-async def observe_line(audio: Arrivals, video: Arrivals, sent: SendStats) -> ObservedLine | None:
-    """The line as observed from the arrivals of both streams; None if there are too few.
+async def observe_line(
+    audio: Arrivals, video: Arrivals, reports: ReportArrivals, sent: SendStats
+) -> ObservedLine | None:
+    """The line as observed from the arrivals of both streams and the other end's reports; None if
+    there are too few.
 
     Also None if the process does not answer: the grade of the call does not need it.
     """
     question = {
         "audio": _stream(audio, sent.audio_first, sent.audio_packets),
         "video": _stream(video, sent.video_first, sent.video_packets),
+        "reports": {"at": reports.at.tolist(), "size": reports.size.tolist()},
     }
     try:
         found = await ask_process(PROGRAM, question, TIME_LIMIT)
