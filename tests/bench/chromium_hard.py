@@ -22,6 +22,7 @@ FREEZES: tuple[str, ...] = (
     "8c15e74027afa1e5e7e343480a8ea6ea0c0e1562",
     "681cdfaed265b6d6c3cbfed564d6652008b41220",
     "1e69319354a1d3a194bb6b0516ba68c214b51a1b",
+    "ec7edce4a46624cc9bde2ca84bbc948695d1741e",
 )
 """Commits at which the model was frozen, the last one in force; each draws links of its own.
 

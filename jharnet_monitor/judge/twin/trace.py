@@ -86,7 +86,7 @@ class Trace:
         """Each packet's time in the queue in seconds: without the time in which a bottleneck of
         `rate` bit/s sends what it is longer than the smallest packet."""
         if rate is None:
-            return self.queue
+            return np.asarray(self.queue)
         return np.asarray(np.maximum(0.0, self.queue - (self.size - self.size.min()) * 8 / rate))
 
     def arrived_rate(self, begin: float, end: float) -> float:
