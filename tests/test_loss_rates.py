@@ -168,9 +168,7 @@ def test_a_line_is_idle_below_a_half_and_busy_from_four_fifths_on(
 
 @pytest.mark.parametrize(("minutes", "known"), [(-2.5, True), (-7.49, True), (-7.5, False),
                                                 (2.4, True), (2.6, False)])  # fmt: skip
-def test_the_reading_around_the_middle_of_a_block_counts(
-    minutes: float, known: bool
-) -> None:
+def test_the_reading_around_the_middle_of_a_block_counts(minutes: float, known: bool) -> None:
     """One that began before the middle, and less than ten minutes before it."""
     used = utilisation(_used((NOON + timedelta(minutes=minutes) + BLOCK, 300, 0.0)), (4e6, 4e6))
     found = loss_rates(_blocks((NOON, 100, 90)), (), DISTRICT, [DAY.date()], used)
