@@ -2,9 +2,9 @@
 
 The others mostly wait, for calls, outages and browsers. A second process runs the tests that hold
 no times. It has the scheduling class SCHED_IDLE: it gets the CPU time that nobody else wants, so it
-does not disturb what is timed. A third process runs tests that wait for programs of their own, such
-as browsers, and has a smaller share of the CPU than the first. The first process reports what both
-report as if it had run the tests itself.
+does not disturb what is timed. A third process runs tests that wait for hubs and programs of their
+own, such as browsers, and has a smaller share of the CPU than the first. The first process reports
+what both report as if it had run the tests itself.
 """
 
 from __future__ import annotations
@@ -49,12 +49,13 @@ COMPUTING = frozenset({
 LOOKING = frozenset({"test_accessibility", "test_print"})
 """Files that look at pages in a browser, whatever time that takes; they run there, too."""
 WAITING = frozenset({
-    "test_exporters_stack", "test_join", "test_join_check", "test_join_stats", "test_update",
+    "test_exporters_stack", "test_join", "test_join_check", "test_join_stats", "test_opening",
+    "test_reload", "test_update",
 })  # fmt: skip
-"""Files that wait for programs of their own, such as Prometheus, pip and a browser in a call on
-loopback: the third process runs them. They need a part of the CPU, and hold no times. No file with
-a lab is among them: its emulator runs before all else, and disturbs what the first process times.
-"""
+"""Files that wait for hubs and programs of their own, such as Prometheus, pip and a browser in a
+call on loopback: the third process runs them. They need a part of the CPU, and hold no times. No
+file with a lab is among them: its emulator runs before all else, and disturbs what the first
+process times."""
 PATIENCE = 900.0
 """Seconds until another process must have ended, once the first has run its own tests."""
 _VARIABLE = "JHARNET_TEST_REPORTS"

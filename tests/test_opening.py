@@ -50,7 +50,7 @@ async def requested(one: RunningHub, path: str) -> tuple[int, str]:
 
 async def until(condition: Callable[[], Any]) -> None:
     """Wait until it is so."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.02)
 
@@ -117,6 +117,6 @@ async def test_a_database_of_another_hub_ends_a_hub_that_waited_for_it(
 
     monkeypatch.setattr(one.hub.store.ownership, "take", late)
     with pytest.raises(TemporaryError, match="another hub is running"):
-        await asyncio.wait_for(one.hub.run(), 20)
+        await asyncio.wait_for(one.hub.run(), 60)
     assert [e.kind for e in other.event_log.events("*")] == []
     other.close()
