@@ -97,10 +97,10 @@ async def _starts_a_scheduled_path_test(
     one: RunningHub, monkeypatch: pytest.MonkeyPatch, ends: asyncio.Event
 ) -> list[str]:
     """How a scheduled path test that lasts until `ends` ended, once it has ended."""
-    begun, ended = asyncio.Event(), list[str]()
+    started, ended = asyncio.Event(), list[str]()
 
     async def lasts(_: ProbeContext) -> Reading:
-        begun.set()
+        started.set()
         try:
             await ends.wait()
         except asyncio.CancelledError:
@@ -111,7 +111,7 @@ async def _starts_a_scheduled_path_test(
 
     stand_in(monkeypatch, "path", run=lasts)
     one.hub.schedule._scheduler.modify_job("path potka", next_run_time=one.hub.clock.now())
-    await asyncio.wait_for(begun.wait(), 20)
+    await asyncio.wait_for(started.wait(), 20)
     return ended
 
 

@@ -141,7 +141,7 @@ def test_an_interruption_cuts_both_directions_of_a_call_for_its_time() -> None:
     assert not _path().cut(np.full(2, 5.0)).any()
 
 
-def test_interruptions_may_be_less_than_a_second_apart() -> None:
+def test_interruptions_may_come_more_than_once_a_second() -> None:
     """0.2 s of every 0.8 s."""
     path = _path(lanes=40, gone=0.2, every=0.8)
     cut = np.array([path.cut(np.full(40, n / 100)) for n in range(800)])
