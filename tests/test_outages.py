@@ -420,3 +420,45 @@ def test_a_new_start_of_the_pc_shows_a_power_cut(
     assert [(one.state.value, one.start, one.end) for one in found] == [
         (state, _seconds(begin), _seconds(end)) for state, begin, end in expected
     ]
+
+
+@pytest.mark.parametrize(("silence", "present"), [(15.0, True), (15.1, False)])
+def test_an_agent_was_present_until_fifteen_seconds_before_an_outage(
+    silence: float, present: bool
+) -> None:
+    """Its PC then comes back with a new boot: without power until then, or unknown."""
+    begin, end = 100 + silence, 400.0
+    observations: list[Observation] = [
+        ReachabilityChange(_seconds(0), "router", True), AgentConnected(_seconds(1), "a", 900.0),
+        AgentGone(_seconds(100), goodbye=False),
+        ReachabilityChange(_seconds(begin), "router", False),
+        ReachabilityChange(_seconds(end), "router", True), AgentConnected(_seconds(end), "b", 10.0),
+    ]  # fmt: skip
+    spans = reconstruct(observations, [], _seconds(0), _seconds(500))
+    found = {span.state.value for span in spans if span.start == _seconds(begin)}
+    assert found == {"power_down" if present else "unreachable"}
+
+
+def test_an_outage_that_lasts_has_no_cause_yet() -> None:
+    """Nothing is known after it; the agent was there when it began."""
+    observations: list[Observation] = [
+        ReachabilityChange(_seconds(0), "router", True), AgentConnected(_seconds(1), "a", 900.0),
+        ReachabilityChange(_seconds(100), "router", False), AgentGone(_seconds(100), goodbye=False),
+    ]  # fmt: skip
+    last = reconstruct(observations, [], _seconds(0), _seconds(500))[-1]
+    assert (last.state, last.reason) == (OfficeState.UNREACHABLE, Reason.NO_WITNESS)
+    assert (last.start, last.end) == (_seconds(100), _seconds(500))
+
+
+@pytest.mark.parametrize(("days", "known"), [(7, True), (8, False)])
+def test_evidence_of_a_cause_is_at_most_a_week_old(days: int, known: bool) -> None:
+    """The same boot shows that the line failed, if it is heard within seven days."""
+    observations: list[Observation] = [
+        ReachabilityChange(_seconds(0), "router", True), AgentConnected(_seconds(1), "a", 900.0),
+        ReachabilityChange(_seconds(100), "router", False), AgentGone(_seconds(100), goodbye=False),
+        ReachabilityChange(_seconds(300), "router", True),
+        AgentConnected(_seconds(300 + 86400 * days), "a", 900.0),
+    ]  # fmt: skip
+    spans = reconstruct(observations, [], _seconds(0), _seconds(300 + 86400 * 9))
+    [outage] = [span for span in spans if span.start == _seconds(100)]
+    assert outage.state is (OfficeState.LINK_DOWN if known else OfficeState.UNREACHABLE)
