@@ -140,8 +140,11 @@ def test_a_test_that_its_own_pace_ended_has_no_upper_bound() -> None:
     assert all_below is not None and all_below.value == pytest.approx(20 / 30)
     rest = bounds.since(25)
     assert [len(one.by_day) for one in (rest.lower, rest.upper)] == [5, 5]
+    assert rest.upper.sorted_values.tolist() == [float("inf")] * 5
+    assert rest.lower.sorted_values.tolist() == sorted(rates[25:])
     assert rest.dates[0] == (MONDAY + timedelta(days=25)).date()
-    assert closed.since(25).upper is not closed.lower and closed.since(25).lower.n == 5
+    later = closed.since(25)
+    assert later.upper is later.lower and later.lower.n == 5
     few = RateBounds.of_tests(tests[-2:], DOWN, CONFIG.district).bounded(intervals.median)
     assert few is not None and (few.low, few.high) == (None, None)
     trains = [_train(0, 12, 4e6), _train(1, 12, 4e6, at_least=True)]

@@ -113,6 +113,18 @@ def test_interruptions_have_a_length_and_a_distance() -> None:
         assert found.gone == pytest.approx(gone)
 
 
+@pytest.mark.parametrize(("packets", "gone"), [(7, 0.0), (8, 0.35)])
+def test_an_interruption_needs_eight_packets_that_were_sent(packets: int, gone: float) -> None:
+    """Within the three tenths of a second in which none arrived; fewer are lost packets."""
+    even = np.arange(0, 20, 0.019)  # counted from 0.513 s on, in tenths of a second
+    before, after = even[even < 5.0125], even[even > 5.3125]
+    sent = np.concatenate([before, np.linspace(5.02, 5.3, packets), after])
+    lost = (sent > 5.0125) & (sent < 5.3125)
+    found = _seen(_stream(sent, np.where(lost, np.nan, DELAY)))
+    assert found.gone == pytest.approx(gone)
+    assert found.lost == (0 if gone else packets)
+
+
 def test_losses_have_a_share_and_a_length() -> None:
     """Runs of 1, 2 and 3 packets: 6 of 975 lost, 2 in a row on average."""
     takes = np.full(1000, DELAY)

@@ -32,6 +32,7 @@ from jharnet_monitor.judge.conference.video import (
     video_mos,
 )
 from jharnet_monitor.judge.conference.voice import (
+    VoiceCodec,
     burst_ratio,
     delay_impairment,
     loss_impairment,
@@ -67,6 +68,14 @@ def test_e_model_without_impairment() -> None:
     assert mos(-10) == 1
     assert mos(3) == 1
     assert mos(120) == 4.5
+
+
+def test_a_codec_has_an_impairment_of_its_own() -> None:
+    """G.729A by G.113: Ie 11 and Bpl 19, of which loss takes the rest up to 95."""
+    codec = VoiceCodec(11.0, 19.0)
+    assert loss_impairment(0.0, codec=codec) == 11.0
+    assert loss_impairment(0.05, codec=codec) == pytest.approx(11 + 84 * 5 / 24)
+    assert loss_impairment(0.05, 2.0, codec) == pytest.approx(11 + 84 * 5 / 21.5)
 
 
 @given(st.lists(st.booleans(), max_size=200))
