@@ -65,6 +65,8 @@ LONG = ("tests/test_assess.py", "tests/test_cases.py", "tests/test_agent.py",
 """They take long, and go through much of the judgement: they run last, and not with `--quick`."""
 OF_ALL = "tests/test_judge_values.py"
 """Imports every module of the judgement by its name."""
+THROUGH = {"jharnet_monitor/judge/twin": "tests/test_twin_frozen.py"}
+"""Tests that go through all of a package in seconds: they run first for each of its modules."""
 FAST = ["-m", "not root and not browser and not server"]
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 
@@ -343,9 +345,11 @@ def _tests_of(module: Path, distances: dict[str, int], *, quick: bool) -> Iterat
     files = [(distance, one) for distance, _, one in near if one not in LONG]
     files = files[: QUICK_FILES if quick else MOST_FILES]
     first = [one for distance, one in files if distance == 1 and not _shares_fixtures(one)]
-    yield [*FAST, "--noconftest", "--doctest-modules", str(module), *first, OF_ALL]
+    through = [test for package, test in THROUGH.items() if module.is_relative_to(package)]
+    first = [one for one in first if one not in through]
+    yield [*FAST, "--noconftest", "--doctest-modules", str(module), *first, OF_ALL, *through]
     for _, one in files:
-        if one not in first:
+        if one not in {*first, *through}:
             yield [*FAST, one] if _shares_fixtures(one) else [*FAST, "--noconftest", one]
     if not quick:
         yield from ([*FAST, one] for one in long)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 from jharnet_monitor.lab import Lab
 from tests.conftest import find_program
@@ -24,6 +24,8 @@ QUIET = (
 """Without a sandbox it runs as root, and without the rest it sends nothing of its own."""
 FAKE_DEVICES = ("--use-fake-device-for-media-stream",)
 """A made-up camera and microphone."""
+
+expect.set_options(timeout=60_000)  # milliseconds; by default 5 s, which a busy machine may take
 
 
 @asynccontextmanager

@@ -10,12 +10,14 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from jharnet_monitor.demo.setup import PORT
+from jharnet_monitor.model import Direction
 from tests.alerting_support import MINUTE, Stack, stack
 from tests.exporters_support import get_json
 from tests.test_dashboards import panels
@@ -32,13 +34,18 @@ KNOWN_SECONDS = 60.0
 HOLD_SECONDS = 3.5 * MINUTE
 """How long a fault lasts once it is known."""
 
-MEASURED: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("latency", {"packets": 25}),
-    ("bandwidth", {"sustained": "never"}),
-    ("bandwidth", {"path": "internet"}),
-    ("bandwidth", {"path": "trains"}),
-    ("conference", {"seconds": 6}),
+CAPACITY = {f"{way.transfer}_capacity_bits_per_second" for way in Direction}
+MEASURED: tuple[tuple[str, dict[str, Any], set[str]], ...] = (
+    ("latency", {"packets": 25}, {"rtt_p50_seconds"}),
+    ("bandwidth", {"sustained": "never"}, {"download_bits_per_second"}),
+    ("bandwidth", {"path": "internet"}, {"download_bits_per_second"}),
+    ("bandwidth", {"path": "trains"}, CAPACITY),
+    ("conference", {"seconds": 6}, {"grade"}),
 )
+"""Each probe with its options, and values that it must give for the panels."""
+
+TRIES = 5
+"""A train gives no capacity if this machine delayed its packets; it takes a second to try again."""
 
 EMPTY = {
     "report_last_sent": "no mail server, so none was sent",
@@ -72,10 +79,19 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The district, measured once by every probe, and by the packet trains between full tests."""
     with stack(tmp_path_factory.mktemp("stack"), "jhx") as one:
         with ThreadPoolExecutor(len(one.demo.offices)) as pool:
-            for probe, options in MEASURED:
+            for probe, options, wanted in MEASURED:
                 paths = [f"/api/v1/offices/{office}/probes/{probe}" for office in one.demo.offices]
-                list(pool.map(one.demo.hub.post, paths, [options] * len(paths)))
+                list(pool.map(partial(_measure, one, options, wanted), paths))
         yield one
+
+
+def _measure(one: Stack, options: dict[str, Any], wanted: set[str], path: str) -> None:
+    """Run a probe until it gives the values; fails after some tries."""
+    for _ in range(TRIES):
+        found = one.demo.hub.post(path, options)
+        if wanted <= found["values"].keys():
+            return
+    raise AssertionError(f"{path} {options}: {found}")
 
 
 def _ask(running: Stack, expr: str) -> list[Any]:
@@ -99,8 +115,8 @@ def _expressions() -> set[str]:
 
 
 def test_no_panel_is_empty(running: Stack) -> None:
-    """Every query of every panel gives data for a district that was measured once; each exception
-    has its reason."""
+    """Every query of every panel gives data for a district that was measured by every probe; each
+    exception has its reason."""
     empty = {expr for expr in _expressions() if not any(name in expr for name in EMPTY)}
     deadline = time.monotonic() + 60
     while empty and time.monotonic() < deadline:

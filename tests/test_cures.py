@@ -116,6 +116,37 @@ def test_an_answer_counts_calls_and_states_the_grade_that_half_of_them_reach() -
     ]  # fmt: skip
     assert found.answers[1].share == pytest.approx((6 * 0.97 + 4 * 0.05) / 10)
     assert cures_of(calls((6, {FASTER: HD}), (7, {})), 3) == Cures()
+    for answered, others, kept in ((5, 0, True), (4, 0, False), (5, 5, True), (5, 6, False)):
+        found = cures_of(calls((answered, {FASTER: HD}), (others, {})), 3)
+        assert (len(found.answers) == 1) is kept
+
+
+def test_a_grade_that_half_of_the_calls_reach_is_stated() -> None:
+    """The best of them; of a call that holds none, the share of such calls."""
+    half = calls((5, {FASTER: HD}), (5, {FASTER: STILL}))
+    [only] = cures_of(half, 3).answers
+    assert only.grade == 3 and only.share == pytest.approx((5 * 1.0 + 5 * 0.02) / 10)
+    [none] = cures_of(calls((6, {FASTER: (0.9, 0.1, 0.0, 0.0, 0.0)})), 3).answers
+    assert none.grade == 0 and none.share == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("repaired", "faster", "contradicted"),
+    [
+        ((0.0, 0.0, 0.1, 0.9, 0.0), (0.0, 0.0, 0.9, 0.1, 0.0), 6),
+        ((0.0, 0.0, 0.11, 0.89, 0.0), (0.0, 0.0, 0.9, 0.1, 0.0), 0),
+        ((0.0, 0.0, 0.1, 0.9, 0.0), (0.0, 0.0, 0.89, 0.11, 0.0), 0),
+    ],
+)
+def test_a_contradiction_is_certain_from_nine_of_ten_on(
+    repaired: tuple[float, ...], faster: tuple[float, ...], contradicted: int
+) -> None:
+    """Of both: that the repair leads to the required grade, and that the rate does not."""
+    found = cures_of(calls((6, {FASTER: faster, REPAIRED: repaired, BOTH: faster})), 3)
+    by_change = {one.change: one.contradicted for one in found.answers}
+    assert by_change == {FASTER: contradicted, REPAIRED: 0, BOTH: 0}
+    assert found.contradicts(8e6) is bool(contradicted)
+    assert not found.contradicts(None) and not found.contradicts(16e6)
 
 
 @pytest.mark.parametrize(

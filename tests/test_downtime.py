@@ -76,3 +76,37 @@ def test_without_hours_nothing_is_charged() -> None:
         office = outages_of(judged, windows, _at(0), _at(24)).office
         assert (office.known, office.link, office.power) == (0, 0, 0)
     assert office.of_known(0.5) == 0
+
+
+def test_a_shared_fault_counts_in_the_period_in_which_it_began() -> None:
+    """From the period's first moment to just before its last; it may last beyond."""
+    shared = tuple(
+        SharedFault(_at(begin), _at(end))
+        for begin, end in ((9, 11), (10, 10.5), (12, 14), (17.75, 20), (18, 19), (30, 31))
+    )
+    found = outages_of(JudgedSpans(_spans(hours=24), shared=shared), WINDOWS, _at(10), _at(18))
+    assert (found.shared, found.shared_seconds) == (3, 3600 * (0.5 + 2 + 2.25))
+
+
+def test_windows_that_only_touch_the_period_do_not_count() -> None:
+    """Office hours that end as the period begins, or begin as it ends, give it no hour."""
+    judged = JudgedSpans(_spans((POWER, 18, 20), (LINK, 33, 35), hours=48))
+    found = outages_of(judged, WINDOWS, _at(18), _at(34))
+    assert found.office.known == 0.0
+    assert found.total.power == pytest.approx(2 / 16) and found.total.link == pytest.approx(1 / 16)
+    assert found.incident == 1.0
+
+
+def test_a_line_without_outages_has_no_worst_one() -> None:
+    """Power and LAN are none of the line; nights off leave the contract's hours."""
+    judged = JudgedSpans(_spans((POWER, 12, 13), (LAN, 14, 15), hours=24), nights=3,
+                         off=timedelta(hours=4))  # fmt: skip
+    found = outages_of(judged, WINDOWS[:1], _at(0), _at(24))
+    assert (found.incident, found.total.link, found.nights) == (0.0, 0.0, 3)
+    assert found.off_seconds == 4 * 3600
+    assert found.total.power == pytest.approx(1 / 20)
+    assert found.office.power == pytest.approx(1 / 8)  # of which no night is a part
+    half = outages_of(JudgedSpans(_spans((OfficeState.UNREACHABLE, 12, 13), hours=24)),
+                      WINDOWS[:1], _at(0), _at(24))  # fmt: skip
+    assert half.office.unexplained == pytest.approx(1 / 8)
+    assert half.office.of_known(half.office.unexplained) == pytest.approx(1 / 8)

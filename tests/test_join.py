@@ -41,7 +41,7 @@ class Door:
         """What `jharnet-monitor token potka` prints."""
         return f"{self.base}/join/potka#t={TOKEN}"
 
-    async def until(self, true: Callable[[], bool], seconds: float = 40) -> None:
+    async def until(self, true: Callable[[], bool], seconds: float = 60) -> None:
         """Wait for something that the hub comes to know."""
         async with asyncio.timeout(seconds):
             while not true():
@@ -110,7 +110,7 @@ async def opened_door(tmp_path: Path, **settings: Any) -> AsyncIterator[Door]:
         yield found
     finally:
         hub.stop()
-        await asyncio.wait_for(running, 20)
+        await asyncio.wait_for(running, 60)
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ async def open_link(
     context = await browser.new_context(locale=lang, viewport={"width": width, "height": 844})
     await context.grant_permissions(list(allowed))
     page = await context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     other = dict(instead or {})
 
     async def answer(route: Route) -> None:
@@ -257,7 +257,7 @@ async def test_whoever_joins_last_is_in(door: Door, browser: Browser) -> None:
     for page, other in ((before, after), (after, before)):
         await join(page)
         await says(other, "Joined in another window")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(before.workers) != 2:
             await asyncio.sleep(0.1)
 
@@ -272,7 +272,7 @@ async def test_joining_again_in_a_test_ends_the_old_test(door: Door, browser: Br
     await page.evaluate("document.getElementById('go').click()")
     assert (await call).outcome is Outcome.NO_DATA
     await says(page, "Connected")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(page.workers) != 2:
             await asyncio.sleep(0.1)
     result = await door.hub.run_probe("potka", "conference", CALL)

@@ -45,7 +45,7 @@ async def check(page: Page, heard: str | None = "Yes, I heard it") -> dict[str, 
     """Run the check on a page, answer its question, and read its findings."""
     await page.locator("#check-go").click()
     if heard is not None:
-        await page.get_by_role("button", name=heard).click(timeout=40_000)
+        await page.get_by_role("button", name=heard).click(timeout=90_000)
     await expect(page.locator("#check-go")).to_be_enabled(timeout=90_000)
     found: dict[str, str] = await page.evaluate(SHOWN)
     return found
@@ -153,7 +153,7 @@ async def test_a_test_of_the_line_comes_first(door: Door, browser: Browser) -> N
     page = await open_link(browser, door.link, *BOTH)
     await join(page)
     checking = asyncio.create_task(check(page))
-    await expect(page.get_by_text("The computer is being tested")).to_be_visible(timeout=40_000)
+    await expect(page.get_by_text("The computer is being tested")).to_be_visible(timeout=90_000)
     call = asyncio.create_task(door.hub.run_probe("potka", "conference", CALL))
     await says(page, "Test is running")
     await expect(page.locator("#check-go")).to_be_disabled()

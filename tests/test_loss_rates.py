@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jharnet_monitor.judge.line.loss import LossRates, PacketCounts, loss_rates
+from jharnet_monitor.judge.line.loss import LossRates, PacketCounts, loss_rates, utilisation
+from jharnet_monitor.judge.line.traffic import TrafficReadings
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import Measurement, OfficeState
 from tests import made_up
@@ -79,3 +80,105 @@ def test_blocks_of_an_outage_are_no_loss() -> None:
     found = loss_rates(packets, [outage], DISTRICT, [DAY.date()])
     assert found.office is not None and found.office.value == pytest.approx(3 / 600)
     assert (found.office.n, found.night, found.worst_day) == (2, None, 1.0)
+
+
+BLOCK = timedelta(minutes=5)
+
+
+def _blocks(*blocks: tuple[datetime, int, int]) -> PacketCounts:
+    """Blocks of five minutes: their start, packets sent and received."""
+    packets = PacketCounts()
+    for at, sent, received in blocks:
+        packets.add([_ms(at)], [sent], [received])
+    return packets
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+OPENS = DAY.replace(hour=4, minute=30)
+"""10:00 IST; the office closes at 17:30."""
+
+
+def test_a_block_lies_in_office_hours_as_a_whole_or_counts_for_the_night() -> None:
+    """The first and the last of the day, and those that touch them from outside."""
+    blocks = [(OPENS - BLOCK, 100, 99), (OPENS, 100, 98), (OPENS + 89 * BLOCK, 100, 96),
+              (OPENS + 90 * BLOCK, 100, 92)]  # fmt: skip
+    found = loss_rates(_blocks(*blocks), (), DISTRICT, [DAY.date()])
+    assert found.office is not None and found.night is not None
+    assert (found.office.value, found.office.n) == (0.03, 2)
+    assert (found.night.value, found.night.n) == (0.045, 2)
+    assert found.worst_day == 1.0
+
+
+def test_the_worst_day_has_its_share_of_all_lost_packets() -> None:
+    """Nothing lost is no day's; a block in which nothing was sent is none."""
+    whole = [(NOON + timedelta(days=day), 100, 100) for day in range(3)]
+    days = [(DAY + timedelta(days=day)).date() for day in range(3)]
+    assert loss_rates(_blocks(*whole), (), DISTRICT, days).worst_day == 0.0
+    lossy = [(at, 100, 100 - n) for n, (at, _, _) in enumerate(whole)] + [(NOON + BLOCK, 0, 0)]
+    found = loss_rates(_blocks(*lossy), (), DISTRICT, days)
+    assert found.worst_day == pytest.approx(2 / 3)
+    assert found.office is not None and (found.office.value, found.office.n) == (0.01, 3)
+    for packets, given in ((_blocks(*lossy), []), (PacketCounts(), days)):
+        assert loss_rates(packets, (), DISTRICT, given) == LossRates()
+
+
+def _used(*readings: tuple[datetime, float, float]) -> TrafficReadings:
+    """Readings: their end, length in seconds, and rate towards the office; half of it from it."""
+    traffic = TrafficReadings()
+    for end, seconds, rate in readings:
+        traffic.add([_ms(end)], [seconds], [rate], [rate / 2])
+    return traffic
+
+
+def test_utilisation_is_that_of_the_fuller_direction() -> None:
+    """From the start of each reading on, in order; none of more than ten minutes."""
+    traffic = _used((NOON + BLOCK, 300, 2e6), (NOON, 300, 1e6), (NOON, 600, 1e6), (NOON, 601, 1e6))
+    found = utilisation(traffic, (4e6, 1e6))
+    assert found is not None
+    begins, shares = found
+    assert begins.tolist() == [_ms(NOON) - 600_000, _ms(NOON) - 300_000, _ms(NOON)]
+    assert shares.tolist() == [0.5, 0.5, 1.0]
+    again = utilisation(traffic, (2e6, 2e6))
+    assert again is not None and again[1].tolist() == [0.5, 0.5, 1.0]
+    for rates in ((None, 1e6), (1e6, None)):
+        assert utilisation(traffic, rates) is None
+    assert utilisation(TrafficReadings(), (1e6, 1e6)) is None
+
+
+@pytest.mark.parametrize(
+    ("share", "idle", "busy"),
+    [(0.0, True, False), (0.499, True, False), (0.5, False, False), (0.799, False, False),
+     (0.8, False, True), (1.0, False, True)],
+)  # fmt: skip
+def test_a_line_is_idle_below_a_half_and_busy_from_four_fifths_on(
+    share: float, idle: bool, busy: bool
+) -> None:
+    """By day its loss counts for the condition, by night a busy block is left out."""
+    night = DAY.replace(hour=18)
+    blocks = _blocks((NOON, 100, 90), (night, 100, 80))
+    used = utilisation(_used(*((at + BLOCK, 300, share * 4e6) for at in (NOON, night))), (4e6, 4e6))
+    found = loss_rates(blocks, (), DISTRICT, [DAY.date()], used)
+    assert found.office is not None and found.office.value == pytest.approx(0.1)
+    assert (found.idle is not None, found.busy is not None) == (idle, busy)
+    assert (found.night is None) is busy
+
+
+@pytest.mark.parametrize(("minutes", "known"), [(-2.5, True), (-7.49, True), (-7.5, False),
+                                                (2.4, True), (2.6, False)])  # fmt: skip
+def test_the_reading_around_the_middle_of_a_block_counts(minutes: float, known: bool) -> None:
+    """One that began before the middle, and less than ten minutes before it."""
+    used = utilisation(_used((NOON + timedelta(minutes=minutes) + BLOCK, 300, 0.0)), (4e6, 4e6))
+    found = loss_rates(_blocks((NOON, 100, 90)), (), DISTRICT, [DAY.date()], used)
+    assert (found.idle is not None) is known and found.busy is None
+
+
+def test_an_outage_inside_another_ends_with_the_longer() -> None:
+    """A long outage of the uplink goes on after a short one of the line."""
+    spans = [Span(OfficeState.UPLINK_DOWN, NOON, NOON + 6 * BLOCK),
+             Span(OfficeState.LINK_DOWN, NOON + 2 * BLOCK, NOON + 3 * BLOCK)]  # fmt: skip
+    blocks = _blocks(*((NOON + n * BLOCK, 100, 50 if 0 <= n < 6 else 99) for n in range(-1, 8)))
+    found = loss_rates(blocks, spans, DISTRICT, [DAY.date()])
+    assert found.office is not None and (found.office.value, found.office.n) == (0.01, 3)

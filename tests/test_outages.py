@@ -336,3 +336,129 @@ def test_a_short_burst_is_no_outage() -> None:
     """A line that loses everything for three seconds still counts as up."""
     office = Office([Fault("burst", 100 * n, 100 * n + 3) for n in range(1, 30)], 3000).run()
     assert not set(judged(office)) & DOWN
+
+
+def _seconds(value: float) -> datetime:
+    return START + timedelta(seconds=value)
+
+
+@pytest.mark.parametrize(
+    ("runs", "expected"),
+    [
+        # 10 s without evidence between two runs go to the longer of them, here to both.
+        ([(0, 300, True), (310, 600, True)], [("link_down", 0, 600)]),
+        # 15 s are a part of their own.
+        ([(0, 300, True), (315, 600, True)],
+         [("link_down", 0, 300), ("unreachable", 300, 315), ("link_down", 315, 600)]),
+        # At either end there is one neighbour only.
+        ([(14, 600, True)], [("link_down", 0, 600)]),
+        ([(15, 600, True)], [("unreachable", 0, 15), ("link_down", 15, 600)]),
+        ([(0, 586, True)], [("link_down", 0, 600)]),
+        ([(0, 585, True)], [("link_down", 0, 585), ("unreachable", 585, 600)]),
+        # A short run between two longer parts goes with them, a long one splits them.
+        ([(200, 214, True)], [("unreachable", 0, 600)]),
+        ([(200, 215, True)],
+         [("unreachable", 0, 200), ("link_down", 200, 215), ("unreachable", 215, 600)]),
+        # What lies outside of the outage, or only touches it, claims nothing.
+        ([(-90, 0, True), (600, 700, True)], [("unreachable", 0, 600)]),
+        ([(-90, 700, True)], [("link_down", 0, 600)]),
+    ],
+)  # fmt: skip
+def test_parts_of_an_outage_last_fifteen_seconds_at_least(
+    runs: list[tuple[float, float, bool]], expected: list[tuple[str, float, float]]
+) -> None:
+    """Shorter ones are no more precise than a heartbeat: they go to the longer neighbour."""
+    context = OutageContext(
+        agent_runs=[AgentRun("b", _seconds(a), _seconds(b), works) for a, b, works in runs]
+    )
+    found = attribute(_seconds(0), _seconds(600), context)
+    assert [(one.state.value, one.start, one.end) for one in found] == [
+        (state, _seconds(begin), _seconds(end)) for state, begin, end in expected
+    ]
+
+
+@pytest.mark.parametrize(
+    ("started", "state"),
+    [
+        (-16, "link_down"), (-15, "power_down"), (0, "power_down"), (600, "power_down"),
+        (614, "power_down"), (615, "unreachable"),
+    ],
+)  # fmt: skip
+def test_a_routers_uptime_distinguishes_line_and_power(started: float, state: str) -> None:
+    """It ran since 15 s before the outage, or started again until 15 s after its end."""
+    found = attribute(_seconds(0), _seconds(600), OutageContext(router_start=_seconds(started)))
+    assert [one.state.value for one in found] == [state]
+
+
+@pytest.mark.parametrize(
+    ("boot", "present", "last", "clean", "expected"),
+    [
+        # A PC that started within 15 minutes of the return was without power until then.
+        (600 + 899, True, None, False, [("power_down", 0, 600)]),
+        (600 + 900, True, None, False, [("unreachable", 0, 600)]),
+        (-15, True, None, False, [("unreachable", 0, 600)]),
+        (-16, True, None, False, [("link_down", 0, 600)]),
+        # Until its start, or to the end if the router was still starting: less than 3 minutes.
+        (420, True, None, False, [("power_down", 0, 420), ("unreachable", 420, 600)]),
+        (421, True, None, False, [("power_down", 0, 600)]),
+        # Present, or recorded until 75 s before the outage, and not signed off.
+        (590, False, None, False, [("unreachable", 0, 600)]),
+        (590, False, -74, False, [("power_down", 0, 600)]),
+        (590, False, -75, False, [("unreachable", 0, 600)]),
+        (590, False, -74, True, [("unreachable", 0, 600)]),
+        (590, True, -300, True, [("unreachable", 0, 600)]),
+    ],
+)  # fmt: skip
+def test_a_new_start_of_the_pc_shows_a_power_cut(
+    boot: float, present: bool, last: float | None, clean: bool,
+    expected: list[tuple[str, float, float]],
+) -> None:  # fmt: skip
+    """At each limit of the evidence."""
+    runs = [] if last is None else [AgentRun("old", _seconds(-900), _seconds(last), True, clean)]
+    context = OutageContext("old", present, Boot("new", _seconds(boot)), runs)
+    found = attribute(_seconds(0), _seconds(600), context)
+    assert [(one.state.value, one.start, one.end) for one in found] == [
+        (state, _seconds(begin), _seconds(end)) for state, begin, end in expected
+    ]
+
+
+@pytest.mark.parametrize(("silence", "present"), [(15.0, True), (15.1, False)])
+def test_an_agent_was_present_until_fifteen_seconds_before_an_outage(
+    silence: float, present: bool
+) -> None:
+    """Its PC then comes back with a new boot: without power until then, or unknown."""
+    begin, end = 100 + silence, 400.0
+    observations: list[Observation] = [
+        ReachabilityChange(_seconds(0), "router", True), AgentConnected(_seconds(1), "a", 900.0),
+        AgentGone(_seconds(100), goodbye=False),
+        ReachabilityChange(_seconds(begin), "router", False),
+        ReachabilityChange(_seconds(end), "router", True), AgentConnected(_seconds(end), "b", 10.0),
+    ]  # fmt: skip
+    spans = reconstruct(observations, [], _seconds(0), _seconds(500))
+    found = {span.state.value for span in spans if span.start == _seconds(begin)}
+    assert found == {"power_down" if present else "unreachable"}
+
+
+def test_an_outage_that_lasts_has_no_cause_yet() -> None:
+    """Nothing is known after it; the agent was there when it began."""
+    observations: list[Observation] = [
+        ReachabilityChange(_seconds(0), "router", True), AgentConnected(_seconds(1), "a", 900.0),
+        ReachabilityChange(_seconds(100), "router", False), AgentGone(_seconds(100), goodbye=False),
+    ]  # fmt: skip
+    last = reconstruct(observations, [], _seconds(0), _seconds(500))[-1]
+    assert (last.state, last.reason) == (OfficeState.UNREACHABLE, Reason.NO_WITNESS)
+    assert (last.start, last.end) == (_seconds(100), _seconds(500))
+
+
+@pytest.mark.parametrize(("days", "known"), [(7, True), (8, False)])
+def test_evidence_of_a_cause_is_at_most_a_week_old(days: int, known: bool) -> None:
+    """The same boot shows that the line failed, if it is heard within seven days."""
+    observations: list[Observation] = [
+        ReachabilityChange(_seconds(0), "router", True), AgentConnected(_seconds(1), "a", 900.0),
+        ReachabilityChange(_seconds(100), "router", False), AgentGone(_seconds(100), goodbye=False),
+        ReachabilityChange(_seconds(300), "router", True),
+        AgentConnected(_seconds(300 + 86400 * days), "a", 900.0),
+    ]  # fmt: skip
+    spans = reconstruct(observations, [], _seconds(0), _seconds(300 + 86400 * 9))
+    [outage] = [span for span in spans if span.start == _seconds(100)]
+    assert outage.state is (OfficeState.LINK_DOWN if known else OfficeState.UNREACHABLE)

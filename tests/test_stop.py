@@ -14,8 +14,10 @@ import pytest
 
 from jharnet_monitor.errors import StoreError, UserError
 from jharnet_monitor.hub import daemon
+from jharnet_monitor.probes import ProbeContext, Reading
 from jharnet_monitor.report.output import worker
-from tests.test_reload import RunningHub
+from tests.support import stand_in
+from tests.test_reload import RunningHub, hub_at_work
 
 
 async def test_a_stop_takes_at_most_five_seconds(
@@ -89,6 +91,83 @@ async def test_a_session_that_outlasts_the_stop_is_no_error(
     assert [each for each in caplog.records if each.levelname == "ERROR"] == []
     with pytest.raises(StoreError, match="the hub has stopped"):
         await one.hub.writer.add([])
+
+
+async def _starts_a_scheduled_path_test(
+    one: RunningHub, monkeypatch: pytest.MonkeyPatch, ends: asyncio.Event
+) -> list[str]:
+    """How a scheduled path test that lasts until `ends` ended, once it has ended."""
+    started, ended = asyncio.Event(), list[str]()
+
+    async def lasts(_: ProbeContext) -> Reading:
+        started.set()
+        try:
+            await ends.wait()
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+        ended.append("whole")
+        return Reading({}, {})
+
+    stand_in(monkeypatch, "path", run=lasts)
+    one.hub.schedule._scheduler.modify_job("path potka", next_run_time=one.hub.clock.now())
+    await asyncio.wait_for(started.wait(), 20)
+    return ended
+
+
+def _errors_of_runs(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """On a busy machine the database may report an error of its own."""
+    ours = tuple(f"jharnet_monitor.hub.{name}" for name in ("policy", "runner", "scheduler"))
+    libraries = ("apscheduler", "asyncio")
+    errors = [each for each in caplog.records if each.levelname == "ERROR"]
+    return [each.getMessage() for each in errors if each.name.startswith((*libraries, *ours))]
+
+
+async def test_a_stop_during_a_scheduled_test_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It wrote `CancelledError` with a traceback into the log. The test has ended before the hub
+    has."""
+    async with hub_at_work(tmp_path) as one:
+        ended = await _starts_a_scheduled_path_test(one, monkeypatch, asyncio.Event())
+    assert ended == ["cancelled"]
+    assert "CancelledError" not in caplog.text
+    assert _errors_of_runs(caplog) == []
+
+
+async def test_a_reload_leaves_a_scheduled_test_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The schedule is made anew; a test that runs meanwhile goes on, and is recorded."""
+    ends = asyncio.Event()
+    async with hub_at_work(tmp_path) as one:
+        ended = await _starts_a_scheduled_path_test(one, monkeypatch, ends)
+        await one.hub.reload()
+        await asyncio.sleep(0.1)
+        assert ended == []
+        ends.set()
+        async with asyncio.timeout(20):
+            while one.metric("probe_runs_total", office="potka", probe="path", outcome="ok") != 1:
+                await asyncio.sleep(0.02)
+    assert ended == ["whole"]
+    assert _errors_of_runs(caplog) == []
+
+
+async def test_an_error_in_a_scheduled_run_is_logged_with_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With its traceback, once."""
+
+    def broken(*_: object) -> None:
+        raise ValueError("not today")
+
+    async with hub_at_work(tmp_path) as one:
+        monkeypatch.setattr(one.hub.runner, "context", broken)
+        one.hub.schedule._scheduler.modify_job("path potka", next_run_time=one.hub.clock.now())
+        async with asyncio.timeout(20):
+            while "not today" not in caplog.text:
+                await asyncio.sleep(0.02)
+    assert _errors_of_runs(caplog) == ["unexpected error in path potka"]
 
 
 HOLD_LOCK = """

@@ -58,6 +58,19 @@ def test_infrequent_tests_alternate(every: float) -> None:
     assert len(moments) >= 140 * 86400 / every - 8  # a long festival moves a few to one day
 
 
+@pytest.mark.parametrize("hours", [12.5, 18, 23, 36])
+def test_a_time_is_found_at_every_moment(hours: float) -> None:
+    """Also on a day whose test is over and whose next one is two numbers later: of 18 hours, the
+    busy hour of the 4th at noon is followed by the midnight after the 5th."""
+    district = make_config(district={"office_hours": {"holidays": None}}).district
+    for quarter in range(14 * 96):
+        moment = MONDAY + timedelta(minutes=15 * quarter + 14)
+        found = next_test(district, hours * 3600, 0.25, moment)
+        assert timedelta(0) <= found - moment <= timedelta(hours=2 * hours + 48)
+    late = datetime(2000, 1, 4, 15, tzinfo=IST)
+    assert next_test(district, 18 * 3600, 0.25, late) == datetime(2000, 1, 6, 0, 15, tzinfo=IST)
+
+
 def test_offices_are_spread_over_the_busy_hour() -> None:
     """Eleven offices have eleven times in the same hour, as they share headquarters' uplink."""
     starts = [next_test(DISTRICT, 7200, n / 11, MONDAY + timedelta(hours=11.5)) for n in range(11)]

@@ -254,3 +254,28 @@ def test_a_call_on_a_clear_line_is_perfect(monkeypatch: pytest.MonkeyPatch) -> N
             assert way.rate == pytest.approx(0.2e6, rel=0.1)
     for run in mixed:
         assert run.up.rate < 0.03e6 and run.down.rate > 0.15e6
+
+
+@pytest.mark.parametrize(
+    ("changes", "short"),
+    [
+        # 1240 bytes at 1 Mbit/s take 9.92 ms: a server's flight needs that much of a known queue.
+        ({"queue": 0.00992}, False), ({"queue": 0.009919}, True),
+        ({"queue": 1e-5, "queue_doubt": 0.5}, True), ({"queue": 1e-5, "queue_doubt": 0.51}, False),
+        ({"queue": 0.0, "bucket": 0.1}, False),
+        ({"rate": 0.5e6, "queue": 0.01983}, True), ({"rate": 0.5e6, "queue": 0.01985}, False),
+    ],
+)  # fmt: skip
+def test_a_queue_must_hold_a_servers_flight(changes: dict[str, float], short: bool) -> None:
+    """Where its depth is known and it is no policer's, in that direction only."""
+    way = DirectionModel(**({"rate": 1e6} | changes))
+    columns = _lanes(LineModel(way, DirectionModel()), 2, np.random.default_rng(3))
+    assert columns["short"].tolist() == [short, False] * 2
+
+
+def test_a_call_whose_flight_does_not_fit_shows_nothing() -> None:
+    """Neither way: no picture, no frames, and all sound lost."""
+    line = LineModel(DirectionModel(rate=1e6, queue=0.009), DirectionModel())
+    [run] = _call(line, 1).shown()
+    nothing = ReceivedQuality(concealed=1.0, frozen=1.0, frames=0.0, height=0.0, rate=0.0)
+    assert run.down == run.up == nothing

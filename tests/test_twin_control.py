@@ -119,3 +119,13 @@ def test_overuse_is_noticed_although_packets_arrive_in_groups() -> None:
         slope.add((sent + 0.01) * ONE, (arrived + 0.001) * ONE, YES)  # behind it in the queue
         noticed |= bool(slope.overused[0])
     assert noticed
+
+
+def test_what_arrives_beyond_what_was_sent_is_no_negative_loss() -> None:
+    """A report may count packets of the interval before."""
+    control = LossRate(1)
+    for number in range(1, 8):
+        bits, got = np.full(1, 1000.0), np.full(1, 1000.0 if number < 3 else 1500.0)
+        control.update(0.05 * number, bits, got, np.full(1, 1e6), np.full(1, 1e6))
+    assert control._lost[0, 0] == 0.0
+    assert control._sent[0, 0] == pytest.approx(5 * 1000 / 8000)

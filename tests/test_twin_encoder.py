@@ -150,3 +150,29 @@ def test_key_frames_come_on_request_and_with_a_new_height() -> None:
     while encoder.height.tolist() == before:
         _hold(encoder, 9e6, STEP)
     assert encoder.frame()[1].tolist() == [True, True]
+
+
+def test_what_a_frame_took_too_much_is_limited_and_paid_back() -> None:
+    """15 mean frames of debt at most, 5 in advance; a tenth of it a frame, 0.6 of the mean less at
+    most or 0.3 more."""
+    encoder = _encoder(lanes=3)
+    _hold(encoder, 800e3, STEP)
+    mean = float(encoder.rate[0]) / 8 / 30
+    encoder._key_next[:] = False
+    encoder._rng = np.random.default_rng(4)
+    spread = np.exp(0.25 * np.random.default_rng(4).standard_normal(3) - 0.25**2 / 2)
+    encoder._debt = np.array([2.0, 14.9, -4.9]) * mean
+    size, _ = encoder.frame()
+    assert size == pytest.approx((spread - [0.2, 0.6, -0.3]) * mean)
+    assert encoder._debt == pytest.approx((np.array([2.0, 14.9, -4.9]) + size / mean - 1) * mean)
+    for _ in range(40):  # of key frames, of which nothing is subtracted
+        encoder.request_key(np.ones(3, bool))
+        encoder.frame()
+    assert encoder._debt == pytest.approx([15 * mean] * 3)
+    encoder.rate[:] = encoder.rate * 5
+    encoder._debt[:] = -25.0 * mean
+    encoder._rng = np.random.default_rng(11)
+    small = np.exp(0.25 * np.random.default_rng(11).standard_normal(3) - 0.25**2 / 2)
+    size, _ = encoder.frame()
+    least = np.maximum(-25.0 + 5 * (small + 0.3) - 5, -25.0)
+    assert encoder._debt == pytest.approx(least * mean)

@@ -139,3 +139,90 @@ def test_an_interruption_cuts_both_directions_of_a_call_for_its_time() -> None:
     arrived = _send(path, 5.0, 2).arrived
     assert arrived.tolist() == np.where(path.cut(np.full(40, 5.0)), 0, 2).tolist()
     assert not _path().cut(np.full(2, 5.0)).any()
+
+
+def test_interruptions_may_come_more_than_once_a_second() -> None:
+    """0.2 s of every 0.8 s."""
+    path = _path(lanes=40, gone=0.2, every=0.8)
+    cut = np.array([path.cut(np.full(40, n / 100)) for n in range(800)])
+    assert cut.mean() == pytest.approx(0.25, abs=0.01)
+
+
+def test_a_queue_is_overloaded_if_no_packet_of_others_fits() -> None:
+    """8 ms for 1000 bytes at 1 Mbit/s: 42 ms of a queue of 50 leave room for one, 43 do not."""
+    for waits, others, own, expected in (
+        (0.0419, 0.8e6, 0.5, False), (0.0431, 0.8e6, 0.5, True),
+        (0.0431, 0.8e6, 0.1, False),  # together no more than the rate
+        (0.0431, 1.2e6, 0.0, True),
+    ):  # fmt: skip
+        path = _path(others=others, cross=others)
+        path._last[:] = 1.0
+        path._own_rate[:] = own * 1e6
+        path._own[:] = 0.0
+        path.backlog[:] = waits
+        path.advance(np.full(2, 1.0))
+        assert bool(path._overloaded.all()) is expected, (waits, others, own)
+
+
+def test_a_policer_is_overloaded_if_its_tokens_do_not_pass_a_packet_of_others() -> None:
+    """8 ms of tokens are needed, what comes until then included: others take their own share of
+    that, at 1.5 times the rate more than comes."""
+    for tokens, passed, others, own, expected in (
+        (0.0079, 0.0, 1.5e6, 0.0, True), (0.0081, 0.0, 1.5e6, 0.0, False),
+        (0.0081, 0.01, 1.5e6, 0.0, True),  # 5 ms less after 10 ms
+        (0.0129, 0.01, 1.5e6, 0.0, True), (0.0131, 0.01, 1.5e6, 0.0, False),
+        (0.0031, 0.01, 0.5e6, 0.9, False), (0.0029, 0.01, 0.5e6, 0.9, True),
+    ):  # fmt: skip
+        path = _path(others=others, cross=others, bucket=0.05)
+        path._last[:] = 1.0
+        path._own_rate[:] = own * 1e6
+        path._own[:] = own * 1e6 * passed
+        path._tokens[:] = tokens
+        path.advance(np.full(2, 1.0 + passed))
+        assert bool(path._overloaded.all()) is expected, (tokens, passed, others, own)
+
+
+def test_an_overloaded_line_passes_others_in_proportion() -> None:
+    """At 0.8 and 0.5 of the rate a full queue takes 1 of 1.3; a policer leaves what the call does
+    not take, so that others get at most the rest."""
+    path = _path(others=0.8e6, cross=0.8e6)
+    path._last[:], path._own_rate[:], path.backlog[:] = 1.0, 0.5e6, 0.05
+    assert path._load(np.full(2, 1.0), np.zeros(2)) == pytest.approx([0.8 / 1.3] * 2)
+    assert path._shared == pytest.approx([1 / 1.3] * 2)
+    policed = _path(others=0.8e6, cross=0.8e6, bucket=0.05)
+    policed._last[:], policed._own_rate[:], policed._tokens[:] = 1.0, 0.5e6, 0.0
+    assert policed._load(np.full(2, 1.0), np.zeros(2)) == pytest.approx([0.5] * 2)
+    free = _path(others=0.8e6, cross=0.8e6)
+    free._last[:], free._own_rate[:] = 1.0, 0.5e6
+    assert free._load(np.full(2, 1.0), np.zeros(2)) == pytest.approx([0.8] * 2)
+    assert not free._overloaded.any()
+
+
+def test_the_calls_own_load_is_averaged_over_half_a_second() -> None:
+    """From nothing to 0.6 Mbit/s: 1 - exp(-0.1 / 0.5) of it after 0.1 s."""
+    path = _path(others=0.1e6, cross=0.1e6)
+    path._last[:] = 1.0
+    path._own[:] = 0.06e6
+    path.advance(np.full(2, 1.1))
+    assert path._own_rate == pytest.approx([0.6e6 * (1 - np.exp(-0.2))] * 2)
+    assert path._own.tolist() == [0.0, 0.0]
+    path.advance(np.full(2, 1.6))
+    assert path._own_rate == pytest.approx([0.6e6 * (1 - np.exp(-0.2)) * np.exp(-1.0)] * 2)
+
+
+def test_small_packets_pass_an_overloaded_policer_more_often() -> None:
+    """Others of 1000 bytes. With any share of a packet's tokens left, and 1/1.5 more until the next
+    of them, a packet of a quarter of the size fails in size^2 / (2 filled) of the cases, one of the
+    same size in size - filled / 2; never more often than in proportion."""
+    path = _path(lanes=4000, others=1.5e6, cross=1.5e6, bucket=0.05)
+    path._overloaded[:], path._others_load[:], path._shared[:] = True, 1.5, 0.4
+    filled, count = 1 / 1.5, np.full(4000, 1, np.int64)
+    for size, passes in ((0.25, 1 - 0.25**2 / (2 * filled)), (1.0, 1 - (1.0 - filled / 2))):
+        got = path._accepted_with_others(count, np.full(4000, size * 0.008), count * 9)
+        assert got.mean() == pytest.approx(max(0.4, passes), abs=0.03)
+        assert set(got.tolist()) <= {0, 1}
+    path._shared[:] = 0.9
+    got = path._accepted_with_others(count, np.full(4000, 0.008), count * 9)
+    assert got.mean() == pytest.approx(0.9, abs=0.03)
+    path._overloaded[:] = False
+    assert set(path._accepted_with_others(count, np.full(4000, 0.008), count * 9).tolist()) == {9}

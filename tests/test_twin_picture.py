@@ -68,6 +68,20 @@ def test_a_freeze_is_a_gap_by_the_definition_of_webrtc_stats(
     assert receiver.picture.frames[0] == 80
 
 
+@pytest.mark.parametrize(("gap", "freezes"), [(0.189, False), (0.192, True)])
+def test_the_gaps_before_the_first_picture_count_as_those_of_30_a_second(
+    gap: float, freezes: bool
+) -> None:
+    """Of 28 even ones, 90 ms before the first and g: g >= mean + 150 ms from 190.5 ms on."""
+    receiver = _Receiver()
+    receiver.frame(0.0, key=True)
+    receiver.show(0.1)
+    receiver.frame(gap)
+    receiver.show(gap + 0.2)
+    assert receiver.picture.frames[0] == 2
+    assert receiver.picture.frozen[0] == pytest.approx(gap if freezes else 0.0, abs=1e-6)
+
+
 def test_only_what_is_shown_in_the_window_counts() -> None:
     """Frames and bits from 1 s on and before 2 s; the height is that of the last one before 2 s."""
     receiver = _Receiver(window=(1.0, 2.0))

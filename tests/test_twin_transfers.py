@@ -169,3 +169,25 @@ def test_small_packets_pass_a_policer_that_drops_larger_ones() -> None:
     )
     assert small.mean() < 0.02
     assert large.mean() == pytest.approx(1 - 1 / 1.74, abs=0.1)
+
+
+def test_pairs_leave_from_the_limit_itself_on() -> None:
+    """1.2 Mbit/s of pacing."""
+    transfers = _transfers()
+    for sent, segments in ((1.2e6 - 0.5, 1), (1.2e6, 2)):
+        transfers._flow.sent[:] = sent
+        assert transfers._flow.burst().tolist() == [segments * SEGMENT]
+
+
+def test_a_round_ends_with_nothing_left_over() -> None:
+    """Bits that were delivered and lost start at 0 in each round."""
+    transfers = _transfers()
+    _sent(transfers, 1.0, 0.5)
+    flow = transfers._flow
+    flow._delivered[:], flow._lost[:] = 5e4, 2e4
+    flow._round_at[:] = 1.4
+    flow._end_rounds(1.5 * ONE, np.ones(1, bool), RATE * ONE)
+    assert (flow._delivered[0], flow._lost[0], flow._round_at[0]) == (0.0, 0.0, 1.5)
+    flow._delivered[:], flow._lost[:] = 5e4, 2e4
+    flow._end_rounds(1.6 * ONE, np.zeros(1, bool), RATE * ONE)
+    assert (flow._delivered[0], flow._lost[0], flow._round_at[0]) == (5e4, 2e4, 1.5)

@@ -9,7 +9,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from jharnet_monitor.judge.conference.chromium_model import client_video
+from jharnet_monitor.judge.conference.chromium_model import (
+    client_video,
+    freeze_scale,
+    scaled_freeze_ratio,
+)
 from jharnet_monitor.judge.conference.grade import (
     Criteria,
     DirectionQuality,
@@ -28,6 +32,7 @@ from jharnet_monitor.judge.conference.video import (
     video_mos,
 )
 from jharnet_monitor.judge.conference.voice import (
+    VoiceCodec,
     burst_ratio,
     delay_impairment,
     loss_impairment,
@@ -63,6 +68,14 @@ def test_e_model_without_impairment() -> None:
     assert mos(-10) == 1
     assert mos(3) == 1
     assert mos(120) == 4.5
+
+
+def test_a_codec_has_an_impairment_of_its_own() -> None:
+    """G.729A by G.113: Ie 11 and Bpl 19, of which loss takes the rest up to 95."""
+    codec = VoiceCodec(11.0, 19.0)
+    assert loss_impairment(0.0, codec=codec) == 11.0
+    assert loss_impairment(0.05, codec=codec) == pytest.approx(11 + 84 * 5 / 24)
+    assert loss_impairment(0.05, 2.0, codec) == pytest.approx(11 + 84 * 5 / 21.5)
 
 
 @given(st.lists(st.booleans(), max_size=200))
@@ -259,6 +272,101 @@ def test_what_would_help(change: dict[str, Any], grade: int, limit: GradeLimit) 
     quality = replace(GOOD, **change)
     assert grade_direction(quality) == grade
     assert grade_call(quality, GOOD).limited_by is limit
+
+
+@pytest.mark.parametrize(
+    ("change", "at", "beyond"),
+    [
+        ({"concealed_ratio": 0.07}, 4, 0), ({"freeze_ratio": 0.05}, 4, 1),
+        ({"video_loss_ratio": 0.09}, 4, 3), ({"frames_per_second": -20.0}, 4, 3),
+        ({"frames_per_second": -12.0}, 3, 2), ({"frames_per_second": -8.0}, 2, 1),
+        ({"video_bits_per_second": -650e3}, 4, 3), ({"capacity": -107e3}, 4, 0),
+        ({"height": -720}, 4, 3), ({"height": -360}, 3, 2), ({"height": -180}, 2, 1),
+    ],
+)  # fmt: skip
+def test_a_limit_itself_still_has_the_better_grade(
+    change: dict[str, Any], at: int, beyond: int
+) -> None:
+    """Of each criterion; a negative one is a least value, of which less is worse."""
+    [(name, limit)] = change.items()
+    worse = limit * (1.001 if limit > 0 else 0.999)
+    qualities: list[dict[str, Any]] = [{name: abs(each)} for each in (limit, worse)]
+    grades = [grade_direction(replace(GOOD, **each)) for each in qualities]
+    assert grades == [at, beyond]
+
+
+NARROW: dict[str, Any] = {"stepped_down": True, "height": 360, "video_bits_per_second": 2e5}
+
+
+@pytest.mark.parametrize(
+    ("change", "limit"),
+    [
+        # 2 % of video lost are too much, 7 % of sound concealed are not.
+        ({"freeze_ratio": 0.06, "video_loss_ratio": 0.02, "round_trip": 0.9}, GradeLimit.LOSS),
+        ({"freeze_ratio": 0.06, "video_loss_ratio": 0.0199, "round_trip": 0.9}, GradeLimit.DELAY),
+        ({"freeze_ratio": 0.06, "concealed_ratio": 0.07, "round_trip": 0.9}, GradeLimit.DELAY),
+        # A round trip of 400 ms spoils no good call; half of either limit is named.
+        ({"round_trip": 0.4}, GradeLimit.NONE), ({"round_trip": 0.401}, GradeLimit.DELAY),
+        ({"frames_per_second": 7.0, "video_loss_ratio": 0.01}, GradeLimit.LOSS),
+        ({"frames_per_second": 7.0, "video_loss_ratio": 0.0099}, GradeLimit.UNKNOWN),
+        ({"frames_per_second": 7.0, "round_trip": 0.2}, GradeLimit.DELAY),
+        ({"frames_per_second": 7.0, "round_trip": 0.199}, GradeLimit.UNKNOWN),
+        ({"frames_per_second": 7.0, "freeze_ratio": 0.05}, GradeLimit.UNKNOWN),
+        # As much of both: the delay.
+        ({"frames_per_second": 7.0, "video_loss_ratio": 0.01, "round_trip": 0.2},
+         GradeLimit.DELAY),
+        # The rate explains the grade by itself, whatever is lost on a line of known capacity ...
+        (NARROW | {"capacity": 0.4e6, "video_loss_ratio": 0.3, "round_trip": 0.9}, GradeLimit.RATE),
+        # ... and on one that never was full, up to the loss at which a browser backs off.
+        (NARROW | {"video_loss_ratio": 0.09}, GradeLimit.RATE),
+        (NARROW | {"video_loss_ratio": 0.091}, GradeLimit.LOSS),
+        # A frozen picture that would be better is due to the rate only with little loss and delay,
+        (NARROW | {"capacity": 0.4e6, "freeze_ratio": 0.1, "video_loss_ratio": 0.0499,
+                   "round_trip": 0.199}, GradeLimit.RATE),
+        (NARROW | {"capacity": 0.4e6, "freeze_ratio": 0.1, "video_loss_ratio": 0.05,
+                   "round_trip": 0.199}, GradeLimit.LOSS),
+        (NARROW | {"capacity": 0.4e6, "freeze_ratio": 0.1, "video_loss_ratio": 0.0499,
+                   "round_trip": 0.2}, GradeLimit.LOSS),
+        # or if the line hardly carries the smallest video: 1.25 times 107 kbit/s.
+        (NARROW | {"capacity": 133.7e3, "freeze_ratio": 0.1, "video_loss_ratio": 0.06},
+         GradeLimit.RATE),
+        (NARROW | {"capacity": 133.75e3, "freeze_ratio": 0.1, "video_loss_ratio": 0.06},
+         GradeLimit.LOSS),
+    ],
+)  # fmt: skip
+def test_what_is_named_at_each_limit(change: dict[str, Any], limit: GradeLimit) -> None:
+    """On both sides of each limit of the sentence."""
+    quality = replace(GOOD, **change)
+    assert limited_by(quality, grade_direction(quality)) is limit
+
+
+def test_the_smallest_rate_is_no_smaller() -> None:
+    """107 kbit/s carry a call: what fails there is not the rate alone. A little less does not."""
+    lossy = NARROW | {"capacity": 107e3, "video_loss_ratio": 0.1, "loss_stays": True}
+    assert limited_by(replace(GOOD, **lossy), 0) is GradeLimit.LOSS
+    assert limited_by(replace(GOOD, **lossy | {"capacity": 106.9e3}), 0) is GradeLimit.RATE
+
+
+def test_a_client_shows_each_height_from_its_own_rate_on() -> None:
+    """0.71 of the capacity, less 30 kbit/s of sound."""
+    for video, height in ((420e3, 720), (200e3, 540), (100e3, 360)):
+        capacity = (video + 30e3) / 0.71
+        assert client_video(capacity * 1.000001).height == height
+        assert client_video(capacity * 0.9999).height < height
+    assert client_video(1e6).bits_per_second == pytest.approx(680e3)
+    assert (client_video(20e3).height, client_video(20e3).bits_per_second) == (180, 0.0)
+
+
+def test_freezes_follow_the_packets_of_a_frame() -> None:
+    """1.7 Mbit/s are 6.16 packets of 1150 bytes; once to twice as often, and as ours at 9 %."""
+    assert freeze_scale(None, 0.02, 4.0) == pytest.approx(1.7e6 / 8 / 30 / 1150 / 4.0)
+    assert freeze_scale(1e6, 0.02, 2.0) == pytest.approx(680e3 / 8 / 30 / 1150 / 2.0)
+    assert freeze_scale(9e6, 0.02, 4.0) == freeze_scale(None, 0.02, 4.0)
+    assert freeze_scale(None, 0.02, 2.0) == freeze_scale(None, 0.02, 0.5) == 2.0
+    assert freeze_scale(None, 0.02, 7.0) == freeze_scale(None, 0.02, 0.0) == 1.0
+    assert (freeze_scale(None, 0.09, 7.0), freeze_scale(None, 0.091, 7.0)) == (1.0, 0.67)
+    assert scaled_freeze_ratio(1.3, 0.67) == 1.0
+    assert scaled_freeze_ratio(0.0, 2.0) == 0.0
 
 
 def test_the_limit_follows_the_criteria() -> None:

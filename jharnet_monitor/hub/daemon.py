@@ -247,8 +247,8 @@ class Hub:
         stop_workers()
         self.nightly_backup.stop()
         ending = asyncio.gather(
-            self.policy.stop(), self.drills.stop(), self.updates.stop(), self._close_sessions(),
-            self._parts.stop(),
+            self.schedule.cancel_runs(), self.policy.stop(), self.drills.stop(),
+            self.updates.stop(), self._close_sessions(), self._parts.stop(),
             return_exceptions=True,
         )  # fmt: skip
         try:

@@ -11,8 +11,10 @@ detects such a step and rebuilds the schedule.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -88,6 +90,7 @@ class Scheduler:
         self._health = health
         self._extra: list[tuple[str, dict[str, Any], Callable[[], Awaitable[None]]]] = []
         self._offset = self._wall_minus_monotonic()
+        self._runs: set[asyncio.Task[Any]] = set()
         self._scheduler = self._new_scheduler()
         current.on_replace(self.reload)
 
@@ -109,9 +112,15 @@ class Scheduler:
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Stop the schedule; runs in progress are left to the caller."""
+        """Stop the schedule; runs in progress go on."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
+
+    async def cancel_runs(self) -> None:
+        """Cancel the runs in progress, and wait for their end."""
+        for run in self._runs:
+            run.cancel()
+        await asyncio.gather(*self._runs, return_exceptions=True)
 
     def next_runs(self) -> dict[tuple[str, str], datetime]:
         """When each probe runs next, by office and probe."""
@@ -209,10 +218,30 @@ class Scheduler:
     def _add(
         self, name: str, trigger: Any, job: Callable[..., Awaitable[Any]], args: Sequence[Any] = ()
     ) -> None:
+        async def run(*given: Any) -> None:
+            await self._keep(name, job(*given))
+
         self._scheduler.add_job(
-            job, trigger, args=args, id=name, replace_existing=True, coalesce=True,
+            run, trigger, args=args, id=name, name=name, replace_existing=True, coalesce=True,
             max_instances=1, misfire_grace_time=GRACE_SECONDS,
         )  # fmt: skip
+
+    async def _keep(self, name: str, running: Awaitable[Any]) -> None:
+        """Let a run go on where APScheduler cancels it, as it does if the schedule is stopped.
+
+        APScheduler would log the cancelled run as an error, with a traceback.
+        """
+        task = asyncio.ensure_future(running)
+        task.set_name(name)
+        self._runs.add(task)
+        task.add_done_callback(self._ended)
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([task])
+
+    def _ended(self, run: asyncio.Task[Any]) -> None:
+        self._runs.discard(run)
+        if not run.cancelled() and run.exception() is not None:
+            log.error("unexpected error in %s", run.get_name(), exc_info=run.exception())
 
     def _submitted(self, event: JobSubmissionEvent) -> None:
         now = self._clock.now()

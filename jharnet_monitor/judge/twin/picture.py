@@ -62,8 +62,6 @@ class Picture:
         self._size, self._height = np.zeros(shape), np.zeros(shape)
         self._key = np.zeros(shape, bool)
         self._head, self._sent = np.zeros(lanes, np.int64), np.zeros(lanes, np.int64)
-        self._tail = np.full(lanes, -1)
-        """The frame whose last packets are missing: it shows with the next packet that arrives."""
         self._shown_at = np.zeros(lanes)
         self._gaps = np.full((lanes, _WINDOW), 1 / 30)
         self._gap = 0
