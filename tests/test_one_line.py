@@ -66,7 +66,7 @@ def through(settings: dict[str, str], *steps: tuple[float, float]) -> tuple[Obse
     for kind in (0, 1):
         sent, at, size, frame = columns[columns[:, 4] == kind].T[:4]
         kinds.append(PacketColumns(sent, at, size, frame, nothing, nothing))
-    found = observe(*kinds)
+    found = observe(kinds[0], kinds[1])
     assert found is not None
     arrived = columns[~np.isnan(columns[:, 1])]
     return found, float(arrived[:, 2].sum() * 8 / SECONDS)

@@ -13,7 +13,13 @@ from aiortc.rtp import RtcpPacket, RtcpPsfbPacket, RtcpRtpfbPacket
 
 from jharnet_monitor.profiles import rung
 from jharnet_monitor.rtc.browser import BrowserReceiverReport, BrowserSendStats, PictureAdvice
-from jharnet_monitor.rtc.receive.arrivals import FRAME_END, FRAME_START, KEYFRAME, Arrivals
+from jharnet_monitor.rtc.receive.arrivals import (
+    FRAME_END,
+    FRAME_START,
+    KEYFRAME,
+    Arrivals,
+    ReportArrivals,
+)
 from jharnet_monitor.rtc.receive.receiver import Receiver
 from jharnet_monitor.rtc.receive.receiver_report import find_report_app
 from jharnet_monitor.rtc.sdp import Stream, Streams
@@ -171,10 +177,10 @@ async def test_the_line_is_worked_out_in_another_process() -> None:
     direct = line_observation.observed_line((audio, 0, 600), (video, 0, 360))
     assert direct is not None
     assert 0.005 < direct.loss < 0.02
-    assert await line_process.observe_line(audio, video, sent) == direct
+    assert await line_process.observe_line(audio, video, ReportArrivals(), sent) == direct
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(line_process, "TIME_LIMIT", 0.01)
-        assert await line_process.observe_line(audio, video, sent) is None
+        assert await line_process.observe_line(audio, video, ReportArrivals(), sent) is None
 
 
 def add(log: Arrivals, number: int, timestamp: int, at: float, flags: int) -> None:

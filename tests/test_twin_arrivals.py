@@ -12,6 +12,7 @@ import pytest
 from jharnet_monitor.judge.twin import arrivals
 from jharnet_monitor.judge.twin.arrivals import observe
 from jharnet_monitor.judge.twin.observed_line import ObservedLine
+from jharnet_monitor.judge.twin.packet_pairs import pair_rate
 from jharnet_monitor.judge.twin.trace import PacketColumns, Trace
 from jharnet_monitor.lab.pipe import Pipe
 from jharnet_monitor.lab.spec import LinkDirection
@@ -181,12 +182,24 @@ def test_pairs_show_the_rate_of_a_line_that_is_not_full() -> None:
     video = _stream(sent, uneven, frame=sent)
     assert _seen(_stream(_sound(), DELAY, 88.0), video).rate is None
     # Too few pairs, or packets that arrive together, show nothing.
-    for frames, gap, shown in ((10, 0.004, True), (9, 0.004, False), (100, 0.0001, False)):
+    for frames, gap, shown in ((3, 0.004, True), (2, 0.004, False), (100, 0.0001, False)):
         few = np.repeat(np.arange(frames) / 30, 5)
         spaced = DELAY + np.tile(np.arange(5) * gap, frames)
-        found = _seen(_stream(_sound(), DELAY, 88.0), _stream(few, spaced, frame=few))
-        assert (found.rate is not None) is shown
-        assert found.rate is None or found.rate == pytest.approx(2e6, rel=0.01)
+        rate = pair_rate(_stream(few, spaced, frame=few))
+        assert (rate is not None) is shown
+        assert rate is None or rate == pytest.approx(2e6, rel=0.01)
+
+
+def test_the_fastest_pairs_that_agree_show_the_rate() -> None:
+    """The others are kept apart by the sender, or by a packet of others between them."""
+    rng = np.random.default_rng(2)
+    for together, spread, shown in ((0.3, 0.05, 5e6), (0.08, 0.01, 5e6), (0.08, 0.04, None)):
+        gaps = np.where(rng.random(1200) < together, 0.0016, 0.0016 + rng.uniform(0.002, 0.006))
+        gaps = gaps * (1 + spread * rng.uniform(-1, 1, 1200))
+        sent = np.repeat(np.arange(600) / 30, 3)
+        takes = np.column_stack([np.zeros(600), gaps.reshape(600, 2).cumsum(axis=1)]).ravel()
+        rate = pair_rate(_stream(sent, DELAY + takes, frame=sent))
+        assert rate == (None if shown is None else pytest.approx(shown, rel=0.02))
 
 
 def _queue(rate: float, depth: float, packets: float, size: float = 1000.0) -> PacketColumns:
@@ -241,25 +254,6 @@ def test_retransmissions_count_for_the_rate() -> None:
     assert trace.lost.sum() == 0 and len(trace.sent) == 975
 
 
-def test_transfers_of_others_have_a_length_and_a_pause() -> None:
-    """3 s and 5 s of 18 s; a run of less than a second is none."""
-    trace = _trace(_stream(_sound(), DELAY))
-    busy = np.zeros(len(trace.standing), bool)
-    for begin, end in ((20, 50), (80, 130), (160, 169)):
-        busy[begin:end] = True
-    on, off = arrivals._transfers(trace, busy, 1e6)
-    assert on == pytest.approx(4.0)
-    assert off == pytest.approx((len(busy) - 15) * 0.1 / 2 - 4.0)
-    busy[160:170] = True
-    assert arrivals._transfers(trace, busy, 1e6)[0] == pytest.approx(3.0)
-    assert arrivals._transfers(trace, busy, None) == (0.0, 0.0)
-    # What this call fills itself (0.4 of 0.4 Mbit/s) is no transfer of others.
-    assert arrivals._transfers(trace, busy, 0.4e6) == (0.0, 0.0)
-    assert arrivals._transfers(trace, ~busy & busy, 1e6) == (0.0, 0.0)
-    always = arrivals._transfers(trace, busy | True, 1e6)
-    assert always == pytest.approx(((len(busy) - 15) * 0.1, 0.5))
-
-
 def test_a_short_time_of_a_full_line_counts_if_packets_were_dropped() -> None:
     """The call slows down after 0.3 s of a full queue, in which 0.5 Mbit/s passed."""
     before, during = np.arange(0.0, 1.0, 0.02), np.arange(1.0, 1.3, 0.005)
@@ -277,18 +271,6 @@ def test_a_short_time_of_a_full_line_counts_if_packets_were_dropped() -> None:
         if found.available is not None:
             assert found.available == pytest.approx(0.5e6, rel=0.25)
             assert 0.1 <= found.spread < 0.2
-
-
-def test_a_queue_that_drains_is_no_transfer() -> None:
-    """The call's own queue becomes shorter for 4 s; a transfer's becomes longer, or stays."""
-    for queue, transfers in (
-        (lambda at: np.clip(0.8 - (at - 1) / 5, 0, 0.8), False),
-        (lambda at: np.where(at < 5, 0.4, 0.0), True),
-        (lambda at: np.where(at < 5, 0.2 + 0.15 * np.sin(4 * at), 0.0), True),
-    ):
-        trace = _trace(_stream(_sound(), DELAY + queue(_sound())))
-        busy = trace.standing > 0.05
-        assert (arrivals._transfers(trace, busy, 1e6) != (0.0, 0.0)) is transfers
 
 
 def test_the_busiest_seconds_show_what_the_line_carries() -> None:
@@ -314,9 +296,9 @@ def test_a_depth_needs_five_packets() -> None:
         trace: Any = SimpleNamespace(
             lost_in=np.array([0, dropped]), bin=np.array([0] + [1] * arrived),
             lost=np.zeros(arrived + 1, bool), first=np.ones(arrived + 1, bool),
-            queue=np.array([9.0] + [0.25] * arrived),
         )  # fmt: skip
-        return arrivals._depth(trace, np.array([False, True]), 0.01)
+        waits = np.array([9.0] + [0.25] * arrived)
+        return arrivals._depth(trace, waits, np.array([False, True]), 0.01)
 
     assert depth(5) == pytest.approx(0.25 - 1.8 * 0.01)
     assert depth(4) is None and depth(5, dropped=2) is None

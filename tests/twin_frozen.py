@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jharnet_monitor.judge.twin import call
-from jharnet_monitor.judge.twin.arrivals import PacketColumns, observe
+from jharnet_monitor.judge.twin.arrivals import observe
 from jharnet_monitor.judge.twin.clients import Client
 from jharnet_monitor.judge.twin.line import DirectionModel, LineModel
+from jharnet_monitor.judge.twin.trace import PacketColumns
 from jharnet_monitor.lab.pipe import Pipe
 from jharnet_monitor.lab.spec import LinkDirection
 
