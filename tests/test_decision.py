@@ -41,11 +41,13 @@ def held(grade: int, limit: GradeLimit = GradeLimit.NONE) -> Held:
 def test_the_twin_decides_but_for_two_claims_that_it_makes_alone(
     call: int, twin: int, share: float
 ) -> None:
-    """Ready needs a call that was, and no conference one without a picture; certain or not.
+    """Ready needs a call that was, or a small picture and certainty; no conference needs a call
+    without a picture.
 
     Here the twin's other grades are equally probable, so that the call's own is taken then.
     """
-    alone = (twin in (3, 4) and call in (0, 1, 2)) or (twin == 0 and call in (2, 3, 4))
+    unsure = call in (0, 1) or (call == 2 and share < 0.9)
+    alone = (twin in (3, 4) and unsure) or (twin == 0 and call in (2, 3, 4))
     found = decided(held(call), CLEAR, says(twin, share))
     assert found.grade == (call if alone else twin)
     assert (found.by is GradedBy.TWIN) == (found.grade != call)

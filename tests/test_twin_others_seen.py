@@ -142,7 +142,7 @@ def test_a_policers_rate_and_bucket_are_found(rate: float, bucket: float) -> Non
     found = fitted_policer(trace(sent, np.where(due < 0, np.nan, due - CLOCKS - sent)))
     assert found is not None
     assert found.rate == pytest.approx(rate * 1e6, rel=0.07)
-    assert found.bucket == pytest.approx(bucket, rel=0.25)
+    assert found.bucket == pytest.approx(bucket, rel=0.35)
     assert found.lost == 0
 
 

@@ -47,17 +47,18 @@ def decided(held: Held, line: LineModel, found: GradePrediction) -> Decision:
     """The grade of a call.
 
     It is the twin's most probable one: a test call of fixed rates cannot show what a client does
-    that adapts. But an office is called ready only if the call itself held that, too, and no
-    conference only if the call held no picture either: otherwise the line that the twin was given
-    did not explain the call. Of a call that held a picture, it is then the most probable grade that
-    the twin leaves it.
+    that adapts. But an office is called ready only if the call itself held that, too, or held a
+    small picture while the twin is certain; and no conference only if the call held no picture
+    either: otherwise the line that the twin was given did not explain the call. Of a call that held
+    a picture, it is then the most probable grade that the twin leaves it.
 
     >>> found = GradePrediction((0.0, 0.0, 0.0, 0.95, 0.05))
-    >>> for grade in (4, 3, 2):
+    >>> for grade in (4, 3, 2, 1):
     ...     decided(Held(grade, GradeLimit.LOSS, Direction.UP), LineModel(), found).grade
     3
     3
-    2
+    3
+    1
     """
     grade = found.grade
     if grade == 0 and held.grade > AUDIO_ONLY:
