@@ -16,7 +16,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -33,6 +33,7 @@ from tests.bench.chromium_collect import HARD_TRUTH, TRUTH, WINDOW, disturbed, s
 from tests.bench.chromium_conditions import Condition, Part, conditions
 from tests.bench.chromium_fresh import fresh
 from tests.bench.chromium_hard import FREEZES, hard_links, held_links
+from tests.bench.chromium_lines import seen_rows
 from tests.bench.chromium_marks import hard_rows, rule_of_thumb
 from tests.bench.chromium_truth import Run, Truths, acceptable
 from tests.bench.marks import Row, at_most, finish, note, within
@@ -91,6 +92,8 @@ class Compared:
     """The grade of the rung that was held."""
     thumb: int = 0
     """What a rule of thumb says that is told the link's settings."""
+    line: Mapping[str, Any] | None = None
+    """The line that the call observed, as plain data."""
 
     @property
     def right(self) -> bool:
@@ -137,6 +140,7 @@ def compared(condition: Condition, runs: Sequence[Run], result: Result) -> Compa
         ),
         ladder=ladder_grade(result),
         thumb=rule_of_thumb(condition),
+        line=result.conditions.get("line"),
     )
 
 
@@ -281,6 +285,7 @@ def main() -> int:
         these = [each for each in found if each.part == part]
         if these:
             rows += hard_rows(these, part) if part in ("hard", "held") else judged(these, part)
+            rows += seen_rows(these, chosen, part)
     rows += [row for row in judged(found, "all") if "pooled" in row.name]
     disagree = sum(len({run.grade() for run in truths.runs[c.name]}) > 1 for c in chosen)
     repeated = sum(len(truths.runs[c.name]) > 1 for c in chosen)
