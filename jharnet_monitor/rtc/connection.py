@@ -37,7 +37,13 @@ from jharnet_monitor.rtc.aiortc_private import (
     transport_of,
 )
 from jharnet_monitor.rtc.codecs import Codec
-from jharnet_monitor.rtc.sdp import BadDescription, Streams, parse_streams, sanitize
+from jharnet_monitor.rtc.sdp import (
+    BadDescription,
+    Streams,
+    parse_streams,
+    sanitize,
+    with_transport_cc,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -139,7 +145,9 @@ class PeerConnection:
         await self._apply_remote(offer, "offer")
         await self._negotiate(self._peer.setLocalDescription)
         self._port = port_of(self._peer)
-        return str(self._peer.localDescription.sdp)
+        text = str(self._peer.localDescription.sdp)
+        extension_id = self.remote_streams.transport_cc_id
+        return text if extension_id is None else with_transport_cc(text, extension_id)
 
     async def accept(self, answer: object) -> None:
         """Apply the other end's answer to our offer. Raises `CallFailed`."""
