@@ -87,8 +87,8 @@ async def test_a_browser_steps_down_by_the_hubs_feedback(tmp_path: Path) -> None
         assert values["grade"] == 3
         assert conditions["limited_by"] == "rate"
         assert watched[0]["remote"].count("transport-cc") == 2
-        begun = watched[0]["seconds"]
-        settled = [each["estimate"] for each in watched if 2 < each["seconds"] - begun < 18]
+        started = watched[0]["seconds"]
+        settled = [each["estimate"] for each in watched if 2 < each["seconds"] - started < 18]
         assert len(settled) > 40
         assert 0.6 * RATE < min(settled) <= max(settled) < 1.1 * RATE, settled
 

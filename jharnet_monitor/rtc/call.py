@@ -415,7 +415,8 @@ class Call:
         """Process an RTP packet that arrived."""
         self.receiver.rtp_received(data, at)
         if self._transport_feedback is not None:
-            for feedback in self._transport_feedback.rtp_received(data, at):
+            arrived_at = self._connection.arrived_at(data, at)
+            for feedback in self._transport_feedback.rtp_received(data, arrived_at):
                 await self._connection.send(feedback)
         if self._remb is not None and (remb := self._remb.rtp_received(data, at)):
             await self._connection.send(remb)

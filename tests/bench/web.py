@@ -120,10 +120,10 @@ class Held:
         """The call that a measurement is about."""
         conditions, grade = result["conditions"], result["values"].get("grade")
         if grade is None:
-            said = [result["outcome"], result["cause"], conditions.get("detail")]
+            reasons = [result["outcome"], result["cause"], conditions.get("detail")]
         else:
-            said = [conditions.get("worse_way"), conditions.get("limited_by")]
-        return cls(grade, ", ".join(str(each) for each in said if each))
+            reasons = [conditions.get("worse_way"), conditions.get("limited_by")]
+        return cls(grade, ", ".join(str(each) for each in reasons if each))
 
     def __str__(self) -> str:
         """As in a row."""
