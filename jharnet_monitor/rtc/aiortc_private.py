@@ -37,7 +37,7 @@ _SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@ll")
 _MAX_AGE_SECONDS = 5.0
 """A datagram cannot have waited longer in the socket; then the clock was set meanwhile."""
-_MAX_ARRIVALS = 1000
+_MAX_ARRIVALS = 250
 """Arrivals that nobody has asked for; older ones are forgotten."""
 _RTP_HEADER_BYTES = 12
 """The fixed header, which SRTP does not encrypt (RFC 3711, 3.1)."""
