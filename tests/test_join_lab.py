@@ -90,7 +90,7 @@ async def test_a_browser_steps_down_by_the_hubs_feedback(tmp_path: Path) -> None
         assert values["up_audio_loss_ratio"] < 0.03
         assert values["up_video_loss_ratio"] < 0.05
         assert values["up_height"] in (360, 540) and values["down_height"] == 720
-        assert values["grade"] == 3
+        assert values["grade"] == 3, (values, conditions)
         assert conditions["limited_by"] == "rate"
 
 
