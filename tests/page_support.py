@@ -27,6 +27,29 @@ from tests.tab_support import Name, Seat, Tab, tab
 ARGUMENTS = ("--use-fake-device-for-media-stream", "--allow-loopback-in-peer-connection")
 OFFICE = "potka"
 Scheme = Literal["http", "https"]
+WATCHED = """(() => {
+  const Peer = RTCPeerConnection;
+  window.watched = [];
+  window.RTCPeerConnection = class extends Peer {
+    constructor(...given) {
+      super(...given);
+      setInterval(() => this.watch(), 250);
+    }
+    async watch() {
+      if (this.connectionState !== "connected") return;
+      const all = [...(await this.getStats()).values()];
+      const pair = all.find((entry) => entry.type === "candidate-pair" && entry.nominated);
+      const video = all.find((entry) => entry.type === "outbound-rtp" && entry.kind === "video");
+      window.watched.push({
+        seconds: performance.now() / 1000,
+        estimate: pair?.availableOutgoingBitrate ?? null,
+        target: video?.targetBitrate ?? null,
+        remote: this.remoteDescription?.sdp ?? "",
+      });
+    }
+  };
+})()"""
+"""A page with this script keeps four times a second what its call's `getStats` says."""
 
 
 def way(rate: str, delay: str = "15ms", queue: str = "200ms", **more: Any) -> dict[str, Any]:

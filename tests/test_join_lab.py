@@ -18,7 +18,7 @@ from jharnet_monitor.errors import TemporaryError
 from jharnet_monitor.wire.client import HubClient
 from tests.browser_support import chromium, chromium_at
 from tests.lab_support import needs_lab
-from tests.page_support import PageLab, district, until_state, way
+from tests.page_support import WATCHED, PageLab, district, until_state, way
 from tests.test_join import ARGUMENTS, join
 
 RATE = 500_000
@@ -53,8 +53,11 @@ def _answers(hub: HubClient) -> bool:
 @pytest.mark.root
 @pytest.mark.browser
 @needs_lab
-async def test_a_browser_steps_down_by_the_hubs_advice(tmp_path: Path) -> None:
-    """Told to send 720p into half a megabit, it settles below by REMB; the voice stays whole."""
+async def test_a_browser_steps_down_by_the_hubs_feedback(tmp_path: Path) -> None:
+    """Told to send 720p into half a megabit, it settles below; picture and voice stay whole.
+
+    It is told no rate: it finds that within two seconds by the hub's transport-wide feedback.
+    """
     with running(LabPlace(DISTRICT, "jhjoin"), DISTRICT, tmp_path, Console(quiet=True)) as (one, _):
         lab = one.place.lab
         assert lab is not None
@@ -64,6 +67,7 @@ async def test_a_browser_steps_down_by_the_hubs_advice(tmp_path: Path) -> None:
         async with chromium(*ARGUMENTS, program=chromium_at(lab, "potka", tmp_path)) as browser:
             page = await browser.new_page(ignore_https_errors=True)
             page.set_default_timeout(20_000)
+            await page.add_init_script(WATCHED)
             token = one.installation.token("potka").read_text().strip()
             await page.goto(f"https://{one.place.hub_address}:{PORT}/join/potka#t={token}")
             await join(page)
@@ -71,6 +75,13 @@ async def test_a_browser_steps_down_by_the_hubs_advice(tmp_path: Path) -> None:
             result = await asyncio.to_thread(
                 one.hub.post, address, {"profile": "720p", "seconds": 20}
             )
+            watched = await page.evaluate("window.watched")
+        assert watched[0]["remote"].count("transport-cc") == 2
+        during = [each for each in watched if each["estimate"] is not None]
+        started = during[0]["seconds"]
+        settled = [each["estimate"] for each in during if 2 < each["seconds"] - started < 15]
+        assert len(settled) > 30
+        assert 0.5 * RATE < min(settled) <= max(settled) < 1.2 * RATE, settled
         values, conditions = result["values"], result["conditions"]
         assert result["outcome"] == "ok", (result["cause"], conditions)
         assert conditions["up_stepped_down"] and conditions["worse_way"] == "up"
@@ -79,7 +90,7 @@ async def test_a_browser_steps_down_by_the_hubs_advice(tmp_path: Path) -> None:
         assert values["up_audio_loss_ratio"] < 0.03
         assert values["up_video_loss_ratio"] < 0.05
         assert values["up_height"] in (360, 540) and values["down_height"] == 720
-        assert values["grade"] == 3
+        assert values["grade"] == 3, (values, conditions)
         assert conditions["limited_by"] == "rate"
 
 

@@ -33,6 +33,14 @@ _SO_MEMINFO = 55
 _SK_MEMINFO_DROPS = 8
 """Index of the counter of datagrams dropped because the receive buffer was full."""
 _RECEIVE_BUFFER_BYTES = 1 << 20
+_SO_TIMESTAMPNS = 35
+_TIMESPEC = struct.Struct("@ll")
+_MAX_AGE_SECONDS = 5.0
+"""A datagram cannot have waited longer in the socket; then the clock was set meanwhile."""
+_MAX_ARRIVALS = 250
+"""Arrivals that nobody has asked for; older ones are forgotten."""
+_RTP_HEADER_BYTES = 12
+"""The fixed header, which SRTP does not encrypt (RFC 3711, 3.1)."""
 
 
 class LibraryChanged(RuntimeError):
@@ -92,6 +100,26 @@ CHECK_RETRANSMISSIONS = 20
 CHECK_INTERVAL_SECONDS = 0.15
 
 
+class StampedSocket(socket.socket):
+    """A UDP socket that knows when the kernel received the datagram that was read last."""
+
+    arrived_at: float
+    """In monotonic seconds."""
+
+    def recvfrom(self, bufsize: int, flags: int = 0) -> tuple[bytes, Any]:
+        """As of any socket; asyncio reads by this method."""
+        data, ancillary, _, address = self.recvmsg(
+            bufsize, socket.CMSG_SPACE(_TIMESPEC.size), flags
+        )
+        now, age = time.monotonic(), 0.0
+        for level, kind, value in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
+                seconds, nanoseconds = _TIMESPEC.unpack(value)
+                age = time.time() - seconds - nanoseconds / 1e9
+        self.arrived_at = now - age if 0 < age < _MAX_AGE_SECONDS else now
+        return data, address
+
+
 class Port(StunProtocol):
     """The UDP socket of one end of a call: counts all datagrams and drops a flood."""
 
@@ -103,6 +131,8 @@ class Port(StunProtocol):
         self.send_errno: int | None = None
         """The latest error number with which the kernel refused to send; None if none."""
         self.socket: socket.socket | None = None
+        self._arrivals: dict[bytes, float] | None = None
+        """When RTP packets arrived, by their headers; None if nobody wants to know."""
         self._tokens = float(MAX_DATAGRAMS_PER_SECOND)
         self._tokens_at = 0.0
 
@@ -118,7 +148,25 @@ class Port(StunProtocol):
             return
         self.received += 1
         self.bytes += len(data) + HEADER_BYTES
+        if (
+            self._arrivals is not None
+            and isinstance(self.socket, StampedSocket)
+            and isinstance(data, bytes)
+        ):
+            self._arrivals.setdefault(data[:_RTP_HEADER_BYTES], self.socket.arrived_at)
+            if len(self._arrivals) > _MAX_ARRIVALS:
+                del self._arrivals[next(iter(self._arrivals))]
         super().datagram_received(data, addr)
+
+    def keep_arrivals(self) -> None:
+        """Note when the kernel receives each datagram, from now on."""
+        self._arrivals = {}
+
+    def arrived_at(self, packet: bytes) -> float | None:
+        """When the kernel received this (decrypted) RTP packet, asked once; None if not known."""
+        if self._arrivals is None:
+            return None
+        return self._arrivals.pop(packet[:_RTP_HEADER_BYTES], None)
 
     def error_received(self, exc: Exception) -> None:
         """Note that the kernel refused a datagram: no route, or a firewall of this host."""
@@ -224,11 +272,12 @@ def bind(connection: RTCPeerConnection, address: str, ports: tuple[int, int] | N
     ice.gather_candidates = gather
 
 
-def _bound_socket(address: str, ports: tuple[int, int] | None) -> socket.socket:
+def _bound_socket(address: str, ports: tuple[int, int] | None) -> StampedSocket:
     """A bound non-blocking UDP socket; raises `OSError` if no port of the range is free."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    sock = StampedSocket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
     last_error = OSError("no port")
     for number in range(ports[0], ports[1] + 1) if ports else (0,):
         try:

@@ -52,6 +52,7 @@ from jharnet_monitor.rtc.receive.arrivals import ReportArrivals
 from jharnet_monitor.rtc.receive.receiver import Receiver
 from jharnet_monitor.rtc.receive.receiver_report import find_report_app
 from jharnet_monitor.rtc.receive.remb import RembEstimator
+from jharnet_monitor.rtc.receive.transport_feedback import TransportFeedback
 from jharnet_monitor.rtc.send.sender import Sender
 from jharnet_monitor.rtc.stats.call_stats import ReceiveStats, SendStats, receive_stats
 from jharnet_monitor.rtc.stats.freeze_resampling import PathModel
@@ -172,6 +173,7 @@ class Call:
         """Since when this program has run without a pause."""
         self._paused = False
         self._remb: RembEstimator | None = None
+        self._transport_feedback: TransportFeedback | None = None
 
     @classmethod
     async def new(
@@ -212,9 +214,16 @@ class Call:
         return await self._connection.offer()
 
     async def answer(self, offer: object) -> str:
-        """Apply the other end's offer and return our answer. Raises `CallFailed`."""
+        """Apply the other end's offer and return our answer. Raises `CallFailed`.
+
+        A browser that takes transport-wide feedback is answered that it gets it, and does.
+        """
         text = await self._connection.answer(offer)
         self._set_streams()
+        extension_id = self._connection.remote_streams.transport_cc_id
+        if extension_id is not None:
+            own_ssrc = self._connection.local_streams.video.ssrc
+            self._transport_feedback = TransportFeedback(extension_id, own_ssrc)
         return text
 
     async def accept(self, answer: object) -> None:
@@ -234,16 +243,17 @@ class Call:
     def limit_browser_rate(self, top: Rung) -> None:
         """Send REMB to the other end, a browser that is to send up to `top`.
 
-        Call after `answer`. Does nothing if the browser does not send abs-send-time.
+        Call after `answer`. Does nothing if the browser gets transport-wide feedback and estimates
+        the rate itself, which REMB would only lower; nor if it does not send abs-send-time.
         """
         extension_id = self._connection.remote_streams.abs_send_time_id
-        if extension_id is not None:
+        if extension_id is not None and self._transport_feedback is None:
             own_ssrc = self._connection.local_streams.video.ssrc
             self._remb = RembEstimator(extension_id, own_ssrc, _REMB_MARGIN * top.line_rate)
 
     @property
     def browser_rate(self) -> float | None:
-        """The latest of these estimates in bit/s, of all media as IP packets; None without one."""
+        """The latest of these estimates in bit/s, of all media as IP packets; None without REMB."""
         return None if self._remb is None else self._remb.rate
 
     async def connect(self) -> None:
@@ -406,6 +416,10 @@ class Call:
     async def rtp_received(self, data: bytes, at: float) -> None:
         """Process an RTP packet that arrived."""
         self.receiver.rtp_received(data, at)
+        if self._transport_feedback is not None:
+            arrived_at = self._connection.arrived_at(data, at)
+            for feedback in self._transport_feedback.rtp_received(data, arrived_at):
+                await self._connection.send(feedback)
         if self._remb is not None and (remb := self._remb.rtp_received(data, at)):
             await self._connection.send(remb)
         if self.receiver.needs_feedback:

@@ -37,7 +37,13 @@ from jharnet_monitor.rtc.aiortc_private import (
     transport_of,
 )
 from jharnet_monitor.rtc.codecs import Codec
-from jharnet_monitor.rtc.sdp import BadDescription, Streams, parse_streams, sanitize
+from jharnet_monitor.rtc.sdp import (
+    BadDescription,
+    Streams,
+    parse_streams,
+    sanitize,
+    with_transport_cc,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -139,7 +145,13 @@ class PeerConnection:
         await self._apply_remote(offer, "offer")
         await self._negotiate(self._peer.setLocalDescription)
         self._port = port_of(self._peer)
-        return str(self._peer.localDescription.sdp)
+        text = str(self._peer.localDescription.sdp)
+        extension_id = self.remote_streams.transport_cc_id
+        if extension_id is None:
+            return text
+        if self._port is not None:
+            self._port.keep_arrivals()
+        return with_transport_cc(text, extension_id)
 
     async def accept(self, answer: object) -> None:
         """Apply the other end's answer to our offer. Raises `CallFailed`."""
@@ -174,6 +186,14 @@ class PeerConnection:
                 f"session description refused ({type(error).__name__}: {error})",
                 by_network=False,
             ) from error
+
+    def arrived_at(self, packet: bytes, read_at: float) -> float:
+        """When the kernel received an RTP packet that was read at `read_at` (monotonic seconds).
+
+        Known if transport-wide feedback was answered, else `read_at`.
+        """
+        found = None if self._port is None else self._port.arrived_at(packet)
+        return read_at if found is None else found
 
     def mark(self, dscp: int) -> None:
         """Send with this code point (RFC 2474) from now on; valid after the negotiation."""

@@ -1,13 +1,15 @@
 """The join page in a real browser over the lab: speed, latency, grade, and the ways of a call.
 
-    python -m tests.bench.web [--quick] [--browser NAME] [--lines NAMES] [--json FILE] [--seed N]
+    python -m tests.bench.web [--quick] [--browser NAME] [--lines NAMES] [--calls N] [--json FILE]
+        [--seed N]
 
 Needs root, chromium or firefox-esr with certutil, nft and turnserver. On each line the page's speed
 is held against the emulator's rate, its latency against the emulator's delay, and its grade against
 the agent program's on the same line; by https, and once by plain http. Then the office's firewall
 blocks UDP, so that the call goes over TURN by TLS on port 443, and ends UDP flows after some time
 (two minutes; 20 s with `--quick`). With `--lines good,half` speed, latency and grade on these lines
-alone are measured, by https: it takes a few minutes.
+alone are measured, by https: it takes a few minutes. With `--calls N` as well, only N calls by the
+page and N by the program are made on each line. Where a call has no grade, the row says why.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import asyncio
 import contextlib
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -105,48 +108,80 @@ async def joined(
         yield
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A call: its grade, None if it has none, and what limited it or why it was not graded."""
+
+    grade: float | None
+    why: str
+
+    @classmethod
+    def of(cls, result: Mapping[str, Any]) -> Held:
+        """The call that a measurement is about."""
+        conditions, grade = result["conditions"], result["values"].get("grade")
+        if grade is None:
+            reasons = [result["outcome"], result["cause"], conditions.get("detail")]
+        else:
+            reasons = [conditions.get("worse_way"), conditions.get("limited_by")]
+        return cls(grade, ", ".join(str(each) for each in reasons if each))
+
+    def __str__(self) -> str:
+        """As in a row."""
+        return f"{'none' if self.grade is None else format(self.grade, 'g')} ({self.why})"
+
+
+async def calls(one: PageLab, count: int) -> list[Held]:
+    """So many calls, one after the other."""
+    return [Held.of(await one.probe("conference", **CALL)) for _ in range(count)]
+
+
 async def by_page(
-    one: PageLab, names: list[str], directory: Path, kind: str, browser: Name
-) -> list[Any]:
-    """Rows of speed and latency on these lines, and the grades by the page."""
+    one: PageLab, names: list[str], directory: Path, kind: str, browser: Name, count: int = 0
+) -> tuple[list[Row], dict[str, list[Held]]]:
+    """Rows of speed and latency on these lines, and one call on each; or `count` calls alone."""
     rows: list[Row] = []
-    grades: dict[str, float] = {}
+    held: dict[str, list[Held]] = {}
     async with joined(one, browser, directory):
         for name in names:
             line = set_line(one, LINES[name])
-            result = await one.probe("bandwidth")
-            rows += speed_rows(f"{kind} {name}", line, result)
-            spent = result["values"].get("bytes_spent", 0.0)
-            rows.append(note(f"{kind} {name}: test's bytes", spent / 1e6, "MB"))
-            rows.append(
-                latency_row(f"{kind} {name}", line, await one.probe("latency", path="page"))
-            )
-            call = await one.probe("conference", **CALL)
-            grades[name] = call["values"].get("grade", -1.0)
-    return [rows, grades]
+            if not count:
+                rows += await line_rows(one, f"{kind} {name}", line)
+            held[name] = await calls(one, count or 1)
+    return rows, held
 
 
-async def by_program(one: PageLab, names: list[str]) -> dict[str, float]:
-    """The agent program's grades on the same lines."""
-    grades = {}
+async def line_rows(one: PageLab, name: str, line: Mapping[str, str]) -> list[Row]:
+    """Speed and latency on a line that is set."""
+    result = await one.probe("bandwidth")
+    spent = result["values"].get("bytes_spent", 0.0)
+    return [
+        *speed_rows(name, line, result),
+        note(f"{name}: test's bytes", spent / 1e6, "MB"),
+        latency_row(name, line, await one.probe("latency", path="page")),
+    ]
+
+
+async def by_program(one: PageLab, names: list[str], count: int = 0) -> dict[str, list[Held]]:
+    """The agent program's calls on the same lines."""
+    held = {}
     one.programs.start_agent(OFFICE)
     try:
         await asyncio.sleep(25)  # it makes its clips first
         for name in names:
             set_line(one, LINES[name])
-            call = await one.probe("conference", **CALL)
-            grades[name] = call["values"].get("grade", -1.0)
+            held[name] = await calls(one, count or 1)
     finally:
         one.programs.end(OFFICE)
-    return grades
+    return held
 
 
-def agreement(name: str, page: float, program: float) -> Row:
+def agreement(name: str, page: Sequence[Held], program: Sequence[Held]) -> Iterator[Row]:
     """By how many grades page and program differ; a call without a grade agrees with nothing."""
-    both = min(page, program) >= 0
-    differ = abs(page - program) if both else 5
-    peer = f"page {page:g}, program {program:g}"
-    return at_most(f"{name}: grades differ by", differ, 0, "grades", peer)
+    for ours, theirs in zip(page, program, strict=True):
+        both = ours.grade is not None and theirs.grade is not None
+        differ = abs((ours.grade or 0.0) - (theirs.grade or 0.0)) if both else 5
+        peer = f"page {ours}, program {theirs}"
+        yield at_most(f"{name}: grades differ by", differ, 0, "grades", peer)
 
 
 async def relayed_rows(one: PageLab, call: Mapping[str, Any]) -> list[Row]:
@@ -154,13 +189,12 @@ async def relayed_rows(one: PageLab, call: Mapping[str, Any]) -> list[Row]:
     best = float(Profile.named(str(call["profile"])).best_grade)
     with firewall(one, UDP_BLOCKED):
         result = await one.probe("conference", **call)
-    conditions, cause = result["conditions"], str(result["cause"] or "")
-    carried = float(conditions.get("transport") == "turn-tls")
+    carried = float(result["conditions"].get("transport") == "turn-tls")
     grade = result["values"].get("grade", -1.0)
     name = f"UDP blocked, {call['profile']}"
     return [
         within(f"{name}: a client gets through by TLS 443", carried, 1, 1, "yes"),
-        within(f"{name}: its grade", grade, best, best, "grade", cause),
+        within(f"{name}: its grade", grade, best, best, "grade", str(Held.of(result))),
     ]
 
 
@@ -189,7 +223,10 @@ async def measure() -> int:
     parsing = parser(__doc__)
     parsing.add_argument("--browser", choices=get_args(Name), default="chromium")
     parsing.add_argument("--lines", type=_lines, metavar="NAMES", help=", ".join(LINES))
+    parsing.add_argument("--calls", type=int, default=0, metavar="N", help="on each of --lines")
     options = parsing.parse_args()
+    if options.calls and not options.lines:
+        parsing.error("--calls needs --lines")
     browser: Name = options.browser
     names = options.lines or (["good"] if options.quick else list(LINES))
     rows: list[Row] = []
@@ -198,18 +235,21 @@ async def measure() -> int:
     data = district("8 Mbit/s", way("8 Mbit/s"), way("8 Mbit/s"))
     settings = {"budget": "5 GB", "probes": {"conference": {"seconds": 20, "relay": given.section}}}
     with PageLab.started(data, directory, "https", "jhweb", settings) as one:
-        found, grades = await by_page(one, names, directory, "https", browser)
+        found, page = await by_page(one, names, directory, "https", browser, options.calls)
         rows += found
-        program = await by_program(one, names)
-        rows += [agreement(name, grades[name], program[name]) for name in names]
+        program = await by_program(one, names, options.calls)
+        for name in names:
+            rows += agreement(name, page[name], program[name])
         if options.lines:
             return finish(f"The join page in {browser}", rows, options)
         flow = QUICK_FLOW_SECONDS if options.quick else FLOW_SECONDS
         rows += await ways(one, directory, given, flow, browser)
     if not options.quick:
         with PageLab.started(data, directory, "http", "jhweb", settings) as one:
-            found, _ = await by_page(one, names, directory, "http", browser)
+            found, page = await by_page(one, names, directory, "http", browser)
             rows += found
+            for name, (held,) in page.items():
+                rows.append(note(f"http {name}: grade", held.grade or 0.0, "grade", str(held)))
     return finish(f"The join page in {browser}", rows, options)
 
 

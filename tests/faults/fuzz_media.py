@@ -26,6 +26,7 @@ from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.receive.receiver import Receiver
 from jharnet_monitor.rtc.receive.receiver_report import ReceiverReportApp
 from jharnet_monitor.rtc.receive.remb import RembEstimator
+from jharnet_monitor.rtc.receive.transport_feedback import TransportFeedback
 from jharnet_monitor.rtc.sdp import (
     BadDescription,
     Stream,
@@ -53,9 +54,11 @@ a=ice-pwd:abcdefghijklmnopqrstuvwx
 a=fingerprint:sha-256 {FINGERPRINT}
 a=setup:actpass
 a=mid:0
+a=extmap:4 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
 a=sendrecv
 a=rtcp-mux
 a=rtpmap:111 opus/48000/2
+a=rtcp-fb:111 transport-cc
 a=fmtp:111 minptime=10;useinbandfec=1
 a=ssrc:1001 cname:a
 m=video 9 UDP/TLS/RTP/SAVPF 96 97 99
@@ -66,18 +69,22 @@ a=fingerprint:sha-256 {FINGERPRINT}
 a=setup:actpass
 a=mid:1
 a=extmap:3 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time
+a=extmap:4 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
 a=sendrecv
 a=rtcp-mux
 a=rtpmap:96 VP8/90000
 a=rtcp-fb:96 nack
+a=rtcp-fb:96 transport-cc
 a=rtpmap:97 rtx/90000
 a=fmtp:97 apt=96
 a=rtpmap:99 H264/90000
+a=rtcp-fb:99 transport-cc
 a=fmtp:99 packetization-mode=1;profile-level-id=42e01f
 a=ssrc-group:FID 2001 2002
 a=ssrc:2001 cname:a
 a=ssrc:2002 cname:a
 """
+MAX_FEEDBACK_BYTES = 1240
 LONG_LINE = "a=candidate:" + "1 " * 5000
 
 
@@ -113,7 +120,7 @@ def _rtp(ssrc: int, kind: int, sequence: int, payload: bytes, extension: bytes =
     return header + extension + payload
 
 
-_EXTENSION = b"\xbe\xde\x00\x01\x32\x01\x02\x03"
+_EXTENSION = b"\xbe\xde\x00\x02\x32\x01\x02\x03\x41\xff\xf0\x00"
 _VP8 = b"\x90\x80\x01\x00\x00\x00\x9d\x01\x2a\x80\x02\x68\x01" + bytes(40)
 _H264 = b"\x7c\x85" + bytes(40)
 _SPS = b"\x67\x42\xc0\x1e\xd9\x00\xa0\x47\xfe\xc8"
@@ -128,13 +135,14 @@ RTP = (
 
 
 class RtpEnds:
-    """A receiver of each codec, and the estimator of a browser's rate."""
+    """A receiver of each codec, and what limits a browser's rate."""
 
     def __init__(self) -> None:
         self.receivers = [Receiver(lambda: 0.05) for _ in range(2)]
         for receiver, codec in zip(self.receivers, ("vp8", "h264"), strict=True):
             receiver.start(_streams(codec), _streams(codec))
         self.remb = RembEstimator(3, 5, 3e6)
+        self.feedback = TransportFeedback(4, 5)
         self.at = itertools.count()
 
     async def take(self, data: bytes) -> None:
@@ -145,6 +153,8 @@ class RtpEnds:
             receiver.rtp_received(data, at)
         if len(data) >= 12:  # srtp gives nothing shorter
             self.remb.rtp_received(data, at)
+        for message in self.feedback.rtp_received(data, at):
+            assert len(message) <= MAX_FEEDBACK_BYTES, len(message)
         if number % 500 == 0:
             for receiver in self.receivers:
                 await receiver.send_feedback(at, _nowhere)
@@ -159,6 +169,8 @@ def rtp_packets(dice: random.Random, count: int) -> Iterator[bytes]:
     for number in range(count):
         packet = bytearray(dice.choice(RTP))
         packet[2:4] = (number & 0xFFFF).to_bytes(2)
+        if packet[0] & 0x10:
+            packet[21:23] = (number & 0xFFFF).to_bytes(2)
         yield bytes(packet) if dice.random() < 0.1 else changed(bytes(packet), dice, RTP)
 
 

@@ -1,4 +1,4 @@
-"""The bit rate that a browser is allowed to send, estimated from the queue on the link.
+"""The bit rate that a browser without transport-wide feedback is allowed to send, by the queue.
 
 Without an estimate a browser notices congestion only when about a tenth of its packets is lost. The
 estimate is sent as REMB (draft-alvestrand-rmcat-remb-03). It reacts to standing queues, as `ladder`
