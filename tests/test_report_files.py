@@ -328,6 +328,22 @@ def test_a_row_of_a_long_trend_is_as_high_as_one_of_a_short(summary: Summary, na
     assert pdf._compile(sources, MADE_AT, None).startswith(b"%PDF")
 
 
+def test_what_is_drawn_does_not_depend_on_the_alignment_around_it(summary: Summary) -> None:
+    """In a cell whose text is centred, bars and sectors stand where they do elsewhere."""
+    [draft] = drafts(summary, ["en"])
+    sources = pdf._sources("weekly.typ", draft.content, ())
+
+    def drawn(alignment: str) -> bytes:
+        sources["main.typ"] = f"""
+            #import "charts.typ": *
+            #set page(width: 20pt, height: trend-height, margin: 0pt)
+            #set align({alignment})
+            #block(trend-drawing(((grade: 1, speed: 0.3),), 0.8, 20pt))""".encode()
+        return pdf._compile(sources, MADE_AT, None, "png")
+
+    assert drawn("right + horizon") == drawn("top + left") == drawn("bottom")
+
+
 def test_papers_of_many_offices_are_made_in_processes_of_their_own(summary: Summary) -> None:
     """They are the same files, byte for byte; a draft that is passed on packed is as well."""
     [draft] = drafts(summary, ["hi"])
