@@ -26,10 +26,11 @@ from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.conference.drill import Drill, DrillState
 from jharnet_monitor.profiles import Profile
 from jharnet_monitor.report.data.summary import Summary
-from jharnet_monitor.report.output import pdf
+from jharnet_monitor.report.output import build, pdf
 from jharnet_monitor.report.output.annex import tables
 from jharnet_monitor.report.output.build import FORMATS, make
 from jharnet_monitor.report.output.compose import drafts, read_drafts
+from jharnet_monitor.report.output.draft import PackedDraft
 from jharnet_monitor.report.output.drill_sheet import make_drill_sheets
 from jharnet_monitor.report.output.files import TypesettingError, write_whole
 from jharnet_monitor.report.output.pdf import render_pdf
@@ -306,6 +307,71 @@ def test_a_trial_of_the_trend_is_as_high_as_the_trend(summary: Summary, size: fl
           assert.eq(height(true), height(false))
         }}""".encode()
     assert pdf._compile(sources, MADE_AT, None).startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("name", ["कार्यालय 7", "गोलमुरी-सह-जुगसलाई का उप-कार्यालय"])
+def test_a_row_of_a_long_trend_is_as_high_as_one_of_a_short(summary: Summary, name: str) -> None:
+    """The rows of a long table have a cell for all periods, and a given height where a name has
+    one line; what is on a page must not depend on that."""
+    [draft] = drafts(summary, ["hi"])
+    sources = pdf._sources("weekly.typ", draft.content, ())
+    sources["main.typ"] = f"""
+        #import "tables.typ": *
+        #let doc = json("report.json")
+        #context {{
+          let row = doc.trend.rows.first() + (office: "{name}")
+          let height(n) = measure(trend-table(doc, (row,) * n, 8.2pt), width: 17.6cm).height
+          let (one, short, long) = (height(23), height(24), height(25))
+          assert(short - one > 14pt)
+          assert(calc.abs((long - short) - (short - one)) < 0.01pt)
+        }}""".encode()
+    assert pdf._compile(sources, MADE_AT, None).startswith(b"%PDF")
+
+
+def test_what_is_drawn_does_not_depend_on_the_alignment_around_it(summary: Summary) -> None:
+    """In a cell whose text is centred, bars and sectors stand where they do elsewhere."""
+    [draft] = drafts(summary, ["en"])
+    sources = pdf._sources("weekly.typ", draft.content, ())
+
+    def drawn(alignment: str) -> bytes:
+        sources["main.typ"] = f"""
+            #import "charts.typ": *
+            #set page(width: 20pt, height: trend-height, margin: 0pt)
+            #set align({alignment})
+            #block(trend-drawing(((grade: 1, speed: 0.3),), 0.8, 20pt))""".encode()
+        return pdf._compile(sources, MADE_AT, None, "png")
+
+    assert drawn("right + horizon") == drawn("top + left") == drawn("bottom")
+
+
+def test_papers_of_many_offices_are_made_in_processes_of_their_own(summary: Summary) -> None:
+    """They are the same files, byte for byte; a draft that is passed on packed is as well."""
+    [draft] = drafts(summary, ["hi"])
+    assert not draft.many
+    annex = draft.annexes[0]
+    many = replace(draft, annexes=(replace(annex, rows=annex.rows * 3), *draft.annexes[1:]))
+    assert many.many
+    formats = ["pdf", "csv"]
+    here = list(build._in_this_process(many, formats))
+    assert len(here) == 3
+    assert list(make([many], formats)) == here
+    packed = PackedDraft.of(many)
+    assert (packed.many, packed.unpacked()) == (True, many)
+    assert list(make([packed], formats)) == here
+
+
+def test_a_paper_whose_process_is_killed_is_an_error(
+    summary: Summary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the system kills the process that sets a paper, the command says so and ends."""
+    [draft] = drafts(summary, ["hi"])
+
+    def killed(*_: object) -> bytes:
+        raise WorkerError("its process ended with exit code -9")
+
+    monkeypatch.setattr(build, "in_own_process", killed)
+    with pytest.raises(TypesettingError, match=r"weekly-2026-W47\.hi: its process ended .* -9"):
+        list(make([replace(PackedDraft.of(draft), many=True)], ["pdf"]))
 
 
 def test_a_missing_template_is_an_error() -> None:

@@ -76,7 +76,7 @@ def report(
         with progress.status(f"reading {reported.name} …"):
             now = SystemClock().now()
             try:
-                drafts = reader.call("read_drafts", loaded, reported, languages, now, _cores())
+                drafts = reader.call("read_packed", loaded, reported, languages, now, _cores())
             except WorkerError as error:
                 raise UserError(
                     f"{reported.name}: the database could not be read: {error}"

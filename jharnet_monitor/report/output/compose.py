@@ -13,7 +13,7 @@ from jharnet_monitor.report.data.load import summarise
 from jharnet_monitor.report.data.summary import Summary
 from jharnet_monitor.report.output.annex import tables
 from jharnet_monitor.report.output.document import content
-from jharnet_monitor.report.output.draft import Annex, Draft
+from jharnet_monitor.report.output.draft import Annex, Draft, PackedDraft
 from jharnet_monitor.store import Store
 
 
@@ -32,6 +32,13 @@ def read_drafts(
     finally:
         store.close()
     return drafts(summary, languages)
+
+
+def read_packed(
+    config: Config, period: Period, languages: Sequence[str], now: datetime, processes: int
+) -> list[PackedDraft]:
+    """What `read_drafts` returns, for a process that passes it on to those that set papers."""
+    return [PackedDraft.of(one) for one in read_drafts(config, period, languages, now, processes)]
 
 
 def drafts(summary: Summary, languages: Sequence[str]) -> list[Draft]:
