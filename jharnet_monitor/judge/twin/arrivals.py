@@ -1,6 +1,7 @@
 """Observes the line from one end: rate, queue, loss, jitter and gaps from a call's arrivals. Pure.
+
 A call that fills the line shows its rate by what arrives while there is a queue. Any other call
-shows it by the spacing of the packets of a frame (packet pairs; Dovrolis et al., 2001).
+shows it by the spacing of the packets of a frame (`packet_pairs`).
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ _NEAR = 5
 """Bins next to a queue that do not count as without one."""
 _MORE = 1.25
 """The call's rate over its largest without a queue, from which it may cause the queue itself."""
-_SEVERAL = 2
-"""Transfers that may be a little shorter."""
+_SEVERAL, _SHORTER = 2, 0.85
+"""Transfers that may be a little shorter than a single one, and their share of its length."""
 _GROWN = 0.2
 """Share of such a queue by which it must grow again to be that of others."""
 _OURS = 0.85
@@ -72,7 +72,8 @@ def _fills(trace: Trace, begin: int, end: int, rate: float | None) -> bool:
     grows at once, as it does not if steady traffic just reaches the line's rate."""
     queue = trace.standing[begin:end]
     early = np.nanmax(queue[:_AT_ONCE], initial=0.0)
-    if early < _EARLY * np.nanpercentile(queue, 90):
+    # Where nothing arrives at all, the queue is full.
+    if np.isfinite(queue).any() and early < _EARLY * np.nanpercentile(queue, 90):
         return False
     if rate is None:
         return True
@@ -104,10 +105,12 @@ def _transfers(
     trace: Trace,
     full: Flags,
     interrupted: Flags,
-    least: int,
+    least: float,
     number: int,
     fills: Callable[[int, int], bool],
 ) -> ObservedTransfers | None:
+    """The transfers behind the bins in which the line is full and `fills` says that others fill it:
+    `number` at least, the longest of which has `least` bins."""
     empty = ~_widened(full, _NEAR) & ~interrupted
     if empty.sum() < _LEAST_EMPTY or not full.any():
         return None
@@ -122,7 +125,9 @@ def _transfers(
             during[begin:end] = False
     ons, offs = _runs(during, known), _runs(~during, known)
     longest = max((length for length, _ in ons), default=0)
-    if not offs or len(ons) < number or longest < (least if len(ons) < _SEVERAL else 0.85 * least):
+    if len(ons) >= _SEVERAL:
+        least = _SHORTER * least
+    if not offs or len(ons) < number or longest < least:
         return None
     return ObservedTransfers(_mean(ons), _mean(offs), during)
 

@@ -27,13 +27,16 @@ _EXPLAINED = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Policer:
-    """The rate in bit/s, and the bucket in seconds of it."""
+    """A policer, and what the line loses besides."""
 
     rate: float
+    """bit/s."""
     bucket: float
+    """Seconds of the rate."""
     lost: float
+    """Packets lost while the policer dropped none."""
     packets: float
-    """Packets lost and sent while it dropped none: the line loses them besides."""
+    """Packets sent then."""
 
 
 def fitted_policer(trace: Trace) -> Policer | None:
