@@ -48,10 +48,10 @@ def test_grades_are_shares_of_the_runs() -> None:
     assert grades(runs, audio, CRITERIA, NO_ERROR).tolist() == [0.25, 0.75, 0, 0, 0]
 
 
-def test_transfers_leave_a_fifth_of_the_answer_open() -> None:
-    """They are given to all five grades alike: 0.04 each."""
+def test_transfers_leave_a_tenth_of_the_answer_open() -> None:
+    """They are given to all five grades alike: 0.02 each."""
     found = grades([Run(BEST, BEST)], REFERENCE, CRITERIA, NO_ERROR, transfers=True)
-    assert found.tolist() == pytest.approx([0.04, 0.04, 0.04, 0.04, 0.84])
+    assert found.tolist() == pytest.approx([0.02, 0.02, 0.02, 0.02, 0.92])
 
 
 def _beyond(limit: float) -> float:

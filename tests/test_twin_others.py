@@ -51,9 +51,9 @@ def test_others_that_come_and_go_are_not_steady() -> None:
 
 
 def test_the_line_holds_what_others_leave() -> None:
-    """The model has the full rate and the others, without the call's own reports of 6 kbit/s."""
+    """The model has the full rate and the others."""
     line = line_of(replace(CLEAR, rate=RATE, available=1e6, others=OTHERS), CLEAR, 0.05)
-    assert (line.down.rate, line.down.others) == (RATE, OTHERS - 6e3)
+    assert (line.down.rate, line.down.others) == (RATE, OTHERS)
     assert line.up.others == 0
 
 

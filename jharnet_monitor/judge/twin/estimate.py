@@ -29,8 +29,8 @@ def line_of(down: ObservedLine, up: ObservedLine, round_trip: float) -> LineMode
     """The line of a call whose median round trip was `round_trip` seconds, queues included."""
     round_trip = max(0.3 * round_trip, round_trip - _own_queue(down) - _own_queue(up))
     # An interruption affects both directions; a gap of one direction is a burst of losses.
-    gone = min(down.gone, up.gone)
-    every = down.every if down.gone <= up.gone else up.every
+    gaps = [(way.gone, way.every) for way in (down, up) if way.gone is not None]
+    gone, every = min(gaps, key=lambda gap: gap[0], default=(0.0, 0.0))
     return LineModel(_way(down, round_trip), _way(up, round_trip), gone, every if gone else 0.0)
 
 
@@ -61,7 +61,7 @@ def observed_by_counts(
         longest_queue=0.0 if line is None else line.longest_queue,
         policed=False, bucket=None, jitter=jitter if line is None else line.jitter,
         loss=lost / packets if packets else 0.0, burst=max(1.0, burst), lost=lost, packets=packets,
-        gone=0.0 if line is None else line.gone, transfer_on=0.0, transfer_off=0.0,
+        gone=None if line is None else line.gone, transfer_on=0.0, transfer_off=0.0,
         every=0.0 if line is None else line.every,
         usual_queue=None if line is None else line.usual_queue,
     )  # fmt: skip

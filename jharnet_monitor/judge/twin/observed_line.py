@@ -37,8 +37,8 @@ class ObservedLine:
     lost: int
     """Lost packets counted in `loss`; they determine its uncertainty."""
     packets: int
-    gone: float
-    """Mean seconds of an interruption; 0 without one."""
+    gone: float | None
+    """Mean seconds of an interruption; 0 without one, None from an end that reports no arrivals."""
     transfer_on: float
     """Seconds for which other traffic filled the line each time; 0 if it was not observed."""
     transfer_off: float
