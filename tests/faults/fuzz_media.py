@@ -23,6 +23,7 @@ from aiortc.rtp import (
 
 from jharnet_monitor.profiles import RUNGS
 from jharnet_monitor.rtc.call import Call
+from jharnet_monitor.rtc.receive.arrivals import ReportArrivals
 from jharnet_monitor.rtc.receive.receiver import Receiver
 from jharnet_monitor.rtc.receive.receiver_report import ReceiverReportApp
 from jharnet_monitor.rtc.receive.remb import RembEstimator
@@ -204,8 +205,9 @@ class RtcpEnd:
         self.receiver = Receiver(lambda: 0.05)
         self.receiver.start(_streams("vp8"), _streams("vp8"))
         self.call: Any = SimpleNamespace(
-            sender=self.sender, receiver=self.receiver, _connection=SimpleNamespace(send=_nowhere)
-        )
+            sender=self.sender, receiver=self.receiver, _reports=ReportArrivals(),
+            _connection=SimpleNamespace(send=_nowhere),
+        )  # fmt: skip
         self.at = itertools.count()
 
     async def take(self, data: bytes) -> None:
