@@ -6,7 +6,7 @@ The truth is `chromium_truth.json` and, of links with several troubles each, `ch
 both measured by `chromium_collect.py`; this benchmark runs the product's own call over each link.
 The marks apply to links that were not used for tuning, first to those that were drawn from the
 commit of the frozen twin (`held`). Needs root (for the lab). With `--kept`, no call is made: what
-`--detail` wrote earlier is judged by the rule for grades as it is now.
+`--detail` wrote earlier is judged by the rule for grades and by Chromium's calls as they are now.
 """
 
 from __future__ import annotations
@@ -116,23 +116,15 @@ def compared(condition: Condition, runs: Sequence[Run], result: Result) -> Compa
     """Compare both."""
     grade = result.values.get("grade")
 
-    def shown(end: str) -> float:
-        ways = [getattr(run, end) for run in runs]
-        return sum(way.frozen if way else 1.0 for way in ways) / len(ways)
-
     def ours(end: str) -> float | None:
         return result.values.get(f"{end}_freeze_ratio")
 
     return Compared(
         name=condition.name,
         part=condition.part,
-        truth=tuple(sorted(acceptable(runs))),
         grade=None if grade is None else int(grade),
         limited_by=str(result.conditions.get("limited_by", result.error)),
-        truth_frozen=(shown("down"), shown("up")),
         frozen=(ours("down"), ours("up")),
-        runs=len(runs),
-        grades=tuple(run.grade() for run in runs),
         probabilities=tuple(
             result.values[f"grade_{n}_probability"]
             for n in range(5)
@@ -141,7 +133,23 @@ def compared(condition: Condition, runs: Sequence[Run], result: Result) -> Compa
         ladder=ladder_grade(result),
         thumb=rule_of_thumb(condition),
         line=result.conditions.get("line"),
+        **shown(runs),
     )
+
+
+def shown(runs: Sequence[Run]) -> dict[str, Any]:
+    """What Chromium's calls showed, as fields of `Compared`."""
+
+    def frozen(end: str) -> float:
+        ways = [getattr(run, end) for run in runs]
+        return sum(way.frozen if way else 1.0 for way in ways) / len(ways)
+
+    return {
+        "truth": tuple(sorted(acceptable(runs))),
+        "truth_frozen": (frozen("down"), frozen("up")),
+        "runs": len(runs),
+        "grades": tuple(run.grade() for run in runs),
+    }
 
 
 def ladder_grade(result: Result) -> int | None:
@@ -150,12 +158,12 @@ def ladder_grade(result: Result) -> int | None:
     return None if grade is None else int(grade)
 
 
-def kept(files: Sequence[Path]) -> list[Compared]:
-    """What `--detail` wrote, each grade decided anew from the rung's and the twin's."""
+def kept(files: Sequence[Path], truths: Truths) -> list[Compared]:
+    """What `--detail` wrote, each grade decided anew, beside Chromium's calls as they are now."""
     found = []
     for row in (row for file in files for row in json.loads(file.read_text())):
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
-        one = Compared(**plain)
+        one = replace(Compared(**plain), **shown(truths.runs[plain["name"]]))
         if one.ladder is not None and one.probabilities:
             held = Held(one.ladder, GradeLimit.UNKNOWN, Direction.DOWN)
             decision = decided(held, LineModel(), GradePrediction(one.probabilities))
@@ -276,7 +284,7 @@ def main() -> int:
         chosen = chosen[:: max(1, len(chosen) // QUICK)][:QUICK]
     started = time.monotonic()
     if options.kept:
-        found = kept(options.kept)
+        found = kept(options.kept, truths)
         chosen = [c for c in chosen if c.name in {each.name for each in found}]
     else:
         found = asyncio.run(compare(chosen, truths, options.lanes))

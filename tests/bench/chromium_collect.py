@@ -31,6 +31,7 @@ from tests.bench.chromium_call import Pair, pair
 from tests.bench.chromium_conditions import Condition, Part, conditions
 from tests.bench.chromium_fresh import fresh
 from tests.bench.chromium_hard import hard_links, held_links
+from tests.bench.chromium_pairs import hard_pairs
 from tests.bench.chromium_truth import Run, Truths, read_run
 from tests.lab_support import Stream, keep_only, simultaneous_streams, udp_socket
 
@@ -39,6 +40,7 @@ TRUTH = Path(__file__).with_name("chromium_truth.json")
 HARD_TRUTH = TRUTH.with_name("chromium_hard.json")
 SERIES = TRUTH.with_name("chromium_hard_series.jsonl")
 """One line a call of a hard link: what each end received (`down` at the office) and sent."""
+HARD: tuple[Part, ...] = ("hard", "held", "changed")
 SERIES_STEP = 4
 """Seconds from row to row."""
 WINDOW = 30.0
@@ -241,7 +243,7 @@ async def lane(
                         (options.raw / name).write_text(json.dumps(result))
                     if run.valid:
                         truths.add(condition.name, run)
-                        if condition.part in ("hard", "held"):
+                        if condition.part in HARD:
                             keep_series(condition.name, result)
                         print(condition.name, run.grade(), run, flush=True)
                         break
@@ -256,9 +258,11 @@ def wanted(runs: Sequence[Run], again: int, hard: bool) -> bool:
 
 async def collect(options: argparse.Namespace) -> None:
     """Measure all conditions that are missing."""
-    hard = options.part in ("hard", "held")
+    hard = options.part in HARD
     truths = Truths(options.truth or (HARD_TRUTH if hard else TRUTH))
-    links = hard_links() + held_links() if hard else conditions() + fresh()
+    links = conditions() + fresh()
+    if hard:
+        links = hard_links() + held_links() + [pair.after for pair in hard_pairs()]
     work = [
         condition
         for condition in links[options.skip :]

@@ -2,7 +2,8 @@
 
 Every second condition of a family is `untouched`: it was not used while criteria and models were
 made. Those of `chromium_fresh.py` are `fresh`: drawn at random afterwards. Those of
-`chromium_hard.py` have several troubles each: `hard` to tune on, `held` drawn after the freeze.
+`chromium_hard.py` have several troubles each: `hard` to tune on, `held` drawn after the freeze,
+`changed` what changes make of some of those.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-Part = Literal["tuning", "untouched", "fresh", "hard", "held"]
+Part = Literal["tuning", "untouched", "fresh", "hard", "held", "changed"]
 
 NARROW = 1.2
 """Mbit/s below which Chromium needs the longer warm-up to reach its picture size."""

@@ -72,7 +72,7 @@ def held_links() -> list[Condition]:
     return drawn(FREEZES[-1], HELD, "held") if FREEZES else []
 
 
-def _log(draw: random.Random, bounds: tuple[float, float]) -> float:
+def log_uniform(draw: random.Random, bounds: tuple[float, float]) -> float:
     """A value with two digits, uniform on a logarithmic scale."""
     low, high = bounds
     return float(f"{low * (high / low) ** draw.random():.2g}")
@@ -90,33 +90,39 @@ def _troubles(draw: random.Random) -> Sequence[str]:
 
 
 def _loss(draw: random.Random) -> dict[str, float]:
-    loss = _log(draw, LOSSES)
+    loss = log_uniform(draw, LOSSES)
     return {"loss": loss, "burst": draw.randint(*BURSTS) if draw.random() < 0.5 else 0}
 
 
 def _link(draw: random.Random, number: str, part: Part) -> Condition:
     troubles = _troubles(draw)
-    trip = _log(draw, TRIPS)
-    rate, queue = _log(draw, RATES), _log(draw, QUEUES)
-    jitter = min(_log(draw, JITTERS), trip / 2) if "jitter" in troubles else 0.0
+    trip = log_uniform(draw, TRIPS)
+    rate, queue = log_uniform(draw, RATES), log_uniform(draw, QUEUES)
+    jitter = min(log_uniform(draw, JITTERS), trip / 2) if "jitter" in troubles else 0.0
     ways: list[dict[str, Any]] = [
         {"rate": rate, "trip": trip, "queue": queue, "jitter": jitter} for _ in range(2)
     ]
     if "lopsided" in troubles:
-        ways[1] |= {"rate": _log(draw, RATES), "queue": _log(draw, QUEUES)}
+        ways[1] |= {"rate": log_uniform(draw, RATES), "queue": log_uniform(draw, QUEUES)}
     # Loss and policers meet both directions or one of them.
     if "loss" in troubles:
         for each in draw.choice((ways, ways, ways[:1], ways[1:])):
             each.update(_loss(draw))
     if "policed" in troubles:
         for each in draw.choice((ways, ways, ways[:1], ways[1:])):
-            each["bucket"] = _log(draw, BUCKETS)
+            each["bucket"] = log_uniform(draw, BUCKETS)
     slower = min(each["rate"] for each in ways)
     others = round(slower * draw.uniform(*OTHERS), 3) if "steady others" in troubles else 0.0
     elastic = None
     if "elastic others" in troubles:
-        elastic = (draw.choice(("down", "up")), _log(draw, ELASTIC), _log(draw, ELASTIC))
-    blackout = (_log(draw, GONE), _log(draw, EVERY)) if "blackouts" in troubles else None
+        elastic = (
+            draw.choice(("down", "up")),
+            log_uniform(draw, ELASTIC),
+            log_uniform(draw, ELASTIC),
+        )
+    blackout = (
+        (log_uniform(draw, GONE), log_uniform(draw, EVERY)) if "blackouts" in troubles else None
+    )
     text = [f"RTT {trip:g} ms"]
     text += [f"{name} {_text(each)}" for name, each in zip(("down", "up"), ways, strict=True)]
     if others:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from statistics import median_low
 from typing import Protocol
 
 from jharnet_monitor.judge.twin.prediction import CERTAIN, GRADES
@@ -86,6 +87,9 @@ def hard_rows(found: Sequence[Judged], which: str) -> Iterator[Row]:
     right = sum(each.grade in each.truth for each in graded)
     yield Row(f"{which}: grade is Chromium's", 100 * right / count, ">= 90", "%",
               right >= 0.9 * count, f"{right} of {count}")  # fmt: skip
+    strict = sum(each.grade == median_low(each.grades) for each in graded)
+    yield note(f"{which}: and the median of its calls", 100 * strict / count, "%",
+               f"{strict} of {count}")  # fmt: skip
     off = sum(not each.near for each in graded)
     yield at_most(f"{which}: off by more than one", 100 * off / count, 2, "%")
     yield at_most(f"{which}: ready, but frozen", sum(e.false_ready for e in graded), 0, "links")
