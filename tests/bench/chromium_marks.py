@@ -88,7 +88,7 @@ def hard_rows(found: Sequence[Judged], which: str) -> Iterator[Row]:
     yield Row(f"{which}: grade is Chromium's", 100 * right / count, ">= 90", "%",
               right >= 0.9 * count, f"{right} of {count}")  # fmt: skip
     strict = sum(each.grade == median_low(each.grades) for each in graded)
-    yield note(f"{which}: and the median of its calls", 100 * strict / count, "%",
+    yield note(f"{which}: grade is the median of its calls", 100 * strict / count, "%",
                f"{strict} of {count}")  # fmt: skip
     off = sum(not each.near for each in graded)
     yield at_most(f"{which}: off by more than one", 100 * off / count, 2, "%")

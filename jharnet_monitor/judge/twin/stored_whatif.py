@@ -17,9 +17,9 @@ MOST_CHANGES = 2 * MOST_SLABS + 1
 UNSEEN_LINKS, UNSEEN_RIGHT = 80, 72
 """Hard links drawn after the twin was frozen, and those on which its grade was Chromium's
 (help/accuracy.md)."""
-CHANGES_COMPARED, CHANGES_RIGHT = 122, 118
-"""Changes of plain links whose answers were compared with Chromium on the changed link, and those
-that had its grade (help/accuracy.md)."""
+CHANGES_COMPARED, CHANGES_RIGHT = 40, 33
+"""Changes of such links, drawn likewise, whose answers were compared with Chromium on the changed
+link, and those that had its grade (help/accuracy.md)."""
 DECIMALS = 4
 """Of a stored probability."""
 _MOST_OFF = 0.01
