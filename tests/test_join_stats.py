@@ -40,13 +40,73 @@ ENCODERS = {
 """Frames that were made and encoded, and seconds of encoding, of ten; and what counts."""
 
 
-@pytest.mark.browser
-async def test_only_a_busy_encoder_is_too_slow(door: Door, browser: Browser) -> None:
-    """Frames that a quick encoder leaves out are left out for the line's rate."""
+SEEN = """async ([module, samples, hub]) => {
+  const { seen } = await import(module);
+  const all = samples.map(([at, packets, frames, freezes, frozen]) => ({
+    at,
+    in: {
+      audio: { packetsReceived: packets, packetsLost: 0, bytesReceived: 100 * packets },
+      video: {
+        packetsReceived: packets, packetsLost: 0, bytesReceived: 900 * packets, frameHeight: 360,
+        framesDecoded: frames, framesReceived: frames, freezeCount: freezes,
+        totalFreezesDuration: frozen,
+      },
+    },
+    out: {}, remote: {},
+  }));
+  return seen(all, all.at(-1), hub);
+}"""
+HUB = {"audio_packets": 400, "audio_window": 100, "video_packets": 400, "video_window": 100,
+       "seconds": 7.5}  # fmt: skip
+"""What the hub sent in a call of ten seconds: 40 packets a second, 100 before its window."""
+
+
+def samples(freezes: dict[float, float]) -> list[list[float]]:
+    """Four a second, with freezes of so many seconds that end at these times."""
+    found = []
+    for quarter in range(42):
+        at = min(quarter, 40) / 4
+        ended = [length for end, length in freezes.items() if end <= at]
+        found.append([quarter / 4, 40 * at, 30 * at, len(ended), sum(ended)])
+    return found
+
+
+async def script(browser: Browser, door: Door) -> tuple[Any, str]:
+    """A page, and the address of the module that counts."""
     page = await open_link(browser, door.link)
     module = await page.locator("script[type=module]").get_attribute("src")
     assert module is not None
-    module = module.replace("join.js", "join-stats.js")
+    return page, module.replace("join.js", "join-stats.js")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    ("freezes", "seconds"),
+    [
+        ({}, 0.0),
+        ({5.0: 0.6, 9.0: 0.4}, 1.0),
+        (
+            {2.9: 2.2},
+            0.25,
+        ),  # counted at 3 s, in a window whose first packets were counted at 2.75 s
+        ({2.1: 1.5}, 0.0),
+    ],
+)
+async def test_a_freeze_before_the_window_is_not_in_it(
+    door: Door, browser: Browser, freezes: dict[float, float], seconds: float
+) -> None:
+    """On 1 Mbit/s Firefox counted 1.3 to 2.6 s right after the window had begun, and half of the
+    calls had grade 1 for it, on a line that carried 3."""
+    page, module = await script(browser, door)
+    found = await page.evaluate(SEEN, [module, samples(freezes), HUB])
+    assert found["freeze_seconds"] == pytest.approx(seconds)
+    assert found["video_sent"] == 290 and found["frames_per_second"] == pytest.approx(30)
+
+
+@pytest.mark.browser
+async def test_only_a_busy_encoder_is_too_slow(door: Door, browser: Browser) -> None:
+    """Frames that a quick encoder leaves out are left out for the line's rate."""
+    page, module = await script(browser, door)
     given = [list(call) for call, _ in ENCODERS.values()]
     found = await page.evaluate(LEFT_OUT, [module, given])
     assert dict(zip(ENCODERS, found, strict=True)) == {

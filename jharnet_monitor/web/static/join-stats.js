@@ -193,6 +193,16 @@ function sound({ sent: packets, lost, now, increase }) {
   };
 }
 
+// Seconds of freezes within the window. A browser counts a freeze when it ends, so one that ended soon
+// after the window began was mostly before it, while the rate was still too high for the line.
+function frozen(samples) {
+  const counted = (s) => s.in.video?.totalFreezesDuration ?? 0;
+  return samples.slice(1).reduce((sum, s, i) => {
+    const more = counted(s) - counted(samples[i]);
+    return sum + Math.min(more, s.at - samples[0].at);
+  }, 0);
+}
+
 const shown = (s) => s.in.video?.framesRendered ?? s.in.video?.framesDecoded ?? 0;
 
 function picture({ sent: packets, lost, now, increase, samples, end }, seconds) {
@@ -210,7 +220,7 @@ function picture({ sent: packets, lost, now, increase, samples, end }, seconds) 
     frames_complete: seen ? increase("framesReceived") : 0,
     frames_per_second: seen ? frames / (end.at - first.at) : 0,
     freeze_count: seen ? increase("freezeCount") + (still ? 1 : 0) : 1,
-    freeze_seconds: seen ? increase("totalFreezesDuration") + still : seconds,
+    freeze_seconds: seen ? frozen(samples) + still : seconds,
     height: seen ? (now.frameHeight ?? 0) : 0,
   };
 }
