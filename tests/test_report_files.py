@@ -37,7 +37,6 @@ from jharnet_monitor.report.output.pdf import render_pdf
 from jharnet_monitor.report.output.worker import WorkerError, in_own_process
 from jharnet_monitor.report.sections.drill_texts import supported_calls_texts
 from tests import made_up_week
-from tests.lab_support import wait_until
 from tests.made_up_week import MADE_AT, WEEK, MadeWeek
 from tests.pdf_text import plain, text_of
 
@@ -274,20 +273,6 @@ def test_a_worker_that_is_killed_is_an_error() -> None:
     """If the system kills the process, for lack of memory, the caller gets one line."""
     with pytest.raises(WorkerError, match="its process ended with exit code 9"):
         in_own_process("os", "_exit", 9)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux ends it")
-def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
-    """A program that is killed cannot end what sets its papers, which would go on for minutes."""
-    work, noted = tmp_path / "work.py", tmp_path / "noted"
-    work.write_text(f"import os, time; os.mkdir(f'{noted}-{{os.getpid()}}'); time.sleep(60)")
-    code = f"from {in_own_process.__module__} import *"
-    code += f"; in_own_process('runpy', 'run_path', {str(work)!r})"
-    with subprocess.Popen([sys.executable, "-c", code]) as parent:
-        wait_until(lambda: bool(list(tmp_path.glob("noted-*"))), 20)
-        parent.kill()
-    [found] = tmp_path.glob("noted-*")
-    wait_until(lambda: not Path("/proc", found.name.removeprefix("noted-")).exists())
 
 
 def test_a_worker_raises_the_error_of_its_function(made: MadeWeek) -> None:

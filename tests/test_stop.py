@@ -16,6 +16,7 @@ from jharnet_monitor.errors import StoreError, UserError
 from jharnet_monitor.hub import daemon
 from jharnet_monitor.probes import ProbeContext, Reading
 from jharnet_monitor.report.output import worker
+from tests.lab_support import wait_until
 from tests.support import stand_in
 from tests.test_reload import RunningHub, hub_at_work
 
@@ -47,6 +48,20 @@ async def test_a_stop_takes_at_most_five_seconds(
         await asyncio.wait_for(papers, 5)
     for _, writer in [*sockets, (slow, slow_writer)]:
         writer.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux ends it")
+def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
+    """A program that is killed cannot end what sets its papers, which would go on for minutes."""
+    work, noted = tmp_path / "work.py", tmp_path / "noted"
+    work.write_text(f"import os, time; os.mkdir(f'{noted}-{{os.getpid()}}'); time.sleep(60)")
+    code = f"from {worker.__name__} import *"
+    code += f"; in_own_process('runpy', 'run_path', {str(work)!r})"
+    with subprocess.Popen([sys.executable, "-c", code]) as parent:
+        wait_until(lambda: bool(list(tmp_path.glob("noted-*"))), 20)
+        parent.kill()
+    [found] = tmp_path.glob("noted-*")
+    wait_until(lambda: not Path("/proc", found.name.removeprefix("noted-")).exists())
 
 
 async def _agent(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
