@@ -26,7 +26,16 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jharnet_monitor"
 
 LAYERS = (
-    {"clock", "errors", "file_lock", "help", "profiles", "quantities", "worker_process"},
+    {
+        "clock",
+        "errors",
+        "file_lock",
+        "help",
+        "parent_process",
+        "profiles",
+        "quantities",
+        "worker_process",
+    },
     {"disk_queue", "model", "security", "supervisor"},
     {"config", "handover"},
     {"judge", "live"},

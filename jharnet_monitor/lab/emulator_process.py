@@ -11,12 +11,12 @@ import time
 import traceback
 from typing import Any
 
-from jharnet_monitor.lab import linux
 from jharnet_monitor.lab.emulator import BlackoutEvent, Emulator
 from jharnet_monitor.lab.layout import UPLINK, Layout
 from jharnet_monitor.lab.packet_log import PacketLogWriter
 from jharnet_monitor.lab.pipe import Pipe
 from jharnet_monitor.lab.spec import LabSpec
+from jharnet_monitor.parent_process import die_with_parent
 
 
 class EmulatorProcess:
@@ -60,7 +60,7 @@ class EmulatorProcess:
 def _run_emulator(emulator: Emulator, parent: int) -> None:
     """Run the emulator in the forked child, without the parent's clean-up at the end."""
     try:
-        linux.die_with_parent(signal.SIGKILL)
+        die_with_parent()
         if os.getppid() == parent:  # it may have died before that
             emulator.run()
     finally:

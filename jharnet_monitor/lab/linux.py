@@ -15,7 +15,6 @@ _CLOCK_MONOTONIC = 1
 _TFD_NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
 _TFD_TIMER_ABSTIME = 1
 _MCL_CURRENT_AND_FUTURE = 1 | 2
-_PR_SET_PDEATHSIG = 1
 _PR_SET_TIMERSLACK = 29
 _TUNSETIFF = 0x400454CA
 _IFF_TUN_NO_PI = 0x0001 | 0x1000
@@ -96,8 +95,3 @@ def become_realtime(priority: int) -> bool:
 def lock_memory() -> bool:
     """Lock this process in memory (mlockall(2)); returns False if not permitted."""
     return bool(_libc.mlockall(_MCL_CURRENT_AND_FUTURE) == 0)
-
-
-def die_with_parent(signal_number: int) -> None:
-    """Have the kernel send this signal when the parent process ends."""
-    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0), "prctl")

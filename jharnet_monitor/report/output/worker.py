@@ -11,11 +11,9 @@ second process, its resource tracker, for as long as the daemon lives.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import pickle
-import signal
 import subprocess
 import sys
 from contextlib import redirect_stdout
@@ -23,12 +21,12 @@ from importlib import import_module
 from typing import Any
 
 from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.parent_process import die_with_parent
 from jharnet_monitor.report.output.files import TypesettingError
 
 LONGEST_SECONDS = 900.0
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """What reads may divide into processes of its own, which a process with threads must not."""
-_PR_SET_PDEATHSIG = 1
 
 _running: set[subprocess.Popen[bytes]] = set()
 
@@ -89,20 +87,11 @@ def stop_workers() -> None:
         process.kill()
 
 
-def _die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends (prctl(2)), for nobody waits for it.
-
-    A parent that is killed cannot end it, and that parent may be a worker itself.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
 def main() -> None:
     """Load the module that is named, call what the parent process asks for on standard input, and
     answer on standard output.
     """
-    _die_with_parent()
+    die_with_parent()  # which cannot end it if it is killed, and may be a worker itself
     os.nice(10)  # whoever measures on this machine goes first
     gc.disable()  # it lives for one call, which makes much and drops little
     try:
