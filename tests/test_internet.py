@@ -7,10 +7,12 @@ import contextlib
 import json
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent import futures
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -31,8 +33,8 @@ from jharnet_monitor.probes.base import (
     ProbeContext,
     headquarters_office,
 )
+from jharnet_monitor.probes.internet import iperf3, worker
 from jharnet_monitor.probes.internet import run as internet
-from jharnet_monitor.probes.internet import worker
 from jharnet_monitor.probes.internet.plan import cost
 from jharnet_monitor.probes.internet.result import reading
 from jharnet_monitor.probes.internet.speedtest_client import SpeedtestFailed
@@ -388,6 +390,36 @@ def test_a_file_of_a_plain_web_server(tmp_path: Path) -> None:
     assert values["download_bits_per_second"] == pytest.approx(25e6, rel=0.15)
     assert values["download_bits_per_second_low"] <= values["download_bits_per_second"]
     assert "upload_bits_per_second" not in values
+
+
+@pytest.mark.skipif(shutil.which("iperf3") is None, reason="needs iperf3")
+def test_an_iperf3_server_between_two_tests() -> None:
+    """iperf3 closes its port between two tests: whoever comes then tries again, and has a rate."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = int(sock.getsockname()[1])
+        rate = futures.ThreadPoolExecutor(1).submit(
+            iperf3.run, f"127.0.0.1:{port}", Direction.UP, 4e6, 1.0
+        )
+        turned_away, _ = sock.accept()
+        reset = struct.pack("ii", 1, 0)
+        turned_away.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        turned_away.close()
+    with subprocess.Popen(
+        ["iperf3", "-s", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
+        try:
+            assert rate.result(30)["rate"] == pytest.approx(4e6, rel=0.2)
+        finally:
+            server.terminate()
+
+
+@pytest.mark.skipif(shutil.which("iperf3") is None, reason="needs iperf3")
+def test_an_iperf3_server_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attempts end, and the failure says that nobody listens."""
+    monkeypatch.setattr(iperf3, "PAUSE_SECONDS", 0.01)
+    with pytest.raises(SpeedtestFailed, match="refused") as caught:
+        iperf3.run(f"127.0.0.1:{_free_port()}", Direction.UP, 4e6, 1.0)
+    assert caught.value.cause is Cause.OFFLINE
 
 
 @pytest.mark.skipif(shutil.which("iperf3") is None, reason="needs iperf3")

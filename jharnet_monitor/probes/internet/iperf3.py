@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from math import sqrt
 from statistics import fmean, stdev
@@ -25,6 +26,9 @@ INTERVAL_SECONDS, START_SHARE, T95 = 0.25, 0.3, 2.2
 """Length of iperf3's intervals, the share of them left out at the start, and Student's t."""
 EXTRA_SECONDS = 15.0
 LEAST_ERROR = 0.01
+TRIES, PAUSE_SECONDS = 4, 0.5
+"""A server takes one test at a time. It closes and opens its port again after each one, so that the
+second direction may be refused although nobody else uses the server."""
 TO_IP = MTU / MSS
 
 
@@ -51,18 +55,37 @@ def run(server: str, direction: Direction, rate: float, seconds: float) -> dict[
     argv = [program, "-c", host, "-p", str(port), "-J", "-t", str(length)]
     argv += ["-i", str(INTERVAL_SECONDS), "-b", str(int(rate)), "--get-server-output"]
     argv += ["-R"] if direction is Direction.DOWN else []
+    for attempt in range(1, TRIES + 1):
+        report = _report(argv, length + EXTRA_SECONDS)
+        error = str(report.get("error", ""))
+        if not error:
+            return _found(report, direction)
+        if attempt == TRIES or not _was_turned_away(error, report):
+            raise SpeedtestFailed(_cause(error), error[:200])
+        time.sleep(PAUSE_SECONDS)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _report(argv: Sequence[str], seconds: float) -> Mapping[str, Any]:
+    """Its report, which may be of an error; raises `SpeedtestFailed` if it gives none."""
     try:
         done = subprocess.run(  # noqa: S603 - the configured server
-            argv, capture_output=True, text=True, timeout=length + EXTRA_SECONDS, check=False
+            argv, capture_output=True, text=True, timeout=seconds, check=False
         )
         report = json.loads(done.stdout)
     except subprocess.TimeoutExpired:
         raise SpeedtestFailed(Cause.TIMEOUT, "iperf3 did not end") from None
     except ValueError:
         raise SpeedtestFailed(Cause.SERVER_ERROR, "iperf3 gave no report") from None
-    if error := report.get("error"):
-        raise SpeedtestFailed(_cause(str(error)), str(error)[:200])
-    return _found(report, direction)
+    if not isinstance(report, dict):
+        raise SpeedtestFailed(Cause.SERVER_ERROR, "iperf3 gave no report")
+    return report
+
+
+def _was_turned_away(error: str, report: Mapping[str, Any]) -> bool:
+    """Whether the server did not begin the test, as between two tests."""
+    between = "busy" in error or "reset by peer" in error or "refused" in error
+    return between and not report.get("intervals")
 
 
 def _cause(error: str) -> Cause:
