@@ -10,7 +10,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from jharnet_monitor.errors import Trouble
-from jharnet_monitor.model import HEADQUARTERS, Measurement, OfficeState, Outcome, Route
+from jharnet_monitor.model import (
+    HEADQUARTERS,
+    LONG_TESTS,
+    Direction,
+    Measurement,
+    OfficeState,
+    Outcome,
+    Route,
+)
 from jharnet_monitor.supervisor import PartStatus
 
 if TYPE_CHECKING:
@@ -123,6 +131,8 @@ class OfficeLive:
     latest: dict[str, Measurement] = field(default_factory=dict)
     last_conclusive: dict[str, Measurement] = field(default_factory=dict)
     last_ok: dict[str, Measurement] = field(default_factory=dict)
+    last_long_tests: dict[str, Measurement] = field(default_factory=dict)
+    """The newest speed test with a long stream in each direction, by `model.LONG_TESTS`."""
     running: tuple[str, ...] = ()
     runs: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Number of recorded runs by (probe, outcome) since the database was created."""
@@ -132,6 +142,10 @@ class OfficeLive:
     rtt_buckets: RttHistogram = field(default_factory=RttHistogram)
     bytes_spent_today: int = 0
     last_outage: PastOutage | None = None
+
+    def recent(self) -> dict[str, Measurement]:
+        """The newest `ok` runs by series, and the newest long tests."""
+        return self.last_ok | self.last_long_tests
 
     def count_echo(self, answered: bool, rtt: float | None) -> None:
         """Count an echo request, the moment its outcome is known; `rtt` is in seconds."""
@@ -219,6 +233,11 @@ class Live:
         """The state of an office or of headquarters; None if it is not configured."""
         return self.headquarters if office_id == HEADQUARTERS else self.offices.get(office_id)
 
+    def recent(self, office_id: str) -> dict[str, Measurement]:
+        """The newest `ok` runs of an office or of headquarters; empty if it is not configured."""
+        office = self.of(office_id)
+        return {} if office is None else office.recent()
+
     def update(self, measurement: Measurement) -> None:
         """Count a measurement, and keep it as the latest of its series unless a newer one is
         known."""
@@ -248,6 +267,9 @@ class Live:
             _keep_newer(office.last_conclusive, key, measurement)
         if measurement.outcome is Outcome.OK:
             _keep_newer(office.last_ok, key, measurement)
+            for way in Direction:
+                if f"{way.transfer}_sustained_bits_per_second" in measurement.values:
+                    _keep_newer(office.last_long_tests, LONG_TESTS[way], measurement)
 
     def set_state(self, office_id: str, state: OfficeState, at: datetime) -> bool:
         """Set an office's state; returns whether it changed."""

@@ -29,6 +29,7 @@ from jharnet_monitor.quantities import (
 __all__ = [
     "HEADQUARTERS",
     "LIVE_STATES",
+    "LONG_TESTS",
     "MADE_UP",
     "QUANTITIES",
     "QUANTITY_NAMES",
@@ -184,6 +185,12 @@ class Direction(StrEnum):
 
     def __init__(self, value: str) -> None:
         self.transfer = f"{value}load"  # made once: a report asks for it a hundred thousand times
+
+
+LONG_TESTS: Mapping[Direction, str] = MappingProxyType(
+    {direction: f"bandwidth/sustained/{direction}" for direction in Direction}
+)
+"""In place of a series: the newest speed test with a long stream in a direction."""
 
 
 def _frozen(mapping: Mapping[str, Any]) -> Mapping[str, Any]:

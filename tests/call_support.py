@@ -13,6 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.model import Measurement
 from jharnet_monitor.probes.base import (
     AgentContext,
     AgentTask,
@@ -137,14 +138,20 @@ _CONFIG = cache(make_config)
 """One configuration for all calls."""
 
 
-async def call(agent: Any, granted: float = inf, **options: Any) -> Result:
+async def call(
+    agent: Any, granted: float = inf, recent: Mapping[str, Measurement] | None = None,
+    **options: Any,
+) -> Result:  # fmt: skip
     """Hold one call as the hub does, and wait for the agent's task too.
 
-    The twin, which takes seconds of CPU, runs only with `twin=True`.
+    The twin, which takes seconds of CPU, runs only with `twin=True`. `recent` is what was measured
+    before.
     """
     options.setdefault("twin", False)
     config = _CONFIG()
-    context = ProbeContext(config, config.offices[0], SystemClock(), agent, options, granted)
+    context = ProbeContext(
+        config, config.offices[0], SystemClock(), agent, options, granted, recent=recent or {}
+    )
     try:
         reading: Reading = await run(context)
     except ProbeError as error:

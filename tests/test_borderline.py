@@ -22,6 +22,7 @@ from jharnet_monitor.judge.twin.borderline import (
     borderline_median,
 )
 from jharnet_monitor.judge.twin.line import LineModel
+from jharnet_monitor.judge.twin.office_line import CallLine, office_line
 from jharnet_monitor.judge.twin.prediction import GradePrediction
 from jharnet_monitor.judge.twin.stored_whatif import ChangeAnswer, LineChange
 from jharnet_monitor.model import Measurement
@@ -63,12 +64,12 @@ def test_the_other_grade_is_the_most_probable_that_is_not_shown(
 def test_a_reading_names_the_other_grade_with_its_certainty() -> None:
     """The conditions, which programs read, agree with what people read."""
     reading = Reading({"grade": 3.0}, {"limited_by": "rate", "worse_way": "down"})
-    found = put(reading, LineModel(), answer(BORDERLINE))
+    found = put(reading, office_line(CallLine(LineModel()), {}, NOW), answer(BORDERLINE))
     assert (found.conditions["certainty"], found.conditions["borderline_grade"]) == (
         "borderline",
         4,
     )
-    sure = put(reading, LineModel(), answer(CERTAIN))
+    sure = put(reading, office_line(CallLine(LineModel()), {}, NOW), answer(CERTAIN))
     assert sure.conditions["certainty"] == "certain" and "borderline_grade" not in sure.conditions
 
 

@@ -9,6 +9,7 @@ import pytest
 from jharnet_monitor.judge.conference.grade import GradeLimit
 from jharnet_monitor.judge.twin.decision import GradedBy, Held, decided
 from jharnet_monitor.judge.twin.line import DirectionModel, LineModel
+from jharnet_monitor.judge.twin.office_line import CallLine, office_line
 from jharnet_monitor.judge.twin.prediction import GRADES, GradePrediction
 from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.base import Reading
@@ -92,7 +93,11 @@ def test_a_reading_names_what_the_call_held_and_what_graded_it() -> None:
     """Grade, limit and way are those decided; the call's own grade stays beside them."""
     call = made_up.conference("potka", WEEK.start, 4)
     own = {**call.conditions, "limited_by": "none", "worse_way": "down"}
-    found = put(Reading(call.values, own), NARROW, TwinAnswer(says(2), (), "v"))
+    found = put(
+        Reading(call.values, own),
+        office_line(CallLine(NARROW), {}, WEEK.start),
+        TwinAnswer(says(2), (), "v"),
+    )
     assert found.values["grade"] == 2
     assert found.conditions["ladder_grade"] == 4
     assert found.conditions["graded_by"] == "twin"

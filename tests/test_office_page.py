@@ -15,7 +15,12 @@ import jharnet_monitor
 from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.judge.outages.timeline import Span
-from jharnet_monitor.model import MADE_UP, OfficeState
+from jharnet_monitor.judge.twin.line import DirectionModel, LineModel
+from jharnet_monitor.judge.twin.office_line import CallLine, office_line
+from jharnet_monitor.judge.twin.prediction import GradePrediction
+from jharnet_monitor.model import MADE_UP, Measurement, OfficeState
+from jharnet_monitor.probes.base import Reading
+from jharnet_monitor.probes.conference.twin import TwinAnswer, put
 from jharnet_monitor.web.charts import HEIGHT, SPANS, Chart, speed_chart, ticks
 from jharnet_monitor.web.plot_data import PlotData, read_plot
 from jharnet_monitor.web.plots import plots_view
@@ -202,3 +207,49 @@ def test_a_good_office_has_no_trouble() -> None:
     office = live.config.offices[2]
     row = office_row(live, office, ENGLISH)
     assert troubles(row, "none", read_nothing(), live.config, ENGLISH) == ()
+
+
+def judged_call(minutes: int, *, completed: bool) -> Measurement:
+    """A call with probabilities, whose line other measurements completed or not."""
+    at = NOW - timedelta(minutes=minutes)
+    way = DirectionModel(rate=4e6, delay=0.03, queue_doubt=1.0)
+    test = bandwidth("potka", at - timedelta(hours=26), 7e6, 7e6)
+    values = dict(test.values)
+    for name in ("download_bits_per_second", "upload_bits_per_second"):
+        values |= {f"{name}_low": 6.9e6, f"{name}_high": 7.1e6}
+    trains = bandwidth("potka", at - timedelta(minutes=5), 0.0, 0.0, "trains")
+    recent = {"bandwidth": replace(test, values=values), "bandwidth/trains": trains}
+    line = office_line(CallLine(LineModel(way, way)), recent if completed else {}, at)
+    held = conference("potka", at, 4)
+    conditions = {**held.conditions, "limited_by": "none", "worse_way": "down"}
+    answer = TwinAnswer(GradePrediction((0.0, 0.0, 0.0, 0.02, 0.98)), (), "v")
+    reading = put(Reading(held.values, conditions), line, answer)
+    return replace(held, values=reading.values, conditions=reading.conditions)
+
+
+@pytest.mark.parametrize(
+    ("language", "alone", "completed"),
+    [
+        ("en", "Measured by the call of 11:40.",
+         "Measured by the call of 11:50, and by other tests of what it did not meet: Bandwidth "
+         "(JharNet) 24.11., 09:50."),
+        ("hi", "मापन: 11:40 की कॉल।",
+         "मापन: 11:50 की कॉल, तथा जो उसमें नहीं दिखा उसके लिए अन्य जाँचें: बैंडविड्थ (झारनेट) "
+         "24.11., 09:50।"),
+    ],
+)  # fmt: skip
+async def test_what_if_says_by_what_the_line_was_measured(
+    client: Client, hub: MadeUpHub, language: str, alone: str, completed: str
+) -> None:
+    """The call, and what gave something that it did not meet; trains that gave nothing are left
+    out."""
+    hub.live.update(judged_call(20, completed=False))
+    assert alone in await page(client, "/office/potka", language)
+    call = judged_call(10, completed=True)
+    hub.live.update(call)
+    assert completed in await page(client, "/office/potka", language)
+    found = await client.get("/api/v1/offices/potka/whatif", headers=BEARER)
+    answer = await found.json()
+    (source,) = answer["completed_by"]
+    assert (source["series"], source["gave"]) == ("bandwidth", ["down.rate", "up.rate"])
+    assert answer["line"]["down"]["rate"] == 7e6

@@ -90,7 +90,8 @@ def by_agent(settings: dict[str, str], rate: float) -> LineModel | None:
     """The line of an agent's call, whose rung overloads it in both directions."""
     seen, arrived = through(settings, *ladder(rate))
     sent, got = stats(seen, arrived, capacity=seen.rate, stepped_down=True)
-    return line_of_call(sent, sent, got, got)
+    found = line_of_call(sent, sent, got, got)
+    return None if found is None else found.line
 
 
 def by_browser(settings: dict[str, str], rate: float, adapted: float) -> LineModel | None:
@@ -100,7 +101,8 @@ def by_browser(settings: dict[str, str], rate: float, adapted: float) -> LineMod
     hub_sent, down = stats(None, arrived, capacity=overloaded.rate, stepped_down=True)
     seen, arrived = through(settings, (SECONDS, adapted * rate - AUDIO))
     office_sent, up = stats(seen, arrived, adapts=True)
-    return line_of_call(hub_sent, office_sent, down, up)
+    found = line_of_call(hub_sent, office_sent, down, up)
+    return None if found is None else found.line
 
 
 @pytest.mark.parametrize(("rate", "adapted"), [(0.3e6, 0.85), (1e6, 0.85), (1e6, 0.93)])

@@ -13,6 +13,7 @@ from jharnet_monitor.judge.line.paced_stream import (
     PacedRate,
     StreamRow,
     bucket,
+    full_queue,
     paced_rate,
     tail_rate,
 )
@@ -112,6 +113,30 @@ def test_a_bucket_is_found(queue: str, shaped: bool) -> None:
     assert spent.rate == pytest.approx(3e6, rel=0.01)
     assert spent.size == pytest.approx(562_500, rel=0.05)
     assert spent.shaped is shaped
+
+
+@pytest.mark.parametrize("queue", [30, 200, 900])
+@pytest.mark.parametrize("more", [{}, {"jitter": "5ms"}, {"loss": "5%"}])
+def test_a_queue_that_overflows_shows_its_depth(queue: int, more: dict[str, str]) -> None:
+    """Within 10 % and a few milliseconds; also with jitter and on a lossy line."""
+    line = {"rate": "4 Mbit/s", "delay": "20ms", "queue": f"{queue}ms", **more}
+    depth = full_queue(over(line, 2.0, 5.4, 10.5), LIGHT_SECONDS)
+    assert depth == pytest.approx(queue / 1000, rel=0.1, abs=0.006)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"rate": "8 Mbit/s"},
+        {"rate": "8 Mbit/s", "loss": "10%"},
+        {"rate": "5.3 Mbit/s", "queue": "5s"},
+        {"rate": "20 Mbit/s", "bucket": {"rate": "4 Mbit/s", "size": "0.1s"}},
+    ],
+)
+def test_no_depth_is_made_up(line: dict[str, Any]) -> None:
+    """A line with room, lossy or not; a queue that did not overflow; a policer, which has none."""
+    assert full_queue(over({"delay": "20ms", **line}, 2.0, 5.4, 10.5), LIGHT_SECONDS) is None
+    assert full_queue([], LIGHT_SECONDS) is None
 
 
 @pytest.mark.parametrize("line", [{"rate": "4 Mbit/s"}, {"rate": "4 Mbit/s", "loss": "10%"}, {}])

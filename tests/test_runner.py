@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +14,8 @@ from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.uplink import UplinkLimiter
-from jharnet_monitor.model import Cause, Measurement, Outcome
+from jharnet_monitor.live import Live
+from jharnet_monitor.model import LONG_TESTS, Cause, Direction, Measurement, Outcome
 from jharnet_monitor.probes.base import (
     ChannelClosed,
     Failed,
@@ -216,3 +217,33 @@ async def test_heavy_since_reports_when_a_heavy_probe_ran(monkeypatch: pytest.Mo
     await task
     assert bench.runner.active_tests.was_loaded_since("potka", 5.0)
     assert not bench.runner.active_tests.was_loaded_since("potka", 12.0)
+
+
+async def test_a_run_sees_what_was_measured_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest `ok` runs of its office by series, as they were when it began; and the newest
+    speed test with a long stream, also if a newer one had none."""
+    live = Live(CurrentConfig(make_config()))
+    seen: list[Mapping[str, Measurement]] = []
+
+    async def run(context: ProbeContext) -> Reading:
+        seen.append(context.recent)
+        rate = {"upload_sustained_bits_per_second": 2e8} if len(seen) == 1 else {}
+        return Reading({"bytes_spent": 1.0, **rate})
+
+    async def record(measurement: Measurement) -> None:
+        live.update(measurement)
+
+    bench = Bench(monkeypatch, run)
+    bench.runner = Runner(
+        CurrentConfig(make_config()), bench.clock, lambda _: bench.agent, bench.spent, record,
+        live.recent,
+    )  # fmt: skip
+    first, second, _ = [await bench.runner.run("potka", "bandwidth") for _ in range(3)]
+    await bench.runner.run("boram", "bandwidth")
+    assert [dict(one) for one in seen] == [
+        {},
+        {"bandwidth": first, LONG_TESTS[Direction.UP]: first},
+        {"bandwidth": second, LONG_TESTS[Direction.UP]: first},
+        {},
+    ]
+    assert live.recent("nowhere") == {}

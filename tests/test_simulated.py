@@ -16,6 +16,7 @@ from jharnet_monitor.dossier.verify import verify
 from jharnet_monitor.judge.conference.grade import Criteria
 from jharnet_monitor.judge.twin.borderline import PROBABILITIES
 from jharnet_monitor.judge.twin.line import DirectionModel, LineModel
+from jharnet_monitor.judge.twin.office_line import CallLine, OfficeLine, office_line
 from jharnet_monitor.judge.twin.prediction import GradePrediction
 from jharnet_monitor.judge.twin.stored_whatif import ChangeAnswer, LineChange
 from jharnet_monitor.model import Measurement
@@ -38,6 +39,10 @@ def short_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simulated, "derived_in_process", twin_process.answered)
 
 
+def _alone(line: LineModel) -> OfficeLine:
+    return office_line(CallLine(line), {}, WEEK.start)
+
+
 def call(number: int, changes: tuple[LineChange, ...] = ()) -> Measurement:
     """A call with the twin's answer on a line of its own."""
     way = DirectionModel(rate=0.25e6 + 0.02e6 * number, loss=0.02)
@@ -52,7 +57,7 @@ def call(number: int, changes: tuple[LineChange, ...] = ()) -> Measurement:
         tuple(ChangeAnswer.from_json(one) for one in found["whatif"]),
         found["version"],
     )
-    reading = put(Reading(held.values, held.conditions), line, answer)
+    reading = put(Reading(held.values, held.conditions), _alone(line), answer)
     return replace(held, values=reading.values, conditions=reading.conditions, id=f"c{number}")
 
 
@@ -83,7 +88,7 @@ def _swapped(one: Measurement) -> Measurement:
     line = LineModel.from_json(one.conditions["line"])
     answer = TwinAnswer(GradePrediction(tuple(shares)), (), one.conditions["twin_version"])
     held = {k: v for k, v in one.conditions.items() if k != "borderline_grade"}
-    reading = put(Reading(one.values, held), line, answer)
+    reading = put(Reading(one.values, held), _alone(line), answer)
     return replace(one, values=reading.values, conditions=reading.conditions)
 
 

@@ -16,6 +16,7 @@ import jharnet_monitor
 from jharnet_monitor.judge.conference.grade import Criteria
 from jharnet_monitor.judge.twin.clients import REFERENCE
 from jharnet_monitor.judge.twin.line import DirectionModel, LineModel
+from jharnet_monitor.judge.twin.office_line import CallLine, office_line
 from jharnet_monitor.judge.twin.predict_changes import groups_of, predict_group
 from jharnet_monitor.judge.twin.prediction import GradePrediction
 from jharnet_monitor.judge.twin.stored_whatif import (
@@ -28,6 +29,7 @@ from jharnet_monitor.judge.twin.stored_whatif import (
 from jharnet_monitor.probes.base import Reading
 from jharnet_monitor.probes.conference import twin, twin_process
 from jharnet_monitor.probes.conference.twin import CallQuestions, TwinAnswer
+from tests.made_up_week import WEEK
 
 LOSSY = LineModel(DirectionModel(rate=2e6, loss=0.03), DirectionModel(rate=2e6))
 CLEAN = LineModel(DirectionModel(rate=0.3e6), DirectionModel(rate=0.3e6))
@@ -164,9 +166,11 @@ async def test_changes_are_answered_below_hd_and_of_one_call_at_a_time(
     monkeypatch.setattr(twin, "ask", ask)
     questions, changes = CallQuestions(), changes_to_ask(CLEAN, 2e6, TARIFF)
 
+    line = office_line(CallLine(CLEAN), {}, WEEK.start)
+
     def judged(grade: float) -> asyncio.Task[Reading]:
         reading = Reading({"grade": grade}, {"limited_by": "rate", "worse_way": "down"})
-        return asyncio.create_task(questions.judged(reading, CLEAN, Criteria(), changes))
+        return asyncio.create_task(questions.judged(reading, line, Criteria(), changes))
 
     calls = [judged(4.0), judged(3.0), judged(1.0)]
     await asyncio.sleep(0)

@@ -91,6 +91,7 @@ async def test_a_rate_that_the_long_test_confirms_is_unmarked() -> None:
     await bench.after(4.0)
     low, high = bench.interval
     assert "limited_by" not in bench.conditions
+    assert bench.conditions["download_queue_seconds"] == pytest.approx(0.2, abs=0.01)
     assert low >= 3.88
     assert high == pytest.approx(4.04)
 

@@ -33,7 +33,7 @@ def whatif(
     config: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Simulate calls over an office's line as it was met last, or changed; needs a running hub."""
+    """Simulate calls over an office's line as it was measured, or changed; needs a running hub."""
     loaded = load_config(config)
     if office not in {o.id for o in loaded.offices}:
         known = ", ".join(o.id for o in loaded.offices)
@@ -57,6 +57,9 @@ def _text(answer: dict[str, Any]) -> str:
     measured = answer["measured_grade"]
     if measured is not None:
         lines.append(f"measured {answer['measured_at']}: {_NAMES[int(measured)]}")
+    for source in answer.get("completed_by", ()):  # a hub of an older version gives none
+        gave = ", ".join(source["gave"])
+        lines.append(f"completed by {source['series']} {source['measured_at']}: {gave}")
     return "\n".join(lines)
 
 

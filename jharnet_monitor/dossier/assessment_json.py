@@ -120,22 +120,18 @@ def _cures_to_json(found: Cures) -> dict[str, Any]:
             "calls": one.calls,
             "grade": one.grade,
             "share": rounded(one.share),
-            "contradicted": one.contradicted,
         }
         for one in found.answers
     ]
-    return {"calls": found.calls, "answers": answers}
+    return {"calls": found.calls, "required": found.required, "answers": answers}
 
 
 def _cures_from_json(data: Mapping[str, Any]) -> Cures:
     answers = (
-        Cure(
-            LineChange(one["rate"], one["loss"]),
-            one["calls"], one["grade"], one["share"], one["contradicted"],
-        )
+        Cure(LineChange(one["rate"], one["loss"]), one["calls"], one["grade"], one["share"])
         for one in data["answers"]
     )  # fmt: skip
-    return Cures(data["calls"], tuple(answers))
+    return Cures(data["calls"], tuple(answers), data["required"])
 
 
 def _outages_to_json(found: Outages) -> dict[str, Any]:

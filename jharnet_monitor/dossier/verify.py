@@ -26,6 +26,7 @@ from jharnet_monitor.dossier.derive import derive
 from jharnet_monitor.dossier.evidence import DossierEvidence
 from jharnet_monitor.dossier.form import EVENT_KINDS, LEFT_OUT, FormError
 from jharnet_monitor.dossier.mailed import unknown_roots, validated
+from jharnet_monitor.dossier.office_lines import line_differences
 from jharnet_monitor.dossier.papers import papers, tools
 from jharnet_monitor.dossier.sealed import Sealed
 from jharnet_monitor.dossier.settings import read_settings, settings
@@ -270,6 +271,7 @@ class _Examination:
         calls = [run for (_, probe), runs in evidence.runs.items() for run in runs
                  if probe == "conference"]  # fmt: skip
         criteria = Criteria(**evidence.config.thresholds.call.model_dump())
+        yield from line_differences(evidence)
         yield from simulated.differences(
             calls, criteria, self.verdict.root or "", self.report_progress,
             self.verdict.simulated, every=self.simulate_all,

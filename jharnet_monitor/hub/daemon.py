@@ -89,7 +89,12 @@ class Hub:
         self.journal = Journal(self.writer, clock)
         self.recorder = Recorder(current, self.writer, self.live, clock)
         self.runner = Runner(
-            current, clock, self._agent_of, self.recorder.spent_today, self.recorder.record
+            current,
+            clock,
+            self._agent_of,
+            self.recorder.spent_today,
+            self.recorder.record,
+            self.live.recent,
         )
         self.office_monitor = OfficeMonitor(
             current, clock, self.live, self.recorder, self.writer, self.runner

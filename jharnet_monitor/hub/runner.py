@@ -61,12 +61,15 @@ class Runner:
         agent_of: Callable[[str], AgentLink | None],
         spent_today: Callable[[str], int],
         record: Callable[[Measurement], Awaitable[object]],
+        recent: Callable[[str], Mapping[str, Measurement]] = lambda _office: {},
     ) -> None:
+        """`recent` gives the newest `ok` runs of an office, by series."""
         self._current = current
         self._clock = clock
         self._agent_of = agent_of
         self._spent_today = spent_today
         self._record = record
+        self._recent = recent
         self.uplink = UplinkLimiter(lambda: self.config.hub.uplink.contracted * UPLINK_SHARE)
         self._turns: dict[str, asyncio.Lock] = {}
         self._memories: dict[tuple[str, str], dict[str, Any]] = {}
@@ -118,6 +121,7 @@ class Runner:
             options=dict(options),
             others=self.active_tests.running(office_id),
             memory=self._memories.setdefault((office_id, probe), {}),
+            recent=self._recent(office_id),
         )
 
     @asynccontextmanager
@@ -184,7 +188,10 @@ class Runner:
         """The context with the agent and the other running probes as they are now."""
         office = context.office.id
         return replace(
-            context, agent=self._agent_of(office), others=self.active_tests.running(office)
+            context,
+            agent=self._agent_of(office),
+            others=self.active_tests.running(office),
+            recent=self._recent(office),
         )
 
     async def _measure(self, probe: Probe, context: ProbeContext) -> Measurement:

@@ -170,7 +170,7 @@ class ProbeContext:
     connected. `granted` is the rate in bit/s that the run may use of the uplink. `others` names the
     probes that were already running on the office. `memory` is what the probe keeps about this
     office between runs, as long as the hub runs. `bytes_left` is the rest of the office's budget
-    for today.
+    for today. `recent` holds the newest `ok` runs on the office before this one, by series.
     """
 
     config: Config
@@ -182,6 +182,7 @@ class ProbeContext:
     others: tuple[str, ...] = ()
     memory: dict[str, Any] = field(default_factory=dict)
     bytes_left: float = inf
+    recent: Mapping[str, Measurement] = field(default_factory=dict)
 
     @property
     def at_headquarters(self) -> bool:

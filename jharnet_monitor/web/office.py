@@ -20,7 +20,7 @@ from jharnet_monitor.i18n.formats import (
 from jharnet_monitor.judge.line.use import TrafficReading, line_use
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.judge.twin.borderline import borderline_grade
-from jharnet_monitor.live import Live
+from jharnet_monitor.live import Live, OfficeLive
 from jharnet_monitor.model import (
     QUANTITIES,
     Direction,
@@ -43,7 +43,7 @@ from jharnet_monitor.web.plots import PlotsView, plots_view
 from jharnet_monitor.web.readiness import CheckView, ConferenceReadiness, check_view, readiness
 from jharnet_monitor.web.status import NextTests, OfficeRow, office_row
 from jharnet_monitor.web.trouble import OfficeTrouble, troubles
-from jharnet_monitor.web.whatif import measured_probabilities
+from jharnet_monitor.web.whatif import completed_by, measured_probabilities, newest_line
 from jharnet_monitor.wire.intake import PROGRAM
 
 HOURS = 24
@@ -153,6 +153,8 @@ class OfficePage:
     """Whether the office uses or may use the join page; only that page can check devices."""
     probabilities: tuple[float, ...]
     """Of the grades 0 to 4, by the newest call; empty if no call has met the line yet."""
+    line_basis: str
+    """The call whose line a reader may change, and the measurements that completed it."""
 
 
 def office_page(
@@ -193,7 +195,22 @@ def office_page(
         devices_used=state.agent.check is not None
         or (office.agent is not None and state.agent.kind != PROGRAM),
         probabilities=measured_probabilities(state),
+        line_basis=_line_basis(state, formats),
     )
+
+
+def _line_basis(state: OfficeLive, formats: Formats) -> str:
+    met = newest_line(state)
+    if met is None:
+        return ""
+    call = formats.moment(met[1].started_at)
+    sources = [
+        f"{_test_name(source.measurement, formats)} {formats.moment(source.measurement.started_at)}"
+        for source in completed_by(met[1])
+    ]
+    if not sources:
+        return formats.words("web.whatif.by_call", time=call)
+    return formats.words("web.whatif.completed", time=call, sources="; ".join(sources))
 
 
 def _next_tests(office: Office, planned: NextTests, formats: Formats) -> str:

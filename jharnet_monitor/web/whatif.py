@@ -1,4 +1,4 @@
-"""What if: the newest call's line, changed as a reader asks, and how probable each grade is then.
+"""What if: the line of the newest call, changed as a reader asks, and how probable each grade is.
 
 An answer takes seconds of CPU in a process of its own. One is computed at a time, a few may wait,
 and answers are kept, since a reader moves a slider back and forth.
@@ -17,6 +17,7 @@ from jharnet_monitor.judge.conference.grade import Criteria
 from jharnet_monitor.judge.twin.borderline import PROBABILITIES, prediction_in
 from jharnet_monitor.judge.twin.clients import BUILT_IN, Client
 from jharnet_monitor.judge.twin.line import LineModel
+from jharnet_monitor.judge.twin.office_line import LineSource, derived
 from jharnet_monitor.judge.twin.prediction import Certainty, GradePrediction
 from jharnet_monitor.judge.twin.whatif import BadChange, Change, parse_change
 from jharnet_monitor.live import OfficeLive
@@ -53,6 +54,15 @@ def measured_probabilities(office: OfficeLive) -> tuple[float, ...]:
     met = newest_line(office)
     found = None if met is None else prediction_in(met[1].values)
     return () if found is None else found.probabilities
+
+
+def completed_by(call: Measurement) -> list[LineSource]:
+    """The measurements that completed the call's line; empty if the call alone shows it."""
+    try:
+        found = derived(call.conditions["line_evidence"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return []
+    return [source for source in found.sources if source.gave]
 
 
 class WhatIf:
@@ -112,4 +122,12 @@ def _to_json(found: GradePrediction, change: Change, call: Measurement) -> dict[
         "measured_grade": call.values.get("grade"),
         "measured_probabilities": [call.values.get(name) for name in PROBABILITIES],
         "line": call.conditions["line"],
+        "completed_by": [
+            {
+                "series": source.series,
+                "measured_at": format_utc(source.measurement.started_at),
+                "gave": list(source.gave),
+            }
+            for source in completed_by(call)
+        ],
     }

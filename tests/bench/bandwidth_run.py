@@ -42,8 +42,8 @@ class Place:
         with Lab.start(spec, f"{PREFIX}{number}") as lab, contextlib.ExitStack() as stack:
             pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
             here = lab.addresses(HEADQUARTERS).pc
-            hub = _start(lab, stack, HEADQUARTERS, "hub", "4", "4", text=True, **pipes)
-            _start(lab, stack, OFFICE, "agent", here)
+            hub = start_program(lab, stack, HEADQUARTERS, "hub", "4", "4", text=True, **pipes)
+            start_program(lab, stack, OFFICE, "agent", here)
             yield cls(lab, hub)
 
     def measured(self, link: Link) -> dict[str, Any]:
@@ -83,11 +83,11 @@ class Place:
     def _start_others(self, stack: contextlib.ExitStack, link: Link) -> None:
         here, there = (self._lab.addresses(place).pc for place in (HEADQUARTERS, OFFICE))
         for where in (HEADQUARTERS, OFFICE):
-            _start(self._lab, stack, where, "sink", str(link.others))
+            start_program(self._lab, stack, where, "sink", str(link.others))
         time.sleep(SETTLE_SECONDS)
         for where, target in ((HEADQUARTERS, there), (OFFICE, here)):
             rate = f"{link.others_rate:.0f}"
-            _start(self._lab, stack, where, "other", str(link.others), target, rate)
+            start_program(self._lab, stack, where, "other", str(link.others), target, rate)
         end = time.monotonic() + START_SECONDS
         while not all(self._others_run(way) for way in WAYS):
             if time.monotonic() > end:
@@ -114,9 +114,10 @@ def unmeasured(why: str) -> dict[str, Any]:
     return {"answer": answer, "truth": {}, "left": {}, "short_bytes": {}, "bytes": 0}
 
 
-def _start(
+def start_program(
     lab: Lab, stack: contextlib.ExitStack, where: str, *program: str, **options: Any
 ) -> subprocess.Popen[Any]:
+    """Run one of the benchmark's programs in a namespace until the stack ends."""
     process = lab.popen(where, [sys.executable, "-m", SUBJECT, *program], **options)
     stack.callback(process.wait)
     stack.callback(process.kill)

@@ -1,9 +1,9 @@
 """What simulated calls say would cure the calls of a period: an estimate. Pure.
 
 Every call below HD stores how probable each grade is after some changes of its line
-(`judge.twin.stored_whatif`). The simulation is right on too few lines to be evidence, so it never
-asks for anything. It can only keep an upgrade from being asked for, if most calls of the period
-certainly contradict it.
+(`judge.twin.stored_whatif`). The simulation is no evidence, so it never asks for anything. It can
+only keep an upgrade from being asked for: where the calls of the period do not show that the speed
+to be ordered would cure them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jharnet_monitor.judge.statistics.rounding import to_digits
-from jharnet_monitor.judge.twin.prediction import CERTAIN, GRADES, GradePrediction
+from jharnet_monitor.judge.twin.prediction import GRADES, GradePrediction
 from jharnet_monitor.judge.twin.stored_whatif import LineChange, stored_answers
 from jharnet_monitor.model import Measurement
 
@@ -31,9 +31,6 @@ class Cure:
     """The best grade that at least half of them reach."""
     share: float
     """The share of them that reaches it; of grade 0 the share that has it."""
-    contradicted: int = 0
-    """Calls in which this rate certainly does not lead to the required grade, while the repair of
-    the loss at the present rate certainly does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +42,16 @@ class Cures:
     answers: tuple[Cure, ...] = ()
     """For each change, in the order of rates; those with few calls are left out."""
 
-    def contradicts(self, rate: float | None) -> bool:
-        """Whether most calls certainly contradict that this rate in bit/s is what they need."""
-        return rate is not None and any(
-            one.change == LineChange(rate=rate) and 2 * one.contradicted > self.calls
-            for one in self.answers
-        )
+    required: int = 0
+    """The district's grade."""
+
+    def cured_by(self, change: LineChange) -> bool | None:
+        """Whether at least half of the calls reach the required grade after a change; None if too
+        few have an answer."""
+        for one in self.answers:
+            if one.change == change:
+                return one.grade >= self.required
+        return None
 
 
 def cures_of(calls: Sequence[Measurement], required: int) -> Cures:
@@ -58,27 +59,20 @@ def cures_of(calls: Sequence[Measurement], required: int) -> Cures:
     have one."""
     graded = [call for call in calls if "grade" in call.values]
     found: dict[LineChange, list[GradePrediction]] = {}
-    contradicted: dict[LineChange, int] = {}
     for call in graded:
-        answers = {one.change: one.prediction for one in stored_answers(call.conditions)}
-        repaired = answers.get(REPAIRED)
-        cured = repaired is not None and repaired.at_least(required) >= CERTAIN
-        for change, prediction in answers.items():
-            found.setdefault(change, []).append(prediction)
-            fails = 1 - prediction.at_least(required) >= CERTAIN
-            if change.loss is None and cured and fails:
-                contradicted[change] = contradicted.get(change, 0) + 1
+        for one in stored_answers(call.conditions):
+            found.setdefault(one.change, []).append(one.prediction)
     kept = sorted(
         (change for change, each in found.items() if len(each) >= max(FEWEST, len(graded) / 2)),
         key=lambda change: (change.rate or 0.0, change.loss is not None),
     )
-    kept_answers = tuple(_cure(one, found[one], contradicted.get(one, 0)) for one in kept)
-    return Cures(len(graded), kept_answers) if kept_answers else Cures()
+    answers = tuple(_cure(one, found[one]) for one in kept)
+    return Cures(len(graded), answers, required) if answers else Cures()
 
 
-def _cure(change: LineChange, answers: Sequence[GradePrediction], contradicted: int) -> Cure:
+def _cure(change: LineChange, answers: Sequence[GradePrediction]) -> Cure:
     n = len(answers)
     reached = [sum(one.at_least(grade) for one in answers) / n for grade in range(GRADES)]
     grade = max(grade for grade in range(GRADES) if reached[grade] >= 0.5)
     share = reached[grade] if grade else 1 - reached[1]
-    return Cure(change, n, grade, to_digits(share), contradicted)
+    return Cure(change, n, grade, to_digits(share))

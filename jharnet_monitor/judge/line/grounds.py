@@ -83,8 +83,10 @@ class Doubt(StrEnum):
     failed.
     """
     LOSS_FIRST = "loss_first"
-    """By most simulated calls the speed to be ordered would not help, while repairing the loss
-    would."""
+    """By simulated calls the speed to be ordered would not bring them to the required grade, while
+    repairing the loss would."""
+    NOT_CURED = "not_cured"
+    """By simulated calls neither would."""
     AVAILABILITY_UNDECIDED = "availability_undecided"
     """Too much of the time is not known."""
 

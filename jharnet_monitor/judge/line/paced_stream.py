@@ -38,6 +38,8 @@ DROPPED = 0.5
 TAIL_PARTS = 8
 SETTLED = 0.03
 """Both halves of the end agree within this share, or the bucket was not spent before it."""
+OVERFLOW = 0.05
+"""A full queue drops at least this share, besides the line's own loss."""
 SHAPED_SECONDS = 0.015
 """A bucket after which packets wait for longer than this shapes; otherwise it polices."""
 
@@ -156,6 +158,24 @@ def bucket(rows: Sequence[StreamRow], ip_bytes: int, light_seconds: float) -> Sp
     if waits <= SHAPED_SECONDS and dropped < DROPPED * (1 - rate / first):
         return None  # the sender was slower, not the line
     return SpentBucket(rate, error, size, waits > SHAPED_SECONDS)
+
+
+def full_queue(rows: Sequence[StreamRow], light_seconds: float) -> float | None:
+    """Seconds that packets wait at the end of a long stream that overflows the line's queue, which
+    is its depth; None if none were dropped there, or if no queue stands."""
+    light = [row for row in rows if row.sent < light_seconds]
+    full = [row for row in rows if row.sent >= light_seconds]
+    if len(light) < MIN_ROWS or len(full) < MIN_ROWS:
+        return None
+    tail = [row for row in full if row.seconds >= full[-1].seconds - TAIL_SHARE * _span(full)]
+    sent = tail[-1].highest - tail[0].highest
+    if sent <= 0:
+        return None
+    dropped = 1 - (tail[-1].received - tail[0].received) / sent
+    waits = median(row.delay for row in tail) - median(row.delay for row in light)
+    jitter = pstdev([row.delay for row in light])
+    stands = waits > max(SHAPED_SECONDS, GROWTH_JITTER * jitter)
+    return waits if stands and dropped >= _loss(light)[0] + OVERFLOW else None
 
 
 def tail_is_settled(full: Sequence[StreamRow], ip_bytes: int) -> bool:

@@ -5,9 +5,9 @@ The first question is whether the contract is kept: a line below the contract's 
 for repair or the service level. A line that keeps the contract but delivers less than needed is a
 case for an upgrade if the contract is too small, else for neither. More speed does not cure packet
 loss, power failures or faults of the office's own network, except loss caused by the office filling
-its line. No upgrade is asked for if most simulated calls certainly contradict that it would help
-(`judge.line.cures`); they decide nothing else. A verdict is given only if the whole 95 % interval
-supports it; otherwise it is `not_enough_evidence`.
+its line. Where calls fall short, an upgrade is asked for only if simulated calls show that it cures
+them (`judge.line.cures`); they decide nothing else. A verdict is given only if the whole 95 %
+interval supports it; otherwise it is `not_enough_evidence`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from jharnet_monitor.judge.line.cures import REPAIRED, Cures
 from jharnet_monitor.judge.line.facts import Line, LineDirection
 from jharnet_monitor.judge.line.grounds import (
     Condition,
@@ -29,6 +30,7 @@ from jharnet_monitor.judge.line.need import NeedPolicy, next_slab
 from jharnet_monitor.judge.line.traffic import MIN_WORKING_DAYS
 from jharnet_monitor.judge.outages.downtime import Downtime
 from jharnet_monitor.judge.statistics.intervals import Interval
+from jharnet_monitor.judge.twin.stored_whatif import LineChange
 
 __all__ = [
     "Assessment", "Condition", "Doubt", "Ground", "Line", "LineDirection", "LineThresholds",
@@ -127,8 +129,8 @@ def judge_line(
     breaks = [*faults, *(one for one in outages if one.verdict is LineVerdict.REPAIR)]
     capacity: list[Ground] = []
     slab = next_slab(max(side.need.value for side in line.directions), tariff)
-    if not breaks and not blocking and judge.too_small and line.cures.contradicts(slab):
-        blocking = (Doubt.LOSS_FIRST,)
+    if not breaks and not blocking and judge.too_small:
+        blocking = _not_cured_by(slab, line.cures)
     if not breaks and not blocking and judge.too_small:
         capacity = [Ground(LineVerdict.UPGRADE, VerdictReason.SPEED)]
     elif not faults and not blocking and judge.need_not_met and not judge.too_small:
@@ -151,6 +153,13 @@ def judge_line(
         slab=slab if upgrade else None,
         holds=judge.holds(verdicts[0], ordered_grounds, doubts),
     )
+
+
+def _not_cured_by(slab: float | None, cures: Cures) -> tuple[Doubt, ...]:
+    """The doubt that keeps an upgrade from being asked for, if simulated calls leave one."""
+    if slab is None or cures.cured_by(LineChange(rate=slab)) is not False:
+        return ()
+    return (Doubt.LOSS_FIRST if cures.cured_by(REPAIRED) else Doubt.NOT_CURED,)
 
 
 _WEIGHT = (

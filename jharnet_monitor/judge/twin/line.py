@@ -86,12 +86,13 @@ class LineModel:
     ) -> LineModel:
         """The line with another rate each way, loss or round trip, or shared by `clients` calls.
 
-        Each of several simultaneous calls gets an equal share of the bottleneck's rate, behind the
-        same queue.
+        Each of several simultaneous calls gets an equal share of what steady others leave of the
+        bottleneck's rate, behind the same queue.
 
-        >>> line = LineModel(DirectionModel(rate=2e6), DirectionModel(rate=1e6))
-        >>> line.changed(rate=4e6, clients=2).up.rate
-        2000000.0
+        >>> line = LineModel(DirectionModel(rate=2e6), DirectionModel(rate=1e6, others=3e5))
+        >>> two = line.changed(rate=4e6, clients=2)
+        >>> two.up.rate, two.up.others
+        (2000000.0, 150000.0)
         """
         directions = []
         for direction in (self.down, self.up):
@@ -105,7 +106,7 @@ class LineModel:
             if round_trip is not None:
                 half = round_trip / 2
                 new = replace(new, delay=half, jitter=min(new.jitter, half))
-            directions.append(replace(new, rate=new.rate / clients))
+            directions.append(replace(new, rate=new.rate / clients, others=new.others / clients))
         return replace(self, down=directions[0], up=directions[1])
 
 

@@ -9,7 +9,12 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
-from jharnet_monitor.judge.line.paced_stream import bucket, tail_is_settled, tail_rate
+from jharnet_monitor.judge.line.paced_stream import (
+    bucket,
+    full_queue,
+    tail_is_settled,
+    tail_rate,
+)
 from jharnet_monitor.judge.line.reading import PACE_REACHED, PROMISED, Limit, least_error
 from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.bandwidth.paced_test import PATIENCE_ROUND_TRIPS, PATIENCE_SECONDS
@@ -148,6 +153,9 @@ class SustainedTest:
             self._conditions[f"{name}_sustained_at_least"] = True
         else:
             self._values[f"{quantity}_high"] = high
+            depth = full_queue(rows, LIGHT_SECONDS)
+            if depth is not None:
+                self._conditions[f"{name}_queue_seconds"] = round(depth, 4)
         self._compare(name, rate)
         limit = None
         if found is not None:

@@ -8,11 +8,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from jharnet_monitor.judge.conference.grade import Criteria
 from jharnet_monitor.judge.line.contract import contracted_rates
-from jharnet_monitor.judge.twin.line import LineModel
+from jharnet_monitor.judge.twin.office_line import CallLine, office_line
 from jharnet_monitor.judge.twin.stored_whatif import changes_to_ask
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import (
@@ -102,6 +103,7 @@ async def _run_relayed(context: ProbeContext, agent: AgentLink, blocked: Failed)
 
 async def _run_over(context: ProbeContext, agent: AgentLink, way: CallWay) -> Reading:
     """Hold the call on one way."""
+    began = context.clock.now()
     top, seconds = plan.granted(context), plan.seconds(context)
     parameters = _task_parameters(context, plan.upward(context, top), seconds)
     try:
@@ -123,7 +125,7 @@ async def _run_over(context: ProbeContext, agent: AgentLink, way: CallWay) -> Re
         await dialogue.end()
     use_twin = context.options.get("twin", "watch" not in context.options)
     if line is not None and top.height >= HD_HEIGHT and use_twin:
-        result = await _with_twin(context, result, line)
+        result = await _with_twin(context, result, line, began)
     return Reading(result.values, {**result.conditions, "bytes_spent": meter.bytes})
 
 
@@ -158,7 +160,7 @@ async def _as_probe_error(error: CallFailed, agent: AgentLink) -> ProbeError:
 
 async def _hold(
     context: ProbeContext, dialogue: Dialogue, top: Rung, seconds: float, meter: CallMeter
-) -> tuple[Reading, LineModel | None]:
+) -> tuple[Reading, CallLine | None]:
     message = await dialogue.expect("offer")
     offer, browser = message.get("sdp"), message.get("client") == BROWSER
     address = await _own_address(context, offer)
@@ -211,12 +213,15 @@ def _criteria(context: ProbeContext) -> Criteria:
     return Criteria(**context.config.thresholds.call.model_dump())
 
 
-async def _with_twin(context: ProbeContext, found: Reading, line: LineModel) -> Reading:
+async def _with_twin(
+    context: ProbeContext, found: Reading, seen: CallLine, began: datetime
+) -> Reading:
     """The reading with the twin's probabilities; not used in a drill, whose calls share one
     line."""
+    line = office_line(seen, context.recent, began)
     known = [rate for rate in contracted_rates(context.office) if rate is not None]
     tariff = context.config.capacity.tariff
-    changes = changes_to_ask(line, max(known, default=None), tariff)
+    changes = changes_to_ask(line.line, max(known, default=None), tariff)
     return await QUESTIONS.judged(found, line, _criteria(context), changes)
 
 

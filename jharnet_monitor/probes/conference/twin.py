@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from jharnet_monitor.judge.conference.grade import Criteria, GradeLimit
 from jharnet_monitor.judge.twin.borderline import PROBABILITIES, borderline_grade
@@ -16,6 +15,8 @@ from jharnet_monitor.judge.twin.clients import REFERENCE, Client
 from jharnet_monitor.judge.twin.decision import Held, decided
 from jharnet_monitor.judge.twin.estimate import line_of, observed_by_counts
 from jharnet_monitor.judge.twin.line import LineModel
+from jharnet_monitor.judge.twin.observed_line import ObservedLine
+from jharnet_monitor.judge.twin.office_line import CallLine, OfficeLine
 from jharnet_monitor.judge.twin.prediction import (
     GRADES,
     Certainty,
@@ -39,15 +40,21 @@ BEST = GRADES - 1
 
 def line_of_call(
     hub_sent: SendStats, office_sent: SendStats, down: ReceiveStats, up: ReceiveStats
-) -> LineModel | None:
+) -> CallLine | None:
     """The line of a call by the reports of both ends; None if they have too little evidence."""
     trip = hub_sent.round_trip_p50 or office_sent.round_trip_p50
     if trip is None or not (down.audio_sent and up.audio_sent):
         return None
-    return line_of(_observed(hub_sent, down), _observed(office_sent, up), trip)
+    ways = {
+        Direction.DOWN: _observed(hub_sent, down),
+        Direction.UP: _observed(office_sent, up),
+    }
+    line = line_of(ways[Direction.DOWN], ways[Direction.UP], trip)
+    met = {way for way, one in ways.items() if one.available is not None or one.policed}
+    return CallLine(line, frozenset(met), {way: one.at_least for way, one in ways.items()})
 
 
-def _observed(sent: SendStats, received: ReceiveStats) -> Any:
+def _observed(sent: SendStats, received: ReceiveStats) -> ObservedLine:
     if received.line is not None and not sent.adapts:
         return received.line
     return observed_by_counts(
@@ -105,18 +112,18 @@ class CallQuestions:
         self._busy = False
 
     async def judged(
-        self, reading: Reading, line: LineModel, criteria: Criteria, changes: Sequence[LineChange]
+        self, reading: Reading, line: OfficeLine, criteria: Criteria, changes: Sequence[LineChange]
     ) -> Reading:
         """The reading with the twin's answer; with those on the changes if its grade is not HD."""
         held_less = reading.values["grade"] < BEST
-        found = await self._answer(line, criteria, changes if held_less else ())
+        found = await self._answer(line.line, criteria, changes if held_less else ())
         if found is None:
             return reading
         judged = put(reading, line, found)
         if held_less or self._busy or judged.values["grade"] == BEST:
             return judged
         # The call held HD, and only the twin says that the line does not.
-        again = await self._answer(line, criteria, changes)
+        again = await self._answer(line.line, criteria, changes)
         return judged if again is None else put(reading, line, again)
 
     async def _answer(
@@ -135,13 +142,13 @@ class CallQuestions:
 QUESTIONS = CallQuestions()
 
 
-def put(reading: Reading, line: LineModel, answer: TwinAnswer) -> Reading:
+def put(reading: Reading, line: OfficeLine, answer: TwinAnswer) -> Reading:
     """The reading with the grade that call and twin decide, its probabilities and certainty."""
     found = answer.prediction
     values, conditions = dict(reading.values), dict(reading.conditions)
     limit, worse = GradeLimit(conditions["limited_by"]), Direction(conditions["worse_way"])
     held = Held(int(values["grade"]), limit, worse)
-    decision = decided(held, line, found)
+    decision = decided(held, line.line, found)
     values["grade"] = float(decision.grade)
     for grade in range(GRADES):
         values[PROBABILITIES[grade]] = round(found.probabilities[grade], DECIMALS)
@@ -153,8 +160,9 @@ def put(reading: Reading, line: LineModel, answer: TwinAnswer) -> Reading:
         "limited_by": decision.limited_by.value,
         "worse_way": decision.worse.value,
         "certainty": (Certainty.CERTAIN if other is None else Certainty.BORDERLINE).value,
-        "line": line.to_json(),
-        "line_seed": seed_of(line),
+        "line": line.line.to_json(),
+        "line_seed": seed_of(line.line),
+        **({"line_evidence": line.to_json()} if line.is_completed else {}),
         "twin_grade": found.grade,
         "twin_version": answer.version,
         **({"whatif": [one.to_json() for one in answer.whatif]} if curable else {}),
