@@ -81,6 +81,8 @@ def evidence(one: Measurement, *tests: Measurement, pinged: bool = True) -> Doss
         minutes = found.minutes["potka"]
         minutes.at.append(np.array([0, to_ms(PINGS.started_at)]))
         minutes.columns["rtt_p50_seconds"].append(np.array([9.0, 0.03712345]))
+        for name in ("sent", "received"):
+            minutes.columns[name].append(np.array([60.0, 60.0]))
         found.traffic["potka"].add([to_ms(COUNTERS.started_at)], [300.0], [0.4e6], [0.1e6])
     return found
 
@@ -127,6 +129,10 @@ FORGERIES: Mapping[str, tuple[Forge, str]] = {
     "echo": (
         lambda one: changed(one, LATENCY, "values", {"rtt_p50_seconds": 0.01}),
         "rtt_p50_seconds is 0.01, but was recorded as 0.03712345",
+    ),
+    "echo loss": (
+        lambda one: changed(one, LATENCY, "values", {"loss_ratio": 0.01}),
+        "loss_ratio is 0.01, but was recorded as 0.0",
     ),
     "router": (
         lambda one: changed(one, ROUTER, "values", {"download_bits_per_second": 1.0}),

@@ -215,6 +215,21 @@ def test_a_policer_whose_bucket_no_long_test_saw() -> None:
     assert (found.rate, found.bucket) == (1.9e6, 0.05)
 
 
+def test_a_policer_that_the_call_took_for_loss_is_not_counted_twice() -> None:
+    """Where the call came close to the policer's rate: what echo requests lost is the line's."""
+    lossy = replace(CLEAR, loss=0.05, burst=1.2, loss_doubt=0.1)
+    recent = long_tests(bucket_of(2e6, 100_000))
+    found = office_line(call(lossy), recent, AT)
+    assert (found.line.down.loss, found.line.down.burst, found.line.down.loss_doubt) == (0, 1, 0)
+    assert "down.loss" in given(found)[LONG_TESTS[DOWN]]
+    for ratio, loss in ((0.0, 0.0), (0.02, 0.02), (0.2, 0.05)):
+        pings = {LATENCY: measurement("latency", loss_ratio=ratio)}
+        assert office_line(call(lossy), recent | pings, AT).line.down.loss == loss
+    slow = office_line(call(lossy, carried=1.5e6), recent, AT).line.down
+    assert slow.loss == 0.05 and slow.bucket
+    assert office_line(call(lossy), {SPEED_TEST: speed_test_of(2e6)}, AT).line.down.loss == 0.05
+
+
 def test_trains_that_are_much_faster_than_a_speed_test_may_have_passed_a_bucket() -> None:
     """Up to twice its rate they are trusted; else its lower bound is all that is known."""
     for rate, known in ((11e6, 11e6), (13e6, 0.98 * 6e6)):

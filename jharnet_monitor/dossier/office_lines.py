@@ -88,13 +88,16 @@ def _minute(
     """The quantities of a minute of latency or a reading of the router; None if it is not there."""
     if series == LATENCY:
         minutes = evidence.minutes[office]
-        at, name = minutes.at, "rtt_p50_seconds"
-        columns = {name: minutes.columns[name]}
+        at, names = minutes.at, ("rtt_p50_seconds", "sent", "received")
+        columns = {name: minutes.columns[name] for name in names}
     else:
         traffic = evidence.traffic[office]
         at = traffic.at
         columns = {f"{way.transfer}_bits_per_second": getattr(traffic, way) for way in Direction}
-    return _row(at, columns, to_ms(source.started_at))
+    found = _row(at, columns, to_ms(source.started_at))
+    if found is not None and series == LATENCY:
+        found["loss_ratio"] = 1 - found["received"] / found["sent"]
+    return found
 
 
 def _row(
@@ -112,5 +115,5 @@ def _alike(one: Any, other: Any) -> bool:
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return one.keys() == other.keys() and all(_alike(one[key], other[key]) for key in one)
     if isinstance(one, int | float) and isinstance(other, int | float):
-        return isclose(one, other, rel_tol=TOLERANCE)
+        return isclose(one, other, rel_tol=TOLERANCE, abs_tol=1e-9)
     return bool(one == other)

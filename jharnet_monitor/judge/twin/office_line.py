@@ -51,7 +51,7 @@ _OLDEST = {
 """Seconds after which a measurement says nothing of the line any more. A long speed test is due
 each week, echo requests each minute, the router's counters every five minutes."""
 _KEPT = re.compile(
-    "path|(idle_rtt|rtt_p50)_seconds"
+    "path|(idle_rtt|rtt_p50)_seconds|loss_ratio"
     "|(down|up)load_((sustained_)?bits_per_second(_low|_high)?|capacity_bits_per_second"
     "|loaded_rtt_seconds|limited_by|bucket_bytes|queue_seconds|capacity_uncertainty|capacity_at_least)"
 )
@@ -62,6 +62,8 @@ _UNKNOWN_DEPTH = 1.0
 """`queue_doubt` of a depth that the call did not meet."""
 _LEAST_OTHERS, _OTHERS_SHARE = 15e3, 0.05
 """Less traffic of others, in bit/s or as a share of the rate, is none."""
+_FILLED = 0.8
+"""Share of a policer's rate from which it dropped packets of a call that came through with that."""
 _SURELY_BELOW = 3.0
 """Standard deviations from which a lower bound of the rate says nothing new."""
 _SHORTER = 0.9
@@ -202,6 +204,9 @@ def _way(
         if found.bucket and not met and not found.bound:
             model = replace(model, bucket=found.bucket)
             gave.append((found.series, "bucket"))
+            if model.loss and carried >= _FILLED * found.rate:
+                model = _without_policed_loss(model, known)
+                gave.append((found.series, "loss"))
     if not model.bucket and model.queue_doubt == _UNKNOWN_DEPTH:
         series, depth, doubt = depth_of(way, known)
         if doubt == DEPTH_DOUBT or depth > model.queue:
@@ -214,6 +219,16 @@ def _way(
     if not met:
         model = _not_below(model, carried + model.others)
     return model, gave
+
+
+def _without_policed_loss(model: DirectionModel, known: Known) -> DirectionModel:
+    """The direction of a policer that the call took for loss: its own loss is at most what echo
+    requests lost, which are too few for a policer to drop."""
+    pinged = known[LATENCY].values.get("loss_ratio", 0.0) if LATENCY in known else 0.0
+    if pinged >= model.loss:
+        return model
+    burst = model.burst if pinged else 1.0
+    return replace(model, loss=pinged, burst=burst, loss_doubt=model.loss_doubt if pinged else 0.0)
 
 
 def _not_below(model: DirectionModel, least: float) -> DirectionModel:
