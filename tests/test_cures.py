@@ -74,6 +74,8 @@ def judged(some: Sequence[Measurement]) -> Assessment:
         (calls((12, {FASTER: STILL, REPAIRED: UNSURE})), Doubt.NOT_CURED),
         (calls((12, {FASTER: STILL, REPAIRED: STILL})), Doubt.NOT_CURED),
         (calls((12, {FASTER: STILL})), Doubt.NOT_CURED),
+        (calls((12, {FASTER: STILL, REPAIRED: STILL, BOTH: HD})), Doubt.LOSS_FIRST),
+        (calls((12, {FASTER: STILL, REPAIRED: STILL, BOTH: STILL})), Doubt.NOT_CURED),
         (calls((12, {FASTER: HD, REPAIRED: SD})), None),
         (calls((12, {LineChange(rate=16e6): STILL, REPAIRED: SD})), None),
         (calls((6, CONTRADICTS), (7, {FASTER: HD, REPAIRED: SD})), None),
@@ -82,11 +84,11 @@ def judged(some: Sequence[Measurement]) -> Assessment:
         ([], None),
     ],
 )
-def test_an_upgrade_is_demanded_only_where_it_is_shown_to_cure(
+def test_no_upgrade_is_demanded_that_does_not_cure(
     some: list[Measurement], doubt: Doubt | None
 ) -> None:
-    """At least half of the calls that fall short reach the required grade with the speed. Another
-    rate, or too few answers, leave the verdict as it is."""
+    """At least half of the simulated calls reach the required grade with the speed. Another rate,
+    or too few answers, leave the verdict as it is."""
     found = judged(some)
     assert (found.verdict is LineVerdict.UPGRADE) is (doubt is None)
     assert (found.slab is None) is (doubt is not None)

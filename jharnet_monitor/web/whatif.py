@@ -60,7 +60,7 @@ def completed_by(call: Measurement) -> list[LineSource]:
     """The measurements that completed the call's line; empty if the call alone shows it."""
     try:
         found = derived(call.conditions["line_evidence"])
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
         return []
     return [source for source in found.sources if source.gave]
 

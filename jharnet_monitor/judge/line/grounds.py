@@ -83,10 +83,10 @@ class Doubt(StrEnum):
     failed.
     """
     LOSS_FIRST = "loss_first"
-    """By simulated calls the speed to be ordered would not bring them to the required grade, while
-    repairing the loss would."""
+    """By simulated calls the speed to be ordered brings them to the required grade only if the loss
+    is repaired, or the repair alone does."""
     NOT_CURED = "not_cured"
-    """By simulated calls neither would."""
+    """By simulated calls neither the speed to be ordered does, nor a repair, nor both."""
     AVAILABILITY_UNDECIDED = "availability_undecided"
     """Too much of the time is not known."""
 

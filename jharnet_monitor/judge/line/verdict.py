@@ -5,9 +5,9 @@ The first question is whether the contract is kept: a line below the contract's 
 for repair or the service level. A line that keeps the contract but delivers less than needed is a
 case for an upgrade if the contract is too small, else for neither. More speed does not cure packet
 loss, power failures or faults of the office's own network, except loss caused by the office filling
-its line. Where calls fall short, an upgrade is asked for only if simulated calls show that it cures
-them (`judge.line.cures`); they decide nothing else. A verdict is given only if the whole 95 %
-interval supports it; otherwise it is `not_enough_evidence`.
+its line. Where enough calls below HD were simulated with the speed to be ordered, an upgrade is
+asked for only if it cures them (`judge.line.cures`); they decide nothing else. A verdict is given
+only if the whole 95 % interval supports it; otherwise it is `not_enough_evidence`.
 """
 
 from __future__ import annotations
@@ -159,7 +159,8 @@ def _not_cured_by(slab: float | None, cures: Cures) -> tuple[Doubt, ...]:
     """The doubt that keeps an upgrade from being asked for, if simulated calls leave one."""
     if slab is None or cures.cured_by(LineChange(rate=slab)) is not False:
         return ()
-    return (Doubt.LOSS_FIRST if cures.cured_by(REPAIRED) else Doubt.NOT_CURED,)
+    repaired = (REPAIRED, LineChange(rate=slab, loss=0.0))
+    return (Doubt.LOSS_FIRST if any(map(cures.cured_by, repaired)) else Doubt.NOT_CURED,)
 
 
 _WEIGHT = (

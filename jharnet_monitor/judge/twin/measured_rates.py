@@ -44,11 +44,15 @@ _SMALL_BUCKET = 0.05
 """Seconds of a policer's bucket that is too small for a long test to see."""
 _TRUSTED_TRAINS = 2.0
 """Trains that are faster than a speed test by a larger factor may have passed a token bucket."""
-LEAST_QUEUE, DEPTH_DOUBT, BOUND_DOUBT = 0.02, 0.25, 0.5
-"""The shortest queue in seconds; the uncertainty of a depth that a long test measured, and of one
-that a speed test's delay bounds from below."""
+_DEPTH_DOUBT, BOUND_DOUBT = 0.25, 0.5
+"""Uncertainty of a queue's depth that a long test measured, and of one that a speed test's delay
+bounds from below."""
 _SAME_TIME = 900.0
 """Seconds between the router's reading and a speed test that had the same others."""
+_FRESHER = 3600.0
+"""Seconds by which trains must be newer than a speed test to cast doubt on it."""
+_BURST_SECONDS = 3.0
+"""A burst that long is a tenth of a call, and so what came through in its busiest seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,13 @@ class MeasuredRate:
     """Whether the line carries at least that, and nobody knows how much more."""
     bucket: float = 0.0
     """Seconds of the rate that a policer lets through at once; 0 without one."""
+    burst: float = 0.0
+    """Bits of a token bucket, which policer or shaper let through at once."""
+
+    def allows(self, carried: float) -> bool:
+        """Whether a call can have come through with `carried` bit/s in its busiest seconds."""
+        most = self.rate * exp(AGREE * self.doubt)
+        return carried <= most or self.burst >= _BURST_SECONDS * (carried - self.rate)
 
 
 def age(one: Measurement, at: datetime) -> float:
@@ -77,28 +88,51 @@ def rates(way: Direction, known: Known, at: datetime, carried: float) -> Iterato
     """
     bounds = []
     for fresh in filter(None, _candidates(way, known)):
-        drift = _DRIFT * sqrt(age(known[fresh.series], at) / DAY)
-        found = replace(fresh, doubt=hypot(max(fresh.doubt, _LEAST_DOUBT), drift))
+        found = replace(fresh, doubt=_aged(fresh, known, at))
         if found.bound:
             bounds.append(found)
-        elif found.rate * exp(AGREE * found.doubt) >= carried:
+        elif found.allows(carried):
             yield found
     yield from sorted(bounds, key=lambda one: -one.rate)
 
 
+def _aged(found: MeasuredRate, known: Known, at: datetime) -> float:
+    """The uncertainty of a rate after the time that has passed since."""
+    drift = _DRIFT * sqrt(age(known[found.series], at) / DAY)
+    return hypot(max(found.doubt, _LEAST_DOUBT), drift)
+
+
 def _candidates(way: Direction, known: Known) -> Iterator[MeasuredRate | None]:
     """What a long test of a line with a token bucket, a speed test, and trains say."""
-    burst = SPEED_TEST in known and _limit(known[SPEED_TEST], way) in _BURST
-    if LONG_TESTS[way] in known:
-        long_test = _of_long_test(known[LONG_TESTS[way]], way)
-        burst = burst or long_test is not None
-        yield long_test
+    yield _of_long_test(known[LONG_TESTS[way]], way) if LONG_TESTS[way] in known else None
     short = _of_speed_test(known[SPEED_TEST], way) if SPEED_TEST in known else None
-    if not burst or LONG_TESTS[way] not in known:
-        yield short
-    trains = _of_trains(known[TRAINS], way) if TRAINS in known else None
-    passed = burst or (trains and short and trains.rate > _TRUSTED_TRAINS * short.rate)
-    yield None if passed else trains
+    trains = trains_of(way, known)
+    yield short if trains is None or short is None else _doubted(short, trains, known)
+    yield trains
+
+
+def trains_of(way: Direction, known: Known) -> MeasuredRate | None:
+    """The capacity by packet trains; None where a token bucket may have let them pass."""
+    if TRAINS not in known:
+        return None
+    tests = [known[series] for series in (SPEED_TEST, LONG_TESTS[way]) if series in known]
+    if any(_limit(test, way) in _BURST for test in tests):
+        return None
+    found = _of_trains(known[TRAINS], way)
+    short = _of_speed_test(known[SPEED_TEST], way) if SPEED_TEST in known else None
+    too_fast = found and short and found.rate > _TRUSTED_TRAINS * short.rate
+    return None if too_fast else found
+
+
+def _doubted(short: MeasuredRate, trains: MeasuredRate, known: Known) -> MeasuredRate:
+    """A speed test that newer trains exceed: others may have disturbed it. Half of the difference
+    becomes its uncertainty."""
+    newer = age(known[SPEED_TEST], known[TRAINS].started_at)
+    if newer < _FRESHER or short.bound or trains.bound:
+        return short
+    difference = log(trains.rate / short.rate)
+    doubted = difference > AGREE * hypot(short.doubt, trains.doubt)
+    return replace(short, doubt=hypot(short.doubt, difference / 2)) if doubted else short
 
 
 def _of_long_test(test: Measurement, way: Direction) -> MeasuredRate | None:
@@ -108,10 +142,9 @@ def _of_long_test(test: Measurement, way: Direction) -> MeasuredRate | None:
     if interval is None or limit not in _BURST:
         return None
     rate, size = test.values[quantity], test.conditions.get(f"{way.transfer}_bucket_bytes")
-    bucket = 8 * size / rate if isinstance(size, int | float) else _SMALL_BUCKET
-    return MeasuredRate(
-        LONG_TESTS[way], rate, interval, bucket=bucket if limit == Limit.POLICER else 0.0
-    )
+    burst = 8 * size if isinstance(size, int | float) else _SMALL_BUCKET * rate
+    bucket = burst / rate if limit == Limit.POLICER else 0.0
+    return MeasuredRate(LONG_TESTS[way], rate, interval, bucket=bucket, burst=burst)
 
 
 def _of_speed_test(test: Measurement, way: Direction) -> MeasuredRate | None:
@@ -121,8 +154,8 @@ def _of_speed_test(test: Measurement, way: Direction) -> MeasuredRate | None:
     if interval is None or limit == Limit.SHARED:
         low = test.values.get(f"{quantity}_low", 0.0)
         return MeasuredRate(SPEED_TEST, low, bound=True) if low > 0 else None
-    bucket = _SMALL_BUCKET if limit == Limit.POLICER else 0.0
-    return MeasuredRate(SPEED_TEST, test.values[quantity], interval, bucket=bucket)
+    rate, bucket = test.values[quantity], _SMALL_BUCKET if limit == Limit.POLICER else 0.0
+    return MeasuredRate(SPEED_TEST, rate, interval, bucket=bucket, burst=bucket * rate)
 
 
 def _of_trains(test: Measurement, way: Direction) -> MeasuredRate | None:
@@ -169,20 +202,21 @@ def of_whole_line(
     """
     if found.bound or found.series == TRAINS or not others:
         return found, others
-    trains = _of_trains(known[TRAINS], way) if TRAINS in known and not found.bucket else None
+    trains = None if found.burst else trains_of(way, known)
     if trains is not None and not trains.bound:
         return replace(found, rate=max(found.rate, min(found.rate + others, trains.rate))), others
     between = known[ROUTER].started_at - known[found.series].started_at
     return found, 0.0 if abs(between.total_seconds()) <= _SAME_TIME else others
 
 
-def depth_of(way: Direction, known: Known) -> tuple[str, float, float]:
+def depth_of(way: Direction, known: Known, at: datetime) -> tuple[str, float, float]:
     """The depth of the queue in seconds, by which measurement, and its uncertainty: of the queue
     that a long test overflowed, or at least what packets waited during a speed test."""
     if LONG_TESTS[way] in known:
         depth = known[LONG_TESTS[way]].conditions.get(f"{way.transfer}_queue_seconds")
-        if isinstance(depth, int | float):
-            return LONG_TESTS[way], depth, DEPTH_DOUBT
+        if isinstance(depth, int | float) and depth > 0:
+            drift = _DRIFT * sqrt(age(known[LONG_TESTS[way]], at) / DAY)
+            return LONG_TESTS[way], depth, hypot(_DEPTH_DOUBT, drift)
     values = known[SPEED_TEST].values if SPEED_TEST in known else {}
     loaded, idle = (
         values.get(name) for name in (f"{way.transfer}_loaded_rtt_seconds", "idle_rtt_seconds")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from math import exp, hypot, log, sqrt
 from statistics import NormalDist
@@ -21,9 +21,7 @@ from jharnet_monitor.judge.twin.line import DirectionModel, LineModel
 from jharnet_monitor.judge.twin.measured_rates import (
     AGREE,
     DAY,
-    DEPTH_DOUBT,
     LATENCY,
-    LEAST_QUEUE,
     ROUTER,
     SPEED_TEST,
     TRAINS,
@@ -56,16 +54,19 @@ _KEPT = re.compile(
     "|loaded_rtt_seconds|limited_by|bucket_bytes|queue_seconds|capacity_uncertainty|capacity_at_least)"
 )
 """Quantities and conditions on which the line can depend, and the route, which names the test."""
+_MOST = 1e12
+"""Larger numbers in a stored line are refused."""
 _LEAST_COMBINED = 0.03
 """Uncertainty of a rate, whatever agrees on it."""
-_UNKNOWN_DEPTH = 1.0
-"""`queue_doubt` of a depth that the call did not meet."""
+_UNKNOWN_DEPTH, _ASSUMED_QUEUE, _LEAST_QUEUE = 1.0, 0.2, 0.02
+"""`queue_doubt` of a depth that the call did not meet, and what is assumed then, in seconds; the
+shortest queue."""
 _LEAST_OTHERS, _OTHERS_SHARE = 15e3, 0.05
 """Less traffic of others, in bit/s or as a share of the rate, is none."""
 _FILLED = 0.8
 """Share of a policer's rate from which it dropped packets of a call that came through with that."""
 _SURELY_BELOW = 3.0
-"""Standard deviations from which a lower bound of the rate says nothing new."""
+"""Standard deviations from which a lower bound of the rate says nothing new, or everything."""
 _SHORTER = 0.9
 """A round trip of echo requests below this share of the call's was longer in the call because of a
 queue."""
@@ -94,7 +95,19 @@ class CallLine:
         """Read `to_json`; raises `ValueError`, `KeyError` or `TypeError` for anything else."""
         carried = {Direction(way): float(rate) for way, rate in data["carried"].items()}
         met = frozenset(map(Direction, data["met"]))
-        return cls(LineModel.from_json(data["line"]), met, carried)
+        return cls(checked_line(data["line"]), met, carried)
+
+
+def checked_line(data: Mapping[str, Any]) -> LineModel:
+    """A stored line; raises `ValueError`, `KeyError` or `TypeError` for what is none."""
+    line = LineModel.from_json(data)
+    for way in (line.down, line.up):
+        for name, value in asdict(way).items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"{name} must be a number")
+            if not 0 <= value <= _MOST or (name == "rate" and value == 0):
+                raise ValueError(f"{name} must be from 0 to {_MOST:g}")
+    return line
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +123,14 @@ class LineSource:
         one = self.measurement
         return {
             "series": self.series, "id": one.id, "started_at": format_utc(one.started_at),
-            "gave": list(self.gave),
-            "values": {name: one.values[name] for name in sorted(one.values) if _counts(name)},
-            "conditions": {
-                name: one.conditions[name] for name in sorted(one.conditions) if _counts(name)
-            },
+            "gave": list(self.gave), "values": kept(one.values),
+            "conditions": kept(one.conditions),
         }  # fmt: skip
+
+
+def kept(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The values or conditions of a measurement on which a line can depend."""
+    return {name: data[name] for name in sorted(data) if _KEPT.fullmatch(name)}
 
 
 def measured(source: Mapping[str, Any]) -> Measurement:
@@ -125,10 +140,6 @@ def measured(source: Mapping[str, Any]) -> Measurement:
         "", source["series"].partition("/")[0], parse_utc(source["started_at"]), 0.0, Outcome.OK,
         id=source["id"], values=dict(source["values"]), conditions=dict(source["conditions"]),
     )  # fmt: skip
-
-
-def _counts(name: str) -> bool:
-    return bool(_KEPT.fullmatch(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +184,7 @@ def office_line(call: CallLine, recent: Mapping[str, Measurement], at: datetime)
         ways[way] = new
         gave += [(series, f"{way}.{what}") for series, what in found]
     line = replace(call.line, down=ways[Direction.DOWN], up=ways[Direction.UP])
-    line, shorter = _with_shorter_delay(line, known.get(LATENCY))
+    line, shorter = _with_shorter_delay(line, known.get(LATENCY) if call.met else None)
     gave += [(LATENCY, "delay")] if shorter else []
     sources = tuple(
         LineSource(series, known[series], tuple(name for given, name in gave if given == series))
@@ -192,33 +203,47 @@ def _way(
 ) -> tuple[DirectionModel, list[tuple[str, str]]]:  # fmt: skip
     """One direction, completed, and what gave what."""
     gave: list[tuple[str, str]] = []
-    carried = call.carried.get(way, 0.0)
-    met = way in call.met
+    carried, met = call.carried.get(way, 0.0), way in call.met
     others = 0.0 if met or model.others or model.transfer_on else others_of(way, known)
     found = next(rates(way, known, at, carried), None)
     if found is not None:
-        found, others = of_whole_line(found, others, way, known)
-        rated = _rated(model, found, met=met)
-        gave += [(found.series, "rate")] if rated != model else []
+        whole, others = of_whole_line(found, others, way, known)
+        rated = _rated(model, whole, met=met)
+        if rated != model:
+            gave.append((found.series, "rate"))
+            gave += [(TRAINS, "rate")] if whole.rate != found.rate else []
         model = rated
-        if found.bucket and not met and not found.bound:
+        if found.bucket and not met:
             model = replace(model, bucket=found.bucket)
             gave.append((found.series, "bucket"))
             if model.loss and carried >= _FILLED * found.rate:
                 model = _without_policed_loss(model, known)
                 gave.append((found.series, "loss"))
-    if not model.bucket and model.queue_doubt == _UNKNOWN_DEPTH:
-        series, depth, doubt = depth_of(way, known)
-        if doubt == DEPTH_DOUBT or depth > model.queue:
-            model = replace(model, queue=max(LEAST_QUEUE, depth), queue_doubt=doubt)
-            gave.append((series, "queue"))
+    queued = _with_depth(model, depth_of(way, known, at))
+    if queued is not None:
+        model, series = queued
+        gave.append((series, "queue"))
     others = min(others, model.rate - carried)
     if others >= max(_LEAST_OTHERS, _OTHERS_SHARE * model.rate):
         model = replace(model, others=others)
         gave.append((ROUTER, "others"))
-    if not met:
+    if gave and not met and not (found and found.burst):
         model = _not_below(model, carried + model.others)
     return model, gave
+
+
+def _with_depth(
+    model: DirectionModel, measured_depth: tuple[str, float, float]
+) -> tuple[DirectionModel, str] | None:
+    """The direction with a measured depth of its queue, and what measured it; None where the call
+    saw the queue overflow, or one as deep."""
+    series, depth, doubt = measured_depth
+    if model.bucket or model.queue_doubt != _UNKNOWN_DEPTH:
+        return None
+    seen = model.queue > _ASSUMED_QUEUE  # by the call, without any overflow: it is deeper
+    if depth <= model.queue and (seen or series not in LONG_TESTS.values()):
+        return None
+    return replace(model, queue=max(_LEAST_QUEUE, depth), queue_doubt=doubt), series
 
 
 def _without_policed_loss(model: DirectionModel, known: Known) -> DirectionModel:
@@ -236,12 +261,14 @@ def _not_below(model: DirectionModel, least: float) -> DirectionModel:
     standard deviation of the logarithm's normal distribution above it."""
     if not model.rate_doubt or least <= 0:
         return model
-    normal = NormalDist()
-    cut = log(least / model.rate) / model.rate_doubt
+    normal, cut = NormalDist(), log(least / model.rate) / model.rate_doubt
     if cut < -_SURELY_BELOW:
         return model
-    hazard = normal.pdf(cut) / max(1e-9, 1 - normal.cdf(cut))
-    share = max(0.0, 1 + cut * hazard - hazard**2)
+    if cut > _SURELY_BELOW:  # the limit of what follows, which is too small to compute
+        hazard, share = cut + 1 / cut, 1 / cut**2
+    else:
+        hazard = normal.pdf(cut) / (1 - normal.cdf(cut))
+        share = max(0.0, 1 + cut * hazard - hazard**2)
     return replace(
         model,
         rate=model.rate * exp(hazard * model.rate_doubt),

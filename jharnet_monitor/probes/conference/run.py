@@ -13,7 +13,8 @@ from typing import Any
 
 from jharnet_monitor.judge.conference.grade import Criteria
 from jharnet_monitor.judge.line.contract import contracted_rates
-from jharnet_monitor.judge.twin.office_line import CallLine, office_line
+from jharnet_monitor.judge.twin.measured_rates import LATENCY
+from jharnet_monitor.judge.twin.office_line import CallLine, OfficeLine, office_line
 from jharnet_monitor.judge.twin.stored_whatif import changes_to_ask
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import (
@@ -75,21 +76,24 @@ async def run(context: ProbeContext) -> Reading:
     """
     if context.agent is None:
         raise NoData(Cause.NO_AGENT)
+    began = context.clock.now()
     try:
-        return await _run_over(context, context.agent, CallWay())
+        return await _run_over(context, context.agent, CallWay(), began)
     except Failed as error:
         if error.cause is not Cause.UDP_BLOCKED or not context.agent.in_browser:
             raise
-        return await _run_relayed(context, context.agent, error)
+        return await _run_relayed(context, context.agent, error, began)
 
 
-async def _run_relayed(context: ProbeContext, agent: AgentLink, blocked: Failed) -> Reading:
+async def _run_relayed(
+    context: ProbeContext, agent: AgentLink, blocked: Failed, began: datetime
+) -> Reading:
     """The call over the first transport that carries it; raises `blocked` where none does."""
     tried = [DIRECT]
     for way in relayed_ways(context):
         carried = {"transport": way.transport, "transports_blocked": ", ".join(tried)}
         try:
-            reading = await _run_over(context, agent, way)
+            reading = await _run_over(context, agent, way, began)
         except Failed:
             tried.append(way.transport)
             continue
@@ -101,9 +105,10 @@ async def _run_relayed(context: ProbeContext, agent: AgentLink, blocked: Failed)
     raise blocked
 
 
-async def _run_over(context: ProbeContext, agent: AgentLink, way: CallWay) -> Reading:
-    """Hold the call on one way."""
-    began = context.clock.now()
+async def _run_over(
+    context: ProbeContext, agent: AgentLink, way: CallWay, began: datetime
+) -> Reading:
+    """Hold the call on one way; the probe `began` then."""
     top, seconds = plan.granted(context), plan.seconds(context)
     parameters = _task_parameters(context, plan.upward(context, top), seconds)
     try:
@@ -125,7 +130,11 @@ async def _run_over(context: ProbeContext, agent: AgentLink, way: CallWay) -> Re
         await dialogue.end()
     use_twin = context.options.get("twin", "watch" not in context.options)
     if line is not None and top.height >= HD_HEIGHT and use_twin:
-        result = await _with_twin(context, result, line, began)
+        recent = dict(context.recent)
+        if way.url is not None:
+            recent.pop(LATENCY, None)  # the call went another way
+        known = office_line(line, recent, began)
+        result = await _with_twin(context, result, known)
     return Reading(result.values, {**result.conditions, "bytes_spent": meter.bytes})
 
 
@@ -213,12 +222,9 @@ def _criteria(context: ProbeContext) -> Criteria:
     return Criteria(**context.config.thresholds.call.model_dump())
 
 
-async def _with_twin(
-    context: ProbeContext, found: Reading, seen: CallLine, began: datetime
-) -> Reading:
+async def _with_twin(context: ProbeContext, found: Reading, line: OfficeLine) -> Reading:
     """The reading with the twin's probabilities; not used in a drill, whose calls share one
     line."""
-    line = office_line(seen, context.recent, began)
     known = [rate for rate in contracted_rates(context.office) if rate is not None]
     tariff = context.config.capacity.tariff
     changes = changes_to_ask(line.line, max(known, default=None), tariff)

@@ -50,8 +50,17 @@ def line_of_call(
         Direction.UP: _observed(office_sent, up),
     }
     line = line_of(ways[Direction.DOWN], ways[Direction.UP], trip)
-    met = {way for way, one in ways.items() if one.available is not None or one.policed}
+    met = {
+        way
+        for way, one, sent in zip(ways, ways.values(), (hub_sent, office_sent), strict=True)
+        if one.policed or (one.available is not None and not _is_guessed(sent, one))
+    }
     return CallLine(line, frozenset(met), {way: one.at_least for way, one in ways.items()})
+
+
+def _is_guessed(sent: SendStats, observed: ObservedLine) -> bool:
+    """Whether the rate is only what an adapting sender, which saw no limit, used of the line."""
+    return sent.adapts and sent.capacity is None and observed.queue is None
 
 
 def _observed(sent: SendStats, received: ReceiveStats) -> ObservedLine:
