@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from dataclasses import replace
 from datetime import timedelta
@@ -10,8 +11,10 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from rich.console import Console
 
 import jharnet_monitor
+from jharnet_monitor.commands.result import render
 from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.judge.outages.timeline import Span
@@ -253,3 +256,12 @@ async def test_what_if_says_by_what_the_line_was_measured(
     (source,) = answer["completed_by"]
     assert (source["series"], source["gave"]) == ("bandwidth", ["down.rate", "up.rate"])
     assert answer["line"]["down"]["rate"] == 7e6
+
+
+def test_a_calls_result_on_the_terminal_does_not_show_its_evidence() -> None:
+    """It is for programs, as the line is."""
+    screen = io.StringIO()
+    found = judged_call(10, completed=True).to_json()
+    Console(width=120, file=screen).print(render(found))
+    assert "line_evidence" in found["conditions"]
+    assert "graded_by" in screen.getvalue() and "line_evidence" not in screen.getvalue()

@@ -16,7 +16,7 @@ from jharnet_monitor.judge.twin.borderline import borderline_grade
 from jharnet_monitor.judge.twin.stored_whatif import stored_answers
 from jharnet_monitor.model import QUANTITIES
 
-_NOT_SHOWN = ("line", "whatif")
+_NOT_SHOWN = ("line", "line_evidence", "whatif")
 """Conditions for programs."""
 _UNITS = {entry.unit for entry in QUANTITIES}
 
