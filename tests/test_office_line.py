@@ -11,10 +11,16 @@ from typing import Any
 
 import pytest
 
+from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.judge.twin.line import DirectionModel, LineModel
 from jharnet_monitor.judge.twin.measured_rates import LATENCY, ROUTER, SPEED_TEST, TRAINS
 from jharnet_monitor.judge.twin.office_line import CallLine, OfficeLine, derived, office_line
-from jharnet_monitor.model import LONG_TESTS, Direction, Measurement, Outcome
+from jharnet_monitor.model import LONG_TESTS, Cause, Direction, Measurement, Outcome
+from jharnet_monitor.probes.base import Failed, ProbeContext, Reading
+from jharnet_monitor.probes.conference import run
+from jharnet_monitor.probes.conference.relay import CallWay
+from tests.call_support import LoopbackAgent
+from tests.support import make_config
 
 AT = datetime(2026, 11, 27, 6, 0, tzinfo=UTC)
 DOWN, UP = Direction.DOWN, Direction.UP
@@ -406,3 +412,34 @@ def test_values_that_say_nothing_are_left_out() -> None:
     }
     found = office_line(call(), odd, AT)
     assert found.line == LineModel(CLEAR, CLEAR) and not found.is_completed
+
+
+@pytest.mark.parametrize("relayed", [False, True])
+async def test_a_relayed_calls_round_trip_is_its_own(
+    monkeypatch: pytest.MonkeyPatch, relayed: bool
+) -> None:
+    """It went another way than echo requests do. The line's time is that of the first attempt, as
+    is that of the measurement, whatever attempts came before the one that succeeded."""
+    clock, lines = ManualClock(AT), list[OfficeLine]()
+    trip = {LATENCY: measurement("latency", rtt_p50_seconds=0.04)}
+    config = make_config()
+    agent: Any = LoopbackAgent(in_browser=True)
+    context = ProbeContext(config, config.offices[0], clock, agent, recent=trip)
+
+    async def hold(*_: Any) -> tuple[Reading, CallLine]:
+        await clock.advance(70.0)
+        if relayed and clock.now() < AT + timedelta(seconds=100):
+            raise Failed(Cause.UDP_BLOCKED)
+        return Reading({"grade": 4.0}), call(FULL, met=True, carried=0.9e6)
+
+    async def with_twin(_: ProbeContext, reading: Reading, line: OfficeLine) -> Reading:
+        lines.append(line)
+        return reading
+
+    monkeypatch.setattr(run, "_hold", hold)
+    monkeypatch.setattr(run, "_with_twin", with_twin)
+    monkeypatch.setattr(run, "relayed_ways", lambda _: [CallWay("turn:10.0.0.1?transport=tcp")])
+    await run.run(context)
+    (line,) = lines
+    assert line.at == AT
+    assert given(line) == ({} if relayed else {LATENCY: ("delay",)})
