@@ -25,6 +25,8 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[1]
 COUNTS = re.compile(r"(\d+) (passed|failed|errors?|skipped)\b")
 FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+MOST_OUTPUT = 20_000
+"""Characters of a failed run's output that are kept: its last ones say why."""
 
 
 def one_run() -> dict[str, Any]:
@@ -46,6 +48,7 @@ def one_run() -> dict[str, Any]:
         "exit": done.returncode,
         "counts": {what: int(count) for count, what in COUNTS.findall(summary)},
         "failed": FAILED.findall(done.stdout),
+        "output": done.stdout[-MOST_OUTPUT:] if done.returncode else "",
     }
 
 
