@@ -14,6 +14,9 @@ pytestmark = [pytest.mark.root, pytest.mark.browser("firefox-esr"), needs_lab]
 REMARKS = """[...document.querySelectorAll("[data-remark]")]
   .filter((one) => !one.hidden).map((one) => one.dataset.remark)"""
 RATE = 500_000
+CALLS = 3
+"""Firefox's picture may stand still before it follows the advice (a stated limit): at most so many
+calls are made until it does not in one."""
 
 
 async def test_firefox_over_plain_http_measures_all_and_survives_the_hub(tmp_path: Path) -> None:
@@ -59,13 +62,14 @@ async def test_firefox_steps_down_where_the_line_is_narrow(tmp_path: Path) -> No
         async with one.tab("firefox", tmp_path) as page:
             await page.join(one.link)
             assert await page.ask("window.isSecureContext") is True
-            result = await one.probe("conference", profile="720p", seconds=14)
+            for _ in range(CALLS):
+                result = await one.probe("conference", profile="720p", seconds=14)
+                if not result["values"].get("up_freeze_ratio"):
+                    break
     values, conditions = result["values"], result["conditions"]
     assert result["outcome"] == "ok", (result["cause"], conditions)
     assert conditions["up_stepped_down"] and not conditions["down_stepped_down"], conditions
     assert 0.5 * RATE < values["up_bits_per_second"] <= 1.02 * RATE, values
     assert values["up_audio_loss_ratio"] < 0.03, values
     assert (values["up_height"], values["down_height"]) == (360, 720), values
-    # Firefox's picture stands still now and then before it follows the advice (a stated limit).
-    is_frozen = values["up_freeze_ratio"] > 0
-    assert is_frozen or (values["grade"], conditions["limited_by"]) == (3, "rate"), result
+    assert (values["grade"], conditions["limited_by"]) == (3, "rate"), result

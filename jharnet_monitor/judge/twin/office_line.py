@@ -217,8 +217,9 @@ def _way(
             model = replace(model, bucket=found.bucket)
             gave.append((found.series, "bucket"))
             if model.loss and carried >= _FILLED * found.rate:
-                model = _without_policed_loss(model, known)
-                gave.append((found.series, "loss"))
+                own = _without_policed_loss(model, known)
+                gave += [(found.series, "loss")] if own != model else []
+                model = own
     queued = _with_depth(model, depth_of(way, known, at))
     if queued is not None:
         model, series = queued
