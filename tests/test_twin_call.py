@@ -273,8 +273,9 @@ def test_a_queue_must_hold_a_servers_flight(changes: dict[str, float], short: bo
     assert columns["short"].tolist() == [short, False] * 2
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_call_whose_flight_does_not_fit_shows_nothing() -> None:
-    """Neither way: no picture, no frames, and all sound lost."""
+    """Neither way: no picture, no frames, and all sound lost; nothing is divided by no packets."""
     line = LineModel(DirectionModel(rate=1e6, queue=0.009), DirectionModel())
     [run] = _call(line, 1).shown()
     nothing = ReceivedQuality(concealed=1.0, frozen=1.0, frames=0.0, height=0.0, rate=0.0)

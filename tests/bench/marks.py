@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -42,7 +43,11 @@ def note(name: str, measured: float, unit: str, peer: str = "") -> Row:
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """The options of every benchmark: `--json FILE`, `--quick`, `--seed N`."""
+    """The options of every benchmark: `--json FILE`, `--quick`, `--seed N`.
+
+    From now on SIGTERM ends the program like Ctrl-C, so that its lab is removed.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     found = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )

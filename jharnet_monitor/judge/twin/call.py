@@ -295,20 +295,20 @@ class _Call:
 
     def shown(self) -> list[Run]:
         """The results of the runs, as counted by their receivers."""
-        picture, seconds = self.picture, self.window[1] - self.window[0]
-        short = self.short
         nothing = ReceivedQuality(concealed=1.0, frozen=1.0, frames=0.0, height=0.0, rate=0.0)
-        columns = [
-            ReceivedQuality(
-                concealed=float(self.voice.concealed[lane] / self.voice.total),
-                frozen=float(min(1.0, picture.frozen[lane] / seconds)),
-                frames=float(picture.frames[lane] / seconds),
-                height=float(picture.lines[lane]),
-                rate=float(picture.bits[lane] / seconds),
-            )
-            for lane in range(self.lanes)
-        ]
+        short = self.short
         return [
-            Run(nothing, nothing) if short[n] else Run(columns[n], columns[n + 1])
+            Run(nothing, nothing) if short[n] else Run(self._received(n), self._received(n + 1))
             for n in range(0, self.lanes, 2)
         ]
+
+    def _received(self, lane: int) -> ReceivedQuality:
+        """What the receiver of a lane counted in the window."""
+        picture, seconds = self.picture, self.window[1] - self.window[0]
+        return ReceivedQuality(
+            concealed=float(self.voice.concealed[lane] / self.voice.total),
+            frozen=float(min(1.0, picture.frozen[lane] / seconds)),
+            frames=float(picture.frames[lane] / seconds),
+            height=float(picture.lines[lane]),
+            rate=float(picture.bits[lane] / seconds),
+        )
