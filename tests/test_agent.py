@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import psutil
 import pytest
+from aiohttp import web
 
-from jharnet_monitor.agent import daemon, task_process
+from jharnet_monitor.agent import daemon, launch, task_process
 from jharnet_monitor.agent.daemon import Agent
 from jharnet_monitor.agent.self_monitor import SelfMonitor
 from jharnet_monitor.agent.settings import AgentSettings
 from jharnet_monitor.agent.spool import Spool
 from jharnet_monitor.agent.task_process import in_own_process
+from jharnet_monitor.agent.versions import UpdateState, Versions
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.agent import _default_spool
 from jharnet_monitor.disk_queue import DiskQueue
 from jharnet_monitor.errors import StoreError, UserError
 from jharnet_monitor.model import Cause, Measurement, Outcome
 from jharnet_monitor.probes import NoData
+from jharnet_monitor.probes.base import AgentContext, Channel
+from jharnet_monitor.wire.protocol import AgentTasks, Channels
 from tests.call_support import LoopbackAgent, call
+from tests.update_support import begin_trial
 
 
 def one(name: str) -> Measurement:
@@ -106,6 +113,168 @@ async def test_a_full_disk_loses_no_measurement(
         assert [m.id for m in agent.spool.peek(200)] == ["a", *names, "z"]
     assert caplog.text.count("the spool cannot be used; measuring continues") == 1
     assert "database or disk is full" in caplog.text
+
+
+@asynccontextmanager
+async def hub_that_takes_all() -> AsyncIterator[tuple[str, list[str], list[str]]]:
+    """A hub's address, the ids that it was sent, and the kinds of all frames."""
+    taken: list[str] = []
+    frames: list[str] = []
+
+    async def serve(request: web.Request) -> web.WebSocketResponse:
+        link = web.WebSocketResponse()
+        await link.prepare(request)
+        async for message in link:
+            frame = json.loads(message.data)
+            frames.append(frame["type"])
+            if frame["type"] == "hello":
+                await link.send_json({"type": "welcome", "version": "1"})
+            elif frame["type"] == "measurements":
+                names = [item["id"] for item in frame["items"]]
+                taken.extend(names)
+                await link.send_json({"type": "ack", "ids": names})
+            elif frame["type"] == "heartbeat":
+                await link.send_json({"type": "beat"})
+        return link
+
+    app = web.Application()
+    app.router.add_get("/agent", serve)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"ws://127.0.0.1:{runner.addresses[0][1]}/agent", taken, frames
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def connected(directory: Path, address: str) -> AsyncIterator[Agent]:
+    """An agent of this hub."""
+    agent = Agent(AgentSettings(address, "potka", "t", directory), SystemClock())
+    running = asyncio.create_task(agent.run())
+    try:
+        await asyncio.wait_for(agent._welcomed.wait(), 30)
+        yield agent
+        assert not running.done()
+    finally:
+        agent.stop()
+        await asyncio.wait_for(running, 10)
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 600 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "jhn-agent", disk], check=True)
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@pytest.mark.root
+async def test_an_agent_starts_and_stays_connected_on_a_full_disk(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a spool from before: it measures and takes part in tests, and hands in all of it once
+    there is room."""
+    monkeypatch.setattr(daemon, "LAST_RETRY_SECONDS", 0.2)
+    spool = Spool(small_disk / "spool")
+    spool.put(one("before"))
+    spool.close()
+    with suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
+        while filler.write(bytes(4096)):
+            pass
+    async with (
+        hub_that_takes_all() as (address, taken, frames),
+        connected(small_disk / "spool", address) as agent,
+    ):
+        agent.record(one("during"))
+        await _until(lambda: frames.count("heartbeat") >= 3)
+        assert frames.count("hello") == 1 and taken == []
+        (small_disk / "filler").unlink()
+        await _until(lambda: {"before", "during"} <= set(taken))
+        assert frames.count("hello") == 1
+
+
+async def test_what_is_recorded_during_a_hand_in_is_handed_in_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not wait for the next measurement, which comes a minute later."""
+    peek, recorded = Spool.peek, list[str]()
+    loop = asyncio.get_running_loop()
+
+    def peek_while_recording(self: Spool, count: int) -> list[Measurement]:
+        found = peek(self, count)
+        if not found and not recorded:
+            recorded.append("late")
+            self.put(one("late"))
+            loop.call_soon_threadsafe(agent._new.set)
+        return found
+
+    monkeypatch.setattr(SelfMonitor, "run", lambda self: asyncio.sleep(3600))
+    async with (
+        hub_that_takes_all() as (address, taken, _),
+        connected(tmp_path, address) as agent,
+    ):
+        monkeypatch.setattr(Spool, "peek", peek_while_recording)
+        agent.record(one("first"))
+        await _until(lambda: taken == ["first", "late"])
+
+
+async def test_a_version_that_is_kept_starts_again_without_its_monitor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that monitored its trial would stay in memory beside it."""
+    versions = Versions(tmp_path / "updates", "0.1.0")
+    versions.place("7.1.0-5").mkdir(parents=True)
+    versions.mark_complete("7.1.0-5")
+    begin_trial(versions)
+    monkeypatch.setattr(sys, "prefix", str(versions.place("7.1.0-5")))
+    monkeypatch.setenv(launch.WATCHED, "1")
+    monkeypatch.setattr(daemon, "LONGEST_PROOF_SECONDS", 0.1)
+    async with hub_that_takes_all() as (address, _, frames):
+        settings = AgentSettings(
+            address, "potka", "t", tmp_path / "spool", None, "A" * 43 + "=", versions.directory
+        )
+        agent = Agent(settings, SystemClock())
+        async with asyncio.timeout(30):
+            await agent.run()
+    last = versions.last()
+    assert agent.restart_wanted and frames[-1] == "goodbye"
+    assert last is not None and last.state is UpdateState.CONFIRMED
+
+
+async def test_tasks_are_idle_once_the_last_has_ended(tmp_path: Path) -> None:
+    """Also where one begins while another is awaited."""
+    began, order = asyncio.Event(), list[str]()
+
+    async def first(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
+        await asyncio.sleep(0.05)
+        await tasks.start({"id": 2, "task": "second", "params": {}})
+        order.append("first")
+
+    async def second(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
+        began.set()
+        await asyncio.sleep(0.05)
+        order.append("second")
+
+    async with (
+        aiohttp.ClientSession() as http,
+        hub_that_takes_all() as (address, *_),
+        http.ws_connect(address) as link,
+    ):
+        context = AgentContext("potka", SystemClock(), "http://127.0.0.1:1", http)
+        tasks = AgentTasks({"first": first, "second": second}, Channels(link), context)
+        await tasks.start({"id": 1, "task": "first", "params": {}})
+        await tasks.idle()
+    assert began.is_set() and order == ["first", "second"]
 
 
 def test_one_directory_is_one_agents(tmp_path: Path) -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
+import os
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from threading import Barrier
 
 import aiohttp
 import pytest
@@ -21,14 +27,22 @@ from jharnet_monitor.config.agent_file import AgentFile
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.config.yaml_model import load_yaml_model
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.security import enrolment as enrolment_files
 from jharnet_monitor.security import tls
 from jharnet_monitor.security.enrolment import REPEAT_TIME, Enrolment, accept, issue
-from jharnet_monitor.security.tokens import hash_token, make_token, matches, read_secret
+from jharnet_monitor.security.tokens import (
+    hash_token,
+    make_token,
+    matches,
+    read_secret,
+    write_secret,
+)
 from jharnet_monitor.store.acts import ACT, OF_PEOPLE, Act
 from jharnet_monitor.web import make_app
 from tests.made_up import NOW, district
 from tests.made_up_hub import MadeUpHub
 
+KEY = base64.b64encode(bytes(range(32))).decode()
 CONFIG = """
 district: {id: east-singhbhum, name: East Singhbhum, name_hi: पूर्वी सिंहभूम}
 hub:
@@ -159,7 +173,8 @@ async def test_what_a_stranger_sends_is_refused(config: Path) -> None:
 
 
 def test_a_code_works_once_and_not_for_ever(tmp_path: Path) -> None:
-    """It is refused when it is wrong, used by another agent, or too old; repeated only at once."""
+    """It is refused when it is wrong, used by another agent, or too old. Its agent may repeat it
+    while its token is registered, and at once."""
     file = tmp_path / "potka"
     code, mine, other = issue(file, by="e", expires=NOW + timedelta(days=1)), *("m", "o")
     with pytest.raises(UserError, match="expired"):
@@ -168,10 +183,158 @@ def test_a_code_works_once_and_not_for_ever(tmp_path: Path) -> None:
         accept(file, make_token(), hash_token(mine), NOW)
     assert accept(file, code, hash_token(mine), NOW) == "e"
     assert accept(file, code, hash_token(mine), NOW + REPEAT_TIME) == "e"
-    for who, at in ((other, NOW), (mine, NOW + 2 * REPEAT_TIME)):
-        with pytest.raises(UserError, match="used already"):
-            accept(file, code, hash_token(who), at)
+    assert accept(file, code, hash_token(mine), NOW + 2 * REPEAT_TIME) == "e"
+    with pytest.raises(UserError, match="used already"):
+        accept(file, code, hash_token(other), NOW)
     assert matches(mine, file)
+    write_secret(file, hash_token(other), replace=True)  # `jharnet-monitor token potka --force`
+    with pytest.raises(UserError, match="used already"):
+        accept(file, code, hash_token(mine), NOW + 2 * REPEAT_TIME)
+    assert matches(other, file)
+
+
+def test_a_code_that_two_send_at_once_admits_one(tmp_path: Path) -> None:
+    """Whoever is told that it is enrolled is the one whose token is registered."""
+    for number in range(8):
+        file = tmp_path / f"potka-{number}"
+        code, start = issue(file, by="e", expires=NOW + timedelta(days=1)), Barrier(2)
+
+        def send(token: str, file: Path = file, code: str = code, start: Barrier = start) -> bool:
+            start.wait()
+            try:
+                accept(file, code, hash_token(token), NOW)
+            except UserError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(2) as both:
+            admitted = dict(zip(("a", "b"), both.map(send, ("a", "b")), strict=True))
+        assert [token for token, is_in in admitted.items() if is_in] == [
+            token for token in ("a", "b") if matches(token, file)
+        ]
+
+
+def test_a_power_cut_of_the_hub_leaves_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its two writes: the agent sends the code again, however late, and is enrolled."""
+    file = tmp_path / "potka"
+    code = issue(file, by="e", expires=NOW + timedelta(days=1))
+
+    def cut(path: Path, text: str, *, replace: bool = False) -> None:
+        if path != file:
+            raise SystemExit("the power is cut")
+        write_secret(path, text, replace=replace)
+
+    monkeypatch.setattr(enrolment_files, "write_secret", cut)
+    with pytest.raises(SystemExit):
+        accept(file, code, hash_token("mine"), NOW)
+    monkeypatch.undo()
+    assert accept(file, code, hash_token("mine"), NOW + 2 * REPEAT_TIME) == "e"
+    assert matches("mine", file)
+
+
+async def test_what_enrolment_writes_can_be_read_by_the_service(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the umask of the person: the directory, agent.yaml and ca.pem; not the token."""
+    place = tmp_path / "etc" / "office"
+    async with serving(config) as (_, url):
+        carried = made(config, url, monkeypatch)
+        before = os.umask(0o077)
+        try:
+            await agent_side.enrol(carried, place, SystemClock())
+        finally:
+            os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (place, *place.iterdir())}
+    assert modes == {"office": 0o755, "agent.yaml": 0o644, "ca.pem": 0o644, "token": 0o600}
+
+
+async def test_an_authority_in_pieces_is_read_whole(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow line delivers the certificate in several segments."""
+    async with serving(config) as (_, url):
+        carried = made(config, url, monkeypatch)
+    pem = (config.parent / "tls" / "ca.pem").read_bytes()
+
+    async def in_pieces(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        for at in range(0, len(pem), 200):
+            await answer.write(pem[at : at + 200])
+            await asyncio.sleep(0.02)
+        return answer
+
+    app = web.Application()
+    app.router.add_get("/api/v1/ca.pem", in_pieces)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    settings = load_config(config, files=False)
+    assert settings.hub.tls
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls.server_context(settings.hub.tls))
+    await site.start()
+    there = replace(carried, hub=f"https://127.0.0.1:{runner.addresses[0][1]}")
+    try:
+        async with aiohttp.ClientSession() as http:
+            await agent_side._trust_hub(there, tmp_path, http)
+    finally:
+        await runner.cleanup()
+    assert (tmp_path / "ca.pem").read_bytes() == pem
+
+
+def _enrolled_machine(tmp_path: Path, carried: Enrolment, text: str) -> Path:
+    """The file of an enrolment, for a machine whose agent.yaml is this text."""
+    (tmp_path / "agent.yaml").write_text(text)
+    file = tmp_path / "potka.enrolment"
+    write_secret(file, carried.to_line(), replace=True)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("hub: wss://other:1/agent\noffice: potka\n", "hub: wss://other:1/agent"),
+        ("hub: wss://h:1/agent\noffice: boram\n", "office: boram"),
+        ("hub: wss://h:1/agent\noffice: potka\n", "release_key: None"),
+    ],
+)
+def test_another_enrolment_of_a_machine_is_refused(tmp_path: Path, text: str, why: str) -> None:
+    """With --no-run, as the installer calls it; a running agent goes on with its own file."""
+    carried = Enrolment("https://h:1", "potka", "c", None, "2026-11-27T00:00:00Z", KEY)
+    file = _enrolled_machine(tmp_path, carried, "")
+    with pytest.raises(UserError, match="is empty"):
+        agent_command._enrolled(file, tmp_path, only_enrol=True)
+    file = _enrolled_machine(tmp_path, carried, text)
+    with pytest.raises(UserError, match=f"enrolled already, with {why}.*delete") as refused:
+        agent_command._enrolled(file, tmp_path, only_enrol=True)
+    assert str(tmp_path / "token") in str(refused.value)
+    assert agent_command._enrolled(file, tmp_path, only_enrol=False) == tmp_path / "agent.yaml"
+
+
+def test_the_same_enrolment_again_changes_nothing(tmp_path: Path) -> None:
+    """An installer that runs again, and keys that their owner added."""
+    carried = Enrolment("https://h:1", "potka", "c", None, "2026-11-27T00:00:00Z", KEY)
+    text = f"hub: wss://h:1/agent\noffice: potka\nrelease_key: {KEY}\nspool: /var/spool/x\n"
+    file = _enrolled_machine(tmp_path, carried, text)
+    assert agent_command._enrolled(file, tmp_path, only_enrol=True) == tmp_path / "agent.yaml"
+    assert (tmp_path / "agent.yaml").read_text() == text
+
+
+def test_the_address_of_a_reverse_proxy_is_no_agents_address(config: Path) -> None:
+    """Its path would be lost, and agents connect to the hub itself."""
+    with pytest.raises(UserError, match=r"without a path.*--hub https://HOST:9797"):
+        enrol("potka", config, every=False, out=config.parent / "out", hub="https://h/jharnet",
+              days=14)  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["", "AAAA", "not base64", KEY[:-4], "A" * 60])
+def test_a_wrong_release_key_gets_one_line(tmp_path: Path, key: str) -> None:
+    """At the start, instead of a refusal of every update."""
+    file = tmp_path / "agent.yaml"
+    file.write_text(f"release_key: {json.dumps(key)}\n")
+    with pytest.raises(UserError, match=r"release_key.*`jharnet-monitor update status`"):
+        load_yaml_model(file, AgentFile)
 
 
 def test_a_hub_starts_with_enrolments_alone(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,4 +355,4 @@ def test_what_is_no_enrolment_gets_one_line(tmp_path: Path) -> None:
     file.write_text("nothing\n")
     file.chmod(0o600)
     with pytest.raises(UserError, match="no enrolment"):
-        agent_command._enrolled(file, tmp_path)
+        agent_command._enrolled(file, tmp_path, only_enrol=True)

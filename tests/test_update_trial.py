@@ -5,25 +5,39 @@ The base starts as a process of its own, and the versions are programs that work
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 from jharnet_monitor import __version__
+from jharnet_monitor.agent.machine import BOOT_ID_VARIABLE
 from jharnet_monitor.agent.updater import Updater
-from jharnet_monitor.agent.versions import MOST_ATTEMPTS, UpdateState, Versions
+from jharnet_monitor.agent.versions import (
+    MOST_ATTEMPTS,
+    MOST_SHORT_STARTS,
+    UpdateState,
+    Versions,
+)
+from jharnet_monitor.handover.releases import Releases
 from jharnet_monitor.wire.intake import UpdateReport, read_vitals
-from tests.update_support import begin_trial
+from tests.update_support import HERE, begin_trial, small_bundle
 
 ROOT = Path(__file__).parents[1]
-STARTS = """
-import sys, time
+BASE = """#!{python}
+import sys
 from pathlib import Path
+sys.path.insert(0, {root!r})
 from jharnet_monitor.agent import launch as launching
 from jharnet_monitor.agent.launch import launch, versions_in
 launching.PAUSE_SECONDS = 0
@@ -58,10 +72,22 @@ def program(versions: Versions, text: str, name: str = "7.1.0-5") -> None:
     versions.mark_complete(name)
 
 
-def started(directory: Path) -> str:
-    """What is printed when the base is started, until it ends."""
-    argv = [sys.executable, "-c", STARTS, str(directory)]
-    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
+def base(directory: Path) -> list[str]:
+    """The command of the base, which was installed by hand."""
+    path = directory / "base"
+    path.write_text(BASE.format(python=sys.executable, root=str(ROOT)))
+    path.chmod(0o755)
+    return [str(path), str(directory)]
+
+
+def started(directory: Path, status: int = 0) -> str:
+    """What is printed when the base is started, until it ends with this status."""
+    done = subprocess.run(
+        base(directory), capture_output=True, text=True, check=False, timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == status, done.stderr
+    return done.stdout
 
 
 @pytest.fixture
@@ -155,14 +181,159 @@ def test_a_stop_during_the_trial_is_passed_on(versions: Versions) -> None:
     """The machine shuts down: the new version ends, too, and is not taken for a failure."""
     program(versions, HANGS)
     begin_trial(versions)
-    base = subprocess.Popen([sys.executable, "-c", STARTS, str(versions.directory)])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    running = subprocess.Popen(base(versions.directory), env=environment)
     try:
-        while not (last := versions.last()) or not last.attempts:
+        while not (hanging := psutil.Process(running.pid).children()):
             time.sleep(0.05)
-        time.sleep(0.5)
-        base.send_signal(signal.SIGTERM)
-        assert base.wait(10) == 0
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(10) == 0 and not hanging[0].is_running()
     finally:
-        base.kill()
+        running.kill()
     last = versions.last()
-    assert last is not None and last.on_trial
+    assert last is not None and last.on_trial and last.attempts == 0
+
+
+def test_starts_before_the_machine_was_switched_off_do_not_count(
+    versions: Versions, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A power that fails again and again is no fault of the version."""
+    boot = tmp_path / "boot"
+    monkeypatch.setenv(BOOT_ID_VARIABLE, str(boot))
+    program(versions, GOOD)
+    begin_trial(versions)
+    for number in range(2 * MOST_ATTEMPTS):
+        boot.write_text(f"boot-{number}")
+        assert versions.to_start()[0] == versions._program("7.1.0-5")
+    for _ in range(MOST_ATTEMPTS - 1):
+        assert versions.to_start()[0] == versions._program("7.1.0-5")
+    assert versions.to_start() == (None, None)
+
+
+def test_a_kept_version_that_does_not_last_goes(versions: Versions) -> None:
+    """It reached the hub once, and crashes ever since: the one before runs again, the hub is told,
+    and no start of a version that lasts counts."""
+    program(versions, GOOD, "7.0.0-4")
+    versions.begin_trial("7.0.0", 4, "7.0.0-4", 20.0, "first")
+    assert started(versions.directory) == "the new one runs\n"
+    program(versions, GOOD)
+    begin_trial(versions)
+    assert started(versions.directory) == "the new one runs\n"
+    (versions.place("7.1.0-5") / "bin" / "jharnet-monitor").write_text(
+        CRASHES.format(python=sys.executable)
+    )
+    for _ in range(MOST_SHORT_STARTS):
+        assert started(versions.directory, status=9) == ""
+    assert started(versions.directory) == "the new one runs\n"
+    last = versions.last()
+    assert last is not None and last.state is UpdateState.ROLLED_BACK
+    assert "ended within 60 s, 10 times" in last.why and versions.current() == "7.0.0-4"
+
+
+def test_a_start_that_lasts_clears_the_count(
+    versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the version's own process can say so."""
+    program(versions, GOOD)
+    begin_trial(versions)
+    assert started(versions.directory) == "the new one runs\n"
+    for _ in range(MOST_SHORT_STARTS - 1):
+        assert versions.to_start()[0] is not None
+    versions.note_lasting()
+    assert versions._short_starts("7.1.0-5") == MOST_SHORT_STARTS - 1
+    monkeypatch.setattr(sys, "prefix", str(versions.place("7.1.0-5")))
+    versions.note_lasting()
+    assert versions._short_starts("7.1.0-5") == 0
+
+
+def test_the_base_reads_what_later_versions_write(versions: Versions) -> None:
+    """It cannot be updated from afar: one field more must not end all updates."""
+    program(versions, GOOD)
+    begin_trial(versions)
+    assert started(versions.directory) == "the new one runs\n"
+    file = versions.directory / "state.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "colour": "blue"}))
+    last = versions.last()
+    assert last is not None and last.floor == 5
+    assert started(versions.directory) == "the new one runs\n"
+
+
+def test_a_full_disk_starts_what_is_safe(
+    versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a record of its starts no version is tried; one that was kept runs."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    program(versions, GOOD)
+    last = begin_trial(versions)
+    monkeypatch.setattr("jharnet_monitor.agent.versions.write_durably", full)
+    assert versions.to_start() == (None, None)
+    monkeypatch.undo()
+    versions.save(replace(last, state=UpdateState.CONFIRMED))
+    monkeypatch.setattr("jharnet_monitor.agent.versions.write_durably", full)
+    assert versions.to_start() == (versions._program("7.1.0-5"), None)
+
+
+class Line:
+    """A channel that keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    async def send(self, message: Any) -> None:
+        """Keep it."""
+        self.sent.append(message)
+
+
+async def offered(directory: Path, machine: str = HERE.machine) -> tuple[Updater, Line, Any]:
+    """An agent's updater, a line to its hub, and a release for this kind of machine."""
+    bundle, fingerprint = small_bundle(directory, "7.1.0", 5, machine=machine)
+    releases = Releases(directory / "published")
+    releases.publish(bundle, fingerprint)
+    found = releases.find("7.1.0")
+    taking = Updater(Versions(directory / "updates", "0.1.0"), releases.key() or "", lambda: None)
+    taking._versions.wheels.mkdir(parents=True)
+    for wheel in (found.directory / "wheels").iterdir():
+        shutil.copy(wheel, taking._versions.wheels)  # as if they were fetched
+    params = {**found.to_params(), "version": "7.1.0", "serial": 5, "offer": "o"}
+    return taking, Line(), params
+
+
+async def test_a_release_for_other_machines_is_no_faulty_one(tmp_path: Path) -> None:
+    """The hub learns that it does not fit here, and goes on with other offices."""
+    taking, line, params = await offered(tmp_path, "riscv64")
+    await taking.task(line, params, None)  # type: ignore[arg-type]
+    assert line.sent[-1]["state"] == "refused" and line.sent[-1]["fits"] is False
+    assert taking.report is not None and taking.report["fits"] is False
+    again = Updater(taking._versions, "", lambda: None)
+    assert again.report == taking.report
+    report = read_vitals(
+        {"boot_id": "b", "uptime_seconds": 1, "spooled": 0, "update": again.report}
+    ).update
+    assert report is not None and report.state == "refused"
+
+
+async def test_a_disk_that_fills_up_during_the_installation_is_told_and_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub learns it although the disk takes no record; what was half made does not stay."""
+
+    def half(*argv: str) -> None:
+        if "venv" in argv:
+            Path(argv[-1], "lib").mkdir(parents=True)
+            Path(argv[-1], "lib", "half").write_bytes(bytes(1000))
+        else:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    taking, line, params = await offered(tmp_path)
+    monkeypatch.setattr("jharnet_monitor.agent.updater._run", half)
+    monkeypatch.setattr("jharnet_monitor.agent.versions.write_durably", full)
+    await taking.task(line, params, None)  # type: ignore[arg-type]
+    assert line.sent[-1] == {"state": "refused", "why": "the disk: No space left on device"}
+    assert taking.report is not None and taking.report["state"] == "refused"
+    assert not taking._versions.place("7.1.0-5").exists()

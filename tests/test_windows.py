@@ -40,7 +40,18 @@ nowhere = Path("/nonexistent")
 machine._KERNEL_BOOT_ID = machine._KERNEL_UPTIME = machine._KERNEL_ROUTES = nowhere
 from jharnet_monitor.agent.versions import Versions
 versions = Versions(Path(sys.argv[1]) / "updates", "0.1.0")
-versions.refuse("0.2.0", 1, "it is only tried", "offer")
+versions.save(versions.refusal("0.2.0", 1, "it is only tried", "offer"))
+from jharnet_monitor.agent import enrolment
+from jharnet_monitor.agent.daemon import Agent
+from jharnet_monitor.commands.agent import _agent_settings
+place = Path(sys.argv[1]) / "office"
+token = enrolment._own_token(place)
+(place / "token").chmod(0o666)                                    # as Windows shows every file
+assert enrolment._own_token(place) == token
+given = {"hub": "ws://127.0.0.1:1/agent", "office": "potka", "token_file": place / "token",
+         "spool": place / "spool", "release_key": "A" * 43 + "="}
+settings = _agent_settings(given, None)
+assert settings.token == token and Agent._make_updater(None, settings) is None
 print(json.dumps({
     "tasks": sorted(AGENT_TASKS), "uptime": machine.uptime() > 0, "boot": machine.boot_id(),
     "gateway": machine.default_gateway(), "report": versions.last().to_report(),
@@ -58,7 +69,8 @@ def _masked(code: str, *arguments: str) -> str:
 
 
 def test_the_agent_loads_without_what_only_linux_has(tmp_path: Path) -> None:
-    """Every module of the agent's process, its probes' halves, and what the machine tells."""
+    """Every module of the agent's process, its probes' halves, and what the machine tells; its
+    token of an enrolment; it offers no updates, which replace a process by another."""
     found = json.loads(_masked(WORKS, str(tmp_path)))
     assert {"bandwidth", "conference", "service"} <= set(found["tasks"])
     assert found["uptime"] and found["boot"].startswith("booted-") and found["gateway"] is None

@@ -7,6 +7,7 @@ import hashlib
 import os
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 from jharnet_monitor.agent.versions import LastUpdate, Versions
@@ -46,7 +47,7 @@ def _digest(data: bytes) -> str:
 
 def small_bundle(
     directory: Path, version: str, serial: int, program: str = "def main(): pass\n",
-    padding: int = 0, key: Path | None = None,
+    padding: int = 0, key: Path | None = None, machine: str = HERE.machine,
 ) -> tuple[Path, str]:  # fmt: skip
     """A bundle with such a wheel alone, and the fingerprint of its key."""
     wheels = directory / f"wheels-{serial}"
@@ -54,7 +55,7 @@ def small_bundle(
     out = directory / f"bundle-{serial}.zip"
     found = pack(
         Source(ROOT), wheels, key or directory / "release.key", out, None, lambda text: None,
-        target=HERE, serial=serial,
+        target=replace(HERE, machine=machine), serial=serial,
     )  # fmt: skip
     return out, found
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -19,12 +19,13 @@ import aiohttp
 
 from jharnet_monitor import __version__
 from jharnet_monitor.agent import machine
-from jharnet_monitor.agent.launch import versions_in
+from jharnet_monitor.agent.launch import can_update, is_watched, versions_in
 from jharnet_monitor.agent.self_monitor import SelfMonitor
 from jharnet_monitor.agent.settings import AgentSettings
 from jharnet_monitor.agent.spool import Spool
 from jharnet_monitor.agent.task_process import in_own_process, prepare
 from jharnet_monitor.agent.updater import TASK, Updater
+from jharnet_monitor.agent.versions import LASTING_SECONDS
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.errors import StoreError
 from jharnet_monitor.model import Measurement
@@ -77,11 +78,11 @@ class Agent:
         self.spool = Spool(settings.spool)
         self._disk = ThreadPoolExecutor(1, "spool")
         """For the spool only, so that a slow disk blocks no probe."""
-        self._spooled = len(self.spool)
+        self._spooled = 0
         self._stopping = asyncio.Event()
         self._new = asyncio.Event()
         self._welcomed = asyncio.Event()
-        self._preparing: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self._logged_causes: set[str] = set()
         """Causes for which the hub was not reached since the last session; each is logged once."""
         self._hub_version = ""
@@ -91,9 +92,10 @@ class Agent:
         """Set when an update is installed: the active version must replace this process."""
         self._self_monitor = SelfMonitor(settings.office, settings.hub_host, clock, self.record)
         self._updater = self._make_updater(settings)
+        self._count_spooled()
 
     def _make_updater(self, settings: AgentSettings) -> Updater | None:
-        if settings.release_key is None or settings.updates is None:
+        if settings.release_key is None or settings.updates is None or not can_update():
             return None
         return Updater(
             versions_in(settings.updates), settings.release_key, self._restart,
@@ -149,20 +151,32 @@ class Agent:
         parts = Supervisor(self._clock, PartStatus(), FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS)
         parts.start("the self-monitor", self._self_monitor.run)
         self._prepare(DEFAULT_CODEC)
+        if self._updater is not None:
+            self._in_background(self._note_lasting(self._updater), "note lasting")
         try:
             await self._stay_connected()
         finally:
-            for task in self._preparing:
+            for task in self._background:
                 task.cancel()
-            await asyncio.gather(parts.stop(), *self._preparing, return_exceptions=True)
+            await asyncio.gather(parts.stop(), *self._background, return_exceptions=True)
             await self._in_spool(self.spool.close)
             self._disk.shutdown(wait=False)
 
     def _prepare(self, codec: Codec) -> None:
         """Make the clips of a codec in the background, so that the first call need not wait."""
-        task = asyncio.create_task(prepare(codec), name=f"prepare {codec}")
-        self._preparing.add(task)
-        task.add_done_callback(self._preparing.discard)
+        self._in_background(prepare(codec), f"prepare {codec}")
+
+    def _in_background(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _note_lasting(self, updater: Updater) -> None:
+        await self._clock.sleep(LASTING_SECONDS)
+        try:
+            await updater.note_lasting()
+        except OSError as error:
+            log.warning("it cannot be noted that this version lasts: %s", error)
 
     async def _stay_connected(self) -> None:
         retry, ever = FIRST_RETRY_SECONDS, False
@@ -250,7 +264,7 @@ class Agent:
         ]
         receiving = asyncio.create_task(self._receive(socket, channels, tasks, acknowledged))
         workers.append(receiving)
-        confirming = asyncio.create_task(self._confirm_trial(channels))
+        confirming = asyncio.create_task(self._confirm_trial(channels, tasks))
         try:
             # A worker that ends, with or without an error, ends the session.
             ended, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
@@ -272,21 +286,26 @@ class Agent:
             known[TASK] = self._self_monitor.marks_load(self._updater.task)
         return known
 
-    async def _confirm_trial(self, channels: Channels) -> None:
-        """Keep a version on trial once a session has lasted for a part of the trial's time."""
+    async def _confirm_trial(self, channels: Channels, tasks: AgentTasks) -> None:
+        """Keep a version on trial once a session has lasted for a part of the trial's time.
+
+        Then start it again when no task runs, because its monitor stays in memory until its end.
+        """
         if self._updater is None:
             return
         seconds = self._updater.trial_seconds()
-        if seconds is None:
-            return
         await self._welcomed.wait()
-        await self._clock.sleep(min(seconds / 4, LONGEST_PROOF_SECONDS))
-        try:
-            await self._updater.confirm()
-        except OSError as error:
-            log.error("this version could not be confirmed: %s", error)
-        with contextlib.suppress(ChannelClosed):
-            await channels.send({"type": "heartbeat", **self._vitals()})
+        if seconds is not None:
+            await self._clock.sleep(min(seconds / 4, LONGEST_PROOF_SECONDS))
+            try:
+                await self._updater.confirm()
+            except OSError as error:
+                log.error("this version could not be confirmed: %s", error)
+            with contextlib.suppress(ChannelClosed):
+                await channels.send({"type": "heartbeat", **self._vitals()})
+        if is_watched() and self._updater.trial_seconds() is None:
+            await tasks.idle()
+            self._restart()
 
     def _agent_task(self, name: str) -> AgentTask:
         """The agent's half of a probe, in its own process if needed; unless light, it marks
@@ -322,8 +341,15 @@ class Agent:
                 codec = frame.get("codec")
                 if codec in CODECS and codec != DEFAULT_CODEC:
                     self._prepare(codec)
-                await self._in_spool(self.spool.retry, self._hub_version)
-                self._new.set()
+                await self._retry_refused()
+
+    async def _retry_refused(self) -> None:
+        """Hand in again what a hub of another version refused, if the disk allows it now."""
+        try:
+            await self._in_spool(self.spool.retry, self._hub_version)
+        except StoreError as error:
+            self._log_spool_error(error)
+        self._new.set()
 
     def _hello(self) -> dict[str, Any]:
         return {
@@ -358,9 +384,9 @@ class Agent:
         """
         while True:
             try:
+                self._new.clear()  # before the reading: what is recorded meanwhile is read next
                 batch = await self._in_spool(self.spool.peek, MAX_BATCH)
                 if not batch:
-                    self._new.clear()
                     await self._new.wait()
                     continue
                 await channels.send({"type": "measurements", "items": [m.to_json() for m in batch]})

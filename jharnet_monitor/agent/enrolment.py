@@ -6,10 +6,10 @@ import hashlib
 import logging
 import ssl
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import aiohttp
 
+from jharnet_monitor.agent.versions import write_durably
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.security.enrolment import Enrolment
@@ -22,6 +22,8 @@ FILE = "agent.yaml"
 FIRST_RETRY_SECONDS = 2.0
 LAST_RETRY_SECONDS = 60.0
 MOST_PEM_BYTES = 64 * 1024
+READABLE = 0o644
+"""The mode of files that are no secrets."""
 
 
 async def enrol(enrolment: Enrolment, directory: Path, clock: Clock) -> Path:
@@ -33,6 +35,7 @@ async def enrol(enrolment: Enrolment, directory: Path, clock: Clock) -> Path:
     path = directory / FILE
     if path.exists():
         return path
+    _make(directory)
     token = _own_token(directory)
     retry = FIRST_RETRY_SECONDS
     timeout = aiohttp.ClientTimeout(total=60, sock_connect=10)
@@ -46,17 +49,20 @@ async def enrol(enrolment: Enrolment, directory: Path, clock: Clock) -> Path:
                 log.info("cannot reach the hub, retrying: %s", describe_error(error))
             await clock.sleep(retry)
             retry = min(2 * retry, LAST_RETRY_SECONDS)
-    scheme = "wss" if enrolment.hub.startswith("https:") else "ws"
-    lines = [
-        f"hub: {scheme}://{urlsplit(enrolment.hub).netloc}/agent",
-        f"office: {enrolment.office}",
-        "token_file: token",
-        *(["ca: ca.pem"] if enrolment.authority else []),
-        *([f"release_key: {enrolment.release_key}"] if enrolment.release_key else []),
-    ]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    values = {**enrolment.agent_settings(), "token_file": "token"}
+    if enrolment.authority:
+        values["ca"] = "ca.pem"
+    text = "".join(f"{key}: {value}\n" for key, value in values.items())
+    write_durably(path, text.encode(), READABLE)
     log.info("enrolled as %s; %s is written", enrolment.office, path)
     return path
+
+
+def _make(directory: Path) -> None:
+    """Make the directory so that the service's user can read agent.yaml, whatever the umask."""
+    if not directory.exists():
+        directory.mkdir(parents=True)
+        directory.chmod(0o755)
 
 
 def _own_token(directory: Path) -> str:
@@ -80,7 +86,11 @@ async def _trust_hub(
         return True
     async with http.get(f"{enrolment.hub}/api/v1/ca.pem", ssl=False) as answer:
         answer.raise_for_status()
-        raw = await answer.content.read(MOST_PEM_BYTES)
+        raw = b""
+        async for part in answer.content.iter_chunked(4096):
+            raw += part
+            if len(raw) > MOST_PEM_BYTES:
+                break  # no certificate is that long
     try:
         text = raw.decode("ascii")
         found = hashlib.sha256(ssl.PEM_cert_to_DER_cert(text)).hexdigest()
@@ -91,7 +101,7 @@ async def _trust_hub(
             f"{enrolment.hub} is not the hub of this enrolment: its authority has another "
             "fingerprint. Ask the engineer for a new one, and say so: somebody may be listening"
         )
-    (directory / "ca.pem").write_text(text, encoding="ascii")
+    write_durably(directory / "ca.pem", raw, READABLE)
     return ssl.create_default_context(cadata=text)
 
 

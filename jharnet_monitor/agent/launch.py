@@ -43,6 +43,16 @@ def versions_in(directory: Path) -> Versions:
     return Versions(directory, os.environ.get(BASE_VERSION, __version__))
 
 
+def can_update() -> bool:
+    """Whether this system can replace a process by another, as updates need; Windows cannot."""
+    return hasattr(os, "fork")
+
+
+def is_watched() -> bool:
+    """Whether another process started this one to monitor it, and waits in memory until its end."""
+    return WATCHED in os.environ
+
+
 def launch(versions: Versions, arguments: Sequence[str]) -> None:
     """Run the active version with these arguments; returns if this program is the active version.
 
@@ -67,7 +77,7 @@ def launch(versions: Versions, arguments: Sequence[str]) -> None:
 
 def start_again(arguments: Sequence[str]) -> None:
     """End this process, so that the active version starts instead of it."""
-    if WATCHED in os.environ:
+    if is_watched():
         sys.exit(START_AGAIN)
     base = os.environ.get(LAUNCHED_BY) or _base()
     environment = {k: v for k, v in os.environ.items() if k not in _OWN_VARIABLES}
@@ -113,6 +123,7 @@ class _Watch:
             return None
         status = self._wait(self._child)
         if self._stopping:
+            self._versions.note_stop()
             return 0
         if status == START_AGAIN:
             return None

@@ -49,7 +49,11 @@ _read_release = Deferred("jharnet_monitor.handover.release:read_release")
 
 
 class UpdateRefused(UserError):
-    """The release does not fit this machine, or was changed in transit."""
+    """The release cannot be used here, or was changed in transit."""
+
+
+class UpdateDoesNotFit(UpdateRefused):
+    """The release is for other machines, which is no fault of it."""
 
 
 class Updater:
@@ -103,9 +107,9 @@ class Updater:
                 await self._fetch(release, channel, context)
                 await channel.send({"state": "installing"})
             except UserError as error:
-                await self._refuse(channel, params, str(error))
+                await self._refuse(channel, params, error)
             except OSError as error:
-                await self._refuse(channel, params, f"the disk: {error.strerror or error}")
+                await self._refuse(channel, params, _of_the_disk(error))
             else:
                 # The end of the session cancels this task, but cannot stop the installing thread.
                 # Without the shield a version would become active and nobody would restart.
@@ -132,11 +136,11 @@ class Updater:
             with self._load():
                 await asyncio.to_thread(self._install, release, params)
         except UserError as error:
-            await self._refuse(self._listener, params, str(error))
+            await self._refuse(self._listener, params, error)
             return
         except OSError as error:
             if not await asyncio.to_thread(self._is_on_trial, release):
-                await self._refuse(self._listener, params, f"the disk: {error.strerror or error}")
+                await self._refuse(self._listener, params, _of_the_disk(error))
                 return
             log.warning("version %s is active, but the disk reports: %s", release.version, error)
         log.info("version %s is installed and starts now", release.version)
@@ -156,22 +160,21 @@ class Updater:
             return None
         return last.to_report()
 
-    async def _refuse(self, channel: Channel | None, params: Mapping[str, Any], why: str) -> None:
-        log.error("refused the hub's update: %s", why)
-        serial = params.get("serial")
+    async def _refuse(
+        self, channel: Channel | None, params: Mapping[str, Any], error: UserError
+    ) -> None:
+        log.error("refused the hub's update: %s", error)
+        fits, serial = not isinstance(error, UpdateDoesNotFit), params.get("serial")
         if isinstance(serial, int):  # identifies the refused release to the hub
+            version = str(params.get("version"))[:40]
+            refusal = self._versions.refusal(version, serial, str(error), _offer(params), fits=fits)
             try:
-                await asyncio.to_thread(
-                    self._versions.refuse,
-                    str(params.get("version"))[:40],
-                    serial,
-                    why,
-                    _offer(params),
-                )
-            except OSError as error:
-                log.error("the refusal could not be saved: %s", error)
-            self.report = self._last_report()
-        await _send_state(channel, {"state": "refused", "why": why[:200]})
+                await asyncio.to_thread(self._versions.save, refusal)
+            except OSError as failed:
+                log.error("the refusal could not be saved: %s", failed)
+            self.report = refusal.to_report()  # the hub has to learn of it all the same
+        answer = {"state": "refused", "why": str(error)[:200]}
+        await _send_state(channel, answer if fits else {**answer, "fits": False})
 
     # --- verifying
 
@@ -181,9 +184,9 @@ class Updater:
         if release.serial < self._versions.floor():
             raise UpdateRefused(f"release {release.id} is older than one that ran here before")
         if release.machine != platform.machine():
-            raise UpdateRefused(f"it is for {release.machine}, and this is {platform.machine()}")
+            raise UpdateDoesNotFit(f"it is for {release.machine}, and this is {platform.machine()}")
         if not release.pythons.get(_python()):
-            raise UpdateRefused(f"it holds no wheels for Python {_python()}")
+            raise UpdateDoesNotFit(f"it holds no wheels for Python {_python()}")
         return release
 
     # --- fetching
@@ -227,23 +230,41 @@ class Updater:
 
     def _install(self, release: Any, params: Mapping[str, Any]) -> None:
         """Install the release into its own directory, and activate it on trial; blocks."""
-        place = self._versions.place(release.id)
         if not self._versions.is_complete(release.id):
-            shutil.rmtree(place, ignore_errors=True)
-            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock = self._versions.directory / "release.lock"
-            lock.write_text(release.lock(_python()), encoding="utf-8")
-            _run(sys.executable, "-P", "-m", "venv", str(place))
-            _run(
-                str(place / "bin" / "pip"), "--isolated", "install", "--quiet", "--no-index",
-                "--disable-pip-version-check", "--no-deps", "--require-hashes", "--only-binary",
-                ":all:", "--find-links", str(self._versions.wheels), "-r", str(lock),
-            )  # fmt: skip
-            self._versions.mark_complete(release.id)
+            place = self._versions.place(release.id)
+            try:
+                self._make(place, release)
+            except BaseException:
+                shutil.rmtree(place, ignore_errors=True)  # it may be what filled the disk
+                raise
         self._versions.keep_wheels(set(release.wheels))
         self._versions.begin_trial(
             release.version, release.serial, release.id, _trial_seconds(params), _offer(params)
         )
+
+    def _make(self, place: Path, release: Any) -> None:
+        """Make the virtual environment of a release; raises `UpdateRefused` or `OSError`."""
+        shutil.rmtree(place, ignore_errors=True)
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = self._versions.directory / "release.lock"
+        lock.write_text(release.lock(_python()), encoding="utf-8")
+        _run(sys.executable, "-P", "-m", "venv", str(place))
+        _run(
+            str(place / "bin" / "pip"), "--isolated", "install", "--quiet", "--no-index",
+            "--disable-pip-version-check", "--no-deps", "--require-hashes", "--only-binary",
+            ":all:", "--find-links", str(self._versions.wheels), "-r", str(lock),
+        )  # fmt: skip
+        self._versions.mark_complete(release.id)
+
+    async def note_lasting(self) -> None:
+        """Note that this process has lasted, so that its version is not taken for one that ends
+        right after its start.
+        """
+        await asyncio.to_thread(self._versions.note_lasting)
+
+
+def _of_the_disk(error: OSError) -> UpdateRefused:
+    return UpdateRefused(f"the disk: {error.strerror or error}")
 
 
 async def _send_state(channel: Channel | None, message: Mapping[str, Any]) -> None:

@@ -4,7 +4,8 @@ The version that was installed by hand (the base) stays where it is. An update i
 it, in a directory of its own, and the link `current` points to the active one:
 
     updates/wheels/                  fetched wheels, by name
-    updates/versions/0.2.0-1795/     a virtual environment; usable once it has the file `complete`
+    updates/versions/0.2.0-1795/     a virtual environment; usable once it has the file `complete`;
+                                     its file `starts` counts starts that have not lasted yet
     updates/current -> versions/0.2.0-1795
     updates/state.json               the last update: on trial, confirmed, rolled back or refused
 
@@ -20,15 +21,21 @@ import os
 import secrets
 import shutil
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
+
+from jharnet_monitor.agent import machine
 
 log = logging.getLogger(__name__)
 
 MOST_ATTEMPTS = 3
 """How often a version on trial may fail to start before the agent rolls back."""
+MOST_SHORT_STARTS = 10
+"""How often in a row a version that was kept may end before `LASTING_SECONDS`."""
+LASTING_SECONDS = 60.0
 COMPLETE = "complete"
+STARTS = "starts"
 
 
 class UpdateState(StrEnum):
@@ -55,10 +62,15 @@ class LastUpdate:
     floor: int = 0
     """The serial of the last confirmed release; older releases are refused."""
     attempts: int = 0
+    """Starts of the version on trial since the machine was switched on."""
+    boot: str = ""
+    """The machine's boot (`machine.boot_id`) to which `attempts` belongs."""
     trial_seconds: float = 600.0
     why: str = ""
     offer: str = ""
     """The hub's name for the offer to which this is the answer."""
+    fits: bool = True
+    """False if it was refused because it is for other machines."""
 
     @property
     def on_trial(self) -> bool:
@@ -73,7 +85,19 @@ class LastUpdate:
             "state": self.state.value,
             "why": self.why,
             "offer": self.offer,
+            **({} if self.fits else {"fits": False}),
         }
+
+    @classmethod
+    def of_json(cls, text: str) -> LastUpdate:
+        """Read the record; raises `ValueError`, `TypeError` or `KeyError`.
+
+        Unknown fields are ignored: the base reads what later versions have written.
+        """
+        data = json.loads(text)
+        known = {one.name for one in fields(cls)}
+        kept = {key: value for key, value in data.items() if key in known}
+        return cls(**{**kept, "state": UpdateState(kept["state"])})
 
 
 class Versions:
@@ -99,11 +123,10 @@ class Versions:
     def last(self) -> LastUpdate | None:
         """The last update; None if there was none, or its record cannot be read."""
         try:
-            data = json.loads((self.directory / "state.json").read_text("utf-8"))
-            return LastUpdate(**{**data, "state": UpdateState(data["state"])})
+            return LastUpdate.of_json((self.directory / "state.json").read_text("utf-8"))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             log.warning("the record of the last update cannot be read: %s", error)
             return None
 
@@ -174,22 +197,23 @@ class Versions:
             self._delete_all_but({update.directory, update.previous})
             log.info("version %s reached the hub and is kept", update.version)
 
-    def refuse(self, version: str, serial: int, why: str, offer: str) -> None:
-        """Record that a release was refused, and why; the active version stays."""
-        self.save(
-            LastUpdate(
-                version,
-                serial,
-                UpdateState.REFUSED,
-                self._base,
-                floor=self.floor(),
-                why=why[:200],
-                offer=offer,
-            )
+    def refusal(
+        self, version: str, serial: int, why: str, offer: str, *, fits: bool = True
+    ) -> LastUpdate:
+        """The record of a release that was refused, for `save`; the active version stays."""
+        return LastUpdate(
+            version,
+            serial,
+            UpdateState.REFUSED,
+            self._base,
+            floor=self.floor(),
+            why=why[:200],
+            offer=offer,
+            fits=fits,
         )
 
     def roll_back(self, why: str) -> None:
-        """Return to the version before the one on trial."""
+        """Return to the version before the last update."""
         update = self.last()
         if update is None:
             return
@@ -202,7 +226,8 @@ class Versions:
     def to_start(self) -> tuple[Path | None, LastUpdate | None]:
         """The program to start instead of the base, and its update while that is on trial.
 
-        Counts the starts of a version on trial, and rolls back after `MOST_ATTEMPTS`.
+        Counts starts, and rolls back a version on trial after `MOST_ATTEMPTS` failed ones, a kept
+        version after `MOST_SHORT_STARTS`.
         """
         update, current = self.last(), self.current()
         if not current:
@@ -212,19 +237,70 @@ class Versions:
             self._point_at("")
             return None, None
         if update.on_trial and update.directory == current:
-            if update.attempts >= MOST_ATTEMPTS or not self.is_complete(current):
-                self.roll_back(update.why or f"it failed at {update.attempts} starts")
-                return self.to_start()
-            update = replace(update, attempts=update.attempts + 1)
-            self.save(update)
-            return self._program(current), update
+            # Without a record of the starts, one that crashes would be started for ever.
+            return self._start_trial(update) or (None, None)
         if not self.is_complete(current):
             self._point_at("")
             return None, None
+        if self._short_starts(current) >= MOST_SHORT_STARTS:
+            self._leave(update, current)
+            return self.to_start()
+        self._count_start(current)
         return self._program(current), None
+
+    def _start_trial(self, update: LastUpdate) -> tuple[Path | None, LastUpdate | None] | None:
+        """Count a start of the version on trial; None if the disk takes no record of it.
+
+        Starts before the machine was switched off do not count: the power may have ended them.
+        """
+        boot = machine.boot_id()
+        attempts = update.attempts if update.boot == boot else 0
+        if attempts >= MOST_ATTEMPTS or not self.is_complete(update.directory):
+            self.roll_back(update.why or f"it failed at {attempts} starts")
+            return self.to_start()
+        counted = replace(update, attempts=attempts + 1, boot=boot)
+        try:
+            self.save(counted)
+        except OSError as error:
+            log.error("version %s is not tried now: %s", update.version, error)
+            return None
+        return self._program(update.directory), counted
+
+    def _leave(self, update: LastUpdate, current: str) -> None:
+        """Return from a version that was kept and does not last to the one before, or the base."""
+        if update.directory == current:
+            self.roll_back(f"it ended within {LASTING_SECONDS:g} s, {MOST_SHORT_STARTS} times")
+            return
+        log.error("version %s does not last; %s runs instead", current, self._base)
+        self._point_at("")
+
+    def _short_starts(self, release_id: str) -> int:
+        try:
+            return int((self.place(release_id) / STARTS).read_text("ascii"))
+        except (OSError, ValueError):
+            return 0
+
+    def _count_start(self, release_id: str) -> None:
+        count = str(self._short_starts(release_id) + 1).encode()
+        try:
+            write_durably(self.place(release_id) / STARTS, count)
+        except OSError as error:  # a full disk must not keep a version from running
+            log.warning("the start of %s is not counted: %s", release_id, error)
+
+    def note_lasting(self) -> None:
+        """Forget the starts of the active version, because this process of it has lasted."""
+        current = self.current()
+        if current and Path(sys.prefix).resolve() == self.place(current).resolve():
+            (self.place(current) / STARTS).unlink(missing_ok=True)
 
     def _program(self, release_id: str) -> Path:
         return self.place(release_id) / "bin" / "jharnet-monitor"
+
+    def note_stop(self) -> None:
+        """Do not count the last start of the version on trial, which was stopped from outside."""
+        update = self.last()
+        if update is not None and update.on_trial:
+            self.save(replace(update, attempts=max(0, update.attempts - 1)))
 
     def note_failure(self, why: str) -> None:
         """Record why the version on trial failed at its last start."""
@@ -255,11 +331,13 @@ class Versions:
                     shutil.rmtree(path, ignore_errors=True)
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a file completely or not at all, also if the power fails."""
+def write_durably(path: Path, data: bytes, mode: int | None = None) -> None:
+    """Write a file completely or not at all, also if the power fails; raises `OSError`."""
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with partial.open("wb") as file:
+            if mode is not None:
+                partial.chmod(mode)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

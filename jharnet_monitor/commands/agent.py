@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from jharnet_monitor.agent.launch import launch, versions_in
+from jharnet_monitor.agent.launch import can_update, launch, versions_in
 from jharnet_monitor.agent.settings import AgentSettings
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.agent_process import become
@@ -53,24 +53,39 @@ def agent(
     if enrolment is not None:
         if config is not None:
             raise UserError("--config and --enrolment: give one of them")
-        config = _enrolled(enrolment, into)
+        config = _enrolled(enrolment, into, only_enrol=not run)
         if not run:
             return
     given = {"hub": hub, "office": office, "token_file": token_file, "ca": ca, "spool": spool}
     settings = _agent_settings({k: v for k, v in given.items() if v is not None}, config)
-    if settings.release_key is not None and settings.updates is not None:
+    if settings.release_key is not None and settings.updates is not None and can_update():
         launch(versions_in(settings.updates), sys.argv[1:])
     become(settings, log_level)
     run_agent(settings, sys.argv[1:])
 
 
-def _enrolled(path: Path, directory: Path) -> Path:
-    """The agent's file in `directory`, written by enrolment unless it is there."""
+def _enrolled(path: Path, directory: Path, *, only_enrol: bool) -> Path:
+    """The agent's file in `directory`, written by enrolment unless it is there.
+
+    Where it is there and names another hub, office or key: raises `UserError` with `only_enrol`,
+    else warns, because its owner may have changed it.
+    """
     from jharnet_monitor.agent.enrolment import FILE, enrol  # noqa: PLC0415 - with aiohttp
 
-    if (directory / FILE).exists():
-        return directory / FILE
-    return asyncio.run(enrol(Enrolment.of(read_secret(path)), directory, SystemClock()))
+    enrolment, file = Enrolment.of(read_secret(path)), directory / FILE
+    if not file.exists():
+        return asyncio.run(enrol(enrolment, directory, SystemClock()))
+    found = _agent_file(file)
+    for key, wanted in enrolment.agent_settings().items():
+        if found.get(key) != wanted:
+            text = (
+                f"{file}: this machine is enrolled already, with {key}: {found.get(key)}, and "
+                f"{path} is for {wanted}. To enrol again, delete {file} and {directory / 'token'}"
+            )
+            if only_enrol:
+                raise UserError(text)
+            log.warning("%s", text)
+    return file
 
 
 def _agent_settings(given: dict[str, object], config: Path | None) -> AgentSettings:

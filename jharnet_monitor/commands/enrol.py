@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -48,6 +49,11 @@ def enrol(
     if not 0 < days <= LONGEST.days:
         raise UserError(f"--days {days:g}: must be more than 0 and at most {LONGEST.days}")
     base = hub_address(settings, hub)
+    if urlsplit(base).path.strip("/"):
+        raise UserError(
+            f"{base}: agents connect to the hub itself, without a path; give its address, "
+            "--hub https://HOST:9797"
+        )
     authority = _fingerprint(settings)
     key = Releases(settings.updates.directory).key()
     expires = SystemClock().now() + timedelta(days=days)

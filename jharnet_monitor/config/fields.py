@@ -5,6 +5,7 @@ Every check raises `ValueError` with a valid example; `load` adds file, line and
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable
 from datetime import time
@@ -28,6 +29,8 @@ from jharnet_monitor.config.units import Duration, Rate
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
+ED25519_BYTES = 32
+"""Length of a public key (RFC 8032, 5.1.5)."""
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?")
 _WEB = re.compile(
@@ -44,6 +47,18 @@ def _identifier(value: str) -> str:
             f"must be lower-case letters, digits and hyphens, such as `potka`, not `{value}`"
         )
     return value
+
+
+def _release_key(value: str) -> str:
+    try:
+        if len(base64.b64decode(value, validate=True)) == ED25519_BYTES:
+            return value
+    except ValueError:
+        pass
+    raise ValueError(
+        "must be the key in 44 characters of base64, as `jharnet-monitor update status` prints it "
+        "on the hub"
+    )
 
 
 def check_host_name(value: str) -> str:
@@ -245,6 +260,7 @@ def at_least(seconds: float, text: str) -> Callable[[float], float]:
 
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+ReleaseKey = Annotated[str, AfterValidator(_release_key)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
 """Id of an office or district; part of URLs, metrics and file names."""
 Address = Annotated[str, AfterValidator(_address)]

@@ -8,15 +8,20 @@ token never leaves the office's machine.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hmac
 import json
+import os
 import secrets
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from urllib.parse import urlsplit
 
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.file_lock import wait_for_lock
 from jharnet_monitor.security.tokens import (
     hash_token,
     is_token_hash,
@@ -69,6 +74,20 @@ class Enrolment:
             ) from None
         return found
 
+    def agent_settings(self) -> dict[str, str]:
+        """What agent.yaml holds of it.
+
+        >>> Enrolment("https://h:1", "potka", "c", None, "2026-11-27T00:00:00Z").agent_settings()
+        {'hub': 'wss://h:1/agent', 'office': 'potka'}
+        """
+        scheme = "wss" if self.hub.startswith("https:") else "ws"
+        key = {} if self.release_key is None else {"release_key": self.release_key}
+        return {
+            "hub": f"{scheme}://{urlsplit(self.hub).netloc}/agent",
+            "office": self.office,
+            **key,
+        }
+
 
 class EnrolmentRefused(UserError):
     """The code is wrong, used or expired."""
@@ -88,7 +107,8 @@ class _Pending:
 def issue(token_hash_file: Path, *, by: str, expires: datetime) -> str:
     """Make a code for the office with this `token_hash_file`; an earlier code stops working."""
     code = make_token()
-    _write(token_hash_file, _Pending(hash_token(code), by, expires.isoformat()))
+    with _locked(_pending_file(token_hash_file)):
+        _write(token_hash_file, _Pending(hash_token(code), by, expires.isoformat()))
     return code
 
 
@@ -99,9 +119,15 @@ def was_issued(token_hash_file: Path) -> bool:
 
 def accept(token_hash_file: Path, code: str, token_hash: str, now: datetime) -> str:
     """Register the token with this hash if the code is valid; returns who made the code. The code
-    cannot be used again. The same agent may repeat its request for `REPEAT_TIME`, because the
-    answer may have been lost. Raises `EnrolmentRefused`.
+    cannot be used again, also if two agents send it at once. The agent that used it may repeat its
+    request, because the answer may have been lost: while its token is registered, and at least for
+    `REPEAT_TIME`. Raises `EnrolmentRefused`.
     """
+    with _locked(_pending_file(token_hash_file)):
+        return _accept(token_hash_file, code, token_hash, now)
+
+
+def _accept(token_hash_file: Path, code: str, token_hash: str, now: datetime) -> str:
     try:
         pending = _Pending(**json.loads(read_secret(_pending_file(token_hash_file))))
         expires = datetime.fromisoformat(pending.expires)
@@ -111,20 +137,43 @@ def accept(token_hash_file: Path, code: str, token_hash: str, now: datetime) -> 
         raise EnrolmentRefused("wrong code")
     if not is_token_hash(token_hash):
         raise EnrolmentRefused("this is no token hash")
+    registered = _has_token_hash(token_hash_file, token_hash)
     if pending.used_at is not None:
-        if (
-            pending.token != token_hash
-            or now > datetime.fromisoformat(pending.used_at) + REPEAT_TIME
-        ):
+        repeated = now <= datetime.fromisoformat(pending.used_at) + REPEAT_TIME
+        if pending.token != token_hash or not (registered or repeated):
             raise EnrolmentRefused("this code was used already")
     elif now > expires:
         raise EnrolmentRefused("this code has expired")
-    else:
-        used = replace(pending, token=token_hash, used_at=now.isoformat())
-        _write(token_hash_file, used)
-    if not _has_token_hash(token_hash_file, token_hash):
+    if not registered:
         write_secret(token_hash_file, token_hash + "\n", replace=True)
+    if pending.used_at is None:  # last, so that after a power cut the agent can send it again
+        _write(token_hash_file, replace(pending, token=token_hash, used_at=now.isoformat()))
     return pending.by
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock on the file of an enrolment, also against other processes."""
+    file = _lock(path)
+    try:
+        yield
+    finally:
+        if file is not None:
+            file.close()
+
+
+def _lock(path: Path) -> IO[str] | None:
+    """The locked file; None if there is none, or it cannot be read."""
+    while True:
+        try:
+            file = path.open(encoding="utf-8")
+        except OSError:
+            return None
+        wait_for_lock(file)
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()  # it was replaced meanwhile
 
 
 def _has_token_hash(token_hash_file: Path, token_hash: str) -> bool:

@@ -19,6 +19,8 @@ from jharnet_monitor.errors import UserError
 
 _log = logging.getLogger(__name__)
 
+HAS_OWNERS = hasattr(os, "geteuid")
+"""Whether files have an owner and a mode, which Windows does not have."""
 PREFIX = "sha256:"
 MAX_SECRET_BYTES = 4096
 
@@ -98,10 +100,12 @@ def read_bytes_private(path: Path) -> bytes:
 
 
 def check_private(path: Path, status: os.stat_result) -> None:
-    """Raise `UserError` if anyone but its owner can read or write the file."""
+    """Raise `UserError` if anyone but its owner can read or write the file, where that can be
+    seen.
+    """
     if not stat.S_ISREG(status.st_mode):
         raise UserError(f"{path}: is not a file")
-    if status.st_mode & 0o077 and not _kept_by_systemd(path):
+    if HAS_OWNERS and status.st_mode & 0o077 and not _kept_by_systemd(path):
         mode = stat.S_IMODE(status.st_mode)
         raise UserError(f"{path}: can be used by others (mode {mode:o}); run `chmod 600 {path}`")
 
@@ -118,14 +122,14 @@ def _make_directory(directory: Path) -> None:
         return
     _make_directory(directory.parent)
     directory.mkdir(mode=0o700, exist_ok=True)
-    if os.geteuid() == 0:
+    if HAS_OWNERS and os.geteuid() == 0:
         owner = directory.parent.stat()
         os.chown(directory, owner.st_uid, owner.st_gid)
 
 
 def _give_to_owner(descriptor: int, directory: Path) -> None:
     """Give a file made by root to the directory's owner, the service that has to read it."""
-    if os.geteuid() == 0:
+    if HAS_OWNERS and os.geteuid() == 0:
         owner = directory.stat()
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
 

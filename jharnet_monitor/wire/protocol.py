@@ -280,6 +280,11 @@ class AgentTasks:
         else:
             await channel.close()
 
+    async def idle(self) -> None:
+        """Wait until no task runs."""
+        while self._running:
+            await asyncio.wait(set(self._running))
+
     async def stop(self) -> None:
         """Cancel every running task."""
         for running in self._running:
