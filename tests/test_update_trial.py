@@ -315,7 +315,7 @@ async def test_a_release_for_other_machines_is_no_faulty_one(tmp_path: Path) -> 
     assert report is not None and report.state == "refused"
 
 
-async def test_a_disk_that_fills_up_during_the_installation_is_told_and_left(
+async def test_a_disk_that_fills_up_during_an_installation_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hub learns it although the disk takes no record; what was half made does not stay."""
