@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import base64
+import errno
+import lzma
 import os
 import shutil
 import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.handover.release import (
     MANIFEST,
@@ -26,6 +32,11 @@ from jharnet_monitor.handover.release import (
 
 KEY = "bundle.pub"
 _MOST_KEY_BYTES = 4096
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, KeyError, ValueError,
+    OverflowError, MemoryError, RuntimeError,
+)  # fmt: skip
+"""What `zipfile` raises for a damaged archive, which may look encrypted or compressed otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +81,29 @@ class Releases:
         """Publish the agent's release from a bundle; blocks.
 
         `expected` is the fingerprint of the bundle's key, needed for the first release. Raises
-        `UserError` for a bundle of another key, and for one that was changed.
+        `UserError` for a bundle of another key, for one that was changed, and for one that is older
+        than a published one.
         """
         try:
             if os.geteuid() == 0:
                 _each_owned(self.directory, lambda descriptor: None)
-            with zipfile.ZipFile(bundle) as archive:
+            with _reading():
+                opened = zipfile.ZipFile(bundle)
+            with opened as archive:
                 pem = _member(archive, KEY, _MOST_KEY_BYTES)
                 self._check_key(pem, expected)
                 manifest = _member(archive, MANIFEST, MOST_MANIFEST_BYTES)
                 signature = _member(archive, SIGNATURE, _MOST_KEY_BYTES)
                 release = read_release(manifest, signature, key_text(pem))
+                self._check_serial(release)
                 self._unpack(archive, release, {MANIFEST: manifest, SIGNATURE: signature})
             if not (self.directory / KEY).exists():
                 _write(self.directory / KEY, pem)
-        except (zipfile.BadZipFile, KeyError):
-            raise UserError(f"{bundle}: is no bundle; `jharnet-monitor bundle` makes one") from None
+        except _DamagedError:
+            raise UserError(
+                f"{bundle}: is no bundle, or a damaged one; nothing was published. Copy it again; "
+                "`jharnet-monitor bundle` makes one"
+            ) from None
         except OSError as error:
             where = error.filename or bundle
             raise UserError(f"{where}: {error.strerror}; nothing was published") from None
@@ -104,6 +122,21 @@ class Releases:
             raise UserError("the first release needs --fingerprint, as `bundle` printed it")
         if expected is not None and _digits(expected) != _digits(fingerprint(pem)):
             raise UserError("the bundle was signed with another key than --fingerprint names")
+
+    def _check_serial(self, release: Release) -> None:
+        """Refuse a release that agents would refuse, because they may have run a newer one."""
+        every = list(self.all())
+        if not every or release.serial >= every[-1].release.serial:
+            return
+        last = every[-1].release
+        why = ""
+        if last.serial > SystemClock().now().timestamp():
+            why = " (a time in the future: the clock of its maker was probably wrong)"
+        raise ReleaseRefused(
+            f"its serial {release.serial} is lower than {last.serial} of {last.version}, which is "
+            f"published{why}: agents that ran that one would refuse it; make the bundle again with "
+            f"`--serial N`, where N is greater than {last.serial}"
+        )
 
     def _unpack(self, archive: zipfile.ZipFile, release: Release, proof: dict[str, bytes]) -> None:
         place = self.directory / release.id
@@ -150,8 +183,25 @@ class Releases:
         return Published(release, manifest, signature, directory)
 
 
+class _DamagedError(Exception):
+    """The archive cannot be read, though the disk can."""
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Turn the errors of reading a damaged archive into `_DamagedError`."""
+    try:
+        yield
+    except _DAMAGED as error:
+        raise _DamagedError from error
+    except OSError as error:  # bz2 raises it without a number, and a seek to nowhere EINVAL
+        if error.errno in (None, errno.EINVAL):
+            raise _DamagedError from error
+        raise
+
+
 def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
-    with archive.open(name) as file:
+    with _reading(), archive.open(name) as file:
         data = file.read(most + 1)
     if len(data) > most:
         raise ReleaseRefused(f"{name} is larger than it may be")
