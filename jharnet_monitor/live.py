@@ -33,7 +33,7 @@ UPDATE_STATES = (
     "waiting", "fetching", "installing", "trial", "updated", "refused", "rolled_back", "unable",
 )  # fmt: skip
 """How an office may stand with a version that is offered to its agent; `unable`: the agent cannot
-update itself."""
+update itself, or the version is not made for its machine."""
 
 
 @dataclass(slots=True)

@@ -12,7 +12,6 @@ import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -29,7 +28,6 @@ from jharnet_monitor.agent.updater import Updater
 from jharnet_monitor.agent.versions import UpdateState, Versions
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.enrol import enrol
-from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.handover.release import ReleaseRefused, read_release
 from jharnet_monitor.handover.releases import Releases
@@ -45,7 +43,7 @@ from jharnet_monitor.security.enrolment import Enrolment
 from jharnet_monitor.security.tokens import read_secret
 from jharnet_monitor.wire.intake import read_vitals
 from tests.faults.installation import TOKEN, Installation
-from tests.update_support import begin_trial, small_bundle
+from tests.update_support import PATIENCE, begin_trial, hub_at, small_bundle
 
 SAYS_ITS_VERSION = """
 import jharnet_monitor
@@ -53,28 +51,7 @@ def main():
     print(jharnet_monitor.__version__)
 """
 PADDING = 500_000
-PATIENCE = 240.0
-"""Seconds for an environment and pip, behind all other work on a busy machine; mostly 10."""
 ROOT = Path(__file__).parents[1]
-
-
-@asynccontextmanager
-async def hub_at(directory: Path) -> AsyncIterator[tuple[Installation, Hub]]:
-    """A hub that looks at updates all the time."""
-    one = Installation(
-        directory, "sqlite:///monitor.db", 2,
-        updates={"hours": "always", "soak": "1s", "trial": "20s", "share": "100%"},
-    )  # fmt: skip
-    hub = Hub(one.file, load_config(one.file), SystemClock())
-    at_work = asyncio.create_task(hub.run())
-    try:
-        async with asyncio.timeout(PATIENCE):
-            while not hub.opening.opened:
-                await asyncio.sleep(0.05)
-        yield one, hub
-    finally:
-        hub.stop()
-        await at_work
 
 
 def agent_of(one: Installation, office: str, directory: Path, key: str) -> Agent:
@@ -482,7 +459,7 @@ def rolling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Updates:
     report = {"state": "confirmed", "serial": 5, "offer": "began"}
     agents = {
         office: SimpleNamespace(
-            connected=office == "o0", update=report, version="0", update_state=""
+            connected=office == "o0", update=report, version="7.1.0", update_state=""
         )
         for office in ("o0", "o1")
     }
@@ -527,8 +504,9 @@ async def test_a_failure_stops_rounds_that_run(
     rolling: Updates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So do a withdrawal and another offer; the success of another office does not."""
-    began, went_on = rolling.rollout, []
-    assert began is not None
+    assert rolling.rollout is not None
+    began, went_on = replace(rolling.rollout, offices=("o0", "o1")), []
+    rolling.rollout = began
     rollouts = (
         began.with_updated("o0", SystemClock().now()),
         began.with_failed("o0", "it crashed"),
@@ -554,5 +532,5 @@ async def test_a_failure_stops_rounds_that_run(
     rolling._current.config.updates.trial = 20.0
     monkeypatch.setattr(rolling, "_agent_of", lambda _: object())
     monkeypatch.setattr(hub_updates, "UpdateRound", Round)
-    await rolling._converse("o1", published, 1.0)  # type: ignore[arg-type]
+    await rolling._converse("o1", published, 1.0, asyncio.Event().wait)  # type: ignore[arg-type]
     assert went_on == [True, False, False, False]

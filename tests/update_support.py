@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import os
 import sys
 import zipfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from jharnet_monitor.agent.versions import LastUpdate, Versions
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.config.load import load_config
 from jharnet_monitor.handover.bundle import Machines, Source, pack
+from jharnet_monitor.hub.daemon import Hub
+from tests.faults.installation import Installation
 
 ROOT = Path(__file__).parents[1]
 HERE = Machines(os.uname().machine, [f"{sys.version_info.major}.{sys.version_info.minor}"])
+
+PATIENCE = 240.0
+"""Seconds for an environment and pip, behind all other work on a busy machine; mostly 10."""
+
+
+@asynccontextmanager
+async def hub_at(
+    directory: Path, offices: int = 2, **updates: Any
+) -> AsyncIterator[tuple[Installation, Hub]]:
+    """A hub that lets agents fetch at any time, with some settings of `updates` of the test's."""
+    settings = {"hours": "always", "soak": "1s", "trial": "20s", "share": "100%", **updates}
+    one = Installation(directory, "sqlite:///monitor.db", offices, updates=settings)
+    hub = Hub(one.file, load_config(one.file), SystemClock())
+    at_work = asyncio.create_task(hub.run())
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not hub.opening.opened or hub.live.hub.started_at is None:  # it listens then
+                await asyncio.sleep(0.05)
+        yield one, hub
+    finally:
+        hub.stop()
+        await at_work
 
 
 def small_wheel(directory: Path, version: str, program: str, padding: int = 0) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,50 +30,121 @@ class Rollout:
     """By office: when the hub found that it runs the release."""
     failed: Mapping[str, str] = field(default_factory=dict)
     """By office: why it rolled back or refused. One failure halts the other offices."""
+    unable: Mapping[str, str] = field(default_factory=dict)
+    """By office: why its machine cannot get the release, which says nothing about the release."""
 
     def with_updated(self, office: str, at: datetime) -> Rollout:
         """The rollout after an office was found to run the release."""
-        return replace(self, updated={**self.updated, office: format_utc(at)})
+        return replace(self.with_able(office), updated={**self.updated, office: format_utc(at)})
 
     def with_failed(self, office: str, why: str) -> Rollout:
         """The rollout after an office refused the release or rolled it back."""
         return replace(self, failed={**self.failed, office: why})
 
+    def with_unable(self, office: str, why: str) -> Rollout:
+        """The rollout after an office was found to be unable to get the release."""
+        return replace(self, unable={**self.unable, office: why})
+
+    def with_able(self, office: str) -> Rollout:
+        """The rollout after an office that was unable became able."""
+        left = {one: why for one, why in self.unable.items() if one != office}
+        return replace(self, unable=left)
+
     def is_over(self, office: str) -> bool:
         """Whether the rollout has ended for an office."""
-        return office in self.updated or office in self.failed
+        return office in self.updated or office in self.failed or office in self.unable
+
+    def concerns(self, office: str) -> bool:
+        """Whether the release is offered to an office, now or in a later stage."""
+        return self.offices is None or office in self.offices
+
+    def is_same_offer(self, other: Rollout) -> bool:
+        """Whether both are the same offer of the same release."""
+        return (self.serial, self.began) == (other.serial, other.began)
 
     def due(
-        self, agents: Sequence[str], first: Sequence[str], soak: float, now: datetime
+        self,
+        agents: Sequence[str],
+        first: Sequence[str],
+        soak: float,
+        now: datetime,
+        running: Collection[str],
     ) -> list[str]:
         """The offices that may get it now; none once an office has failed.
 
         `agents` are the offices with an agent, `first` those that get it before all others, and
-        `soak` the seconds for which it must run there.
+        `soak` the seconds that must pass after that. `running` are the offices that are connected
+        with the release now: the others wait while an updated first office is not.
 
         >>> from datetime import UTC
         >>> noon = datetime(2026, 11, 26, 12, tzinfo=UTC)
-        >>> one = Rollout("0.2.0", 7, "e", format_utc(noon))
-        >>> one.due(["potka", "boram"], [], 3600, noon)
+        >>> later = noon + timedelta(hours=1)
+        >>> one, agents = Rollout("0.2.0", 7, "e", format_utc(noon)), ["potka", "boram"]
+        >>> one.due(agents, [], 3600, noon, [])
         ['potka']
-        >>> one = one.with_updated("potka", noon)
-        >>> [one.due(["potka", "boram"], [], 3600, noon + timedelta(minutes=m)) for m in (59, 60)]
+        >>> ran = one.with_updated("potka", noon)
+        >>> [ran.due(agents, [], 3600, at, ["potka"]) for at in (noon, later)]
         [[], ['boram']]
-        >>> one.with_failed("boram", "it crashed").due(["potka", "dumaria"], [], 0, noon)
+        >>> ran.due(agents, [], 3600, later, [])
         []
+        >>> ran.with_failed("boram", "it crashed").due([*agents, "dumaria"], [], 0, later, agents)
+        []
+
+        An office that is unable is skipped, also among the first:
+
+        >>> other = one.with_unable("potka", "it is for x86_64, and this is aarch64")
+        >>> other.due([*agents, "dumaria"], ["potka"], 3600, noon, [])
+        ['boram']
+        """
+        return self.stage(agents, first, soak, now, running).due
+
+    def stage(
+        self,
+        agents: Sequence[str],
+        first: Sequence[str],
+        soak: float,
+        now: datetime,
+        running: Collection[str],
+    ) -> Stage:
+        """Like `due`, with the reason for which all other offices wait.
+
+        >>> from datetime import UTC
+        >>> noon = datetime(2026, 11, 26, 12, tzinfo=UTC)
+        >>> one = Rollout("0.2.0", 7, "e", format_utc(noon)).with_updated("potka", noon)
+        >>> one.stage(["potka", "boram"], [], 3600, noon, ["potka"]).others_wait
+        'waits until the soak of potka is over at 2026-11-26T13:00:00.000Z'
         """
         if self.failed:
-            return []
+            return Stage([], f"halted: {', '.join(self.failed)} refused it or went back")
+        left = [one for one in agents if not self.is_over(one)]
         if self.offices is not None:
-            return [one for one in agents if one in self.offices and not self.is_over(one)]
-        before = list(first) or list(agents[:1])
-        waiting = [one for one in before if one in agents and not self.is_over(one)]
+            return Stage([one for one in left if one in self.offices], "not offered to this office")
+        before = self._first(agents, first)
+        waiting = [one for one in before if one in left]
         if waiting:
-            return waiting
-        ran_since = [parse_utc(self.updated[one]) for one in before if one in self.updated]
-        if ran_since and now < max(ran_since) + timedelta(seconds=soak):
-            return []
-        return [one for one in agents if not self.is_over(one)]
+            return Stage(waiting, f"waits for {', '.join(waiting)} to run it")
+        gone = [one for one in before if one not in running]
+        if gone:
+            return Stage([], f"waits for {', '.join(gone)} to be connected with it again")
+        over = {one: parse_utc(self.updated[one]) + timedelta(seconds=soak) for one in before}
+        last = max(over, key=lambda one: over[one], default=None)
+        if last is not None and now < over[last]:
+            at = format_utc(over[last])
+            return Stage([], f"waits until the soak of {last} is over at {at}")
+        return Stage(left, "")
+
+    def _first(self, agents: Sequence[str], first: Sequence[str]) -> list[str]:
+        """The offices that get it before all others: of `first`, or else of all, those able to."""
+        able = [one for one in agents if one not in self.unable]
+        return [one for one in first if one in able] or able[:1]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """How far a rollout is: the offices that may get the release now, and why others wait."""
+
+    due: list[str]
+    others_wait: str
 
 
 def read_rollout(directory: Path) -> Rollout | None:

@@ -28,6 +28,13 @@ def on_the_line(amount: int) -> int:
     return int(amount * 1.08) + 1500
 
 
+def _state(message: Mapping[str, Any]) -> str | None:
+    """The office's state after an agent's message; None for a message that is not known."""
+    if message.get("state") == "refused" and message.get("fits") is False:
+        return "unable"
+    return _STATES.get(str(message.get("state")))
+
+
 class UpdateRound:
     """One round. Calls `may_go_on` before each piece, and `charge` with its bytes on the line."""
 
@@ -48,9 +55,12 @@ class UpdateRound:
         self._charge = charge
         self._busy_until = clock.monotonic()
         self.bytes_sent = 0
+        self.why = ""
+        """Why the agent refused, once it did."""
 
     async def run(self, params: Mapping[str, Any]) -> AsyncIterator[str]:
-        """Serve the agent until it has everything or must stop; yields each new state.
+        """Serve the agent until it has everything or must stop; yields each new state. The last
+        one is `trial`, `refused`, or `unable` if the release is not for the agent's machine.
 
         Raises `ChannelClosed` if the agent disconnects, and `TimeoutError` if it does not answer.
         """
@@ -64,9 +74,11 @@ class UpdateRound:
                     if not self._may_go_on():
                         return
                     await self._send(channel, message)
-                elif (state := _STATES.get(str(message.get("state")))) is not None:
+                elif (state := _state(message)) is not None:
+                    why = str(message.get("why", ""))[:200]
+                    self.why = why if why.isprintable() else ""
                     yield state
-                    if state in ("trial", "refused"):
+                    if state in ("trial", "refused", "unable"):
                         return
                     limit = INSTALL_SECONDS if state == "installing" else ANSWER_SECONDS
                 else:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import Any
 
 from jharnet_monitor.clock import Clock
@@ -21,13 +22,13 @@ from jharnet_monitor.hub.agent_connection import AgentConnection
 from jharnet_monitor.hub.journal import Journal
 from jharnet_monitor.hub.policy import Policy
 from jharnet_monitor.hub.recorder import UPDATE, Recorder
-from jharnet_monitor.hub.rollout import Rollout, read_rollout, write_rollout
+from jharnet_monitor.hub.rollout import Rollout, Stage, read_rollout, write_rollout
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.update_budget import UpdateBudget
 from jharnet_monitor.hub.update_round import PIECE_BYTES, TASK, UpdateRound, on_the_line
 from jharnet_monitor.judge.calendar.hours import in_office_hours
 from jharnet_monitor.live import Live
-from jharnet_monitor.model import Direction, format_utc
+from jharnet_monitor.model import Cause, Direction, format_utc
 from jharnet_monitor.probes.base import ChannelClosed, NoData
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,13 @@ ROUND_SECONDS = 60.0
 """How long an office may fetch before probes get their turn."""
 DEFAULT_RATE = 2e6
 """Assumed rate in bit/s of a line whose contract is unknown."""
+TAKES_NONE = "takes no updates: a browser, an agent of 0.1.0, or one without release_key"
+"""Why an office is unable whose connected agent does not offer the task."""
+_BLOCKED = {
+    Cause.CONFERENCE_ON: "a conference is on",
+    Cause.UPLINK_DOWN: "headquarters' line is down",
+    Cause.UNREACHABLE: "the office does not answer",
+}
 
 
 class Updates:
@@ -79,12 +87,13 @@ class Updates:
     async def restore(self) -> None:
         """Continue the rollout that was running before the hub restarted."""
         await self._budget.restore()
-        try:
-            self.rollout = await asyncio.to_thread(read_rollout, self.config.updates.directory)
-            await self._load()
-        except UserError as error:
-            log.error("no version is offered: %s", error)
-            self.rollout = None
+        async with self._changing:  # somebody may offer a version already
+            try:
+                self.rollout = await asyncio.to_thread(read_rollout, self.config.updates.directory)
+                await self._load()
+            except UserError as error:
+                log.error("no version is offered: %s", error)
+                self.rollout = None
 
     async def _load(self) -> None:
         self._published = None
@@ -128,9 +137,11 @@ class Updates:
 
     async def status(self) -> dict[str, Any]:
         """Releases, rollout and each office's state, in the form of the API."""
-        every = await asyncio.to_thread(lambda: list(self._releases().all()))
-        rollout = self.rollout
+        releases = self._releases()
+        every = await asyncio.to_thread(lambda: list(releases.all()))
+        key, rollout = await asyncio.to_thread(releases.key), self.rollout
         return {
+            "release_key": key,
             "releases": [
                 {"version": one.release.version, "serial": one.release.serial} for one in every
             ],
@@ -139,13 +150,28 @@ class Updates:
                 "began": rollout.began, "halted": bool(rollout.failed),
                 "offices": None if rollout.offices is None else list(rollout.offices),
             },
-            "offices": [self._office_status(name) for name in self._with_agents()],
+            "offices": [self._office_status(name, rollout) for name in self._with_agents()],
         }  # fmt: skip
 
-    def _office_status(self, name: str) -> dict[str, Any]:
+    def _office_status(self, name: str, rollout: Rollout | None) -> dict[str, Any]:
         agent = self._live.offices[name].agent
-        why = (self.rollout.failed.get(name) if self.rollout else None) or None
+        why = self._why(name, rollout) if rollout is not None else None
         return {"office": name, "version": agent.version, "state": agent.update_state, "why": why}
+
+    def _why(self, office: str, rollout: Rollout) -> str | None:
+        """Why an office failed, is unable or waits, in a few words; else None."""
+        if office in rollout.failed or office in rollout.unable:
+            return rollout.failed.get(office) or rollout.unable.get(office) or None
+        if self._live.offices[office].agent.update_state != "waiting":
+            return None
+        stage, running = self._stage(rollout), self._rounds.get(office)
+        if office not in stage.due:
+            return stage.others_wait
+        if self._agent_of(office) is None:
+            return "its agent is not connected"
+        busy = running is not None and not running.done()
+        turn = "waits until the tests on its line, or on the uplink, have ended" if busy else ""
+        return self._obstacle(office) or turn or "its turn is next"
 
     # --- automatic steps
 
@@ -156,74 +182,108 @@ class Updates:
         rollout, published = self.rollout, self._published  # it may have been withdrawn meanwhile
         if rollout is None or published is None:
             return
-        settings = self.config.updates
-        due = rollout.due(self._with_agents(), settings.first, settings.soak, self._clock.now())
+        due = self._stage(rollout).due
         for office in self._with_agents():
             running = self._rounds.get(office)
             if running is None or running.done():
-                state = self._state(office, rollout, due=office in due)
+                state = self._state(office, rollout)
                 self._live.offices[office].agent.update_state = state
-                if state == "fetching":
+                ready = state == "waiting" and self._agent_of(office) is not None
+                if ready and office in due and self._may_fetch(office):
                     self._start(office, published)
+
+    def _stage(self, rollout: Rollout) -> Stage:
+        """How far a rollout is now."""
+        agents, settings = self._with_agents(), self.config.updates
+        running = [office for office in agents if self._runs(office, rollout)]
+        return rollout.stage(agents, settings.first, settings.soak, self._clock.now(), running)
+
+    def _runs(self, office: str, rollout: Rollout) -> bool:
+        """Whether an office is connected with the version now, and with no other build of it."""
+        agent = self._live.offices[office].agent
+        report = agent.update or {}
+        other_build = (
+            report.get("version") == rollout.version and report.get("serial") != rollout.serial
+        )
+        return agent.connected and agent.version == rollout.version and not other_build
 
     def _with_agents(self) -> list[str]:
         return [office.id for office in self.config.offices if office.agent is not None]
 
-    def _state(self, office: str, rollout: Rollout, *, due: bool) -> str:
-        """The state of an office; `fetching` if it may fetch now."""
+    def _state(self, office: str, rollout: Rollout) -> str:
+        """The state of an office for which no round runs."""
+        report = self._live.offices[office].agent.update or {}
         if office in rollout.updated:
             return "updated"
-        agent, link = self._live.offices[office].agent, self._agent_of(office)
         if office in rollout.failed:
-            report = agent.update or {}
             return "refused" if report.get("state") == "refused" else "rolled_back"
-        if link is not None and TASK not in link.features:
+        if office in rollout.unable:
             return "unable"
-        if agent.update and agent.update.get("state") == "trial":
-            return "trial"
-        if due and link is not None and self._may_fetch(office):
-            return "fetching"
-        return "waiting"
+        return "trial" if report.get("state") == "trial" else "waiting"
 
     async def _evaluate(self, office: str) -> None:
         """Evaluate an agent's report on this release."""
+        await self._conclude(office, lambda rollout: self._result(office, rollout))
+
+    async def _conclude(
+        self, office: str, find: Callable[[Rollout], tuple[str, str] | None]
+    ) -> None:
+        """Store what `find` finds of an office in the rollout as it is now, if anything."""
         async with self._changing:
             rollout = self.rollout
-            found = None if rollout is None else self._result(office, rollout)
+            found = None if rollout is None else find(rollout)
             if rollout is None or found is None:
                 return
             state, why = found
             if state == "updated":
                 await self._keep(rollout.with_updated(office, self._clock.now()))
+            elif state == "unable":
+                await self._keep(rollout.with_unable(office, why))
+            elif state == "able":
+                await self._keep(rollout.with_able(office))
+                return
             else:
                 await self._keep(rollout.with_failed(office, why or state))
         if state == "updated":
             await self._event(office, rollout, state)
         else:
-            log.error("%s: version %s was %s: %s", office, rollout.version, state, why)
+            level = logging.WARNING if state == "unable" else logging.ERROR
+            log.log(level, "%s: version %s: %s: %s", office, rollout.version, state, why)
             await self._event(office, rollout, state, why=why)
 
     def _result(self, office: str, rollout: Rollout) -> tuple[str, str] | None:
-        """How the rollout ended for an office, and why; None if it still runs."""
-        agent = self._live.offices[office].agent
-        if self._published is None or rollout.is_over(office) or not agent.connected:
+        """What became of the rollout at an office, and why; None if nothing is new."""
+        agent, link = self._live.offices[office].agent, self._agent_of(office)
+        ended = office in rollout.updated or office in rollout.failed
+        if self._published is None or not agent.connected or ended:
             return None
         report: Mapping[str, Any] = agent.update or {}
         state = report.get("state") if report.get("offer") == rollout.began else None
-        confirmed = report.get("state") == "confirmed" and report.get("serial") == rollout.serial
-        by_hand = agent.version == rollout.version and report.get("serial") != rollout.serial
-        if confirmed or by_hand:
+        is_same = report.get("serial") == rollout.serial
+        by_hand = (not is_same or office in rollout.unable) and self._runs(office, rollout)
+        if by_hand or (is_same and report.get("state") == "confirmed"):
             return "updated", ""
+        takes_none = link is not None and TASK not in link.features
+        if office in rollout.unable:
+            took_none = rollout.unable[office] == TAKES_NONE
+            return ("able", "") if took_none and link is not None and not takes_none else None
         if state in ("rolled_back", "refused"):
-            return str(state), str(report.get("why", ""))
-        return None
+            fits = state != "refused" or report.get("fits") is not False
+            return (state if fits else "unable"), str(report.get("why", ""))
+        return ("unable", TAKES_NONE) if takes_none and rollout.concerns(office) else None
 
     def _may_fetch(self, office: str) -> bool:
-        return (
-            self._in_hours()
-            and self._policy.blocked(office) is None
-            and self._bytes_left(office) >= on_the_line(PIECE_BYTES)
-        )
+        return self._obstacle(office) is None
+
+    def _obstacle(self, office: str) -> str | None:
+        """Why an office must not fetch now, though it is due; else None."""
+        if not self._in_hours():
+            return "waits for the end of office hours (updates.hours)"
+        if blocked := self._policy.blocked(office):
+            return _BLOCKED.get(Cause(blocked), blocked)
+        if self._bytes_left(office) < on_the_line(PIECE_BYTES):
+            return "no bytes are left today (updates.budget and budget)"
+        return None
 
     def _in_hours(self) -> bool:
         if self.config.updates.hours == "always":
@@ -253,10 +313,15 @@ class Updates:
         self._rounds[office] = task
 
     async def _round(self, office: str, published: Published) -> None:
-        """Let the office fetch for a limited time, and install once it has everything."""
+        """Let the office fetch for a limited time, and install once it has everything.
+
+        The line is free again while the agent installs, which may take an hour.
+        """
         try:
-            async with self._runner.hold_line(office, TASK, self._rate(office)) as rate:
-                await self._converse(office, published, rate)
+            async with AsyncExitStack() as line:
+                holding = self._runner.hold_line(office, TASK, self._rate(office))
+                rate = await line.enter_async_context(holding)
+                await self._converse(office, published, rate, line.aclose)
         except (ChannelClosed, NoData, TimeoutError) as error:
             log.info("%s: the update will continue later: %s", office, error or "it took too long")
         except UserError as error:
@@ -265,7 +330,13 @@ class Updates:
             log.exception("%s: unexpected error in the update", office)
             self._live.hub.parts.restarts["updates"] += 1
 
-    async def _converse(self, office: str, published: Published, rate: float) -> None:
+    async def _converse(
+        self,
+        office: str,
+        published: Published,
+        rate: float,
+        free_line: Callable[[], Awaitable[None]],
+    ) -> None:
         link, rollout = self._agent_of(office), self.rollout
         if link is None or rollout is None or rollout.serial != published.release.serial:
             return
@@ -278,7 +349,8 @@ class Updates:
             "offer": rollout.began,
             "trial_seconds": self.config.updates.trial,
         }
-        until = self._clock.monotonic() + ROUND_SECONDS
+        agent, until = self._live.offices[office].agent, self._clock.monotonic() + ROUND_SECONDS
+        agent.update_state = "fetching"
         update_round = UpdateRound(
             link,
             published,
@@ -289,12 +361,24 @@ class Updates:
         )
         try:
             async for state in update_round.run(params):
-                self._live.offices[office].agent.update_state = state
-                if state != "fetching":
+                agent.update_state = state
+                if state == "installing":
+                    await free_line()
+                if state == "unable":
+                    await self._conclude(
+                        office, lambda now: self._unfit(office, rollout, now, update_round.why)
+                    )
+                elif state != "fetching":
                     await self._event(office, rollout, state)
         finally:
             if update_round.bytes_sent:
                 await self._event(office, rollout, "fetched", bytes=update_round.bytes_sent)
+
+    def _unfit(
+        self, office: str, offered: Rollout, now: Rollout, why: str
+    ) -> tuple[str, str] | None:
+        """The result of an office whose agent says in a round that the release does not fit."""
+        return ("unable", why) if now.is_same_offer(offered) and not now.is_over(office) else None
 
     def _rate(self, office: str) -> float:
         link = self.config.office(office).link
@@ -302,11 +386,11 @@ class Updates:
         return contracted * self.config.updates.share
 
     def _may_go_on(self, office: str, rollout: Rollout) -> bool:
-        """Whether this rollout is still offered, and no office has failed since."""
+        """Whether this rollout is still offered, and the office still due."""
         current = self.rollout
-        if current is None or (current.serial, current.began) != (rollout.serial, rollout.began):
+        if current is None or not current.is_same_offer(rollout):
             return False
-        return not current.failed and self._may_fetch(office)
+        return office in self._stage(current).due and self._may_fetch(office)
 
     async def stop(self) -> None:
         """End every round; offices keep what they have fetched."""

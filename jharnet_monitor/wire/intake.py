@@ -61,6 +61,8 @@ class UpdateReport:
     why: str = ""
     offer: str = ""
     """The hub's name for the offer that it answers."""
+    fits: bool = True
+    """False if it refused a release that is not for its machine, such as for another processor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,8 @@ def _update(reported: object) -> UpdateReport | None:
         return None
     if not isinstance(serial, int) or not 0 <= serial < 1 << 40:
         return None
-    return UpdateReport(version, serial, str(state), why, _version(reported.get("offer")) or "")
+    offer, fits = _version(reported.get("offer")) or "", reported.get("fits") is not False
+    return UpdateReport(version, serial, str(state), why, offer, fits)
 
 
 def _version(reported: object) -> str | None:
