@@ -67,7 +67,7 @@ class NoUpdates:
 
     async def status(self) -> dict[str, Any]:
         """As a hub without releases."""
-        return {"releases": [], "offered": None, "offices": []}
+        return {"release_key": None, "releases": [], "offered": None, "offices": []}
 
 
 class MadeUpHub:

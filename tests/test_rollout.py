@@ -277,6 +277,22 @@ async def test_the_line_is_free_while_an_agent_installs(tmp_path: Path) -> None:
                     await asyncio.sleep(0.05)
 
 
+async def test_the_status_shows_the_release_key(tmp_path: Path) -> None:
+    """As the line that an agent enrolled by hand needs; before the first release there is none."""
+    async with hub_at(tmp_path / "hub") as (one, hub):
+        assert (await hub.updates.status())["release_key"] is None
+        shown = await asyncio.to_thread(one.command, "update", "status")
+        assert "release_key" not in shown.stdout and shown.returncode == 0
+        key = publish(tmp_path, hub).key()
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(f"{one.http}/api/v1/updates") as answer,
+        ):
+            assert (await answer.json())["release_key"] == key
+        shown = await asyncio.to_thread(one.command, "update", "status")
+        assert shown.stdout.endswith(f"\nrelease_key: {key}\n")
+
+
 def test_a_rollout_of_an_older_hub_is_read(tmp_path: Path) -> None:
     """Its file knows no office that is unable."""
     rollout = Rollout(NEW, SERIAL, "e", "2026-11-26T12:00:00.000Z").with_unable("o0", FOR_OTHERS)

@@ -247,6 +247,6 @@ async def test_updates_are_offered_by_administrators(client: Client, hub: MadeUp
     for body in ({"version": "0.2.0", "offices": ["potka"]}, {"version": None}):
         answer = await client.post(path, headers=BEARER, json=body)
         assert answer.status == 202
-        assert set(await answer.json()) == {"releases", "offered", "offices"}
+        assert set(await answer.json()) == {"release_key", "releases", "offered", "offices"}
     assert hub.updates.offered == [("0.2.0", ("potka",), "API token"), (None,)]
     assert hub.acts[-1].what == "update"

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from jharnet_monitor.commands.acts import record_act
@@ -29,7 +30,10 @@ def publish(
     ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Check a bundle's signature and keep the agent's version in it; nobody gets it yet."""
+    """Check a bundle's signature and keep the agent's version in it; nobody gets it yet.
+
+    A bundle with a lower serial than a published one is refused, as agents would refuse it.
+    """
     settings = load_config(config, files=False)
     if not bundle.is_file():
         raise UserError(f"{bundle}: there is no such file")
@@ -53,7 +57,9 @@ def offer(
 ) -> None:
     """Offer a version to the agents: first to `updates.first`, and after `updates.soak` to all.
 
-    One agent that goes back or refuses halts the others; offer again once you know why.
+    One agent that goes back or refuses halts the others; offer again once you know why. The others
+    also wait while one of the first is not connected with the version. An office for whose machine
+    it is not made is `unable`, and the next one is first in its place.
     """
     body = {"version": version, "offices": office or None}
     _show(HubClient.from_config(load_config(config)).post("/api/v1/updates", body))
@@ -69,15 +75,18 @@ def withdraw(config: ConfigFile = DEFAULT_CONFIG) -> None:
 
 @app.command()
 def status(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Show what is published and offered, and how each office stands.
+    """Show what is published and offered, how each office stands, and what an office waits for.
 
-    Exit code 1 if an office refused the offered version or went back.
+    The last line is the release key, as agents enrolled by hand need it in `agent.yaml`. Exit code
+    1 if an office refused the offered version or went back.
     """
     found = HubClient.from_config(load_config(config)).get("/api/v1/updates")
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
     else:
         _show(found)
+        if key := found.get("release_key"):
+            print(f"line for the agent.yaml of agents enrolled by hand:\nrelease_key: {key}")
     raise typer.Exit(1 if found["offered"] and found["offered"]["halted"] else 0)
 
 
@@ -89,7 +98,8 @@ def _show(found: dict[str, Any]) -> None:
         title = f"{offered['version']} is offered since {offered['began']}{halted}"
     table = Table("office", "version", "update", "why", title=title)
     for one in found["offices"]:
-        table.add_row(one["office"], one["version"] or "", one["state"] or "", one["why"] or "")
+        texts = (one["office"], one["version"], one["state"], one["why"])
+        table.add_row(*(escape(text or "") for text in texts))
     console.print(table)
     versions = ", ".join(one["version"] for one in found["releases"]) or "none"
     console.print(f"published: {versions}", highlight=False)
