@@ -385,3 +385,18 @@ def test_damaged_data_of_a_bundle_is_one_line(tmp_path: Path, method: int) -> No
         lines.append(_line_for(bytes(changed), tmp_path, fingerprint))
     assert {line.partition(": ")[2].partition(". ")[0] for line in lines if line} == {DAMAGED}
     assert sum(not line for line in lines) < 10  # bytes that say nothing, such as of the end
+
+
+async def test_a_version_that_was_kept_and_left_later_halts_the_others(tmp_path: Path) -> None:
+    """It crashed again and again after it had reached the hub, so the agent went back."""
+    async with hub_at(tmp_path / "hub") as (one, hub):
+        publish(tmp_path, hub)
+        rollout = await hub.updates.offer(NEW, None, "test")
+        kept = reported("confirmed", SERIAL, NEW, offer=rollout.began)
+        async with agent(one, "o0", NEW, report=kept):
+            await standing(hub, "o0", "updated")
+        left = {**kept, "state": "rolled_back", "why": "it ended within 60 s, 10 times"}
+        async with agent(one, "o0", OLD, report=left):
+            await standing(hub, "o0", "rolled_back", "it ended within 60 s, 10 times")
+        stored = read_rollout(hub.config.updates.directory)
+        assert stored is not None and stored.failed and not stored.updated

@@ -38,8 +38,11 @@ class Rollout:
         return replace(self.with_able(office), updated={**self.updated, office: format_utc(at)})
 
     def with_failed(self, office: str, why: str) -> Rollout:
-        """The rollout after an office refused the release or rolled it back."""
-        return replace(self, failed={**self.failed, office: why})
+        """The rollout after an office refused the release or rolled it back, maybe after it had
+        kept it for a while.
+        """
+        updated = {one: at for one, at in self.updated.items() if one != office}
+        return replace(self, updated=updated, failed={**self.failed, office: why})
 
     def with_unable(self, office: str, why: str) -> Rollout:
         """The rollout after an office was found to be unable to get the release."""

@@ -254,11 +254,13 @@ class Updates:
     def _result(self, office: str, rollout: Rollout) -> tuple[str, str] | None:
         """What became of the rollout at an office, and why; None if nothing is new."""
         agent, link = self._live.offices[office].agent, self._agent_of(office)
-        ended = office in rollout.updated or office in rollout.failed
-        if self._published is None or not agent.connected or ended:
+        if self._published is None or not agent.connected or office in rollout.failed:
             return None
         report: Mapping[str, Any] = agent.update or {}
         state = report.get("state") if report.get("offer") == rollout.began else None
+        if office in rollout.updated:  # kept, and left later because it did not last
+            left = state == "rolled_back"
+            return ("rolled_back", str(report.get("why", ""))) if left else None
         is_same = report.get("serial") == rollout.serial
         by_hand = (not is_same or office in rollout.unable) and self._runs(office, rollout)
         if by_hand or (is_same and report.get("state") == "confirmed"):
