@@ -17,7 +17,7 @@ from typing import Any
 from jharnet_monitor.agent.versions import LastUpdate, Versions
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config.load import load_config
-from jharnet_monitor.handover.bundle import Machines, Source, pack
+from jharnet_monitor.handover.bundle import Machines, Source, write_bundle
 from jharnet_monitor.hub.daemon import Hub
 from tests.faults.installation import Installation
 
@@ -81,10 +81,10 @@ def small_bundle(
 ) -> tuple[Path, str]:  # fmt: skip
     """A bundle with such a wheel alone, and the fingerprint of its key."""
     wheels = directory / f"wheels-{serial}"
-    small_wheel(wheels, version, program, padding)
+    wheel = small_wheel(wheels, version, program, padding)
     out = directory / f"bundle-{serial}.zip"
-    found = pack(
-        Source(ROOT), wheels, key or directory / "release.key", out, None, lambda text: None,
+    found = write_bundle(
+        Source(ROOT), [wheel], key or directory / "release.key", out, None, lambda text: None,
         target=replace(HERE, machine=machine), serial=serial,
     )  # fmt: skip
     return out, found

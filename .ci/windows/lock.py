@@ -10,7 +10,8 @@ import re
 import sys
 from pathlib import Path
 
-from jharnet_monitor.handover.bundle import WITHOUT_WHEEL, lock_of
+from jharnet_monitor.handover.bundle import lock_of
+from jharnet_monitor.handover.lock_files import WITHOUT_WHEEL
 
 if sys.argv[1] == "--of":
     wheels = sorted(Path(sys.argv[2]).glob("*.whl"))

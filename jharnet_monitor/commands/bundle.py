@@ -13,6 +13,7 @@ from rich.console import Console
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.handover.bundle import PYTHONS, Machines, Source, collect_wheels, pack
+from jharnet_monitor.handover.release import MOST_SERIAL
 
 
 def bundle(
@@ -31,23 +32,33 @@ def bundle(
     machine: Annotated[
         str, typer.Option(help="The machines' processor, as `uname -m` says.")
     ] = platform.machine(),
+    serial: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST_SERIAL,
+            help="The release's serial, greater than those before it "
+            "[default: the time, in seconds since 1970].",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Make the offline bundle for hub and agents; print the fingerprint for the installer."""
+    """Make the offline bundle for hub and agents; print the fingerprint for the installer.
+
+    What `--wheels` holds already is used again if the lock files name it. Agents refuse a release
+    whose serial is less than that of one before: give `--serial` if the clock here was wrong once.
+    """
     if ca is not None and not ca.is_file():
         raise UserError(f"--ca {ca}: there is no such file")
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="jharnet-bundle-") as scratch:
         place = wheels or Path(scratch)
-        if wheels is None or not any(place.glob("*.whl")):
-            with console.status("starting") as status:
-                collect_wheels(
-                    Source(source), place, pythons.split(","), machine,
-                    status.update,
-                )  # fmt: skip
+        with console.status("checking the wheels") as status:
+            collect_wheels(Source(source), place, pythons.split(","), machine, status.update)
         made = pack(
             Source(source), place, key, out, ca, console.print,
             target=Machines(machine, pythons.split(",")),
-            serial=int(SystemClock().now().timestamp()),
+            serial=serial or int(SystemClock().now().timestamp()),
         )  # fmt: skip
     print(f"{out}: {out.stat().st_size / 1e6:.0f} MB")
     print(f"fingerprint: {made}")

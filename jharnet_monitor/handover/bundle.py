@@ -7,12 +7,11 @@ fingerprint that is delivered separately, then the signature, then every file.
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -23,17 +22,23 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.handover import release
+from jharnet_monitor.handover.lock_files import (
+    WITHOUT_WHEEL,
+    lock_entries,
+    only,
+    wheel_project,
+    wheel_version,
+    without,
+)
 from jharnet_monitor.handover.release import Release, Wheel, fingerprint
+from jharnet_monitor.handover.wheel_check import OWN, WheelDirectory
 from jharnet_monitor.handover.wheel_choice import platforms, wheels_for
 from jharnet_monitor.security.tokens import read_bytes_private, write_secret
 
 PYTHONS = ("3.11", "3.12", "3.13")
 """The default versions of Python for which the bundle has wheels."""
 SUMS, SIGNATURE, KEY = "SHA256SUMS", "SHA256SUMS.sig", "bundle.pub"
-OWN = "jharnet-monitor"
 LOCKS = {"hub": "requirements.lock", "agent": "config/agent.lock"}
-WITHOUT_WHEEL = ("speedtest-cli",)
-"""Published as source only. They are pure Python, so that a wheel built here fits everywhere."""
 
 Report = Callable[[str], None]
 
@@ -52,28 +57,55 @@ class Source:
         return path
 
 
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """The machines for which a bundle is made: their processor and versions of Python."""
+
+    machine: str
+    pythons: Sequence[str] = PYTHONS
+
+
 def collect_wheels(
     source: Source, into: Path, pythons: Sequence[str], machine: str, report: Report
 ) -> None:
-    """Fetch every locked library as a wheel for these Pythons, and build our own.
+    """Complete a directory of wheels for these Pythons: every locked library, and our own wheel.
 
-    Needs the package index. Raises `UserError` with pip's last line.
+    Needs the package index for what is missing. Raises `UserError` with pip's last line.
     """
-    lock = source.file("requirements.lock")
+    source.file("pyproject.toml")
     into.mkdir(parents=True, exist_ok=True)
+    target = Machines(machine, pythons)
+    try:
+        for role in LOCKS:
+            library_wheels(source, into, role, target)
+    except UserError as incomplete:
+        try:
+            _fetch_libraries(source, into, target, report)
+        except UserError as error:
+            raise UserError(f"{incomplete}; {error}") from None
+    found = WheelDirectory(into, source.directory)
+    try:
+        found.own()
+    except UserError:
+        report(f"building {OWN}")
+        for old in found.own_wheels():
+            old.unlink()
+        _pip("wheel", "--no-deps", "-w", str(into), str(source.directory))
+
+
+def _fetch_libraries(source: Source, into: Path, target: Machines, report: Report) -> None:
+    """Fetch the libraries; pip keeps files that are there and have the right hash."""
+    lock = source.file(LOCKS["hub"]).read_text("utf-8")
     for name in WITHOUT_WHEEL:
         report(f"building a wheel of {name}")
-        requirement = _requirement(lock.read_text("utf-8"), name)
         alone = into / "alone.lock"
-        alone.write_text(requirement, encoding="utf-8")
+        alone.write_text(only(lock, {name}), encoding="utf-8")
         _pip("wheel", "--no-deps", "--require-hashes", "-w", str(into), "-r", str(alone))
         alone.unlink()
-    report(f"building {OWN}")
-    _pip("wheel", "--no-deps", "-w", str(into), str(source.directory))
     rest = into / "rest.lock"
-    rest.write_text(_without(lock.read_text("utf-8"), WITHOUT_WHEEL), encoding="utf-8")
-    options = [part for platform in platforms(machine) for part in ("--platform", platform)]
-    for python in pythons:
+    rest.write_text(without(lock, WITHOUT_WHEEL), encoding="utf-8")
+    options = [part for platform in platforms(target.machine) for part in ("--platform", platform)]
+    for python in target.pythons:
         report(f"fetching wheels for Python {python}")
         _pip(
             "download", "--only-binary", ":all:", "--no-deps", "--require-hashes", *options,
@@ -82,12 +114,37 @@ def collect_wheels(
     rest.unlink()
 
 
-@dataclass(frozen=True, slots=True)
-class Machines:
-    """The machines for which a bundle is made: their processor and versions of Python."""
+def library_wheels(
+    source: Source, wheels: Path, role: str, target: Machines
+) -> dict[str, list[Path]]:
+    """For each version of Python, the libraries' wheels that a role of `LOCKS` needs.
 
-    machine: str
-    pythons: Sequence[str] = PYTHONS
+    Raises `UserError` if one is missing or is not the locked file.
+    """
+    lock = source.file(LOCKS[role]).read_text("utf-8")
+    found = WheelDirectory(wheels, source.directory)
+    return {python: found.locked(lock, python, target.machine) for python in target.pythons}
+
+
+def complete_wheels(
+    source: Source, wheels: Path, target: Machines, roles: Sequence[str] = tuple(LOCKS)
+) -> list[Path]:
+    """The wheels that these roles need, ours among them, and no others of the directory.
+
+    Raises `UserError` unless they are complete, locked, and built from this source.
+    """
+    chosen = {WheelDirectory(wheels, source.directory).own()}
+    for role in roles:
+        chosen.update(*library_wheels(source, wheels, role, target).values())
+    versions: dict[str, Path] = {}
+    for wheel in sorted(chosen):
+        other = versions.setdefault(wheel_project(wheel.name), wheel)
+        if wheel_version(other.name) != wheel_version(wheel.name):
+            raise UserError(
+                f"{wheels}: holds both {other.name} and {wheel.name}, and a bundle can hold only "
+                "one version; delete one of them"
+            )
+    return sorted(chosen)
 
 
 def pack(
@@ -101,19 +158,35 @@ def pack(
     target: Machines,
     serial: int,
 ) -> str:
-    """Write the bundle of these wheels; returns the fingerprint that `install.sh` asks for.
+    """Write the bundle of a directory's wheels; returns the fingerprint for `install.sh`.
+
+    Raises `UserError` unless the wheels are complete and belong to this source.
+    """
+    found = complete_wheels(source, wheels, target)
+    return write_bundle(source, found, key_file, out, ca, report, target=target, serial=serial)
+
+
+def write_bundle(
+    source: Source,
+    wheels: Sequence[Path],
+    key_file: Path,
+    out: Path,
+    ca: Path | None,
+    report: Report,
+    *,
+    target: Machines,
+    serial: int,
+) -> str:
+    """Sign these wheels as they are, and write the bundle; `pack` checks them before.
 
     The key in `key_file` is made if it does not exist. `serial` is that of the agent's release.
     """
     key = signing_key(key_file)
     content: dict[str, bytes] = {}
-    found = sorted(wheels.glob("*.whl"))
-    if not any(_project(wheel.name) == OWN for wheel in found):
-        raise UserError(f"{wheels}: holds no wheel of {OWN}")
-    for wheel in found:
+    for wheel in wheels:
         content[f"wheels/{wheel.name}"] = wheel.read_bytes()
     for role in LOCKS:
-        content[f"lock/{role}.txt"] = lock_of(found, projects_of(source, role)).encode()
+        content[f"lock/{role}.txt"] = lock_of(wheels, projects_of(source, role)).encode()
     for path in sorted((source.directory / "config" / "systemd").iterdir()):
         content[f"systemd/{path.name}"] = path.read_bytes()
     for name in ("jharnet.yaml", "agent.yaml", "jharnet.schema.json"):
@@ -122,7 +195,7 @@ def pack(
         content[name] = files("jharnet_monitor.handover").joinpath(name).read_bytes()
     if ca is not None:
         content["ca.pem"] = ca.read_bytes()
-    manifest = _release(found, source, target, serial).to_bytes()
+    manifest = _release(wheels, source, target, serial).to_bytes()
     content |= {release.MANIFEST: manifest, release.SIGNATURE: key.sign(manifest)}
     public = key.public_key().public_bytes(
         Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -164,7 +237,9 @@ def _release(wheels: Sequence[Path], source: Source, target: Machines, serial: i
         for wheel in wheels
         if wheel.name in needed
     }
-    version = next(wheel.name.split("-")[1] for wheel in wheels if _project(wheel.name) == OWN)
+    version = next(
+        wheel_version(wheel.name) for wheel in wheels if wheel_project(wheel.name) == OWN
+    )
     return Release(version, serial, target.machine, described, pythons)
 
 
@@ -176,43 +251,17 @@ def _pip(*arguments: str) -> None:
         raise UserError(f"pip {arguments[0]} failed: {lines[-1] if lines else 'no message'}")
 
 
-def _entries(lock: str) -> list[str]:
-    """The entries of a lock file, each with its hashes."""
-    return re.split(r"\n(?=[A-Za-z0-9])", lock.strip())
-
-
-def _names(lock: str) -> set[str]:
-    return {_normal(re.split(r"[=\[; ]", entry)[0]) for entry in _entries(lock)}
-
-
-def _requirement(lock: str, name: str) -> str:
-    return next(e for e in _entries(lock) if e.startswith(f"{name}==")) + "\n"
-
-
-def _without(lock: str, names: Iterable[str]) -> str:
-    entries = (e for e in _entries(lock) if e.split("==")[0] not in names)
-    return "\n".join(entries) + "\n"
-
-
-def _normal(name: str) -> str:
-    """A project's name as PEP 503 normalizes it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _project(wheel: str) -> str:
-    return _normal(wheel.partition("-")[0])
-
-
 def projects_of(source: Source, role: str) -> set[str]:
     """The projects that a role of `LOCKS` needs, ours among them, by normalized name."""
-    return {*_names(source.file(LOCKS[role]).read_text("utf-8")), OWN}
+    lock = source.file(LOCKS[role]).read_text("utf-8")
+    return {*(entry.name for entry in lock_entries(lock)), OWN}
 
 
 def lock_of(wheels: Sequence[Path], names: set[str]) -> str:
     """A lock file with the hashes of these wheels."""
     hashes: dict[str, list[str]] = {}
     for wheel in wheels:
-        name, version = _project(wheel.name), wheel.name.split("-")[1]
+        name, version = wheel_project(wheel.name), wheel_version(wheel.name)
         if name in names:
             digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
             hashes.setdefault(f"{name}=={version}", []).append(f"--hash=sha256:{digest}")

@@ -25,6 +25,7 @@ from jharnet_monitor.errors import UserError
 FORMAT = 1
 MANIFEST, SIGNATURE = "release.json", "release.json.sig"
 MOST_MANIFEST_BYTES = 64 * 1024
+MOST_SERIAL = (1 << 40) - 1
 MOST_WHEELS = 200
 MOST_WHEEL_BYTES = 200_000_000
 
@@ -110,7 +111,7 @@ def _parsed(data: Any) -> Release:
         data["format"] == FORMAT
         and _VERSION.fullmatch(release.version)
         and type(release.serial) is int
-        and 0 < release.serial < 1 << 40
+        and 0 < release.serial <= MOST_SERIAL
         and 0 < len(wheels) <= MOST_WHEELS
         and all(_WHEEL.fullmatch(name) and name.count("-") >= 4 for name in wheels)
         and all(

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jharnet_monitor.handover.bundle import Machines, Source, collect_wheels, pack
+from jharnet_monitor.handover.bundle import Machines, Source, collect_wheels, write_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -58,21 +58,7 @@ class Makery:
 
     def prepare(self) -> None:
         """Fetch the libraries' wheels where they are missing, and build our own of this tree."""
-        if not any(self.wheels.glob("pydantic_core-*")):
-            collect_wheels(Source(ROOT), self.wheels, [PYTHON], platform.machine(), print)
-        for old in self.wheels.glob(OWN):
-            old.unlink()
-        _run(
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "-q",
-            "--no-deps",
-            "-w",
-            str(self.wheels),
-            str(ROOT),
-        )
+        collect_wheels(Source(ROOT), self.wheels, [PYTHON], platform.machine(), print)
 
     def base(self, into: Path) -> Path:
         """Install this tree's agent as the installer does; gives its command."""
@@ -96,9 +82,9 @@ class Makery:
                 (place / wheel.name).hardlink_to(wheel)
         rename(next(self.wheels.glob(OWN)), place, version, broken)
         out = self.directory / f"{version}.zip"
-        found = pack(
-            Source(ROOT), place, self.directory / "release.key", out, None, lambda text: None,
-            target=Machines(platform.machine(), [PYTHON]), serial=serial or 1,
+        found = write_bundle(
+            Source(ROOT), sorted(place.glob("*.whl")), self.directory / "release.key", out, None,
+            lambda text: None, target=Machines(platform.machine(), [PYTHON]), serial=serial or 1,
         )  # fmt: skip
         return out, found
 
