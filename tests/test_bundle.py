@@ -75,6 +75,11 @@ def append(name: str) -> Callable[[Path], object]:
     return lambda place: (place / name).write_bytes((place / name).read_bytes() + b"\n")
 
 
+def elsewhere(file: Path) -> None:
+    """Put a link in the place of a file: what it leads to could change after the check."""
+    file.symlink_to(file.rename(file.parents[1] / file.name))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -88,6 +93,11 @@ def append(name: str) -> Callable[[Path], object]:
         lambda place: (place / "uninstall.sh").unlink(),
         lambda place: (place / "wheels" / "evil-1-py3-none-any.whl").write_bytes(b"x"),
         lambda place: (place / "systemd" / ".hidden").write_bytes(b"x"),
+        lambda place: (place / "venv.py").write_bytes(b"x"),
+        lambda place: (place / "venv.py").symlink_to(place / "README.txt"),
+        lambda place: (place / "venv").symlink_to(place / "config"),
+        lambda place: (place / "venv.py").symlink_to("nowhere"),
+        lambda place: elsewhere(place / "README.txt"),
     ],
 )
 def test_a_changed_bundle_is_refused(

@@ -6,8 +6,11 @@
 #   sh install.sh check --fingerprint XXXX-XXXX-...       # only checks the bundle
 #
 # The fingerprint was printed when the bundle was made. Get it from the engineer, not from this
-# stick. Nothing is installed unless the key, the signature and every file are correct.
+# stick. Nothing is installed unless the key, the signature and every file are correct. But whoever
+# can change a file of the stick can change this one: run the commands in README.txt first, which
+# check this file before anything of the stick runs.
 set -eu
+umask 022 # the services run as users of their own, and must be able to read what is installed
 
 say() { printf '%s\n' "$*"; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -15,12 +18,11 @@ wrong_usage() { printf 'error: %s\n' "$*" >&2; exit 2; }
 
 role=${1:-}
 [ $# -gt 0 ] && shift
-fingerprint='' enrolment='' into=/opt/jharnet-monitor
+fingerprint='' enrolment=''
 while [ $# -gt 0 ]; do
   case $1 in
     --fingerprint) fingerprint=${2:-}; shift 2 || wrong_usage "--fingerprint needs a value" ;;
     --enrolment) enrolment=${2:-}; shift 2 || wrong_usage "--enrolment needs a file" ;;
-    --into) into=${2:-}; shift 2 || wrong_usage "--into needs a directory" ;;
     *) wrong_usage "unknown option $1; see the head of this file" ;;
   esac
 done
@@ -47,6 +49,8 @@ openssl pkeyutl -verify -rawin -pubin -inkey bundle.pub -sigfile SHA256SUMS.sig 
   > /dev/null 2>&1 || fail "the signature is wrong; do not use this bundle"
 sha256sum --check --strict --quiet SHA256SUMS ||
   fail "files of the bundle were changed; do not use it"
+odd=$(find . ! -type d ! -type f | tr '\n' ' ')
+[ -z "$odd" ] || fail "the bundle holds links or devices, which nobody signed: $odd"
 extra=$(find . -type f | sed 's|^\./||' | grep -v -x -e SHA256SUMS -e SHA256SUMS.sig |
   while IFS= read -r file; do
     cut -c 67- SHA256SUMS | grep -q -x -F -e "$file" || printf '%s ' "$file"
@@ -59,21 +63,32 @@ say "the bundle is whole and signed"
 
 [ "$(id -u)" = 0 ] || fail "run this as root"
 python=$(command -v python3) || fail "python3 is missing; install Python 3.11 or newer first"
-"$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null ||
+# -I: no Python code is imported from this directory.
+"$python" -I -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null ||
   fail "python3 must be 3.11 or newer, with its package venv (Debian: python3-venv)"
-new=$into.new
+into=/opt/jharnet-monitor new=/opt/jharnet-monitor.new old=/opt/jharnet-monitor.old
+# A power cut between the two renames below left only the old program.
+[ -e "$into" ] || [ ! -e "$old" ] || mv "$old" "$into"
 rm -rf "$new"
-"$python" -m venv "$new"
-"$new/bin/pip" --isolated install --quiet --disable-pip-version-check --no-index --find-links "$PWD/wheels" \
-  --require-hashes --only-binary :all: -r "lock/$role.txt" || { rm -rf "$new"; fail "the wheels of
-this bundle do not fit $("$python" --version) on $(uname -m)"; }
-rm -rf "$into.old"
-[ ! -e "$into" ] || mv "$into" "$into.old"
-mv "$new" "$into"
+"$python" -I -m venv "$new"
+"$new/bin/python" -I -m pip --isolated install --quiet --disable-pip-version-check --no-index \
+  --find-links "$PWD/wheels" --require-hashes --only-binary :all: -r "lock/$role.txt" || {
+  rm -rf "$new"
+  fail "the wheels of this bundle do not fit $("$python" --version) on $(uname -m)"
+}
+command=agent
+[ "$role" = agent ] || command=run
+"$new/bin/jharnet-monitor" "$command" --help > /dev/null || {
+  rm -rf "$new"
+  fail "the new program does not start; what was installed before has not changed"
+}
 # The scripts of a virtual environment hold its path.
-grep -rlIF "$new" "$into/bin" "$into/pyvenv.cfg" | xargs -r sed -i "s|$new|$into|g"
-"$into/bin/jharnet-monitor" agent --help > /dev/null || fail "the installed program does not start"
-rm -rf "$into.old"
+grep -rlIF "$new" "$new/bin" "$new/pyvenv.cfg" | xargs -r sed -i "s|$new|$into|g"
+sync
+rm -rf "$old"
+[ ! -e "$into" ] || mv "$into" "$old"
+mv "$new" "$into"
+rm -rf "$old"
 
 # --- the machine
 
@@ -92,16 +107,35 @@ if [ "$role" = hub ]; then
 else
   install -d -m 755 /etc/jharnet-agent
   unit=jharnet-agent.service
-  # With these wheels an update over JharNet fetches only the ones that changed.
-  updates=/var/lib/jharnet-agent/spool-updates
-  install -d -m 700 /var/lib/jharnet-agent "$updates" "$updates/wheels"
-  "$python" -c 'import json, sys
+  install -d -m 700 /var/lib/jharnet-agent
+  # With these wheels an update over JharNet fetches only the ones that changed. Without the link
+  # `current`, this version replaces all updates. The agent's user owns the directory and could put
+  # links there, so root opens the wheels, and then continues as that user.
+  "$python" -I -c '
+import json, os, shutil, sys
 here = "%d.%d" % sys.version_info[:2]
-print(*json.load(open("release.json"))["pythons"].get(here, ()), sep="\n")' |
-    while IFS= read -r wheel; do
-      [ -z "$wheel" ] || install -m 600 "wheels/$wheel" "$updates/wheels/"
-    done
-  chown -R --reference=/var/lib/jharnet-agent/ "$updates"
+names = json.load(open("release.json"))["pythons"].get(here, ())
+wheels = {name: open("wheels/" + name, "rb") for name in names}
+os.chdir("/var/lib/jharnet-agent/")
+owner = os.stat(".")
+os.setgroups([])
+os.setgid(owner.st_gid)
+os.setuid(owner.st_uid)
+os.umask(0o077)
+try:
+    for place in ("spool-updates", "spool-updates/wheels"):
+        if os.path.islink(place):
+            sys.exit(f"error: /var/lib/jharnet-agent/{place} is a link: delete it, and try again")
+        os.makedirs(place, exist_ok=True)
+    if os.path.lexists("spool-updates/current"):
+        os.unlink("spool-updates/current")
+    for name, wheel in wheels.items():
+        part = f"spool-updates/wheels/.{name}"
+        with open(part, "wb") as out:
+            shutil.copyfileobj(wheel, out)
+        os.replace(part, f"spool-updates/wheels/{name}")
+except OSError as error:
+    sys.exit(f"error: /var/lib/jharnet-agent/{error.filename}: {error.strerror}")'
 fi
 install -D -m 644 "systemd/$unit" "/etc/systemd/system/$unit"
 install -D -m 755 uninstall.sh "$into/share/jharnet-monitor/uninstall.sh"
@@ -109,14 +143,28 @@ ln -sf "$into/bin/jharnet-monitor" /usr/local/bin/jharnet-monitor
 running=''
 if [ -d /run/systemd/system ]; then running=yes; systemctl daemon-reload; fi
 
+# Restarts the service if it runs, or is about to be started again after a failure.
+restart_if_running() {
+  [ -n "$running" ] || return 1
+  case $(systemctl is-active "$unit") in
+    active | activating | reloading) systemctl restart "$unit" ;;
+    *) return 1 ;;
+  esac
+}
+
 if [ "$role" = agent ] && [ -n "$enrolment" ]; then
   # On a stick with FAT, every file can be read by others, which the agent does not accept.
   private=$(mktemp)
   trap 'rm -f "$private"' EXIT
   cat "$enrolment" > "$private"
   "$into/bin/jharnet-monitor" agent --enrolment "$private" --into /etc/jharnet-agent --no-run
-  [ -z "$running" ] || systemctl enable --now "$unit"
+  if [ -n "$running" ]; then
+    systemctl enable --quiet "$unit"
+    systemctl restart "$unit" # also an agent that runs already, with another enrolment
+  fi
   say "the agent is installed and enrolled"
+elif restart_if_running; then
+  say "installed; $unit was restarted, and runs this version"
 elif [ "$role" = agent ]; then
   say "installed. Next: jharnet-monitor agent --enrolment FILE --into /etc/jharnet-agent --no-run"
   say "      and then: systemctl enable --now $unit"
@@ -127,5 +175,6 @@ else
   jharnet-monitor token --api
   jharnet-monitor update publish BUNDLE.zip --fingerprint $fingerprint
   jharnet-monitor enrol --all --hub https://ADDRESS:9797
-  jharnet-monitor check-config && systemctl enable --now $unit"
+  jharnet-monitor check-config && systemctl enable --now $unit
+Publish before you enrol: an office gets the key for its updates when it enrols."
 fi

@@ -1,0 +1,224 @@
+"""The installer and the Debian package's script, run as root where their changes stay inside.
+
+Each machine is this one's file system in namespaces of its own, with overlays where the installer
+writes. The bundles hold a small program in place of the real one.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jharnet_monitor.handover.bundle import lock_of, signing_key
+from jharnet_monitor.handover.release import sha256
+from tests.update_support import ROOT, small_bundle, small_wheel
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+    pytest.mark.timeout(600),
+]
+
+SAYS = "def main():\n    print('version {}')\n"
+BROKEN = "def main():\n    raise SystemExit(9)\n"
+PROGRAM = "/opt/jharnet-monitor/bin/jharnet-monitor"
+STATE = "/var/lib/private/jharnet-agent"
+UPDATES = "/var/lib/jharnet-agent/spool-updates"
+USER = 61234
+"""The agent's user, as systemd chooses one for `DynamicUser`."""
+OVERLAYS = """
+mount --make-rprivate /
+for place in etc opt usr var; do
+  mkdir -p "$1/$place/upper" "$1/$place/work"
+  mount -t overlay overlay -o "lowerdir=/$place,upperdir=$1/$place/upper,workdir=$1/$place/work" \\
+    "/$place" || exit 1
+done
+mount -t tmpfs tmpfs /run
+mkdir -p /run/systemd/system
+echo ready
+exec sleep 600
+"""
+SYSTEMCTL = """#!/bin/sh
+echo "$@" >> /run/asked
+[ "$1" != is-active ] || cat /run/state
+"""
+
+
+class Machine:
+    """This machine in namespaces of its own; what `systemctl` is asked is in `/run/asked`."""
+
+    def __init__(self, upper: Path) -> None:
+        self._keeper = subprocess.Popen(
+            ["unshare", "-m", "-n", "sh", "-c", OVERLAYS, "sh", str(upper)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self._keeper.stdout is not None
+        if self._keeper.stdout.readline() != "ready\n":
+            pytest.skip(f"no overlays here: {self._keeper.communicate()[1]}")
+        self.do(f"echo {shlex.quote(SYSTEMCTL)} > /usr/local/sbin/systemctl")
+        self.do("chmod 755 /usr/local/sbin/systemctl; echo inactive > /run/state; > /run/asked")
+
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Run a shell command as root on it."""
+        python = f"{sys.base_prefix}/bin"  # for which the bundles are made
+        path = f"PATH=/usr/local/sbin:{python}:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        where = ["nsenter", "-t", str(self._keeper.pid), "-m", "-n"]
+        return subprocess.run(
+            [*where, "env", "-i", path, "sh", "-c", command],
+            capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def do(self, command: str) -> str:
+        """Run a command that must not fail; gives what it printed."""
+        done = self.run(command)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        return done.stdout
+
+    def close(self) -> None:
+        """End the namespaces, and with them all mounts."""
+        self._keeper.kill()
+        self._keeper.communicate()
+
+
+class Sticks:
+    """Unpacked bundles."""
+
+    def __init__(self, place: Path) -> None:
+        self._place, self._serial = place, 0
+
+    def install(self, version: str, program: str, role: str = "agent") -> str:
+        """The command that installs a version with this program."""
+        self._serial += 1
+        bundle, fingerprint = small_bundle(self._place, version, self._serial, program)
+        stick = self._place / f"stick-{self._serial}"
+        with zipfile.ZipFile(bundle) as archive:
+            archive.extractall(stick)
+        return f"sh {stick}/install.sh {role} --fingerprint {fingerprint}"
+
+    def add(self, name: str, text: str) -> None:
+        """Add a file to the last bundle, and sign it again."""
+        stick = self._place / f"stick-{self._serial}"
+        (stick / name).write_text(text)
+        sums = stick / "SHA256SUMS"
+        sums.write_bytes(sums.read_bytes() + f"{sha256(text.encode())}  {name}\n".encode())
+        signature = signing_key(self._place / "release.key").sign(sums.read_bytes())
+        (stick / "SHA256SUMS.sig").write_bytes(signature)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    """A machine on which nothing is installed."""
+    made = Machine(tmp_path / "machine")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def sticks(tmp_path: Path) -> Sticks:
+    """A maker of bundles, all signed with one key."""
+    return Sticks(tmp_path)
+
+
+def test_the_services_user_can_start_what_root_installed(machine: Machine, sticks: Sticks) -> None:
+    """Whatever umask root has."""
+    machine.do(f"umask 077; {sticks.install('1', SAYS.format(1), 'hub')}")
+    as_hub = "setpriv --reuid jharnet --regid jharnet --clear-groups"
+    installed = "/opt/jharnet-monitor/lib/python*/site-packages/jharnet_monitor/small.py"
+    look = shlex.quote(f"test -x {PROGRAM} && cat {installed}")
+    assert machine.do(f"{as_hub} sh -c {look}") == SAYS.format(1)
+    unit = "/etc/systemd/system/jharnet-monitor.service"
+    assert machine.do(f"stat -c %a {unit} /etc/systemd/system").split() == ["644", "755"]
+
+
+def test_a_program_that_does_not_start_replaces_nothing(machine: Machine, sticks: Sticks) -> None:
+    """The version before stays; one that a power cut left aside is found again; a version that
+    starts replaces it, and leaves nothing beside it."""
+    machine.do(sticks.install("1", SAYS.format(1)))
+    broken = sticks.install("2", BROKEN)
+    done = machine.run(broken)
+    assert done.returncode == 1 and "does not start" in done.stderr
+    assert machine.do(PROGRAM) == "version 1\n"
+    machine.do("mv /opt/jharnet-monitor /opt/jharnet-monitor.old")  # then the power was cut
+    assert machine.run(broken).returncode == 1
+    assert machine.do(PROGRAM) == "version 1\n"
+    machine.do(sticks.install("3", SAYS.format(3)))
+    assert machine.do(PROGRAM) == machine.do("jharnet-monitor") == "version 3\n"
+    assert machine.do("ls -d /opt/jharnet*") == "/opt/jharnet-monitor\n"
+
+
+def test_no_code_of_the_bundles_directory_is_imported(machine: Machine, sticks: Sticks) -> None:
+    """Root's Python imports nothing from the directory in which the installer runs."""
+    install = sticks.install("1", SAYS.format(1))
+    for name in ("venv", "json", "pip"):
+        sticks.add(f"{name}.py", "open('/run/imported', 'w')\nraise SystemExit(9)\n")
+    machine.do(install)
+    assert machine.run("ls /run/imported").returncode != 0
+    assert machine.do(PROGRAM) == "version 1\n"
+
+
+def _with_state(machine: Machine) -> None:
+    """What systemd made for the agent's user, with an update that is active."""
+    machine.do(
+        f"install -d -m 700 /var/lib/private && mkdir -p {STATE}/spool-updates/versions/2-5 && "
+        f"ln -s private/jharnet-agent /var/lib/jharnet-agent && "
+        f"ln -s versions/2-5 {UPDATES}/current && chown -R {USER}:{USER} {STATE}"
+    )
+
+
+def test_an_agent_installed_by_hand_replaces_its_updates(machine: Machine, sticks: Sticks) -> None:
+    """Even one of the same version; its wheels are there for the next update, and are owned by the
+    agent's user. A link of that user is not followed by root."""
+    _with_state(machine)
+    install = sticks.install("2", SAYS.format(2))
+    machine.do(install)
+    assert machine.do(f"cd {UPDATES} && ls -A . wheels").split() == [
+        ".:", "versions", "wheels", "wheels:", "jharnet_monitor-2-py3-none-any.whl",
+    ]  # fmt: skip
+    found = machine.do(f"stat -c '%u %a' {UPDATES}/wheels {UPDATES}/wheels/*")
+    assert found == f"{USER} 700\n{USER} 600\n"
+    for link in ("spool-updates/wheels", "spool-updates"):
+        machine.do(f"rm -rf {STATE}/{link} /opt/roots && install -d -m 755 /opt/roots")
+        machine.do(f"touch /opt/roots/current && ln -s /opt/roots {STATE}/{link}")
+        done = machine.run(install)
+        assert done.returncode == 1 and f"{link} is a link" in done.stderr, done.stderr
+        found = machine.do("stat -c '%u %a %n' /opt/roots && ls -A /opt/roots")
+        assert found == "0 755 /opt/roots\ncurrent\n"
+
+
+def test_a_service_that_runs_is_restarted(machine: Machine, sticks: Sticks) -> None:
+    """One that does not run is started only after its enrolment."""
+    machine.do("touch /run/potka.enrolment")
+    install = sticks.install("1", SAYS.format(1))
+    for state, more, said, asked in (
+        ("inactive", "", "installed. Next", []),
+        ("active", "", "was restarted", ["restart jharnet-agent.service"]),
+        ("activating", "", "was restarted", ["restart jharnet-agent.service"]),
+        ("active", " --enrolment /run/potka.enrolment", "installed and enrolled",
+         ["enable --quiet jharnet-agent.service", "restart jharnet-agent.service"]),
+    ):  # fmt: skip
+        machine.do(f"echo {state} > /run/state; > /run/asked")
+        assert said in machine.do(install + more)
+        lines = machine.do("cat /run/asked").splitlines()
+        assert [x for x in lines if not x.startswith(("daemon-reload", "is-active"))] == asked
+
+
+def test_an_upgrade_of_the_package_restarts_what_runs(machine: Machine, tmp_path: Path) -> None:
+    """And replaces all updates; a first installation starts nothing."""
+    _with_state(machine)
+    wheel = small_wheel(tmp_path / "lib/wheels", "2", SAYS.format(2))
+    (tmp_path / "lib/lock.txt").write_text(lock_of([wheel], {"jharnet-monitor"}))
+    machine.do(f"cp -r {tmp_path}/lib /usr/lib/jharnet-monitor")
+    script = ROOT / ".ci/debian/jharnet-monitor-agent.postinst"
+    machine.do(f"sh {script} configure")
+    assert machine.do("cat /run/asked") == ""
+    assert machine.do("/usr/lib/jharnet-monitor/venv/bin/jharnet-monitor") == "version 2\n"
+    assert machine.do(f"ls -A {UPDATES}") == "versions\n"
+    machine.do(f"sh {script} configure 1")
+    asked = machine.do("cat /run/asked").splitlines()
+    assert asked == ["daemon-reload", "try-restart jharnet-agent.service"]
