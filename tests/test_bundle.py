@@ -5,13 +5,20 @@ That a bundle of all wheels installs without a network is shown by `tests/bench/
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable
+from hashlib import sha256
+from importlib.resources import files
 from pathlib import Path
 
+import jinja2
 import pytest
+import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.handover.bundle import (
@@ -108,6 +115,98 @@ def test_a_changed_bundle_is_refused(
     change(tmp_path / "b")
     done = check(tmp_path / "b", bundle[1])
     assert done.returncode == 1 and "error: " in done.stderr
+
+
+def _commands_that_check() -> dict[str, str]:
+    """What the help and the bundle's README give to run in the bundle's folder, by its place."""
+    place = files("jharnet_monitor")
+    every = {
+        name: re.findall(
+            r"(?ms)^ *fingerprint=XXXX.*?sh install\.sh hub [^\n]*",
+            place.joinpath(name).read_text("utf-8"),
+        )
+        for name in ("help/install.md", "handover/README.txt")
+    }
+    return {f"{name} {n}": text for name, found in every.items() for n, text in enumerate(found)}
+
+
+def _reinstalled(place: Path) -> None:
+    """Change the installer as somebody would who wants it to run: it finds itself whole."""
+    (place / "install.sh").write_text("echo 'the bundle is whole and signed'\ntouch ran\n")
+
+
+def _with_sums(place: Path) -> None:
+    _reinstalled(place)
+    sums = (place / SUMS).read_text().splitlines(keepends=True)
+    changed = sha256((place / "install.sh").read_bytes()).hexdigest()
+    (place / SUMS).write_text(
+        "".join(f"{changed}  install.sh\n" if "  install.sh" in line else line for line in sums)
+    )
+
+
+def _signed_by_another(place: Path) -> None:
+    _with_sums(place)
+    key = Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    sums = (place / SUMS).read_text().splitlines(keepends=True)
+    text = "".join(f"{sha256(public).hexdigest()}  {KEY}\n" if f"  {KEY}" in line else line
+                   for line in sums)  # fmt: skip
+    (place / KEY).write_bytes(public)
+    (place / SUMS).write_text(text)
+    (place / SIGNATURE).write_bytes(key.sign(text.encode()))
+
+
+FORGERIES = (_reinstalled, _with_sums, _signed_by_another)
+
+
+@pytest.mark.parametrize("forge", FORGERIES)
+def test_a_changed_installer_is_not_run(
+    bundle: tuple[Path, str], tmp_path: Path, forge: Callable[[Path], None]
+) -> None:
+    """The commands of the help and of the README, in both languages, run it only if it is whole,
+    whatever else the forger changed."""
+    given = _commands_that_check()
+    assert len(given) == 3
+    for name, written in given.items():
+        commands = re.sub(r"XXXX\S*", bundle[1], written).replace(
+            "install.sh hub", "install.sh check"
+        )
+        place = tmp_path / name.replace("/", "-")
+        shutil.copytree(bundle[0], place)
+        done = subprocess.run(["/bin/sh", "-c", commands], cwd=place, capture_output=True,
+                              text=True, check=False)  # fmt: skip
+        whole = [bundle[1], "Signature Verified Successfully", "the bundle is whole and signed"]
+        assert (done.returncode, done.stdout.splitlines()) == (0, whole), done.stderr
+        forge(place)
+        done = subprocess.run(["/bin/sh", "-c", commands], cwd=place, capture_output=True,
+                              text=True, check=False)  # fmt: skip
+        assert done.returncode != 0 and not (place / "ran").exists(), done.stdout
+
+
+@pytest.mark.parametrize("forge", [None, *FORGERIES])
+def test_the_ansible_role_checks_before_it_installs(
+    bundle: tuple[Path, str], tmp_path: Path, forge: Callable[[Path], None] | None
+) -> None:
+    """With commands of the machine, one of which fails for each forged bundle."""
+    role = ROOT / "exporters/ansible/roles/jharnet_hub/tasks/software.yml"
+    [block] = [t["block"] for t in yaml.safe_load(role.read_text("utf-8")) if "block" in t]
+    at = [next(iter(t.get("ansible.builtin.command", {"": ""}).values()))[:10] for t in block]
+    before = block[at.index("sh install") - 3 : at.index("sh install")]
+    place = tmp_path / "b"
+    shutil.copytree(bundle[0], place)
+    if forge:
+        forge(place)
+    [key] = [task for task in before if "failed_when" in task]
+    wrong = jinja2.Environment(autoescape=True).compile_expression(key["failed_when"])
+    stat = {"checksum": sha256((place / KEY).read_bytes()).hexdigest()}
+    good = [not wrong(jharnet_key={"stat": stat}, jharnet_fingerprint=bundle[1])]
+    for task in before:
+        if "ansible.builtin.command" in task:
+            argv = task["ansible.builtin.command"]["cmd"].split()
+            assert argv[0] in ("openssl", "sha256sum")
+            done = subprocess.run(argv, cwd=place, capture_output=True, check=False)
+            good.append(done.returncode == 0)
+    assert len(good) == 3 and all(good) is (forge is None)
 
 
 def test_a_bundle_signed_by_another_is_refused(bundle: tuple[Path, str], tmp_path: Path) -> None:

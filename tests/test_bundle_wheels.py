@@ -25,6 +25,7 @@ from jharnet_monitor.handover.bundle import (
     complete_wheels,
     pack,
 )
+from jharnet_monitor.handover.lock_files import for_machine, lock_entries
 from jharnet_monitor.handover.release import MANIFEST
 from tests.test_bundle import ROOT
 
@@ -171,6 +172,18 @@ def test_only_one_version_of_a_library_is_packed(checkout: Checkout) -> None:
     lock.write_text(f"{lock.read_text()}av==2 ; python_version > '3.11'{_hash(b'later')}\n")
     with pytest.raises(UserError, match=r"holds both av-1-.* and av-2-.* delete one"):
         checkout.pack()
+
+
+def test_libraries_are_those_of_the_machines(checkout: Checkout) -> None:
+    """Whatever Python makes the bundle, versions are chosen for the Python that will run them."""
+    lock = (ROOT / "requirements.lock").read_text()
+    older, later = (for_machine(lock, python, "x86_64") for python in ("3.11", "3.13"))
+    assert "colorama" in lock and "colorama" not in older + later
+    assert not any(";" in text for text in (older, later))
+    for text in (older, later):
+        names = [entry.name for entry in lock_entries(text)]
+        assert len(set(names)) == len(names) > 60
+    assert older != later
 
 
 def test_complete_wheels_are_used_again_without_a_network(

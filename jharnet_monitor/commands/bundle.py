@@ -62,4 +62,5 @@ def bundle(
         )  # fmt: skip
     print(f"{out}: {out.stat().st_size / 1e6:.0f} MB")
     print(f"fingerprint: {made}")
-    print("Carry the fingerprint apart from the bundle: on paper, or by telephone.")
+    print("Carry the fingerprint apart from the bundle: on paper, or by telephone. With it go the")
+    print("commands that check the bundle before anything of it runs (help: Install a district).")

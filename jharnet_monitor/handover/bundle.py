@@ -24,6 +24,7 @@ from jharnet_monitor.errors import UserError
 from jharnet_monitor.handover import release
 from jharnet_monitor.handover.lock_files import (
     WITHOUT_WHEEL,
+    for_machine,
     lock_entries,
     only,
     wheel_project,
@@ -103,7 +104,10 @@ def _fetch_libraries(source: Source, into: Path, target: Machines, report: Repor
         _pip("wheel", "--no-deps", "--require-hashes", "-w", str(into), "-r", str(alone))
         alone.unlink()
     rest = into / "rest.lock"
-    rest.write_text(without(lock, WITHOUT_WHEEL), encoding="utf-8")
+    # A bundle holds one version of each library: the one for the oldest Python fits the others too.
+    oldest = min(target.pythons, key=lambda python: [int(part) for part in python.split(".")])
+    needed = for_machine(lock, oldest, target.machine)
+    rest.write_text(without(needed, WITHOUT_WHEEL), encoding="utf-8")
     options = [part for platform in platforms(target.machine) for part in ("--platform", platform)]
     for python in target.pythons:
         report(f"fetching wheels for Python {python}")

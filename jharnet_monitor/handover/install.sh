@@ -7,8 +7,8 @@
 #
 # The fingerprint was printed when the bundle was made. Get it from the engineer, not from this
 # stick. Nothing is installed unless the key, the signature and every file are correct. But whoever
-# can change a file of the stick can change this one: run the commands in README.txt first, which
-# check this file before anything of the stick runs.
+# can change a file of the stick can change this one: first run the commands of the help's page
+# "Install a district", which check this file before anything of the stick runs.
 set -eu
 umask 022 # the services run as users of their own, and must be able to read what is installed
 

@@ -73,6 +73,19 @@ def without(lock: str, names: Iterable[str]) -> str:
     return "\n".join(part for part in lock_parts(lock) if part.split("==")[0] not in names) + "\n"
 
 
+def for_machine(lock: str, python: str, machine: str) -> str:
+    """A lock file with only what applies to a machine, and without markers.
+
+    pip would evaluate the markers for the Python that runs it.
+    """
+    parts = []
+    for part in lock_parts(lock):
+        [entry] = lock_entries(part)
+        if entry.applies_to(python, machine):
+            parts.append(part.replace(f" ; {entry.marker}", "", 1) if entry.marker else part)
+    return "\n".join(parts) + "\n"
+
+
 def wheel_project(name: str) -> str:
     """The normalized name of a wheel's project, given the name of its file."""
     return canonicalize_name(name.partition("-")[0])
