@@ -45,13 +45,13 @@ echo ready
 exec sleep 600
 """
 SYSTEMCTL = """#!/bin/sh
-echo "$@" >> /run/asked
+echo "$@" >> /run/requests
 [ "$1" != is-active ] || cat /run/state
 """
 
 
 class Machine:
-    """This machine in namespaces of its own; what `systemctl` is asked is in `/run/asked`."""
+    """This machine in namespaces of its own; what `systemctl` shall do is in `/run/requests`."""
 
     def __init__(self, upper: Path) -> None:
         self._keeper = subprocess.Popen(
@@ -62,7 +62,7 @@ class Machine:
         if self._keeper.stdout.readline() != "ready\n":
             pytest.skip(f"no overlays here: {self._keeper.communicate()[1]}")
         self.do(f"echo {shlex.quote(SYSTEMCTL)} > /usr/local/sbin/systemctl")
-        self.do("chmod 755 /usr/local/sbin/systemctl; echo inactive > /run/state; > /run/asked")
+        self.do("chmod 755 /usr/local/sbin/systemctl; echo inactive > /run/state; > /run/requests")
 
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
         """Run a shell command as root on it."""
@@ -195,17 +195,17 @@ def test_a_service_that_runs_is_restarted(machine: Machine, sticks: Sticks) -> N
     """One that does not run is started only after its enrolment."""
     machine.do("touch /run/potka.enrolment")
     install = sticks.install("1", SAYS.format(1))
-    for state, more, said, asked in (
+    for state, more, printed, wanted in (
         ("inactive", "", "installed. Next", []),
         ("active", "", "was restarted", ["restart jharnet-agent.service"]),
         ("activating", "", "was restarted", ["restart jharnet-agent.service"]),
         ("active", " --enrolment /run/potka.enrolment", "installed and enrolled",
          ["enable --quiet jharnet-agent.service", "restart jharnet-agent.service"]),
     ):  # fmt: skip
-        machine.do(f"echo {state} > /run/state; > /run/asked")
-        assert said in machine.do(install + more)
-        lines = machine.do("cat /run/asked").splitlines()
-        assert [x for x in lines if not x.startswith(("daemon-reload", "is-active"))] == asked
+        machine.do(f"echo {state} > /run/state; > /run/requests")
+        assert printed in machine.do(install + more)
+        lines = machine.do("cat /run/requests").splitlines()
+        assert [x for x in lines if not x.startswith(("daemon-reload", "is-active"))] == wanted
 
 
 def test_an_upgrade_of_the_package_restarts_what_runs(machine: Machine, tmp_path: Path) -> None:
@@ -216,9 +216,9 @@ def test_an_upgrade_of_the_package_restarts_what_runs(machine: Machine, tmp_path
     machine.do(f"cp -r {tmp_path}/lib /usr/lib/jharnet-monitor")
     script = ROOT / ".ci/debian/jharnet-monitor-agent.postinst"
     machine.do(f"sh {script} configure")
-    assert machine.do("cat /run/asked") == ""
+    assert machine.do("cat /run/requests") == ""
     assert machine.do("/usr/lib/jharnet-monitor/venv/bin/jharnet-monitor") == "version 2\n"
     assert machine.do(f"ls -A {UPDATES}") == "versions\n"
     machine.do(f"sh {script} configure 1")
-    asked = machine.do("cat /run/asked").splitlines()
-    assert asked == ["daemon-reload", "try-restart jharnet-agent.service"]
+    requests = machine.do("cat /run/requests").splitlines()
+    assert requests == ["daemon-reload", "try-restart jharnet-agent.service"]
