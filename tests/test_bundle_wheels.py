@@ -209,8 +209,10 @@ def test_what_cannot_be_fetched_is_named(
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     (checkout.wheels / AV[11]).unlink()
+    before = sorted(checkout.wheels.iterdir())
     with pytest.raises(UserError, match=r"no wheel of av 1 for Python 3\.11 .*; pip wheel failed"):
         checkout.collect()
+    assert sorted(checkout.wheels.iterdir()) == before
 
 
 def test_the_serial_can_be_given(checkout: Checkout, tmp_path: Path) -> None:

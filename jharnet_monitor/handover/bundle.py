@@ -10,6 +10,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -89,33 +90,34 @@ def collect_wheels(
         found.own()
     except UserError:
         report(f"building {OWN}")
-        for old in found.own_wheels():
-            old.unlink()
-        _pip("wheel", "--no-deps", "-w", str(into), str(source.directory))
+        with tempfile.TemporaryDirectory(dir=into) as scratch:
+            _pip("wheel", "--no-deps", "-w", scratch, str(source.directory))
+            for old in found.own_wheels():
+                old.unlink()
+            for made in Path(scratch).glob("*.whl"):
+                made.rename(into / made.name)
 
 
 def _fetch_libraries(source: Source, into: Path, target: Machines, report: Report) -> None:
     """Fetch the libraries; pip keeps files that are there and have the right hash."""
     lock = source.file(LOCKS["hub"]).read_text("utf-8")
-    for name in WITHOUT_WHEEL:
-        report(f"building a wheel of {name}")
-        alone = into / "alone.lock"
-        alone.write_text(only(lock, {name}), encoding="utf-8")
-        _pip("wheel", "--no-deps", "--require-hashes", "-w", str(into), "-r", str(alone))
-        alone.unlink()
-    rest = into / "rest.lock"
     # A bundle holds one version of each library: the one for the oldest Python fits the others too.
     oldest = min(target.pythons, key=lambda python: [int(part) for part in python.split(".")])
     needed = for_machine(lock, oldest, target.machine)
-    rest.write_text(without(needed, WITHOUT_WHEEL), encoding="utf-8")
     options = [part for platform in platforms(target.machine) for part in ("--platform", platform)]
-    for python in target.pythons:
-        report(f"fetching wheels for Python {python}")
-        _pip(
-            "download", "--only-binary", ":all:", "--no-deps", "--require-hashes", *options,
-            "--implementation", "cp", "--python-version", python, "-d", str(into), "-r", str(rest),
-        )  # fmt: skip
-    rest.unlink()
+    with tempfile.TemporaryDirectory() as scratch:
+        alone, rest = Path(scratch) / "alone.lock", Path(scratch) / "rest.lock"
+        alone.write_text(only(needed, WITHOUT_WHEEL), encoding="utf-8")
+        rest.write_text(without(needed, WITHOUT_WHEEL), encoding="utf-8")
+        report(f"building a wheel of {', '.join(WITHOUT_WHEEL)}")
+        _pip("wheel", "--no-deps", "--require-hashes", "-w", str(into), "-r", str(alone))
+        for python in target.pythons:
+            report(f"fetching wheels for Python {python}")
+            _pip(
+                "download", "--only-binary", ":all:", "--no-deps", "--require-hashes", *options,
+                "--implementation", "cp", "--python-version", python, "-d", str(into),
+                "-r", str(rest),
+            )  # fmt: skip
 
 
 def library_wheels(
