@@ -123,6 +123,21 @@ async def test_what_waits_outlives_the_hub(bench: Bench) -> None:
     await again.close()
 
 
+async def test_events_that_differ_only_in_their_data_are_all_kept(bench: Bench) -> None:
+    """Router and PC of an office answered in the same millisecond, and one event was lost; one that
+    was written already is still not written twice."""
+    events = [EventRecord("potka", "reached", NOW, {"role": role, "answers": True, "rtt": 0.1 + 0.2,
+                                                    "note": "पोटका"})
+              for role in ("router", "pc")]  # fmt: skip
+    bench.writer.hold(Trouble.LOCKED)
+    await bench.writer.write(*events)
+    events[1].write(bench.store)  # and then the power failed
+    await bench.writer.release()
+    assert bench.live.hub.writes_waiting == 0
+    stored = bench.store.event_log.events("potka")
+    assert sorted(one.data["role"] for one in stored) == ["pc", "router"]
+
+
 async def test_order_holds_while_something_waits(bench: Bench) -> None:
     """Records that arrive when the database is back are written after those that wait."""
     bench.take_away()

@@ -127,12 +127,12 @@ class StartRecord:
         last = max((beat for beat in beats if beat is not None), default=None)
         if last is not None:
             self._write_stop(store, min(last, self.at))
-        if not store.event_log.has_event(ALL_OFFICES, "hub_started", self.at):
+        if not store.event_log.has_event(ALL_OFFICES, "hub_started", self.at, {}):
             store.event_log.add_event(ALL_OFFICES, "hub_started", self.at, {})
 
     def _write_stop(self, store: Store, stopped: datetime) -> None:
         log = store.event_log
-        if not log.has_event(ALL_OFFICES, "hub_stopped", stopped):
+        if not log.has_event(ALL_OFFICES, "hub_stopped", stopped, {}):
             log.add_event(ALL_OFFICES, "hub_stopped", stopped, {})
         known = log.last_transitions(self.offices)
         watched = [o for o in self.offices if o in known and known[o].at <= stopped]
@@ -190,14 +190,14 @@ def is_written(record: Record, store: Store) -> bool:
     copied before the database.
     """
     match record:
-        case EventRecord(office=office, kind=kind, at=at):
-            return store.event_log.has_event(office, kind, at)
+        case EventRecord(office=office, kind=kind, at=at, data=data):
+            return store.event_log.has_event(office, kind, at, data)
         case StateRecord(office=office, state=state, at=at):
             return store.event_log.has_transition(office, state, at)
         case DrillRecord(drill=drill):
             return store.event_log.drill(drill.id) is not None
         case StartRecord(at=at):  # the part that is written last
-            return store.event_log.has_event(ALL_OFFICES, "hub_started", at)
+            return store.event_log.has_event(ALL_OFFICES, "hub_started", at, {})
         case ValueRecord(key=key, at=at):
             stored = store.get_value(key)
             return stored is not None and parse_utc(stored) >= at

@@ -267,11 +267,14 @@ class EventLog:
         with writing(self._engine) as connection:
             connection.execute(row)
 
-    def has_event(self, office: str, kind: str, at: datetime) -> bool:
-        """Whether this event is stored."""
+    def has_event(self, office: str, kind: str, at: datetime, data: Mapping[str, Any]) -> bool:
+        """Whether this event is stored. Another one of its kind may have the same time."""
         table = t.events
         query = select(table.c.number).where(
-            table.c.office == office, table.c.at == t.to_ms(at), table.c.kind == kind
+            table.c.office == office,
+            table.c.at == t.to_ms(at),
+            table.c.kind == kind,
+            table.c.data == canonical(dict(data)),
         )
         with reading(self._engine) as connection:
             return connection.execute(query.limit(1)).scalar() is not None
