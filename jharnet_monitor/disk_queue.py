@@ -43,7 +43,8 @@ class DiskQueue:
     when there are more than `max_rows` entries; the oldest fine data are then deleted first.
 
     Entries that cannot be written wait in memory, in order, and are written with the next entry
-    that can. Every method raises `StoreError` when the file cannot be read or written.
+    that can. While the file cannot be opened, those in memory are the queue; what is in the file
+    follows later. Every method raises `StoreError` when the file cannot be read or written.
 
     >>> import tempfile
     >>> queue = DiskQueue(Path(tempfile.mkdtemp()) / "queue.db", 10)
@@ -206,7 +207,8 @@ class DiskQueue:
         """Id and body of the oldest `count` entries that are not set aside."""
         query = "SELECT id, body FROM spool WHERE aside IS NULL ORDER BY number LIMIT ?"
         with self._errors():
-            found = [] if self._only_in_memory() else self._connection().execute(query, (count,))
+            db = self._readable()
+            found = [] if db is None else db.execute(query, (count,)).fetchall()
             waiting = [(e.name, e.body) for e in self._unwritten if e.reason is None]
             return [*found, *waiting][:count]
 
@@ -214,12 +216,27 @@ class DiskQueue:
         """Whether the file was never created, so that entries exist only in memory."""
         return self._db is None and not self._closed and not self.file.exists()
 
+    def _readable(self) -> sqlite3.Connection | None:
+        """The open file; None if entries exist only in memory, or wait there while it cannot be
+        opened, as on a full disk."""
+        if self._only_in_memory():
+            return None
+        try:
+            return self._connection()
+        except (sqlite3.OperationalError, OSError):
+            if not self._unwritten:
+                raise
+            return None
+
     def drop(self, names: Iterable[str]) -> None:
         """Delete entries."""
         with self._errors():
             gone = set(names)
+            in_memory = self._only_in_memory() or (
+                self._readable() is None and gone <= {e.name for e in self._unwritten}
+            )
             self._unwritten = deque(e for e in self._unwritten if e.name not in gone)
-            if self._only_in_memory():
+            if in_memory:
                 return
             with self._transaction() as db:
                 deleted = db.executemany(
@@ -255,6 +272,11 @@ class DiskQueue:
             query = "UPDATE spool SET aside = NULL WHERE aside <> ?"
             self._connection().execute(query, (except_reason,))
 
+    @property
+    def unwritten(self) -> int:
+        """How many entries wait in memory, without those set aside; never waits for the disk."""
+        return sum(entry.reason is None for entry in self._unwritten.copy())
+
     def __len__(self) -> int:
         """How many entries wait, in memory or on disk, without those set aside."""
         return self._count("aside IS NULL", sum(e.reason is None for e in self._unwritten))
@@ -265,10 +287,11 @@ class DiskQueue:
 
     def _count(self, condition: str, in_memory: int) -> int:
         with self._errors():
-            if self._only_in_memory():
+            db = self._readable()
+            if db is None:
                 return in_memory
             query = f"SELECT COUNT(*) FROM spool WHERE {condition}"  # noqa: S608 - one of ours
-            (count,) = self._connection().execute(query).fetchone()
+            (count,) = db.execute(query).fetchone()
             return int(count) + in_memory
 
     def close(self) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -287,6 +290,91 @@ async def test_measurements_on_a_full_disk_wait_in_memory(bench: Bench) -> None:
     queue._db.execute("PRAGMA max_page_count=1000000")
     await bench.writer.write_later()
     assert len(bench.store.measurements()) == 100
+
+
+class FullDisk:
+    """A small disk without room, for the queue alone."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def fill(self) -> None:
+        """Leave no byte."""
+        with suppress(OSError), (self.place / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(4096)):
+                pass
+
+    def clear(self) -> None:
+        """There is room again."""
+        (self.place / "filler").unlink()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[FullDisk]:
+    """A disk of its own; needs root."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "jhn-queue", place], check=True)
+    yield FullDisk(place)
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def event_kinds(bench: Bench) -> list[str]:
+    """The kinds of the stored events of one moment, in the order of recording."""
+    return [one.kind for one in bench.store.event_log.events("potka")]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("recorded", [0, 2])
+@pytest.mark.parametrize("existed", [True, False])
+async def test_a_start_on_a_full_disk_loses_nothing(
+    bench: Bench, small_disk: FullDisk, recorded: int, existed: bool
+) -> None:
+    """What was recorded meanwhile stayed in memory until the process ended, counted as nothing, and
+    what had waited since before the start on disk. Both are written as soon as there is room."""
+    bench.directory = small_disk.place
+    if existed:
+        earlier = bench.new_writer()
+        earlier.hold(Trouble.FULL)
+        await earlier.write(EventRecord("potka", "earlier", NOW, {}))
+        await earlier.close()
+    small_disk.fill()
+    writer = bench.new_writer()
+    await writer.open()
+    writer.hold(Trouble.FULL)
+    for number in range(recorded):
+        await writer.write(EventRecord("potka", f"kind{number}", NOW, {}))
+    assert bench.live.hub.writes_waiting == recorded
+    small_disk.clear()
+    await writer.release()
+    await writer.write(EventRecord("potka", "later", NOW, {}))
+    await writer.write_later()
+    expected = [f"kind{number}" for number in range(recorded)]
+    assert event_kinds(bench) == ["earlier"] * existed + [*expected, "later"]
+    assert (bench.live.hub.writes_waiting, writer._queue.unwritten) == (0, 0)
+    await writer.close()
+
+
+@pytest.mark.root
+async def test_a_database_elsewhere_gets_what_a_full_disk_cannot_hold(
+    bench: Bench, small_disk: FullDisk
+) -> None:
+    """The disk of the queue stays full, PostgreSQL is back: records do not pile up in memory."""
+    bench.directory = small_disk.place
+    (small_disk.place / "w.db").touch()
+    small_disk.fill()
+    writer = bench.new_writer()
+    await writer.open()
+    writer.hold(Trouble.AWAY)
+    for number in range(3):
+        await writer.write(EventRecord("potka", f"kind{number}", NOW, {}))
+    assert bench.live.hub.writes_waiting == 3
+    await writer.release()
+    await writer.write(EventRecord("potka", "later", NOW, {}))
+    assert event_kinds(bench) == ["kind0", "kind1", "kind2", "later"]
+    assert (bench.live.hub.writes_waiting, writer._queue.unwritten) == (0, 0)
+    assert not bench.live.hub.database_failing
+    await writer.close()
 
 
 async def test_a_drill_waits_once_however_often_it_is_written(bench: Bench) -> None:

@@ -13,7 +13,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -62,6 +62,7 @@ class StoreWriter:
         self._status = status
         self._clock = clock
         self._queue = DiskQueue(file, MAX_WAITING)
+        self._queue_opened = False
         self._on_hold = False
         self._stopping = False
         self._closed = False
@@ -129,6 +130,7 @@ class StoreWriter:
     def _open_queue(self) -> None:
         self._queue.open()
         self._queue.retry(except_reason=_NOT_TAKEN)
+        self._queue_opened = True
 
     async def add(self, measurements: Sequence[Measurement]) -> Sequence[Measurement]:
         """Store measurements and return the new ones; raises `StoreError` and keeps nothing. A
@@ -185,7 +187,14 @@ class StoreWriter:
                     return
 
     async def write_later(self) -> None:
-        """Write waiting records until the database fails; call this repeatedly."""
+        """Write waiting records until the database fails; call this repeatedly.
+
+        Records from before a start at which the disk was full are among them once it has room.
+        """
+        if not self._queue_opened:
+            with suppress(StoreError):
+                await self._in(self._disk, self._open_queue)
+                await self._publish()
         while self._status.writes_waiting and not self._on_hold and await self._write_waiting():
             pass
 
@@ -308,6 +317,8 @@ class StoreWriter:
             self._status.writes_waiting, self._status.writes_set_aside = counted
         except StoreError as error:
             log.error("waiting records could not be counted: %s", error)
+            known = self._status.writes_waiting if self._queue_opened else 0
+            self._status.writes_waiting = max(known, self._queue.unwritten)
         self._status.writes_dropped = self._queue.dropped
 
 
