@@ -8,6 +8,27 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+LEAST_AHEAD = timedelta(minutes=1)
+"""What lies less ahead of now may come from a clock that is slightly ahead or was adjusted."""
+
+
+def is_ahead(at: datetime, now: datetime) -> bool:
+    """Whether a recorded time lies ahead: it was recorded before a clock was set back."""
+    return at > now + LEAST_AHEAD
+
+
+def is_newer(at: datetime, known: datetime, now: datetime) -> bool:
+    """Whether what was recorded for `at` is as new as what is known, which may lie ahead.
+
+    >>> now = datetime(2026, 11, 23, tzinfo=UTC)
+    >>> hour = timedelta(hours=1)
+    >>> is_newer(now, now - hour, now), is_newer(now - hour, now, now)
+    (True, False)
+    >>> is_newer(now, now + hour, now), is_newer(now + hour, now + 2 * hour, now)
+    (True, False)
+    """
+    return at >= known or (is_ahead(known, now) and not is_ahead(at, now))
+
 
 class Clock(Protocol):
     """A source of time."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from jharnet_monitor.clock import is_newer
 from jharnet_monitor.errors import Trouble
 from jharnet_monitor.model import (
     HEADQUARTERS,
@@ -238,14 +239,17 @@ class Live:
         office = self.of(office_id)
         return {} if office is None else office.recent()
 
-    def update(self, measurement: Measurement) -> None:
-        """Count a measurement, and keep it as the latest of its series unless a newer one is
-        known."""
+    def update(self, measurement: Measurement, now: datetime | None = None) -> None:
+        """Count a measurement, and keep it as the latest of its series unless a newer one is known.
+
+        With `now`, a known one that lies ahead of it, from before the clock was set back, is not
+        newer.
+        """
         office = self.of(measurement.office)
         if office is None:
             return
         self.count(office, measurement.probe, measurement.route, measurement.outcome.value, 1)
-        self.restore(measurement)
+        self.restore(measurement, now)
 
     @staticmethod
     def count(office: OfficeLive, probe: str, route: Route, outcome: str, runs: int) -> None:
@@ -254,22 +258,22 @@ class Live:
             return
         office.runs[probe, outcome] += runs
 
-    def restore(self, measurement: Measurement) -> None:
+    def restore(self, measurement: Measurement, now: datetime | None = None) -> None:
         """Like `update`, for a measurement that was counted before a restart."""
         office = self.of(measurement.office)
         if office is None:
             return
         key = measurement.series
-        _keep_newer(office.latest, key, measurement)
+        _keep_newer(office.latest, key, measurement, now)
         if not measurement.is_conclusive:
             return
         if measurement.outcome is not Outcome.NO_DATA:
-            _keep_newer(office.last_conclusive, key, measurement)
+            _keep_newer(office.last_conclusive, key, measurement, now)
         if measurement.outcome is Outcome.OK:
-            _keep_newer(office.last_ok, key, measurement)
+            _keep_newer(office.last_ok, key, measurement, now)
             for way in Direction:
                 if f"{way.transfer}_sustained_bits_per_second" in measurement.values:
-                    _keep_newer(office.last_long_tests, LONG_TESTS[way], measurement)
+                    _keep_newer(office.last_long_tests, LONG_TESTS[way], measurement, now)
 
     def set_state(self, office_id: str, state: OfficeState, at: datetime) -> bool:
         """Set an office's state; returns whether it changed."""
@@ -319,6 +323,9 @@ class Live:
         self.hub.report_failures = saved.get("report_failures", 0)
 
 
-def _keep_newer(stored: dict[str, Measurement], key: str, measurement: Measurement) -> None:
-    if key not in stored or stored[key].started_at <= measurement.started_at:
+def _keep_newer(
+    stored: dict[str, Measurement], key: str, measurement: Measurement, now: datetime | None
+) -> None:
+    known, at = stored.get(key), measurement.started_at
+    if known is None or is_newer(at, known.started_at, now or known.started_at):
         stored[key] = measurement

@@ -14,6 +14,8 @@ from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config.addresses import hub_url
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.hub.health import Health
+from jharnet_monitor.hub.recorder import Recorder
+from jharnet_monitor.hub.store_writer import StoreWriter
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.metrics.registry import LiveCollector
@@ -166,6 +168,25 @@ async def test_stale_values_are_dropped() -> None:
         metrics.get_sample_value("jharnet_probe_last_run_timestamp_seconds", last_run)
         == NOW.timestamp()
     )
+
+
+async def test_values_follow_a_clock_that_was_set_back(tmp_path: Path) -> None:
+    """It was a day ahead after a power cut. What was measured then was shown for a day, and not
+    what was measured later; a run that is handed in late still replaces nothing."""
+    live, clock = one_office(), ManualClock(NOW + timedelta(days=1))
+    current = CurrentConfig(config(1))
+    store = Store(f"sqlite:///{tmp_path}/monitor.db", clock)
+    store.migrate()
+    writer = StoreWriter(store, tmp_path / "waiting.db", live.hub, clock)
+    recorder = Recorder(current, writer, live, clock)
+    await recorder.record(latency(OFFICE, clock.now() - timedelta(seconds=61)))
+    clock.step(-86400)
+    for minutes, lost in ((2, 30), (1, 15), (3, 60)):
+        await recorder.record(latency(OFFICE, NOW - timedelta(minutes=minutes), lost=lost))
+    assert value(live, "latency_loss_ratio", office=OFFICE) == 0.25
+    assert live.offices[OFFICE].last_ok["latency"].values["loss_ratio"] == 0.25
+    await writer.close()
+    store.close()
 
 
 def test_a_run_without_data_changes_no_value() -> None:

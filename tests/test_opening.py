@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,22 @@ async def test_a_hub_begins_without_its_database(
     monkeypatch.setattr(opening, "PATIENCE_SECONDS", 60.0)  # its database is there, at its own pace
     async with hub_at_work(tmp_path) as again:
         assert again.metric("probe_runs_total", office="potka", probe="latency", outcome="ok") == 1
+
+
+async def test_a_start_shows_no_run_that_lies_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock was ahead while it was recorded: it hid the failure that was measured later."""
+    monkeypatch.setattr(opening, "PATIENCE_SECONDS", 60.0)
+    now = datetime.now(UTC)
+    store = earlier_run(tmp_path, now - timedelta(minutes=2))
+    store.add([minute("ahead", now + timedelta(days=1))])
+    failed = replace(minute("failed", now), outcome=Outcome.FAILED, cause="no_reply")
+    store.add([failed])
+    store.close()
+    async with hub_at_work(tmp_path) as one:
+        assert one.hub.opening.opened
+        assert one.hub.live.offices["potka"].latest["latency"].id == "failed"
 
 
 async def test_a_database_of_another_hub_ends_a_hub_that_waited_for_it(

@@ -85,10 +85,25 @@ def test_many_hands_at_once_lose_and_double_nothing(bench: Bench) -> None:
 def test_latest_keeps_the_last_of_each_outcome(bench: Bench) -> None:
     """A late result of the past does not become the latest; paths are kept separately."""
     ok = one("ok", 5)
+    bench.clock.step(600)
     bench.store.add([ok, one("none", 6, outcome=Outcome.NO_DATA, cause="no_agent", values={})])
     bench.store.add([one("late", 1)])
     bench.store.add([one("own", 1, conditions={"path": "agent_hub"})])
     assert [m.id for m in bench.store.latest()] == ["own", "ok", "none"]
+
+
+def test_a_run_from_before_the_clock_was_set_back_is_not_the_latest(bench: Bench) -> None:
+    """It was for as long as the clock had been ahead: a start of the hub showed figures of a day
+    that had not come yet. Later runs count as usual, also within one batch."""
+    bench.clock.step(86400)
+    bench.store.add([one("ahead", 24 * 60), one("ahead too", 24 * 60, office="boram")])
+    bench.clock.step(-86400 + 600)
+    bench.store.add([one("now", 9)])
+    assert [m.id for m in bench.store.latest()] == ["now", "ahead too"]
+    bench.store.add([one("late", 8)])
+    bench.store.add([one("next", 10, office="boram"), one("late too", 3, office="boram")])
+    assert [m.id for m in bench.store.latest()] == ["now", "next"]
+    assert [t.runs for t in bench.store.tallies.all()] == [3, 3]
 
 
 def test_totals_run_on(bench: Bench) -> None:

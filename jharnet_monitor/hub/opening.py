@@ -11,7 +11,7 @@ import asyncio
 import logging
 from typing import Any
 
-from jharnet_monitor.clock import Clock
+from jharnet_monitor.clock import Clock, is_ahead
 from jharnet_monitor.errors import StoreError, TemporaryError, UserError
 from jharnet_monitor.hub.office_monitor import OfficeMonitor
 from jharnet_monitor.hub.recorder import Recorder
@@ -121,8 +121,9 @@ class DatabaseOpening:
         await self._office_monitor.restore_agents()
 
     async def _restore(self) -> None:
-        for measurement in await asyncio.to_thread(self._store.latest):
-            self._live.restore(measurement)
+        runs, now = await asyncio.to_thread(self._store.latest), self._clock.now()
+        for run in sorted(runs, key=lambda run: not is_ahead(run.started_at, now)):
+            self._live.restore(run, now)  # one that lies ahead is kept only if it is the only one
         await asyncio.to_thread(self._recorder.restore_spent)
 
     async def _restore_counters(self) -> None:

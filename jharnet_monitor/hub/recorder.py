@@ -49,7 +49,7 @@ class Recorder:
             self._update(measurement)
 
     def _update(self, measurement: Measurement) -> None:
-        self._live.update(measurement)
+        self._live.update(measurement, self._clock.now())
         self._charge(measurement)
 
     @property

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select, update
 
+from jharnet_monitor.clock import LEAST_AHEAD
 from jharnet_monitor.model import Outcome
 from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.engine import reading
 
+_LEAST_AHEAD_MS = LEAST_AHEAD // timedelta(milliseconds=1)
 Key = tuple[str, str, str, str]
 """Office, probe, path, outcome."""
 
@@ -52,7 +55,9 @@ class Tallies:
 def count(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
     """Add new rows (each with its `number`, `sent` and `received`) to the totals."""
     sums: dict[Key, dict[str, int]] = {}
+    now = 0
     for row in rows:
+        now = row["recorded_at"]
         key = (row["office"], row["probe"], row["path"], row["outcome"])
         existing = sums.setdefault(
             key, {"runs": 0, "sent": 0, "received": 0, "last": 0, "last_started_at": -1}
@@ -60,13 +65,13 @@ def count(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
         existing["runs"] += 1
         existing["sent"] += row["sent"]
         existing["received"] += row["received"]
-        if row["started_at"] >= existing["last_started_at"]:
+        if _is_newer(row["started_at"], existing["last_started_at"], now):
             existing["last"], existing["last_started_at"] = row["number"], row["started_at"]
     for key, added in sums.items():
-        _add(connection, key, added)
+        _add(connection, key, added, now)
 
 
-def _add(connection: Connection, key: Key, added: dict[str, int]) -> None:
+def _add(connection: Connection, key: Key, added: dict[str, int], now: int) -> None:
     table = t.tallies
     here = [column == value for column, value in zip(table.primary_key.columns, key, strict=True)]
     existing = connection.execute(select(table).where(*here)).first()
@@ -74,8 +79,13 @@ def _add(connection: Connection, key: Key, added: dict[str, int]) -> None:
         names = [column.name for column in table.primary_key.columns]
         connection.execute(insert(table).values(**dict(zip(names, key, strict=True)), **added))
         return
-    if existing.last_started_at > added["last_started_at"]:  # handed in late: not the newest
+    if not _is_newer(added["last_started_at"], existing.last_started_at, now):  # handed in late
         added |= {"last": existing.last, "last_started_at": existing.last_started_at}
     for name in ("runs", "sent", "received"):
         added[name] += getattr(existing, name)
     connection.execute(update(table).where(*here).values(**added))
+
+
+def _is_newer(at: int, known: int, now: int) -> bool:
+    """See `clock.is_newer`; times in ms."""
+    return at >= known or known > now + _LEAST_AHEAD_MS >= at
