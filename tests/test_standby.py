@@ -276,6 +276,37 @@ def test_every_night_and_shipped(tmp_path: Path) -> None:
     nights.store.close()
 
 
+def test_a_clock_that_was_ahead_stops_no_backup(tmp_path: Path) -> None:
+    """None was made until that time had come, and no alert said so. Those of that time, had there
+    been as many as are kept, also pushed out every new one as soon as it was made."""
+    nights = Nights(tmp_path)
+    nights.clock.step(365 * 86400)
+    nights.look()
+    ahead = nights.look(24)
+    assert ahead == ["d-20271126T030000Z", "d-20271127T030000Z"]
+    nights.clock.step(-366 * 86400)
+    assert nights.look() == ["d-20261126T030000Z", ahead[1]]
+    assert nights.status.backup_at == nights.clock.now()
+    assert nights.look(24) == ["d-20261126T030000Z", "d-20261127T030000Z"]
+    assert nights.look(0.1) == ["d-20261126T030000Z", "d-20261127T030000Z"]
+    nights.clock.step(-0.5)  # an adjustment makes no second one
+    assert len(nights.look(24)) == 2
+    nights.store.close()
+
+
+def test_the_alert_sees_no_backup_that_lies_ahead(tmp_path: Path) -> None:
+    """While backups fail, the metric does not claim the one of a time that has not come."""
+    nights = Nights(tmp_path)
+    nights.clock.step(365 * 86400)
+    nights.look()
+    nights.clock.step(-365 * 86400)
+    (tmp_path / "made").rename(tmp_path / "elsewhere")
+    (tmp_path / "made").write_text("no directory", "utf-8")
+    asyncio.run(nights.backups.run_once())
+    assert (nights.status.backup_failures, nights.status.backup_at) == (1, None)
+    nights.store.close()
+
+
 def test_a_backup_that_does_not_arrive_is_tried_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,7 +2,7 @@
 
 A backup that became due while the hub was down is made at the next start. A failed backup is
 retried, and one that was made but not shipped is shipped again; the metrics show when the last one
-was made.
+was made. One that lies ahead, from before the clock was set back, does not count as made.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from jharnet_monitor.clock import Clock
+from jharnet_monitor.clock import Clock, is_ahead
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.errors import UserError
@@ -70,8 +70,9 @@ class NightlyBackup(DueWork[datetime]):
             self._status.backup_due = None
             return ()
         self._status.backup_due = due = due_at(config, now)
-        made = await asyncio.to_thread(self._store.get_value, _MADE)
-        self._status.backup_at = None if made is None else parse_utc(str(made))
+        stored = await asyncio.to_thread(self._store.get_value, _MADE)
+        made = None if stored is None else parse_utc(str(stored))
+        self._status.backup_at = None if made is None or is_ahead(made, now) else made
         if self._status.backup_at is not None and self._status.backup_at >= due:
             return ()
         return (due,)

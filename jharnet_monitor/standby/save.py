@@ -46,8 +46,8 @@ _MADE_HERE = re.compile(r"\.?.+-\d{8}T\d{6}Z(\.part)?")
 def save(config_path: Path, directory: Path, keep: int, clock: Clock | None = None) -> Path:
     """Save the hub into a new folder of `directory`, and delete all but the newest `keep`.
 
-    The folder gets its name only when it is complete. Blocks; raises `UserError`,
-    `StoreError`.
+    The folder gets its name only when it is complete. Those whose time lies ahead, from before the
+    clock was set back, count as older than all others. Blocks; raises `UserError`, `StoreError`.
     """
     now = (clock or SystemClock()).now()
     config = load_config(config_path, files=False)
@@ -62,7 +62,9 @@ def save(config_path: Path, directory: Path, keep: int, clock: Clock | None = No
                 made = _make(part, directory / name, config_path, config, format_utc(now))
             finally:
                 shutil.rmtree(part, ignore_errors=True)
-            for old in backups_in(directory, config.district.id)[:-keep]:
+            every = backups_in(directory, config.district.id)
+            every.sort(key=lambda backup: backup.name <= name)
+            for old in every[:-keep]:
                 shutil.rmtree(old)
     except OSError as error:
         raise UserError(f"{error.filename or directory}: {error.strerror}") from error
