@@ -181,6 +181,22 @@ async def test_reports_due_while_the_hub_was_down_are_caught_up(hub: MailingHub)
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("days", [-2000, 365])
+async def test_a_clock_that_was_wrong_at_the_first_start(hub: MailingHub, days: int) -> None:
+    """Ahead: no report came until that time. Behind, at a later start: none is made of weeks from
+    before the first start."""
+    hub.clock.step(max(days, 0) * 86400)
+    await hub.start().run_once()
+    hub.clock.step(-abs(days) * 86400)
+    await hub.start().run_once()
+    hub.clock.step(-min(days, 0) * 86400)
+    for _ in range(10):
+        await hub.start().run_once()
+        hub.clock.step(86400)
+    assert hub.made == ["2026-W47"]
+    assert len(hub.host.of(DC)) == 1
+
+
 async def test_an_unreachable_server_is_tried_again_with_backoff(hub: MailingHub) -> None:
     """Unreachable for an hour: every failure is counted, and the mail is sent in the end."""
     report_scheduler = hub.start()

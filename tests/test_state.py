@@ -410,6 +410,16 @@ class Pushes:
         return self.pushed
 
 
+def test_a_hub_hands_in_weeks_after_a_clock_that_was_ahead(tmp_path: Path) -> None:
+    """It was a year ahead at the first start: no week was due until that time."""
+    pushes = Pushes(tmp_path)
+    assert pushes.look(days=365) == []
+    assert pushes.look(days=-365) == []
+    assert pushes.look(hours=6) == ["2026-W47"]
+    assert pushes.look(days=7) == ["2026-W47", "2026-W48"]
+    pushes.store.close()
+
+
 def test_a_hub_hands_in_each_week_until_it_is_taken(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

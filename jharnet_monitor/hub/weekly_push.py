@@ -22,7 +22,7 @@ from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.live import HubStatus
 from jharnet_monitor.mail.due_work import DueWork
 from jharnet_monitor.mail.outbox import backoff_seconds
-from jharnet_monitor.mail.schedule import due_weeks
+from jharnet_monitor.mail.schedule import due_since, due_weeks
 from jharnet_monitor.model import format_utc, parse_utc
 from jharnet_monitor.report.output.worker import in_own_process
 from jharnet_monitor.state.refused import WeekRefusedError
@@ -67,13 +67,10 @@ class WeeklyPush(DueWork[Period]):
 
     def _open_weeks(self, config: Config, now: datetime) -> list[Period]:
         """The weeks that are due and neither accepted nor refused for good."""
-        since = self._store.get_value(_SINCE)
-        if since is None:
-            since = format_utc(now)
-            self._store.set_value(_SINCE, since)
+        since = due_since(self._store, _SINCE, now)
         weeks: list[Period] = []
         refused: dict[str, str] = {}
-        for period in due_weeks(config, parse_utc(str(since)), now):
+        for period in due_weeks(config, since, now):
             match self._store.get_value(_key(period)):
                 case str(accepted_at):
                     self._status.state_push_at = parse_utc(accepted_at)

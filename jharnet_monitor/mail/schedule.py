@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from jharnet_monitor.clock import Clock
+from jharnet_monitor.clock import Clock, is_ahead
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.config.fields import WEEKDAYS
@@ -121,11 +121,7 @@ class ReportScheduler(DueWork[Period]):
 
     def _due_weeks(self, now: datetime) -> list[Period]:
         """The weeks that are due; none from before the first call ever."""
-        since = self._store.get_value(_SINCE)
-        if since is None:
-            since = format_utc(now)
-            self._store.set_value(_SINCE, since)
-        return due_weeks(self._config, parse_utc(str(since)), now)
+        return due_weeks(self._config, due_since(self._store, _SINCE, now), now)
 
     def prepare(self, period: Period) -> None:
         """Make a week's report, write its files, and add its mails to the outbox.
@@ -170,6 +166,22 @@ def due_at(period: Period, config: Config) -> datetime:
     settings = config.report
     day = period.end.date() + timedelta(days=WEEKDAYS.index(settings.day))
     return datetime.combine(day, time.fromisoformat(settings.at), period.end.tzinfo)
+
+
+def due_since(store: Store, key: str, now: datetime) -> datetime:
+    """The time from which weeks are due: that of the first call ever, which is stored under a key.
+
+    While it lies ahead, because the clock was set back, that of the first call since then.
+    """
+    for name in (key, f"{key}_set_back"):
+        stored = store.get_value(name)
+        if stored is None:
+            break
+        since = parse_utc(str(stored))
+        if not is_ahead(since, now):
+            return since
+    store.set_value(name, format_utc(now))
+    return now
 
 
 def due_weeks(config: Config, since: datetime, now: datetime) -> list[Period]:
