@@ -197,6 +197,30 @@ async def test_a_clock_that_was_wrong_at_the_first_start(hub: MailingHub, days: 
     assert len(hub.host.of(DC)) == 1
 
 
+async def test_a_report_made_before_its_week_was_over_is_made_again(hub: MailingHub) -> None:
+    """The clock was a week ahead for a minute: that week's report, of one day, remained the only
+    one. The true one is sent to everyone when it is due, once, and it alone counts as sent."""
+    hub.clock.step(3 * 86400)  # Monday: that of the week before
+    await hub.start().run_once()
+    hub.clock.step(86400 + 7 * 86400)
+    await hub.start().run_once()
+    assert hub.made == ["2026-W47", "2026-W48"]
+    hub.clock.step(-7 * 86400)
+    for _ in range(14):
+        await hub.start().run_once()
+        if len(hub.made) == 2:
+            assert hub.health.report_last_sent == MONDAY
+        hub.clock.step(86400)
+    assert hub.made == ["2026-W47", "2026-W48", "2026-W48", "2026-W49"]
+    assert [len(hub.host.of(one)) for one in (DC, DIO, NIC)] == [4, 4, 4]
+    assert len({one.identity for one in hub.host.of(DC)}) == 4
+    report_scheduler = hub.start()
+    week = WEEK.end.date()
+    assert states(report_scheduler, f"weekly-{week:%G-W%V}-2") == [
+        (DC, "accepted", 1), (DIO, "accepted", 1),
+    ]  # fmt: skip
+
+
 async def test_an_unreachable_server_is_tried_again_with_backoff(hub: MailingHub) -> None:
     """Unreachable for an hour: every failure is counted, and the mail is sent in the end."""
     report_scheduler = hub.start()

@@ -105,7 +105,8 @@ def _send(settings: Config, store: Store, period: Period) -> None:
     with report_scheduler.outbox.lock(), progress.status(f"sending {period.name} …"):
         report_scheduler.prepare(period)
         asyncio.run(report_scheduler.outbox.send(ignore_backoff=True))
-    mails = [*store.mails.of(period.stem), *store.mails.of(f"root-{period.name}")]
+    names = period.stem, f"root-{period.name}"
+    mails = [one for name in names for one in report_scheduler.outbox.mails_of(name, period.end)]
     recipients = sorted({mail.recipient for mail in mails})
     record_act(settings, "report sent", {"week": period.name, "recipients": recipients})
     console.print(_table(mails, ZoneInfo(settings.district.timezone)))

@@ -11,10 +11,11 @@ import fcntl
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from jharnet_monitor.clock import Clock
+from jharnet_monitor.clock import Clock, is_ahead
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.mail.message import Mailing, compose, message_id
@@ -67,12 +68,14 @@ class Outbox:
                 raise LockHeld from None
             yield
 
-    def put(self, mailing: Mailing) -> None:
-        """Add a mail. A known one stays unchanged, except that a lost message file is written
-        again.
+    def put(self, mailing: Mailing, after: datetime) -> None:
+        """Add a mail about what was over at `after`. A known one stays unchanged, except that a
+        lost message file is written again. One that was prepared too early stays as it is, and the
+        mail is sent under a name with a number.
 
         Raises `UserError` and `StoreError`; the mail is then not sent.
         """
+        mailing = replace(mailing, name=self._name(mailing.name, after))
         known = self._store.mails.of(mailing.name)
         recipients = [delivery.recipient for delivery in known] or list(
             dict.fromkeys(mailing.recipients)
@@ -89,6 +92,22 @@ class Outbox:
             write_whole(file, message)
         if not known:
             self._store.mails.prepare(mailing.name, identity, recipients, mailing.letter.root)
+
+    def mails_of(self, name: str, after: datetime) -> list[Delivery]:
+        """The deliveries of a mail that `put` added; none of one that was prepared too early."""
+        return self._store.mails.of(self._name(name, after))
+
+    def _name(self, name: str, after: datetime) -> str:
+        """The last name under which a mail is known or, if that was too early, the next one."""
+        found, number, now = name, 1, self._clock.now()
+        while known := self._store.mails.of(found):
+            number += 1
+            following = f"{name}-{number}"
+            too_early = not is_after(known[0].prepared_at, after, now)
+            if not too_early and not self._store.mails.of(following):
+                break
+            found = following
+        return found
 
     async def send(self, *, ignore_backoff: bool = False) -> None:
         """Try the open mails that are due, or all of them with `ignore_backoff`.
@@ -150,7 +169,7 @@ class Outbox:
         try:
             return file.read_bytes()
         except OSError as error:
-            week = delivery.name.partition("-")[2]
+            week = "-".join(delivery.name.split("-")[1:3])
             raise MailError(
                 f"{file}: {error.strerror}; run `report send --week {week}` to write it again",
                 for_good=True,
@@ -172,6 +191,12 @@ class Outbox:
 
     def _file(self, name: str) -> Path:
         return self._current.config.report.directory / "mails" / f"{name}.eml"
+
+
+def is_after(made: datetime, after: datetime, now: datetime) -> bool:
+    """Whether something was made after a moment; not if it lies ahead of now, as then its time is
+    not known."""
+    return made >= after and not is_ahead(made, now)
 
 
 def is_due(delivery: Delivery, now: datetime) -> bool:

@@ -1,7 +1,8 @@
 """Makes the weekly report when it is due and mails it to all recipients.
 
 What was made, sent and accepted is in the database: a report that became due while the hub was down
-is made at the next start, and mails that were not accepted are tried again.
+is made at the next start, and mails that were not accepted are tried again. A report that was made
+before its week was over, because the clock was ahead, is made and sent again when it is due.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from jharnet_monitor.judge.calendar.period import Period, week_of
 from jharnet_monitor.live import HubStatus
 from jharnet_monitor.mail.due_work import DueWork
 from jharnet_monitor.mail.message import Mailing
-from jharnet_monitor.mail.outbox import LockHeld, Outbox, backoff_seconds
+from jharnet_monitor.mail.outbox import LockHeld, Outbox, backoff_seconds, is_after
 from jharnet_monitor.model import format_utc, parse_utc
 from jharnet_monitor.report.output.files import OutputFile, TypesettingError, write
 from jharnet_monitor.report.output.worker import WorkerError, in_own_process
@@ -101,11 +102,11 @@ class ReportScheduler(DueWork[Period]):
         return await asyncio.to_thread(self._unmade, now)
 
     def _unmade(self, now: datetime) -> list[Period]:
-        return [
-            period
-            for period in self._due_weeks(now)
-            if self._store.get_value(_made_key(period)) is None
-        ]
+        return [period for period in self._due_weeks(now) if not self._is_made(period, now)]
+
+    def _is_made(self, period: Period, now: datetime) -> bool:
+        made = self._store.get_value(_made_key(period))
+        return made is not None and is_after(parse_utc(str(made)), period.end, now)
 
     async def _do(self, work: Period, now: datetime) -> None:
         try:
@@ -133,7 +134,7 @@ class ReportScheduler(DueWork[Period]):
         for made in files:
             write(made, self._config.report.directory)
         for mailing in mailings:
-            self.outbox.put(mailing)
+            self.outbox.put(mailing, period.end)
         self._store.set_value(_made_key(period), format_utc(self._clock.now()))
         log.info("the report for %s was made", period.name)
 
@@ -144,7 +145,7 @@ class ReportScheduler(DueWork[Period]):
         weeks = self._due_weeks(self._clock.now())
         self._health.report_due = due_at(weeks[-1], self._config) if weeks else None
         for period in reversed(weeks):
-            mails = self._store.mails.of(period.stem)
+            mails = self.outbox.mails_of(period.stem, period.end)
             if mails and all(one.state is MailState.ACCEPTED for one in mails):
                 self._health.report_last_sent = max(one.changed_at for one in mails)
                 return
