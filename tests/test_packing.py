@@ -211,6 +211,21 @@ def test_what_is_packed_is_not_stored_again(bench: Bench) -> None:
     assert len(bench.store.measurements()) == len(stored) + 1
 
 
+@pytest.mark.parametrize("seconds", [0.004, -0.004, 300.0, -300.0])
+def test_a_start_that_was_corrected_otherwise_is_not_another_run(
+    bench: Bench, seconds: float
+) -> None:
+    """The hub's estimate of an agent's clock changes between two times that the agent hands in: the
+    first and last runs of a packed hour were stored twice."""
+    stored = fill(bench)
+    pack(bench)
+    own = [m for m in stored if m.series.endswith("agent_hub")]
+    for run in (own[0], own[-1], max(stored, key=lambda m: m.started_at), stored[0]):
+        again = replace(run, started_at=run.started_at + timedelta(seconds=seconds))
+        assert bench.store.add([again]) == []
+    assert len(bench.store.measurements()) == len(stored)
+
+
 def test_a_changed_hour_is_not_packed(bench: Bench) -> None:
     """Its rows stay as they are, so that `db verify` still names what differs."""
     fill(bench)

@@ -37,6 +37,9 @@ from jharnet_monitor.store.rows import canonical, from_rows, path_of, to_rows
 from jharnet_monitor.store.schema import migrate, require
 
 _BATCH = 500
+_REPEATED_WITHIN_MS = 600_000
+"""How much the start of a run may differ when it is handed in again: an agent's clock is corrected
+by estimates that grow better, and by the hub's clock."""
 _MOST_PARTS = 400
 """SQLite joins at most 500 queries."""
 
@@ -96,7 +99,7 @@ class Store:
         return new
 
     def _packed_ids(self, connection: Connection, new: Sequence[Measurement]) -> set[str]:
-        """The ids of those that are stored and packed: a repeated run has the same start.
+        """The ids of those that are stored and packed: a repeated run has about the same start.
 
         Most new runs are newer than everything packed, so usually no packed hour is read.
         """
@@ -105,7 +108,8 @@ class Store:
         for m in new:
             series.setdefault((m.office, m.probe, path_of(m)), []).append(t.to_ms(m.started_at))
         for key, starts in series.items():
-            wanted = Wanted(*key, min(starts), max(starts) + 1)
+            since, until = min(starts) - _REPEATED_WITHIN_MS, max(starts) + _REPEATED_WITHIN_MS
+            wanted = Wanted(*key, since, until)
             found.update(self._packed.ids(connection, wanted))
         return found
 
