@@ -13,8 +13,11 @@ import aiohttp
 import pytest
 
 from jharnet_monitor.clock import SystemClock
-from jharnet_monitor.errors import StoreError, TemporaryError
+from jharnet_monitor.errors import StoreError, TemporaryError, Trouble
 from jharnet_monitor.hub import opening
+from jharnet_monitor.hub.records import MeasurementRecord
+from jharnet_monitor.hub.store_writer import StoreWriter
+from jharnet_monitor.live import HubStatus
 from jharnet_monitor.model import Measurement, OfficeState, Outcome, Route
 from jharnet_monitor.store import Store
 from tests.test_reload import RunningHub, hub_at_work
@@ -41,6 +44,12 @@ def minute(name: str, at: datetime) -> Measurement:
     """A minute of latency."""
     values = {"sent": 60.0, "received": 60.0}
     return Measurement("potka", "latency", at, 60.0, Outcome.OK, values=values, id=name)
+
+
+def speed_test(amount: float) -> Measurement:
+    """A speed test that spent bytes just now."""
+    values = {"bytes_spent": amount}
+    return Measurement("potka", "bandwidth", datetime.now(UTC), 0.0, Outcome.OK, values=values)
 
 
 async def requested(one: RunningHub, path: str) -> tuple[int, str]:
@@ -102,6 +111,25 @@ async def test_a_hub_begins_without_its_database(
     monkeypatch.setattr(opening, "PATIENCE_SECONDS", 60.0)  # its database is there, at its own pace
     async with hub_at_work(tmp_path) as again:
         assert again.metric("probe_runs_total", office="potka", probe="latency", outcome="ok") == 1
+
+
+async def test_bytes_spent_without_the_database_stay_spent(tmp_path: Path) -> None:
+    """Once it was available, those of this run of the hub and of the one before, whose records had
+    waited, were forgotten: the day's budget was spent twice."""
+    store = earlier_run(tmp_path, datetime.now(UTC))
+    one = RunningHub(tmp_path)
+    writer = StoreWriter(store, one.hub.config.waiting_file, HubStatus(), SystemClock())
+    writer.hold(Trouble.AWAY)
+    await writer.write(MeasurementRecord(speed_test(3e6)))
+    await writer.close()
+    store.close()
+    free = await gone(tmp_path)
+    async with hub_at_work(tmp_path) as one:
+        await one.hub.recorder.record(speed_test(4e6))
+        assert one.hub.recorder.spent_today("potka") == 4e6
+        await free()
+        await until(lambda: one.hub.opening.opened and not one.hub.live.hub.writes_waiting)
+        await until(lambda: one.hub.recorder.spent_today("potka") == 7e6)
 
 
 async def test_a_start_shows_no_run_that_lies_ahead(

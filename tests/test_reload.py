@@ -19,6 +19,7 @@ from jharnet_monitor.config.sealed_settings import settings_hash
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.hub.daemon import Hub
 from jharnet_monitor.hub.uplink import UplinkLimiter
+from jharnet_monitor.store import SpentBytes
 from jharnet_monitor.store.pruning import OF_THE_DATABASE, SETTINGS
 
 
@@ -119,7 +120,9 @@ async def test_bytes_spent_count_in_the_day_of_the_new_zone(
     running: RunningHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Midnight is another moment after the zone changed: the budget is counted from there."""
-    monkeypatch.setattr(running.hub.store, "spent", lambda office, since, until: 1234)
+    monkeypatch.setattr(running.hub.store, "spent", lambda office, since, until: {
+        f"test of {office}": SpentBytes(office, since, since, 1234)
+    })  # fmt: skip
     running.data["district"]["timezone"] = "Pacific/Kiritimati"
     running.write()
     await running.hub.reload()

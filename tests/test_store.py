@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -118,8 +118,9 @@ def test_totals_run_on(bench: Bench) -> None:
     ]  # fmt: skip
 
 
-def test_bytes_spent_are_summed_by_day(bench: Bench) -> None:
-    """Of values where measured, of conditions where estimated; nonsense counts as nothing."""
+def test_bytes_spent_are_found_by_day(bench: Bench) -> None:
+    """Of values where measured, of conditions where estimated; nonsense counts as nothing. A test
+    across midnight is found on both days."""
     bench.store.add(
         [
             one("a", probe="bandwidth", values={"bytes_spent": 1000.0}),
@@ -129,8 +130,18 @@ def test_bytes_spent_are_summed_by_day(bench: Bench) -> None:
         ]
     )
     day = timedelta(days=1)
-    assert bench.store.spent("potka", START, START + day) == 1500
-    assert bench.store.spent("potka", START + day, START + 2 * day) == 0
+    last = one("e", 24 * 60 - 0.5, probe="bandwidth", values={"bytes_spent": 7.0})
+    bench.store.add([last])  # of a minute
+
+    def spent(since: datetime) -> dict[str, int]:
+        found = bench.store.spent("potka", since, since + day)
+        return {name: one.amount for name, one in found.items()}
+
+    assert spent(START) == {"a": 1000, "b": 500, "e": 7}
+    assert bench.store.spent("potka", START + day, START + 2 * day) == {
+        "e": ("potka", last.started_at, last.started_at + timedelta(seconds=60), 7)
+    }
+    assert spent(START + 2 * day) == spent(START - 2 * day) == {}
 
 
 def test_blocks_hold_what_measurements_hold(bench: Bench) -> None:

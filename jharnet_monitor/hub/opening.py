@@ -118,6 +118,7 @@ class DatabaseOpening:
         await self._writer.release()
         self.opened = True
         log.info("the database is available; writing the records that waited")
+        await self._count_what_waited()
         await self._office_monitor.restore_agents()
 
     async def _restore(self) -> None:
@@ -125,6 +126,13 @@ class DatabaseOpening:
         for run in sorted(runs, key=lambda run: not is_ahead(run.started_at, now)):
             self._live.restore(run, now)  # one that lies ahead is kept only if it is the only one
         await asyncio.to_thread(self._recorder.restore_spent)
+
+    async def _count_what_waited(self) -> None:
+        """Count the bytes of tests that an earlier run of the hub could not store."""
+        try:
+            await asyncio.to_thread(self._recorder.restore_spent)
+        except StoreError as error:
+            log.error("today's bytes from before the start may not all be counted: %s", error)
 
     async def _restore_counters(self) -> None:
         """Restore runs from the store's totals, and all other counters only after a clean stop.

@@ -10,10 +10,12 @@ from zoneinfo import ZoneInfo
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.hub.records import EventRecord, MeasurementRecord
+from jharnet_monitor.hub.spending import Spending
 from jharnet_monitor.hub.store_writer import StoreWriter
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import HEADQUARTERS, Measurement
 from jharnet_monitor.probes import PROBES
+from jharnet_monitor.store import SpentBytes
 
 UPDATE = "update"
 """The kind of events about an agent's update; `bytes` of them count in the day's budget."""
@@ -29,8 +31,8 @@ class Recorder:
         self._writer = writer
         self._live = live
         self._clock = clock
-        self._day: date | None = None
-        self._spent: dict[str, int] = {}
+        self._started = clock.now()
+        self._spending = Spending()
 
     async def record(self, measurement: Measurement) -> None:
         """Record a measurement made by the hub; it waits on disk until the database takes it."""
@@ -64,42 +66,48 @@ class Recorder:
     def spent_today(self, office: str) -> int:
         """Bytes of the office's budget spent by heavy probes since the district's midnight."""
         self.roll_over_day()
-        return self._spent.get(office, 0)
+        return self._spending.today(office)
 
     def restore_spent(self) -> None:
-        """Recount today's bytes from the store, after a restart or a change of time zone."""
-        self._day, midnight = self.today()
-        until = midnight + timedelta(days=1)
-        places = (HEADQUARTERS, *self._live.offices)
-        self._spent = {place: self._writer.store.spent(place, midnight, until) for place in places}
-        for event in self._writer.store.event_log.events_of_kind(UPDATE, places, midnight):
-            self._spent[event.office] += int(event.data.get("bytes", 0))
+        """Count today's bytes from the store, too: after a restart, once it is available, or after
+        a change of time zone. Blocks; meanwhile more may be charged.
+        """
+        self.roll_over_day()
+        _, midnight = self.today()
+        store, places = self._writer.store, (HEADQUARTERS, *self._live.offices)
+        for place in places:
+            for name, spent in store.spent(place, midnight, midnight + timedelta(days=1)).items():
+                self._spending.note(name, spent)
+        for event in store.event_log.events_of_kind(UPDATE, places, midnight):
+            if event.at < self._started:  # later ones were charged as they were sent
+                amount = int(event.data.get("bytes", 0))
+                spent = SpentBytes(event.office, event.at, event.at, amount)
+                self._spending.note((event.office, event.at, amount), spent)
         self._publish_spent()
 
     def charge(self, office: str, amount: int) -> None:
         """Take bytes from the office's budget that no measurement spends: those of an update."""
         self.roll_over_day()
-        self._spent[office] = self._spent.get(office, 0) + amount
+        self._spending.add(office, amount, self._clock.now())
         self._publish_spent()
 
     def roll_over_day(self) -> None:
         """Reset the counts after the district's midnight. Call this often."""
-        day, _ = self.today()
-        if self._day != day:
-            self._day, self._spent = day, {}
+        _, midnight = self.today()
+        if self._spending.begin_day(midnight):
             self._publish_spent()
 
     def _charge(self, measurement: Measurement) -> None:
         self.roll_over_day()
-        amount, began = measurement.bytes_spent, measurement.started_at
-        ended = began + timedelta(seconds=measurement.duration)
-        # A measurement across midnight counts on both days, so that neither can be overspent.
-        days = {moment.astimezone(self._zone).date() for moment in (began, ended)}
-        if amount and self._day in days:
-            self._spent[measurement.office] = self._spent.get(measurement.office, 0) + amount
+        if measurement.bytes_spent:
+            began, office = measurement.started_at, measurement.office
+            ended = began + timedelta(seconds=measurement.duration)
+            spent = SpentBytes(office, began, ended, measurement.bytes_spent)
+            self._spending.note(measurement.id, spent)
             self._publish_spent()
 
     def _publish_spent(self) -> None:
-        self._live.headquarters.bytes_spent_today = self._spent.get(HEADQUARTERS, 0)
+        spent = self._spending.today
+        self._live.headquarters.bytes_spent_today = spent(HEADQUARTERS)
         for office, live in self._live.offices.items():
-            live.bytes_spent_today = self._spent.get(office, 0)
+            live.bytes_spent_today = spent(office)

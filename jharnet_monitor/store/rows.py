@@ -36,6 +36,19 @@ class StoredRow(NamedTuple):
     values: str
 
 
+class SpentBytes(NamedTuple):
+    """Bytes of an office's budget, and when they were spent."""
+
+    office: str
+    began: datetime
+    ended: datetime
+    amount: int
+
+    def is_within(self, since: datetime, until: datetime) -> bool:
+        """Whether some of them may have been spent within [since, until)."""
+        return self.began < until and self.ended >= since
+
+
 def canonical(data: Any) -> str:
     """JSON with sorted keys and no spaces: the same data is always the same text."""
     return json.dumps(

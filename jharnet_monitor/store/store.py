@@ -33,13 +33,14 @@ from jharnet_monitor.store.pruning import OF_THE_DATABASE
 from jharnet_monitor.store.records import Records
 from jharnet_monitor.store.retention import Retention
 from jharnet_monitor.store.round_trips import RoundTrips
-from jharnet_monitor.store.rows import canonical, from_rows, path_of, to_rows
+from jharnet_monitor.store.rows import SpentBytes, canonical, from_rows, path_of, to_rows
 from jharnet_monitor.store.schema import migrate, require
 
 _BATCH = 500
 _REPEATED_WITHIN_MS = 600_000
 """How much the start of a run may differ when it is handed in again: an agent's clock is corrected
 by estimates that grow better, and by the hub's clock."""
+_LONGEST_TEST = timedelta(days=1)
 _MOST_PARTS = 400
 """SQLite joins at most 500 queries."""
 
@@ -215,17 +216,25 @@ class Store:
             ]
         yield from sorted(found, key=attrgetter("started_at", "number"))
 
-    def spent(self, office: str, since: datetime, until: datetime) -> int:
-        """Bytes that tests spent on an office's line in [since, until)."""
+    def spent(self, office: str, since: datetime, until: datetime) -> dict[str, SpentBytes]:
+        """The bytes of each test on an office's line, by its id, that ran within [since, until)."""
         m = t.measurements
-        query = select(func.coalesce(func.sum(m.c.bytes_spent), 0)).where(
+        query = select(m.c.id, m.c.started_at, m.c.duration, m.c.bytes_spent).where(
             m.c.office == office,
             m.c.bytes_spent > literal_column("0"),  # as the partial index has it
-            m.c.started_at >= t.to_ms(since),
+            m.c.started_at >= t.to_ms(since - _LONGEST_TEST),
             m.c.started_at < t.to_ms(until),
         )
         with reading(self._engine) as connection:
-            return int(connection.execute(query).scalar_one())
+            rows = connection.execute(query).all()
+        found = {
+            row.id: SpentBytes(
+                office, began := t.from_ms(row.started_at),
+                began + timedelta(seconds=row.duration), row.bytes_spent,
+            )
+            for row in rows
+        }  # fmt: skip
+        return {name: one for name, one in found.items() if one.is_within(since, until)}
 
     def get_value(self, key: str) -> Any | None:
         """The value that `set_value` stored under a key; None if there is none."""
