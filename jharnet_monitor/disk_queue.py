@@ -132,8 +132,11 @@ class DiskQueue:
         """Add an entry; of entries with the same id the first is kept or, with `replace`, the last.
 
         An entry that cannot be written now is written with the next one that can. An entry with a
-        `reason` is set aside: `peek` does not return it.
+        `reason` is set aside: `peek` does not return it. Raises `ValueError` for a text that is no
+        UTF-8: it could never be written, and would keep those behind it from the disk.
         """
+        for text in (name, body, reason or ""):
+            text.encode()
         with self._errors():
             self._unwritten.append(_Entry(name, body, fine, replace, reason))
             if len(self._unwritten) > MAX_UNWRITTEN:
@@ -246,6 +249,7 @@ class DiskQueue:
 
     def set_aside(self, names: Iterable[str], reason: str) -> None:
         """Set entries aside for a reason, so that `peek` no longer returns them."""
+        reason.encode()  # else `ValueError`, as in `put`
         with self._errors():
             chosen = set(names)
             for entry in self._unwritten:

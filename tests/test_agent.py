@@ -336,6 +336,25 @@ def test_a_full_spool_gives_up_fine_data_first(tmp_path: Path) -> None:
     assert queue.dropped == 2
 
 
+@pytest.mark.parametrize(
+    "texts", [("\ud800", "b", None), ("a", "\ud800", None), ("a", "b", "\ud800")]
+)
+def test_a_text_that_cannot_be_written_keeps_no_other_from_the_disk(
+    tmp_path: Path, texts: tuple[str, str, str | None]
+) -> None:
+    """It is refused at once; it stayed at the head of those that wait, and nothing after it was
+    written until a restart."""
+    name, body, reason = texts
+    queue = DiskQueue(tmp_path / "queue.db", 3)
+    with pytest.raises(ValueError, match="surrogates not allowed"):
+        queue.put(name, body, reason=reason)
+    queue.put("next", "n")
+    with pytest.raises(ValueError, match="surrogates not allowed"):
+        queue.set_aside(["next"], "\ud800")
+    queue.close()
+    assert DiskQueue(tmp_path / "queue.db", 3).peek(9) == [("next", "n")]
+
+
 def test_the_spool_raises_one_kind_of_error(tmp_path: Path) -> None:
     """Code that hands in does not need to know that it is SQLite."""
     spool = Spool(tmp_path)
