@@ -167,7 +167,7 @@ async def test_sign_in_does_not_redirect_to_other_sites(client: Client, target: 
 
 
 async def test_reports_are_listed_and_served(client: Client, hub: MadeUpHub) -> None:
-    """Only plain files with a report's name are served; HTML is sandboxed."""
+    """Only plain files with a name that the hub gives are served; HTML is sandboxed."""
     assert "No report has been written yet" in await page(client, "/reports")
     directory = hub.reports_dir
     assert directory is not None
@@ -178,7 +178,8 @@ async def test_reports_are_listed_and_served(client: Client, hub: MadeUpHub) -> 
     os.utime(older, (1e9, 1e9))
     (directory / ".secret.pdf").write_text("hidden")
     (directory / "key.pem").write_text("a key")
-    (directory / "link.pdf").symlink_to(directory / "key.pem")
+    (directory / "card.pdf").write_text("a join link with its token")
+    (directory / "weekly-2026-W46.hi.pdf").symlink_to(directory / "key.pem")
     html = await page(client, "/reports")
     assert re.findall(r'href="/reports/([^"]+)"', html) == [
         "weekly-2026-W47.hi.html",
@@ -189,7 +190,7 @@ async def test_reports_are_listed_and_served(client: Client, hub: MadeUpHub) -> 
     shown = await client.get("/reports/weekly-2026-W47.hi.html")
     assert shown.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
     outside = ("..%2Fmonitor.db", "..%2F..%2Fx.pdf")
-    for name in (".secret.pdf", "key.pem", "link.pdf", "x.pdf", *outside):
+    for name in (".secret.pdf", "key.pem", "card.pdf", "weekly-2026-W46.hi.pdf", "x.pdf", *outside):
         assert (await client.get(f"/reports/{name}")).status == 404
 
 

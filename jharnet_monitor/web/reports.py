@@ -16,7 +16,13 @@ from jharnet_monitor.i18n.formats import Formats, day_range, period_name
 from jharnet_monitor.judge.calendar import period
 
 MOST_LISTED = 500
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}\.(pdf|html|xlsx|csv|docx|zip)")
+_DAY = r"\d{4}-\d\d-\d\d"
+_NAME = re.compile(
+    rf"(?:weekly-\d{{4}}-W\d\d|daily-{_DAY}|monthly-\d{{4}}-\d\d|quarterly-\d{{4}}-Q[1-4]"
+    rf"|report-{_DAY}_{_DAY}|drill-[0-9A-Za-z-]{{1,60}}|dossier-{_DAY}_{_DAY})"
+    r"(?:-annex)?(?:\.(?:hi|en))?\.(?:pdf|html|xlsx|csv|form\.csv|docx|zip)"
+)
+"""Names that this program gives. Whatever else lies in the directory may be secret."""
 _PARTS = re.compile(
     r"(?P<stem>.+?)(?P<annex>-annex)?(?:\.(?P<language>hi|en))?\.(?P<format>form\.csv|[a-z]+)"
 )
@@ -117,7 +123,8 @@ def _titled(stem: str, formats: Formats) -> tuple[str, str]:
 
 
 def find(directory: Path | None, name: str) -> Path | None:
-    """The report of that name; None unless it is a plain file in the directory."""
+    """The report of that name; None unless it is a plain file in the directory, with a name that
+    this program gives."""
     if directory is None or not _NAME.fullmatch(name):
         return None
     path = directory / name
