@@ -14,6 +14,8 @@ from tests.made_up import NOW, OFFICES, bandwidth, latency
 from tests.made_up_hub import MadeUpHub
 from tests.web_support import BEARER, Client, error, page
 
+DAY = timedelta(days=1)
+
 
 async def test_an_unknown_office_names_the_known_ones(client: Client) -> None:
     """404 with the ids in one line for programs, with links for people."""
@@ -153,7 +155,15 @@ async def test_planned_windows_are_announced(client: Client, hub: MadeUpHub) -> 
     for changed, says in (
         ({"to": "2026-11-25T08:00:00Z"}, "must be before"),
         ({"from": None}, "needs `from` and `to`"),
-        ({"reason": "x" * 201}, "`reason` must be a text of at most 200"),
+        ({"reason": "x" * 201}, "`reason` must be one line of at most 200 characters"),
+        ({"reason": 7}, "`reason` must be one line"),
+        ({"reason": "a\nb"}, "`reason` must be one line"),
+        ({"reason": "a\0b"}, "`reason` must be one line"),
+        ({"reason": "\ud800"}, "the body has half a character"),
+        (
+            {"from": "2027-12-31T06:30:00Z", "to": "2028-01-01T06:30:00Z"},
+            "is too far ahead; maintenance is announced at most 400 days before it begins",
+        ),
         ({"from": 7}, "`from` must be a time"),
         (
             {"from": "2026-11-24T08:00:00Z", "to": format_utc(NOW)},
@@ -162,6 +172,49 @@ async def test_planned_windows_are_announced(client: Client, hub: MadeUpHub) -> 
     ):
         request = {"method": "POST", "headers": BEARER, "json": window | changed}
         assert says in await error(client, "/api/v1/maintenance", 400, **request)
+
+
+async def test_maintenance_that_is_accepted_can_be_withdrawn(
+    client: Client, hub: MadeUpHub
+) -> None:
+    """Also the one farthest ahead; its reason may be Hindi with the joiners of its script."""
+    window = {"from": format_utc(NOW + timedelta(days=400)),
+              "to": format_utc(NOW + timedelta(days=401)), "reason": "क्\u200dष"}  # fmt: skip
+    answer = await client.post("/api/v1/maintenance", headers=BEARER, json=window)
+    assert answer.status == 201
+    number = (await answer.json())["number"]
+    hub.clock.step(1)
+    [listed] = await (await client.get("/api/v1/maintenance")).json()
+    assert (listed["number"], listed["reason"]) == (number, window["reason"])
+    assert (await client.delete(f"/api/v1/maintenance/{number}", headers=BEARER)).status == 200
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\nb", "a\0b", "a\u202eb"])
+@pytest.mark.parametrize(
+    ("path", "body", "key"),
+    [
+        ("/api/v1/faults", {"office": "potka"}, "note"),
+        ("/api/v1/faults", {"office": "potka"}, "docket"),
+        ("/api/v1/maintenance", {"from": format_utc(NOW), "to": format_utc(NOW + DAY)}, "reason"),
+        ("/api/v1/updates", {}, "version"),
+        ("/api/v1/enrolments", {"office": "potka", "token_hash": "x"}, "code"),
+        ("/api/v1/enrolments", {"office": "potka", "code": "x"}, "token_hash"),
+    ],
+)
+async def test_a_text_that_is_no_line_is_refused(
+    client: Client, hub: MadeUpHub, path: str, body: dict[str, Any], key: str, text: str
+) -> None:
+    """Control characters and halves of characters reach neither the store nor the queue of what
+    waits for it, in which one such text kept all that came after it from the disk."""
+    request = {"method": "POST", "headers": BEARER, "json": body | {key: text}}
+    await error(client, path, 400, **request)
+    assert (hub.requested, hub.acts, hub.updates.offered) == ([], [], [])
+
+
+async def test_the_map_is_found_at_its_address(client: Client) -> None:
+    """It is a part of the status page."""
+    answer = await client.get("/map", allow_redirects=False)
+    assert (answer.status, answer.headers["Location"]) == (308, "/")
 
 
 async def test_health_readiness_and_reload(client: Client, hub: MadeUpHub) -> None:
@@ -239,10 +292,15 @@ async def test_updates_are_offered_by_administrators(client: Client, hub: MadeUp
     wrongs: list[dict[str, Any]] = [
         {"version": ""}, {"version": "x" * 41}, {"version": 2}, {"version": "0.2.0", "offices": []},
         {"version": "0.2.0", "offices": "potka"}, {"version": "0.2.0", "by": "me"},
-        {"version": "9.9.9"},
+        {"version": "9.9.9"}, {}, {"offices": ["potka"]},
     ]  # fmt: skip
     for wrong in wrongs:
         await error(client, path, 400, method="POST", headers=BEARER, json=wrong)
+    assert "`version` is missing" in await error(client, path, 400, method="POST", headers=BEARER)
+    for version in ("0.2.0", None):
+        named = {"version": version, "offices": ["potka", "nowhere"]}
+        says = await error(client, path, 404, method="POST", headers=BEARER, json=named)
+        assert "no office `nowhere`" in says
     assert hub.updates.offered == []
     for body in ({"version": "0.2.0", "offices": ["potka"]}, {"version": None}):
         answer = await client.post(path, headers=BEARER, json=body)

@@ -150,6 +150,10 @@ async def test_maintenance_that_is_over_cannot_be_withdrawn(client: Client, hub:
     bad = {"from": "soon", "to": "later"}
     answer = await client.post("/maintenance", headers=BEARER, data=bad)
     assert "`from` must be a time" in await answer.text()
+    far = {"from": "2028-01-01T10:00", "to": "2028-01-01T12:00"}
+    answer = await client.post("/maintenance", headers=BEARER, data=far)
+    assert answer.status == 400
+    assert "at most 400 days before it begins" in await answer.text()
 
 
 def test_papers_have_the_names_of_their_periods() -> None:
@@ -211,9 +215,32 @@ async def test_a_paper_of_any_period_is_made_with_its_progress(
     assert "nothing of this period is sealed" in await page(client, "/reports")
     assert [order[0] for order in orders] == ["write_report", "write_dossier"]
     assert orders[0][1].stem == "weekly-2026-W47"
-    wrong = {"kind": "report", "first": "2026-12-01", "last": "2026-12-05"}
-    answer = await client.post("/reports", headers=BEARER, data=wrong)
-    assert "still to come" in await answer.text()
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "last", "says"),
+    [
+        ("report", "2026-12-01", "2026-12-05", "still to come"),
+        ("report", "x", "2026-11-22", "the first day must be a day such as 2026-11-25"),
+        ("report", "2026-11-16", "", "the last day must be a day such as 2026-11-25"),
+        ("report", "2026-11-16", "9999-12-31", "the last day must be a day such as 2026-11-25"),
+        ("report", "0001-01-01", "0001-01-31", "the first day must be a day such as 2026-11-25"),
+        ("report", "2026-11-22", "2026-11-16", "2026-11-16 lies before the first day 2026-11-22"),
+        ("dossier", "2026-11-16", "2026-11-25", "2026-11-25 is not over yet"),
+        ("card", "2026-11-16", "2026-11-22", "`kind` must be one of report, dossier"),
+    ],
+)
+async def test_a_paper_that_cannot_be_made_is_refused_at_once(
+    client: Client, hub: MadeUpHub, kind: str, first: str, last: str, says: str
+) -> None:
+    """In the words of the form, not in those of the command line; nothing is begun."""
+    form = {"kind": kind, "first": first, "last": last}
+    answer = await client.post("/reports", headers=BEARER, data=form)
+    text = await answer.text()
+    assert answer.status == 400
+    assert says in text
+    assert "--" not in re.sub("<!--.*?-->", "", text, flags=re.S)
+    assert hub.acts == []
 
 
 async def _until_made(client: Client) -> None:

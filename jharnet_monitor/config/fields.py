@@ -33,12 +33,25 @@ ED25519_BYTES = 32
 """Length of a public key (RFC 8032, 5.1.5)."""
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?")
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _WEB = re.compile(
     r"https?://(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?(?:/[A-Za-z0-9._~-]+)*"
 )
 _MAIL = re.compile(
     r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 )
+
+
+def is_one_line(text: str) -> bool:
+    """Whether a text is one line of characters that can be shown and stored: no control character,
+    no half of a pair of surrogates, nothing that turns the direction of what follows.
+
+    The joiners of Indian scripts, which `str.isprintable` refuses, are allowed.
+
+    >>> is_one_line("क्‍ष"), is_one_line("a\\nb"), is_one_line("\\ud800"), is_one_line("a\\u202eb")
+    (True, False, False, False)
+    """
+    return _NO_TEXT.search(text) is None
 
 
 def _identifier(value: str) -> str:

@@ -17,7 +17,7 @@ from jharnet_monitor.web.auth import COOKIE, SESSION_SECONDS, Access, Actor
 from jharnet_monitor.web.errors import Refusal
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.pages import Pages, see_other
-from jharnet_monitor.web.query import in_time
+from jharnet_monitor.web.query import read_form
 from jharnet_monitor.web.sessions import Session
 
 ACTS_SHOWN = 100
@@ -72,7 +72,7 @@ class AccountPages:
 
     async def sign_in(self, request: web.Request) -> web.Response:
         """Take password or token, and set the session's cookie."""
-        form = await in_time(request.post())
+        form = await read_form(request)
         name, secret, target = (form.get(key, "") for key in ("name", "token", "next"))
         if not isinstance(name, str) or not isinstance(secret, str):
             name, secret = "", ""

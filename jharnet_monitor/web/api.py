@@ -23,10 +23,9 @@ from jharnet_monitor.web.openapi import document
 from jharnet_monitor.web.pages import BASE
 from jharnet_monitor.web.query import (
     MeasurementQuery,
-    in_time,
     parse_drill,
     parse_measurement_query,
-    parse_object,
+    read_object,
 )
 from jharnet_monitor.web.whatif import WhatIf
 
@@ -145,7 +144,7 @@ class Api:
             raise Refusal(
                 404, f"no probe `{probe[:60]}`; there are {', '.join(self._hub.probe_names)}"
             )
-        options = await _json_body(request)
+        options = await read_object(request)
         await self._access.act(request, actor, "probe", {"office": office, "probe": probe})
         measurement = await self._hub.run_probe(office, probe, options)
         return web.json_response(measurement.to_json())
@@ -163,7 +162,7 @@ class Api:
         """Start a drill of all offices."""
         actor = await self._access.require(request)
         profile, minutes = parse_drill(
-            await _json_body(request), self._hub.config.probes.conference.profile
+            await read_object(request), self._hub.config.probes.conference.profile
         )
         about = {"profile": str(profile), "minutes": minutes}
         await self._access.act(request, actor, "drill", about)
@@ -186,7 +185,7 @@ class Api:
     async def book_fault(self, request: web.Request) -> web.Response:
         """Book a new fault."""
         actor = await self._access.require(request)
-        body = await _json_body(request)
+        body = await read_object(request)
         office = str(body.pop("office", ""))
         fault = await self._faults.book(office, body)
         await self._access.act(request, actor, "fault", {"fault": fault.id})
@@ -196,7 +195,7 @@ class Api:
     async def change_fault(self, request: web.Request) -> web.Response:
         """Book a further entry on a fault."""
         actor = await self._access.require(request)
-        body = await _json_body(request)
+        body = await read_object(request)
         fault = await self._faults.change(request.match_info["fault"], body)
         await self._access.act(request, actor, "fault", {"fault": fault.id})
         return web.json_response(fault.to_json())
@@ -240,7 +239,3 @@ def _next_until(found: list[Measurement]) -> datetime:
     oldest = found[-1].started_at
     one_millisecond = format_utc(found[0].started_at) == format_utc(oldest)
     return oldest if one_millisecond else oldest + timedelta(milliseconds=1)
-
-
-async def _json_body(request: web.Request) -> dict[str, Any]:
-    return parse_object(await in_time(request.read()))

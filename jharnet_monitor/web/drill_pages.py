@@ -36,7 +36,7 @@ from jharnet_monitor.web.auth import Access
 from jharnet_monitor.web.errors import Refusal
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.pages import Pages, see_other
-from jharnet_monitor.web.query import in_time, parse_drill
+from jharnet_monitor.web.query import parse_drill, read_form
 
 DEFAULT_MINUTES = 5.0
 MOST_LISTED = 200
@@ -150,7 +150,7 @@ class DrillPages:
     async def start(self, request: web.Request) -> web.Response:
         """Start a drill from the form; redirect to its page."""
         actor = await self._access.require(request)
-        form = await in_time(request.post())
+        form = await read_form(request)
         profile, minutes = _requested(form, self._hub.config.probes.conference.profile)
         about = {"profile": str(profile), "minutes": minutes}
         await self._access.act(request, actor, "drill", about)

@@ -9,12 +9,13 @@ from pathlib import Path
 from aiohttp import web
 
 from jharnet_monitor.config import Config
+from jharnet_monitor.config.fields import is_one_line
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.security.enrolment import EnrolmentRefused, accept
 from jharnet_monitor.store.acts import Act
 from jharnet_monitor.web.errors import Refusal
 from jharnet_monitor.web.hub_api import HubApi
-from jharnet_monitor.web.query import in_time, parse_object
+from jharnet_monitor.web.query import read_object
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class EnrolmentApi:
 
     async def enrol(self, request: web.Request) -> web.Response:
         """Swap a one-time code for a token, of which the agent sends the hash."""
-        body = parse_object(await in_time(request.read()))
+        body = await read_object(request)
         office_id, code, token_hash = (_text(body.get(n)) for n in ("office", "code", "token_hash"))
         offices = {o.id: o for o in self._hub.config.offices if o.agent is not None}
         office = offices.get(office_id)
@@ -71,6 +72,6 @@ def authority_file(config: Config) -> Path | None:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= MOST_TEXT:
+    if not isinstance(value, str) or not 0 < len(value) <= MOST_TEXT or not is_one_line(value):
         raise Refusal(400, "an enrolment needs `office`, `code` and `token_hash`")
     return value

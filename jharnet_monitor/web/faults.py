@@ -31,9 +31,8 @@ from jharnet_monitor.report.sections.faults import fault_table, proposal, senten
 from jharnet_monitor.store import Store
 from jharnet_monitor.web.errors import Refusal, unknown_office
 from jharnet_monitor.web.hub_api import HubApi
-from jharnet_monitor.web.query import parse_moment, refuse_unknown_keys
+from jharnet_monitor.web.query import parse_line, parse_moment, refuse_unknown_keys
 
-LONGEST_TEXT = 200
 MOST_FAULTS = 1000
 """Faults of one office; a typing error in a loop must not fill the chain."""
 MOST_STOPS = 20
@@ -177,7 +176,7 @@ def parse_entry(data: Mapping[str, Any], known: Fault | None, now: datetime) -> 
     entry_values: dict[str, Any] = {}
     for key in TEXTS:
         if key in data:
-            entry_values[key] = _text(data, key)
+            entry_values[key] = parse_line(data, key)
     for key in MOMENTS:
         if data.get(key) is not None:
             at = parse_moment(data, key)
@@ -209,13 +208,6 @@ def _in_order(entry_values: Mapping[str, Any], known: Fault | None) -> None:
     )
     if restored is not None and reported is not None and restored < reported:
         raise Refusal(400, f"`restored_at` {restored} must not be before `reported_at` {reported}")
-
-
-def _text(data: Mapping[str, Any], key: str) -> str:
-    value = data[key]
-    if not isinstance(value, str) or len(value) > LONGEST_TEXT or not value.isprintable():
-        raise Refusal(400, f"`{key}` must be one line of at most {LONGEST_TEXT} characters")
-    return value.strip()
 
 
 def _stop(data: Any) -> Stop:

@@ -31,13 +31,14 @@ WRITE_SECONDS = 30.0
 
 
 def _is_our_error(record: logging.LogRecord) -> bool:
-    """Whether a record of the server is none about a request that is no HTTP.
+    """Whether a record of the server is none about a request that is no HTTP, or whose body is not
+    as its headers say.
 
     That is its sender's error, and the access log has it. The record would have a traceback and
     what was sent, which may be a token.
     """
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, HttpProcessingError)
+    return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
 
 
 _server_log = logging.getLogger(f"{__name__}.server")
@@ -107,6 +108,7 @@ async def listen(
         access_log_class=logger_class(access_log),
         shutdown_timeout=SHUTDOWN_SECONDS,
         keepalive_timeout=IDLE_SECONDS,
+        auto_decompress=False,  # a compressed body is refused, and its errors are not ours
     )
     await runner.setup()
     try:

@@ -17,10 +17,9 @@ from jharnet_monitor.web.auth import Access, Actor
 from jharnet_monitor.web.errors import Refusal
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.pages import Pages, see_other
-from jharnet_monitor.web.query import in_time, parse_object, parse_window
+from jharnet_monitor.web.query import LOOKED_AHEAD, parse_window, read_form, read_object
 
 LOOKED_BACK = timedelta(days=60)
-LOOKED_AHEAD = timedelta(days=400)
 
 
 def window_json(window: Window) -> dict[str, Any]:
@@ -80,7 +79,7 @@ class MaintenancePages:
     async def announce(self, request: web.Request) -> web.Response:
         """Announce planned maintenance."""
         actor = await self._access.require(request)
-        body = parse_object(await in_time(request.read()))
+        body = await read_object(request)
         return web.json_response(await self._announce(request, actor, body), status=201)
 
     async def withdraw(self, request: web.Request) -> web.Response:
@@ -107,7 +106,7 @@ class MaintenancePages:
     async def announce_by_form(self, request: web.Request) -> web.Response:
         """Announce from the form; times are the district's."""
         actor = await self._access.require(request)
-        form = await in_time(request.post())
+        form = await read_form(request)
         zone = ZoneInfo(self._hub.config.district.timezone)
         body: dict[str, Any] = {
             "office": form.get("office") or None, "reason": form.get("reason", ""),

@@ -15,7 +15,7 @@ from jharnet_monitor.profiles import Profile
 from jharnet_monitor.web.query import (
     DEFAULT_LIMIT,
     LARGEST_LIMIT,
-    LONGEST_REASON,
+    LONGEST_TEXT,
 )
 
 
@@ -42,7 +42,7 @@ def document(probes: Sequence[str]) -> dict[str, Any]:
     _body(paths["/api/v1/drills"])["minutes"] |= {
         "minimum": SHORTEST_DRILL, "maximum": LONGEST_DRILL,
     }  # fmt: skip
-    _body(paths["/api/v1/maintenance"])["reason"]["maxLength"] = LONGEST_REASON
+    _body(paths["/api/v1/maintenance"])["reason"]["maxLength"] = LONGEST_TEXT
     return described
 
 

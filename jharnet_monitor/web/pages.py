@@ -24,7 +24,7 @@ from jharnet_monitor.web.help import contents, help_page, picture_headers
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.language import choose_language, remember_language
 from jharnet_monitor.web.past import Pasts
-from jharnet_monitor.web.query import in_time
+from jharnet_monitor.web.query import read_form
 from jharnet_monitor.web.render import Renderer
 from jharnet_monitor.wire.device_check import DEVICE_FINDINGS, FINE
 
@@ -54,6 +54,7 @@ class Pages:
         """All routes of pages."""
         return [
             web.get("/", self.status),
+            web.get("/map", self.redirect_to_map),
             web.get("/events", self._feed.events),
             web.get("/join/{office}", self.join),
             web.get("/join/{office}/app.webmanifest", self.join_manifest),
@@ -78,6 +79,10 @@ class Pages:
         return await self.page(
             request, "status.html", formats, view=view, headline=view.headline, drill=drill
         )
+
+    async def redirect_to_map(self, request: web.Request) -> web.Response:
+        """Redirect to the status page, of which the map is a part."""
+        return web.Response(status=308, headers={"Location": f"{request.app[BASE]}/"})
 
     def office_of(self, request: web.Request) -> Office:
         """The office in the address; raises `Refusal`."""
@@ -118,7 +123,7 @@ class Pages:
     async def book_fault(self, request: web.Request) -> web.Response:
         """Book a fault from a form; redirect to the ledger."""
         actor = await self._access.require(request)
-        form = await in_time(request.post())
+        form = await read_form(request)
         office = request.match_info.get("office") or str(form.get("office", ""))
         fault = await self._faults.book(office, entry_of_form(form, self._zone()))
         await self._access.act(request, actor, "fault", {"fault": fault.id})
@@ -127,7 +132,7 @@ class Pages:
     async def change_fault(self, request: web.Request) -> web.Response:
         """Book a further entry on a fault from a form; redirect to the ledger."""
         actor = await self._access.require(request)
-        form = await in_time(request.post())
+        form = await read_form(request)
         name = request.match_info["fault"]
         fault = await self._faults.change(name, entry_of_form(form, self._zone()))
         await self._access.act(request, actor, "fault", {"fault": fault.id})

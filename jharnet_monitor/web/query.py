@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
+from urllib.parse import parse_qsl
 
+from aiohttp import web
 from multidict import MultiMapping
 
 from jharnet_monitor.config.calls import LONGEST_DRILL, SHORTEST_DRILL
+from jharnet_monitor.config.fields import is_one_line
 from jharnet_monitor.model import format_utc, parse_utc
 from jharnet_monitor.profiles import Profile
 from jharnet_monitor.store import Window
@@ -20,10 +23,13 @@ from jharnet_monitor.web.errors import Refusal, unknown_office
 
 DEFAULT_LIMIT = 1000
 LARGEST_LIMIT = 10_000
-LONGEST_REASON = 200
+LONGEST_TEXT = 200
 LONGEST_WINDOW = timedelta(days=31)
+LOOKED_AHEAD = timedelta(days=400)
+"""How far maintenance is planned ahead, and listed."""
 BODY_SECONDS = 10.0
-T = TypeVar("T")
+MOST_FIELDS = 100
+FORM = "application/x-www-form-urlencoded"
 
 _PARAMETERS = ("office", "probe", "since", "until", "limit")
 
@@ -94,26 +100,63 @@ def _limit(query: Mapping[str, str]) -> int:
     return int(text)
 
 
-async def in_time(body: Awaitable[T]) -> T:
-    """A request's body; raises `Refusal` (408) where it does not arrive in time."""
+async def _read_body(request: web.Request) -> bytes:
+    """A request's body; raises `Refusal` for one that is compressed, broken or late."""
+    coding = request.headers.get("Content-Encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        raise Refusal(400, "the body must not be compressed: leave out `Content-Encoding`")
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            return await body
+            return await request.read()
     except TimeoutError:
         raise Refusal(408, f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
+    except (web.RequestPayloadError, ConnectionError):
+        raise Refusal(400, "the body broke off, or is not as its headers say") from None
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
-    """Parse a request's body as JSON object; an empty body is an empty object; raises `Refusal`."""
+async def read_object(request: web.Request) -> dict[str, Any]:
+    """A request's body as JSON object; an empty body is an empty object; raises `Refusal`."""
+    body = await _read_body(request)
     if not body.strip():
         return {}
     try:
         data = json.loads(body)
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise Refusal(400, "the body has half a character, such as \\ud800 alone") from None
     except (ValueError, RecursionError):
         raise Refusal(400, "the body must be a JSON object") from None
     if not isinstance(data, dict):
         raise Refusal(400, "the body must be a JSON object")
     return data
+
+
+async def read_form(request: web.Request) -> dict[str, str]:
+    """The fields of a form, each once; raises `Refusal`."""
+    body = await _read_body(request)
+    if not body.strip():
+        return {}
+    charset = (request.charset or "utf-8").lower()
+    if request.content_type != FORM or charset not in ("utf-8", "utf8"):
+        raise Refusal(400, f"a form is sent as {FORM}, in UTF-8")
+    fields: dict[str, str] = {}
+    try:
+        for name, value in parse_qsl(
+            body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS
+        ):
+            fields.setdefault(name, value)
+    except ValueError:
+        raise Refusal(400, f"a form has at most {MOST_FIELDS} fields, in UTF-8") from None
+    return fields
+
+
+def parse_line(data: Mapping[str, Any], key: str) -> str:
+    """A text that is stored and shown: one line, without control characters; empty where it is not
+    given. Raises `Refusal`."""
+    value = data.get(key, "")
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT or not is_one_line(value):
+        raise Refusal(400, f"`{key}` must be one line of at most {LONGEST_TEXT} characters")
+    return value.strip()
 
 
 def refuse_unknown_keys(data: Mapping[str, Any], known: Sequence[str]) -> None:
@@ -145,7 +188,7 @@ def parse_drill(data: Mapping[str, Any], default_profile: Profile) -> tuple[Prof
 def parse_window(data: Mapping[str, Any], offices: Sequence[str], now: datetime) -> Window:
     """Parse planned maintenance, which must not be over yet; raises `Refusal`."""
     refuse_unknown_keys(data, ("office", "from", "to", "reason"))
-    office, reason = data.get("office"), data.get("reason", "")
+    office, reason = data.get("office"), parse_line(data, "reason")
     if office is not None and office not in offices:
         raise unknown_office(str(office), list(offices))
     begin, end = parse_moment(data, "from"), parse_moment(data, "to")
@@ -162,6 +205,10 @@ def parse_window(data: Mapping[str, Any], offices: Sequence[str], now: datetime)
             f"`to` {format_utc(end)} is in the past; announce maintenance before it ends "
             f"(now: {format_utc(now)})",
         )
-    if not isinstance(reason, str) or len(reason) > LONGEST_REASON:
-        raise Refusal(400, f"`reason` must be a text of at most {LONGEST_REASON} characters")
+    if begin - now > LOOKED_AHEAD:
+        raise Refusal(
+            400,
+            f"`from` {format_utc(begin)} is too far ahead; maintenance is announced at most "
+            f"{LOOKED_AHEAD.days} days before it begins",
+        )
     return Window(office, begin, end, reason)

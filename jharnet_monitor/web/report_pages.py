@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,7 +25,7 @@ from jharnet_monitor.web.auth import Access
 from jharnet_monitor.web.errors import Refusal
 from jharnet_monitor.web.hub_api import HubApi
 from jharnet_monitor.web.pages import Pages, see_other
-from jharnet_monitor.web.query import in_time
+from jharnet_monitor.web.query import read_form
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +34,10 @@ MAKERS = MappingProxyType({
     "dossier": ("jharnet_monitor.dossier.file_of_period", "write_dossier"),
 })  # fmt: skip
 """What can be made: the function that makes it, in a process of its own."""
+
+EARLIEST, LATEST = date(2000, 1, 1), date(2100, 12, 31)
+"""Days of which a paper can be; the arithmetic of calendars ends with the year 9999."""
+_DAY = timedelta(days=1)
 
 Make = Callable[..., Sequence[Path]]
 
@@ -111,14 +115,11 @@ class ReportPages:
     async def make(self, request: web.Request) -> web.Response:
         """Begin to make a paper from the form; redirect to the list, which shows the progress."""
         actor = await self._access.require(request)
-        form = await in_time(request.post())
-        kind, first, last = (str(form.get(key, "")) for key in ("kind", "first", "last"))
+        form, now = await read_form(request), self._hub.clock.now()
+        kind = form.get("kind", "")
         if kind not in MAKERS:
             raise Refusal(400, f"`kind` must be one of {', '.join(MAKERS)}")
-        chosen = reports.period_of(first, last, ZoneInfo(self._hub.config.district.timezone))
-        now = self._hub.clock.now()
-        if chosen.start > now:
-            raise Refusal(400, f"the period begins on {first}, which is still to come")
+        chosen = _period(form, kind, now, ZoneInfo(self._hub.config.district.timezone))
         about = {"paper": kind, "from": chosen.start.isoformat(), "to": chosen.end.isoformat()}
         async with self._starting:
             if self._job is not None and self._job.ended is None:
@@ -158,6 +159,38 @@ class ReportPages:
             self._job.task.cancel()
             await asyncio.gather(self._job.task, return_exceptions=True)
         self._thread.shutdown(wait=False)
+
+
+def _period(form: Mapping[str, str], kind: str, now: datetime, zone: ZoneInfo) -> Period:
+    """The period of a paper in the form; raises `Refusal`."""
+    first, last = _day(form, "first"), _day(form, "last")
+    if last < first:
+        raise Refusal(400, f"the last day {last} lies before the first day {first}")
+    chosen = reports.period_of(str(first), str(last), zone)
+    yesterday = now.astimezone(zone).date() - _DAY
+    if chosen.start > now:
+        raise Refusal(400, f"the period begins on {first}, which is still to come")
+    if kind == "dossier" and last > yesterday:
+        raise Refusal(
+            400,
+            f"the last day {last} is not over yet; a dossier covers past days only, "
+            f"the last is {yesterday}",
+        )
+    return chosen
+
+
+def _day(form: Mapping[str, str], key: str) -> date:
+    text = form.get(key, "")
+    try:
+        day = datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 - a day has no zone
+    except ValueError:
+        day = date.min
+    if not EARLIEST <= day <= LATEST:
+        raise Refusal(
+            400, f"the {key} day must be a day such as 2026-11-25, from {EARLIEST.year} to "
+            f"{LATEST.year}, not `{text[:20]}`",
+        )  # fmt: skip
+    return day
 
 
 REPORT_PAGES = web.AppKey("report_pages", ReportPages)

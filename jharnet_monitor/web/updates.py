@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
+from jharnet_monitor.config.fields import is_one_line
 from jharnet_monitor.security.accounts import Role
 from jharnet_monitor.web.auth import Access
-from jharnet_monitor.web.errors import Refusal
+from jharnet_monitor.web.errors import Refusal, unknown_office
 from jharnet_monitor.web.hub_api import HubApi
-from jharnet_monitor.web.query import in_time, parse_object, refuse_unknown_keys
+from jharnet_monitor.web.query import read_object, refuse_unknown_keys
 
 MOST_OFFICES = 1000
 
@@ -36,11 +38,10 @@ class UpdateApi:
     async def offer(self, request: web.Request) -> web.Response:
         """Offer a version to all offices, in stages, or to those named; null withdraws."""
         actor = await self._access.require(request, Role.ADMINISTER)
-        body = parse_object(await in_time(request.read()))
+        body = await read_object(request)
         refuse_unknown_keys(body, ("version", "offices"))
-        version, offices = body.get("version"), _offices(body.get("offices"))
-        if version is not None and not (isinstance(version, str) and 0 < len(version) <= 40):
-            raise Refusal(400, "`version` must be the version of a release, or null")
+        known = [office.id for office in self._hub.config.offices]
+        version, offices = _version(body), _offices(body.get("offices"), known)
         await self._access.act(
             request, actor, "update", {"version": version, "offices": body.get("offices")}
         )
@@ -51,10 +52,25 @@ class UpdateApi:
         return web.json_response(await self._hub.updates.status(), status=202)
 
 
-def _offices(value: Any) -> tuple[str, ...] | None:
+def _version(body: Mapping[str, Any]) -> str | None:
+    """The version to offer; None only where the body says so, since that withdraws the offer."""
+    if "version" not in body:
+        raise Refusal(400, "`version` is missing: a release's version, or null to withdraw")
+    value = body["version"]
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 0 < len(value) <= 40 or not is_one_line(value):
+        raise Refusal(400, "`version` must be the version of a release, or null")
+    return value
+
+
+def _offices(value: Any, known: list[str]) -> tuple[str, ...] | None:
     if value is None:
         return None
     is_list = isinstance(value, list) and 0 < len(value) <= MOST_OFFICES
     if not is_list or not all(isinstance(one, str) and len(one) <= 64 for one in value):
         raise Refusal(400, "`offices` must be a list of offices, or null for all")
+    for one in value:
+        if one not in known:
+            raise unknown_office(one, known)
     return tuple(value)
