@@ -225,6 +225,42 @@ async def test_a_session_that_fails_at_its_start_leaves_no_ghost(
         assert door.events.leaves == [("potka", False)]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": "\ud800"},
+        {"id": "m2", "probe": "\ud800"},
+        {"id": "m2", "conditions": {"\ud800": 1}},
+        {"id": "m2", "cause": "\udfff", "outcome": "no_data"},
+        {"id": "m2", "values": {"\ud800": 1.0}},
+    ],
+    ids=ascii,
+)
+async def test_halves_of_characters_do_not_keep_a_batch_from_its_answer(
+    caplog: pytest.LogCaptureFixture, changes: dict[str, Any]
+) -> None:
+    """The answer could not be sent: the task that stores the batch died, and the agent sent all of
+    it again for ever."""
+    async with Endpoint().open() as door, aiohttp.ClientSession() as http:
+        socket = await _hello(http, door)
+        assert (await socket.receive_json(timeout=5))["type"] == "welcome"
+        sane = measurement("m1").to_json() | {"started_at": datetime.now(UTC).isoformat()}
+        await socket.send_json({"type": "measurements", "items": [sane | changes, sane]})
+        answer = await socket.receive_json(timeout=5)
+        assert (answer["type"], answer["ids"]) == ("ack", ["m1"])
+        [refusal] = answer["refused"]
+        assert refusal["id"] == ascii(changes["id"]).strip("'")
+        refusal["why"].encode()
+    caplog.text.encode()
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\0b"])
+def test_the_name_of_a_condition_is_printable(name: str) -> None:
+    """Also inside another condition."""
+    assert "cannot be true" in refused(conditions={"path": "agent_hub", name: 1})
+    assert "cannot be true" in refused(conditions={"path": "agent_hub", "host": {name: 1}})
+
+
 async def test_a_new_token_ends_the_session_of_the_old(monkeypatch: pytest.MonkeyPatch) -> None:
     """With `token --force` the old agent stayed connected."""
     monkeypatch.setattr(agent_server, "RECHECK_SECONDS", 0.0)

@@ -171,8 +171,13 @@ def read_batch(
             batch.accepted.append(read_measurement(item, office, now, clock, kind))
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             name = str(item.get("id", ""))[:200] if isinstance(item, dict) else ""
-            batch.refused.append({"id": name, "why": str(error)[:200]})
+            batch.refused.append({"id": _as_text(name), "why": _as_text(str(error)[:200])})
     return batch
+
+
+def _as_text(text: str) -> str:
+    """The text with escapes for halves of characters, which no answer could carry."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def read_measurement(
@@ -217,7 +222,9 @@ def _check_conditions(conditions: Mapping[str, Any]) -> None:
         inner = value.items() if isinstance(value, dict) else [(name, value)]
         if len(str(name)) > 60 or len(inner) > _MOST_CONDITIONS:
             raise ValueError("the conditions are too long")
-        if not all(len(str(key)) <= 60 and _is_plain(one) for key, one in inner):
+        if not str(name).isprintable() or not all(
+            len(str(key)) <= 60 and str(key).isprintable() and _is_plain(one) for key, one in inner
+        ):
             raise ValueError(f"the condition {str(name)[:60]} cannot be true")
     if not _is_number(conditions.get("bytes_spent", 0), 0, MOST_BYTES_SPENT):
         raise ValueError("the condition bytes_spent cannot be true")
