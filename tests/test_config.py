@@ -94,6 +94,8 @@ def test_a_wrong_value_is_reported_with_file_line_key_and_remedy(
         ("- a\n", 1, "must be a section with keys below it"),
         ("just a word", 1, "must be a section with keys below it"),
         ("a: 2026-13-45\n", 1, "write text in quotes"),
+        ('"\\ud800": 1\n', 1, "has half a character, such as \\ud800 alone"),
+        ('a: "\\udfff"\n', 1, "a: has half a character"),
         ("[" * 3000, None, "is nested too deep"),
         ("a: &a [*a]\n", 1, "is nested too deep"),
         (
@@ -106,7 +108,7 @@ def test_a_wrong_value_is_reported_with_file_line_key_and_remedy(
             "use fewer aliases",
         ),
     ],
-    ids=range(17),
+    ids=range(19),
 )
 def test_invalid_yaml_is_reported_in_one_line(
     text: str | bytes, line: int | None, expected: str, tmp_path: Path
@@ -142,6 +144,10 @@ def _key_of_another(home: Path) -> None:
     (home / "tls/hub.key").write_bytes(other.key.read_bytes())
 
 
+def _with_mark(home: Path) -> None:
+    (home / "secrets/api").write_text("x" * 40, "utf-8-sig")
+
+
 @pytest.mark.parametrize(
     ("harm", "key", "expected"),
     [
@@ -155,6 +161,7 @@ def _key_of_another(home: Path) -> None:
         (lambda h: (h / "secrets/api").unlink(), "hub.api_token_file", "monitor token --api"),
         (lambda h: (h / "secrets/api").write_text("\n"), "hub.api_token_file", "is empty; make it"),
         (lambda h: (h / "secrets/api").write_text("short"), "hub.api_token_file", "than 16"),
+        (_with_mark, "hub.api_token_file", "begins with a byte order mark; save it without one"),
         (
             lambda h: (h / "secrets/potka").unlink(),
             "offices[0].agent.token_hash_file",
@@ -168,7 +175,7 @@ def _key_of_another(home: Path) -> None:
         (lambda h: (h / "secrets/smtp").unlink(), "report.smtp.password_file", "into it"),
         (lambda h: (h / "secrets/smtp").write_text("a\nb"), "report.smtp.password_file", "one"),
     ],
-    ids=range(14),
+    ids=range(15),
 )  # fmt: skip
 def test_a_faulty_secret_is_reported_with_its_remedy(
     home: Path, harm: Callable[[Path], object], key: str, expected: str
@@ -248,6 +255,61 @@ def test_warnings_name_what_is_missing_or_expires_soon(home: Path) -> None:
                  "sent to nobody"):  # fmt: skip
         assert part in text
     assert "has expired" in "\n".join(warnings(config, NOW + timedelta(days=830)))
+
+
+def test_a_small_budget_is_shown_as_it_was_written(home: Path) -> None:
+    """Not as a power of ten."""
+    (home / "j.yaml").write_text(GOOD.replace("budget: 300 MB", "budget: 1 B"), "utf-8")
+    [warning] = budget_warnings(load_config(home / "j.yaml"))
+    assert "and the budget is 1 B; " in warning
+
+
+@pytest.mark.parametrize(
+    ("days", "working", "never"),
+    [("sun", "mon-sat", "sun"), ("wed,sat,sun", "mon-fri", "sat, sun"), ("wed", "mon-sat", None)],
+)
+def test_a_drill_that_is_never_held_is_warned_of(
+    home: Path, days: str, working: str, never: str | None
+) -> None:
+    """Planned drills are held on working days only."""
+    text = GOOD.replace("days: mon-sat", f"days: '{working}'").replace(
+        "  bandwidth:", f"  drill: {{at: ['16:00'], days: '{days}'}}\n  bandwidth:"
+    )
+    (home / "j.yaml").write_text(text, "utf-8")
+    found = [w for w in warnings(load_config(home / "j.yaml"), NOW) if "probes.drill" in w]
+    says = f"no drill is ever held on {never}: the working days are {working}"
+    assert [says in one for one in found] == [True] * (never is not None)
+
+
+@pytest.mark.parametrize(
+    ("access", "says"),
+    [
+        ("", "neither accounts nor a token"),
+        ("  accounts_file: accounts\n", "run `jharnet-monitor account add NAME`"),
+        ("  api_token_file: secrets/api\n", None),
+    ],
+)
+def test_a_hub_that_nobody_can_read_is_warned_of(home: Path, access: str, says: str | None) -> None:
+    """`reading: accounts` without an account and without a token."""
+    old = "  api_token_file: secrets/api\n"
+    (home / "j.yaml").write_text(GOOD.replace(old, f"  reading: accounts\n{access}"), "utf-8")
+    found = [w for w in warnings(load_config(home / "j.yaml"), NOW) if w.startswith("hub.reading")]
+    assert [says is not None and says in one for one in found] == [True] * (says is not None)
+
+
+def test_names_may_have_the_joiners_of_their_script(home: Path) -> None:
+    """Words of Hindi are written with them, and they are no control characters."""
+    name = "पूर्वी सिंहभूम क्\u200dष\u200cत"
+    (home / "j.yaml").write_text(GOOD.replace("पूर्वी सिंहभूम", name), "utf-8")
+    assert load_config(home / "j.yaml").district.name_hi == name
+
+
+def test_a_number_in_another_base_is_one_error(home: Path) -> None:
+    """Counted once, also beside an error of another kind."""
+    text = GOOD.replace("    name: Boram\n", "    name: Boram\n    seats: 010\n")
+    assert _refusal(home / "j.yaml", text).endswith('"010" in quotes for text')
+    text = text.replace("name: Potka", "name: 0123")
+    assert 'in quotes: "0123" (and 1 more' in _refusal(home / "j.yaml", text)
 
 
 @pytest.mark.parametrize("profile", Profile)

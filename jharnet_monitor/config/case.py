@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from jharnet_monitor.config.fields import ContractedRate, Count, Text
+from jharnet_monitor.config.fields import ContractedRate, Count, Text, check_line
 from jharnet_monitor.config.section import Section
 from jharnet_monitor.config.units import Rate, Ratio
 
@@ -64,7 +64,11 @@ class CapacitySettings(Section):
     figures are no more exact than that."""
 
 
-Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
+Line = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=300),
+    AfterValidator(check_line),
+]
 
 
 class LetterTexts(Section):

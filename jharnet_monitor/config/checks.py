@@ -9,12 +9,19 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from jharnet_monitor.config.document import KeyPath, format_path
+from jharnet_monitor.config.fields import check_page_address
 from jharnet_monitor.config.routers import Snmp
 from jharnet_monitor.config.schema import Config
+from jharnet_monitor.config.units import format_quantity
 from jharnet_monitor.model import HEADQUARTERS
 
 Problem = tuple[KeyPath, str]
 
+_RESERVED = {
+    HEADQUARTERS: "headquarters' own tests",
+    "all": "what is about every office",
+    "uplink": "headquarters' line",
+}
 PACKET_SPACING = 0.01
 """Minimum number of seconds between two echo requests to one office."""
 
@@ -53,17 +60,20 @@ def _internet(config: Config) -> Iterator[Problem]:
         return
     if server is None:
         yield where, f"must name the server for `internet_method: {method}`"
-    elif method != "iperf3" and not server.startswith(("http://", "https://")):
-        yield where, f"must be an address such as https://speed.example.in/, not `{server}`"
+    elif method != "iperf3":
+        try:
+            check_page_address(server, "https://speed.example.in/")
+        except ValueError as error:
+            yield where, str(error)
 
 
 def _office_twice(config: Config) -> Iterator[Problem]:
     first: dict[str, int] = {}
     for number, office in enumerate(config.offices):
-        if office.id == HEADQUARTERS:
+        if office.id in _RESERVED:
             yield (
                 ("offices", number, "id"),
-                f"`{office.id}` is reserved for headquarters' own tests",
+                f"`{office.id}` is reserved for {_RESERVED[office.id]}; choose another id",
             )
         if office.id in first:
             message = f"`{office.id}` is already the id of offices[{first[office.id]}]; change one"
@@ -128,12 +138,13 @@ def _hours(config: Config) -> Iterator[Problem]:
 
 def _times(config: Config) -> Iterator[Problem]:
     latency, bandwidth = config.probes.latency, config.probes.bandwidth
+    every = format_quantity(latency.every, "duration")
     if latency.packets * PACKET_SPACING > latency.every:
         most = int(latency.every / PACKET_SPACING)
-        message = f"must be at most {most}, 100 a second over `every` ({latency.every:g}s)"
+        message = f"must be at most {most}, 100 a second over `every` ({every})"
         yield ("probes", "latency", "packets"), message
     if latency.timeout > latency.every:
-        message = f"must not be longer than `every` ({latency.every:g}s)"
+        message = f"must not be longer than `every` ({every})"
         yield ("probes", "latency", "timeout"), message
     if bandwidth.every < 2 * bandwidth.seconds:
         message = (
@@ -151,18 +162,17 @@ def _times(config: Config) -> Iterator[Problem]:
 
 def _thresholds(config: Config) -> Iterator[Problem]:
     limits = config.thresholds
+    rtt = format_quantity(limits.rtt, "duration")
     for key in ("loss", "rtt", "jitter", "delivered", "loaded_rtt", "outage"):
         if getattr(limits, key) <= 0:
             yield ("thresholds", key), "must be more than 0: no real line could meet it"
     if limits.loss >= 1:
         yield ("thresholds", "loss"), "must be less than 100%: nothing would exceed it"
     if limits.jitter >= limits.rtt:
-        message = f"must be smaller than `rtt` ({limits.rtt * 1000:g}ms)"
+        message = f"must be smaller than `rtt` ({rtt})"
         yield ("thresholds", "jitter"), message
     if limits.loaded_rtt < limits.rtt:
-        message = (
-            f"must not be smaller than `rtt` ({limits.rtt * 1000:g}ms), as the line is full then"
-        )
+        message = f"must not be smaller than `rtt` ({rtt}), as the line is full then"
         yield ("thresholds", "loaded_rtt"), message
 
 

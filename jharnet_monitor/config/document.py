@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from jharnet_monitor.config.fields import has_surrogates, on_one_line
 from jharnet_monitor.errors import UserError
 
 KeyPath = tuple[str | int, ...]
@@ -35,6 +36,8 @@ class Document:
     path: Path
     data: Any
     lines: dict[KeyPath, int] = field(default_factory=dict)
+    written: dict[KeyPath, str] = field(default_factory=dict)
+    """How values that are no text are written in the file, such as `no`, `010` and `2026-11-25`."""
 
     def line(self, where: KeyPath) -> int:
         """The line of a key path, or of the nearest enclosing section that the file has."""
@@ -77,7 +80,7 @@ def read_document(path: Path) -> Document:
         ) from error
     finally:
         loader.dispose()
-    return Document(path, data, reader.lines)
+    return Document(path, data, reader.lines, reader.written)
 
 
 class _Reader:
@@ -87,6 +90,7 @@ class _Reader:
         self.path = path
         self.loader = loader
         self.lines: dict[KeyPath, int] = {}
+        self.written: dict[KeyPath, str] = {}
         self.count = 0
 
     def value(self, node: yaml.Node, where: KeyPath, depth: int) -> Any:
@@ -103,7 +107,10 @@ class _Reader:
         if isinstance(node, yaml.SequenceNode) and node.tag == _LIST:
             return [self.value(n, (*where, i), depth + 1) for i, n in enumerate(node.value)]
         if isinstance(node, yaml.ScalarNode):
-            return self.scalar(node, where)
+            value = self.scalar(node, where)
+            if not isinstance(value, str):
+                self.written[where] = node.value
+            return value
         raise self.fail(node, where, f"the tag `{node.tag}` is not allowed; leave it out")
 
     def mapping(self, node: yaml.MappingNode, where: KeyPath, depth: int) -> dict[str, Any]:
@@ -129,6 +136,8 @@ class _Reader:
             raise self.fail(node, (*where, "<<"), "must be a mapping, such as `<<: *defaults`")
         for key in value:
             self.lines.setdefault((*where, key), node.start_mark.line + 1)
+            if (*where, "<<", key) in self.written:
+                self.written.setdefault((*where, key), self.written[*where, "<<", key])
         return value
 
     def key(self, node: yaml.Node, where: KeyPath) -> str:
@@ -140,18 +149,22 @@ class _Reader:
 
     def scalar(self, node: yaml.ScalarNode, where: KeyPath) -> Any:
         try:
-            return self.loader.construct_object(node)
+            value = self.loader.construct_object(node)
         except (ValueError, OverflowError) as error:
             message = f"`{node.value[:40]}` cannot be read ({error}); write text in quotes"
             raise self.fail(node, where, message) from error
+        if isinstance(value, str) and has_surrogates(value):
+            message = "has half a character, such as \\ud800 alone; write the character itself"
+            raise self.fail(node, where, message)
+        return value
 
     def fail(self, node: yaml.Node, where: KeyPath, message: str) -> UserError:
         return _error(self.path, node.start_mark.line + 1, where, message)
 
 
 def _error(path: Path, line: int, where: KeyPath, message: str) -> UserError:
-    return UserError(f"{path}:{line}: {format_path(where)}: {message}" if where else
-                     f"{path}:{line}: {message}")  # fmt: skip
+    place = f"{format_path(where)}: " if where else ""
+    return UserError(on_one_line(f"{path}:{line}: {place}{message}"))
 
 
 def _read_text(path: Path) -> str:

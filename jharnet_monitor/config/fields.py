@@ -10,9 +10,10 @@ import re
 from collections.abc import Callable
 from datetime import time
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
@@ -25,7 +26,7 @@ from pydantic import (
 )
 
 from jharnet_monitor.config.dscp import DSCP_NAMES
-from jharnet_monitor.config.units import Duration, Rate
+from jharnet_monitor.config.units import Duration, Rate, Ratio
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -52,6 +53,29 @@ def is_one_line(text: str) -> bool:
     (True, False, False, False)
     """
     return _NO_TEXT.search(text) is None
+
+
+def has_surrogates(text: str) -> bool:
+    """Whether a text has half of a character, which UTF-8 cannot write."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def on_one_line(text: str) -> str:
+    """The text with escapes in the place of what `is_one_line` does not allow.
+
+    >>> on_one_line("Pot" + chr(10) + "ka")
+    'Pot\\\\nka'
+    """
+    return _NO_TEXT.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def check_line(text: str) -> str:
+    """Return the text; raises `ValueError` if it is not one line without control characters."""
+    if not is_one_line(text):
+        raise ValueError(
+            f"must be one line without control characters, not `{on_one_line(text)[:80]}`"
+        )
+    return text
 
 
 def _identifier(value: str) -> str:
@@ -89,6 +113,18 @@ def _address(value: str) -> str:
             raise ValueError(f"must be an IP address such as 10.8.3.1, not `{value}`") from error
     elif not _HOST.fullmatch(value):
         raise ValueError(f"must be an IP address or a host name, not `{value}`")
+    return value
+
+
+def _device(value: str) -> str:
+    """An address of one device, which a broadcast or multicast address is not."""
+    _address(value)
+    try:
+        address = ip_address(value)
+    except ValueError:
+        return value  # a name
+    if address.is_multicast or address.is_unspecified or value == "255.255.255.255":
+        raise ValueError(f"must be the address of one device, such as 10.8.3.1, not `{value}`")
     return value
 
 
@@ -174,6 +210,10 @@ def split_listen(value: str) -> tuple[str, int]:
     if not colon or not re.fullmatch(r"\d{1,5}", port) or int(port) > 65535 or not bare:
         raise ValueError(f"must be ADDRESS:PORT, such as 0.0.0.0:9797, not `{value}`")
     if ":" in bare and bare == host:
+        try:
+            IPv6Address(bare)
+        except ValueError:
+            raise ValueError(f"must be ADDRESS:PORT, such as 0.0.0.0:9797, not `{value}`") from None
         raise ValueError(f"an IPv6 address needs brackets: `[{host}]:{port}`")
     return _address(bare), int(port)
 
@@ -212,6 +252,7 @@ def _turn_address(text: str) -> str:
         raise ValueError(f"must be like turns:HOST:443?transport=tcp, not {text!r}")
     if text.startswith("turns:") and text.endswith("udp"):
         raise ValueError("browsers know `turns:` with transport=tcp only")
+    _check_port(text.partition("?")[0].rpartition(":")[2], text)
     return text
 
 
@@ -219,12 +260,43 @@ def _web_address(value: str) -> str:
     bare = value.rstrip("/")
     if not _WEB.fullmatch(bare):
         raise ValueError(f"must be an address such as https://10.8.0.2:9797, not `{value}`")
-    return bare
+    return check_page_address(bare, "https://10.8.0.2:9797")
+
+
+def check_page_address(value: str, example: str = "https://eoffice.example.in/") -> str:
+    """Return the address of a page; raises `ValueError` for one that nothing can fetch."""
+    wrong = f"must be an address such as {example}, not `{value}`"
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:  # brackets that do not close, or no port at all
+        raise ValueError(wrong) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise ValueError(wrong)
+    if not is_one_line(value) or re.search(r"\s", value):
+        raise ValueError(f"must be an address without spaces, such as {example}, not `{value}`")
+    if "@" in parts.netloc:
+        raise ValueError("must hold no user and no password: a visit signs in nowhere")
+    return value
+
+
+def _check_port(port: str, value: str) -> None:
+    if not 1 <= int(port) <= 65535:
+        raise ValueError(f"must have a port from 1 to 65535, not `{value}`")
 
 
 def _mail(value: str) -> str:
     if not _MAIL.fullmatch(value):
         raise ValueError(f"must be a mail address such as dc-jsr@example.in, not `{value}`")
+    return value
+
+
+def _file_name(value: object) -> object:
+    """Refuse a name that `Path` would take for the directory of the configuration file."""
+    if isinstance(value, str):
+        if not value.strip():
+            raise ValueError("must be a file name, and is empty")
+        check_line(value)
     return value
 
 
@@ -239,6 +311,7 @@ def _database(value: str, info: ValidationInfo) -> str:
     from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
 
     examples = "sqlite:///monitor.db or postgresql:///jharnet"
+    check_line(value)
     try:
         url = make_url(value)
     except (ArgumentError, ValueError) as error:
@@ -272,11 +345,15 @@ def at_least(seconds: float, text: str) -> Callable[[float], float]:
     return check
 
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Text = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(check_line),
+]
 ReleaseKey = Annotated[str, AfterValidator(_release_key)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
 """Id of an office or district; part of URLs, metrics and file names."""
-Address = Annotated[str, AfterValidator(_address)]
+Address = Annotated[str, AfterValidator(_device)]
 """An IP address, or a name that is resolved again from time to time."""
 TimeOfDay = Annotated[str, BeforeValidator(_unquoted_time), AfterValidator(_clock_time)]
 Weekdays = Annotated[str, AfterValidator(_weekdays)]
@@ -290,11 +367,13 @@ TurnAddress = Annotated[str, AfterValidator(_turn_address)]
 """The address of a TURN server over one transport (RFC 7065)."""
 MailAddress = Annotated[str, AfterValidator(_mail)]
 DatabaseUrl = Annotated[str, AfterValidator(_database)]
-FilePath = Annotated[Path, AfterValidator(_resolve)]
+FilePath = Annotated[Path, BeforeValidator(_file_name), AfterValidator(_resolve)]
 ContractedRate = Annotated[Rate, AfterValidator(_more_than_zero)]
 """bit/s, more than 0."""
 Interval = Annotated[Duration, AfterValidator(_more_than_zero)]
 """Seconds, more than 0."""
+Promise = Annotated[Ratio, AfterValidator(_more_than_zero)]
+"""A share, more than 0."""
 Count = Annotated[int, Field(strict=True)]
 """A whole number; `yes` is refused."""
 Dscp = Annotated[

@@ -32,14 +32,17 @@ from jharnet_monitor.config.fields import (
     Dscp,
     FilePath,
     Identifier,
+    Interval,
     ListenAddress,
     MailAddress,
     Number,
     PortRange,
+    Promise,
     Text,
     TimeOfDay,
     WebAddress,
     at_least,
+    check_page_address,
     split_listen,
     split_ports,
 )
@@ -210,15 +213,6 @@ class BandwidthProbe(Section):
     (`host:port`; the program iperf3 must be installed at the office)."""
 
 
-def _page_address(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not value.isprintable():
-        raise ValueError(f"must be an address such as https://eoffice.example.in/, not `{value}`")
-    if "@" in parts.netloc:
-        raise ValueError("must hold no user and no password: a visit signs in nowhere")
-    return value
-
-
 class UtilisationProbe(Section):
     """Traffic counters of the routers of every office (and the uplink) with `snmp:`."""
 
@@ -232,7 +226,7 @@ class Service(Section):
     name: Identifier = Field(examples=["e-office"])
     """Lower-case letters, digits and hyphens. Identifies the service in metrics and
     measurements."""
-    url: Annotated[str, AfterValidator(_page_address)] = Field(
+    url: Annotated[str, AfterValidator(check_page_address)] = Field(
         examples=["https://eoffice.example.in/"]
     )
     """Address of the page, `http://` or `https://`."""
@@ -350,9 +344,9 @@ class Thresholds(Section):
     are."""
     call: CallCriteria = CallCriteria()
     """What a conference call needs for each grade."""
-    availability: Ratio = 0.99
+    availability: Promise = 0.99
     """Availability that every office should reach, unless its contract promises another."""
-    restore_within: Duration = 4 * 3600.0
+    restore_within: Interval = 4 * 3600.0
     """Time in which the operator must restore a line after a fault is reported, unless the contract
     promises another. Longer outages of the line are proposed for the fault ledger."""
     change: ChangeCriteria = ChangeCriteria()
@@ -368,11 +362,11 @@ class Link(Section):
     """Rate from the office."""
     kind: Text | None = None
     """Such as leased-line, fibre, radio or vsat."""
-    sla: Ratio | None = None
+    sla: Promise | None = None
     """Availability that the operator promises."""
     failover: Annotated[bool, Field(strict=True)] | None = None
     """Whether there is a second line as a backup; the state's e-Office assessment asks for this."""
-    restore_within: Duration | None = None
+    restore_within: Interval | None = None
     """Time in which the operator promises to restore the line; default:
     `thresholds.restore_within`."""
 

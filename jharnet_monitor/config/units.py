@@ -84,7 +84,7 @@ def _plain(number: float) -> str:
     return f"{number:.9f}".rstrip("0").rstrip(".")
 
 
-def format_quantity(value: float, kind: str) -> str:
+def format_quantity(value: float, kind: str, space: str = "") -> str:
     """Format a quantity with its unit; `kind` is `rate`, `duration`, `ratio` or `size`.
 
     >>> format_quantity(7200.0, "duration"), format_quantity(300_000_000, "size")
@@ -96,7 +96,7 @@ def format_quantity(value: float, kind: str) -> str:
     units = tables[kind]
     fitting = [u for u, size in units.items() if value >= size and not (value / size) % 1]
     unit = max(fitting, key=lambda u: units[u]) if fitting else min(units, key=lambda u: units[u])
-    return f"{_plain(value / units[unit])}{unit}"
+    return f"{_plain(value / units[unit])}{space}{unit}"
 
 
 Rate = Annotated[

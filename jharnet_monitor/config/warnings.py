@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+from jharnet_monitor.config.fields import WEEKDAYS, parse_weekdays
 from jharnet_monitor.config.schema import Config
 from jharnet_monitor.security.tls import certificate_expires
 
@@ -17,6 +18,7 @@ def warnings(config: Config, now: datetime) -> Iterator[str]:
     """Every warning, one line each; `now` is UTC."""
     yield from _access(config, now)
     yield from _missing(config)
+    yield from _drills(config)
     if config.report.smtp is None:
         for key in ("to", "roots_to"):
             if getattr(config.report, key):
@@ -37,10 +39,33 @@ def _access(config: Config, now: datetime) -> Iterator[str]:
             yield f"hub.tls.certificate: {when}; renew it with `jharnet-monitor tls init --renew`"
     if config.hub.api_token_file is None and config.hub.accounts_file is None:
         yield "hub.api_token_file: is not set: nobody can start a probe or a drill over HTTP"
+    if config.hub.reading == "accounts" and config.hub.api_token_file is None:
+        accounts = config.hub.accounts_file
+        if accounts is None:
+            yield (
+                "hub.reading: is `accounts`, and there are neither accounts nor a token: nobody "
+                "can read anything; set `accounts_file:`"
+            )
+        elif not accounts.exists():
+            yield (
+                "hub.reading: is `accounts`, and there is none yet: nobody can read anything; run "
+                "`jharnet-monitor account add NAME`"
+            )
     if config.hub.access_log_days < LEAST_ACCESS_LOG_DAYS:
         yield (
             f"hub.access_log_days: {config.hub.access_log_days}; CERT-In's directions of 28 April "
             f"2022 require {LEAST_ACCESS_LOG_DAYS} days of logs"
+        )
+
+
+def _drills(config: Config) -> Iterator[str]:
+    plan, hours = config.probes.drill, config.district.office_hours
+    never = parse_weekdays(plan.days) - hours.weekdays
+    if plan.at and never:
+        days = ", ".join(WEEKDAYS[day] for day in sorted(never))
+        yield (
+            f"probes.drill.days: no drill is ever held on {days}: the working days are "
+            f"{hours.days} (`district: office_hours: days:`)"
         )
 
 

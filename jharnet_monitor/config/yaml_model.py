@@ -6,7 +6,8 @@ config/jharnet.yaml:14: probes.latency.every: must be a duration with its unit, 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -19,6 +20,9 @@ from jharnet_monitor.errors import UserError
 
 M = TypeVar("M", bound=BaseModel)
 
+_OTHER_BASE = re.compile(r"[-+]?0[0-7_]*[1-7_][0-7_]*|[-+]?[0-9_]+(:[0-9_]+)+(\.[0-9_]*)?")
+"""Whole numbers with a 0 in front, and numbers with colons (YAML 1.1, 10.2.1)."""
+
 
 def load_yaml_model(path: Path, model: type[M]) -> M:
     """Read any strict model from YAML; raises `UserError` in one line."""
@@ -27,10 +31,27 @@ def load_yaml_model(path: Path, model: type[M]) -> M:
 
 def validate(document: Document, model: type[M], base: Path | None = None) -> M:
     """Validate a document; relative paths in it are resolved from `base`, else its directory."""
+    problems = dict(_numbers_in_another_base(document))
     try:
-        return model.model_validate(document.data, context={"base": base or document.path.parent})
+        found = model.model_validate(document.data, context={"base": base or document.path.parent})
     except ValidationError as error:
-        raise first_problem(document, dict(_problems(document, model, error))) from None
+        problems |= dict(_problems(document, model, error, set(problems)))
+    else:
+        if not problems:
+            return found
+    raise first_problem(document, problems)
+
+
+def _numbers_in_another_base(document: Document) -> Iterator[tuple[KeyPath, str]]:
+    """Numbers that are not those that a reader sees: to YAML 1.1, 010 is 8 and 1:30 is 90."""
+    for where, written in document.written.items():
+        if "<<" in where or not _OTHER_BASE.fullmatch(written):
+            continue
+        _, value = _locate(document.data, where)
+        if isinstance(value, int | float):
+            plain = written.replace("_", "").lstrip("+").lstrip("0") or "0"
+            number = "" if ":" in written else f"{plain} for a number, or "
+            yield where, f'is {value} to YAML; write {number}"{written}" in quotes for text'
 
 
 def first_problem(document: Document, problems: dict[KeyPath, str]) -> UserError:
@@ -41,8 +62,9 @@ def first_problem(document: Document, problems: dict[KeyPath, str]) -> UserError
 
 
 def _problems(
-    document: Document, model: type[BaseModel], error: ValidationError
+    document: Document, model: type[BaseModel], error: ValidationError, known: Set[KeyPath]
 ) -> Iterator[tuple[KeyPath, str]]:
+    """The problems that validation found; of those at a `known` place only a better message."""
     found = [(p, *_locate(document.data, p["loc"])) for p in error.errors(include_url=False)]
     misspelled = {where[:-1] for p, where, _ in found if p["type"] == "extra_forbidden"}
     for problem, where, value in found:
@@ -52,7 +74,9 @@ def _problems(
             if where[:-1] not in misspelled:  # else the key is there under a wrong name
                 yield where, _missing(str(where[-1]), _fields(model, where[:-1]))
         elif problem["type"] != "too_short" or not value:  # else its invalid entries are reported
-            yield where, _message(problem, where, value)
+            written = document.written.get(where)
+            if where not in known or problem["type"] == "string_type" or ":" in (written or ""):
+                yield where, _message(problem, value, written)
 
 
 def _locate(data: Any, loc: KeyPath) -> tuple[KeyPath, Any]:
@@ -76,14 +100,19 @@ def _locate(data: Any, loc: KeyPath) -> tuple[KeyPath, Any]:
     return where, value
 
 
-def _message(problem: ErrorDetails, where: KeyPath, value: Any) -> str:
-    """The message for a problem: pydantic's own, or ours if that has no remedy."""
+def _message(problem: ErrorDetails, value: Any, raw: str | None) -> str:
+    """The message for a problem: pydantic's own, or ours if that has no remedy. `raw` is how the
+    file has a value that is no text.
+    """
     kind, text, details = problem["type"], problem["msg"], problem.get("ctx", {})
     if kind == "value_error":
         return str(details.get("error", text))
-    written = repr(value) if isinstance(value, str) else value
+    written = repr(value) if isinstance(value, str) else value if raw is None else raw or "nothing"
+    quoted = "" if isinstance(value, dict | list) or raw == "" else f'"{raw or value}"'
     remedies = {
-        "string_type": f'must be text; write it in quotes: "{value}"',
+        "string_type": f"must be text; write it in quotes: {quoted}"
+        if quoted
+        else f"must be text, not {'nothing' if value is None else 'a section or a list'}",
         "int_type": f"must be a whole number, not {written}",
         "float_type": f"must be a number, not {written}",
         "model_type": f"must be a section with keys below it, not {written}",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config import Config, Office
+from jharnet_monitor.config.units import format_quantity
 from jharnet_monitor.probes import PROBES, ProbeContext
 from jharnet_monitor.probes.conference.plan import drill_bytes
 
@@ -36,9 +37,10 @@ def budget_warnings(config: Config) -> Iterator[str]:
     over = {o.id: planned_bytes(config, o) for o in config.offices}
     over = {office: planned for office, planned in over.items() if planned > config.budget}
     if over:
+        budget = format_quantity(config.budget, "size", " ")
         names = ", ".join(over) if len(over) <= 3 else f"{len(over)} offices"
         yield (
             f"budget: the planned tests of {names} may take up to {max(over.values()) / 1e6:.0f} "
-            f"MB a day, and the budget is {config.budget / 1e6:g} MB; those that do not fit will "
+            f"MB a day, and the budget is {budget}; those that do not fit will "
             "be no_data (raise it, or test less often)"
         )

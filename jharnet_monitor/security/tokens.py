@@ -82,6 +82,8 @@ def read_secret(path: Path) -> str:
         text = raw.decode("utf-8").strip()
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: must contain one line of text") from error
+    if text.startswith("\ufeff"):  # Windows' editors write it; others would take it for the secret
+        raise UserError(f"{path}: begins with a byte order mark; save it without one")
     if not text:
         raise UserError(f"{path}: is empty")
     if len(raw) > MAX_SECRET_BYTES or "\n" in text:
