@@ -20,7 +20,7 @@ from tests.made_up_hub import MadeUpHub
 from tests.web_support import BEARER
 
 FORM = "application/x-www-form-urlencoded"
-GZIPPED = gzip.compress(b'{"reason": "x"}')
+GZIPPED = gzip.compress(b'{"reason": "x"}', mtime=0)
 MULTIPART = b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\nyes\r\n--x--\r\n'
 
 
@@ -69,6 +69,7 @@ async def post(
         ({"Content-Encoding": "nosuch"}, b"x", "must not be compressed"),
         ({"Transfer-Encoding": "chunked"}, b"5\r\nhello", "broke off"),
     ],
+    ids=["no gzip", "gzip", "br", "unknown", "chunk cut off"],
 )
 async def test_a_body_that_cannot_be_read_is_refused(
     hub: MadeUpHub, caplog: pytest.LogCaptureFixture, path: str, headers: dict[str, str],
@@ -100,6 +101,7 @@ async def test_a_body_that_cannot_be_read_is_refused(
         (FORM, b"name=%ED%A0%80"),
         (FORM, b"&".join(b"%d=1" % number for number in range(200))),
     ],
+    ids=range(8),
 )
 async def test_a_form_that_cannot_be_read_is_refused(
     hub: MadeUpHub, caplog: pytest.LogCaptureFixture, kind: str, body: bytes
@@ -108,7 +110,7 @@ async def test_a_form_that_cannot_be_read_is_refused(
     async with listening(hub) as port:
         status, answered, _ = await post(port, "/signin", {"Content-Type": kind}, body)
     assert (status, answered) == (400, "text/html; charset=utf-8")
-    assert caplog.text == "" or "Traceback" not in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 CODINGS: tuple[str | None, ...] = (None, None, None, "gzip", "deflate", "br", "zstd", "nosuch")
