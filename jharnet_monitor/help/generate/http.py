@@ -27,6 +27,9 @@ Below `/api/`, `/-/` and `/agent` an error is `{{"error": "one clear line"}}`, f
 page; the statuses are listed below. Moments are ISO 8601 with their zone; figures are in base
 units: seconds, bits per second, ratios. What was not measured is absent or null, never 0.
 
+The body of a request is JSON, or a form (`application/x-www-form-urlencoded`), in UTF-8 and not
+compressed. A text in it is one line without control characters.
+
 ```sh
 curl --cacert ca.pem https://10.8.0.2:9797/api/v1/offices
 curl --cacert ca.pem 'https://10.8.0.2:9797/api/v1/measurements?office=potka&probe=bandwidth&limit=5'
