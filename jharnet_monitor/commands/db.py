@@ -22,6 +22,7 @@ from jharnet_monitor.config.sealed_settings import settings_event
 from jharnet_monitor.errors import StoreError, UserError
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.probes import PRUNABLE
+from jharnet_monitor.standby.save import files_of_the_hub
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.chain import GENESIS, ChainLink, CheckedLink
 from jharnet_monitor.store.packing import PACKED
@@ -96,8 +97,11 @@ def _recompute(store: Store) -> list[CheckedLink]:
     rule = PruningRule(PRUNABLE, timedelta(seconds=LEAST_RETENTION))
     total = len(store.chain.links())
     return list(
-        track(store.chain.check(rule), "recomputing", total, console=progress, transient=True)
-    )
+        track(
+            store.chain.check(rule), "recomputing", total, console=progress, transient=True,
+            disable=not progress.is_terminal,
+        )
+    )  # fmt: skip
 
 
 def _sealed(checked: list[CheckedLink]) -> int:
@@ -151,13 +155,22 @@ def _summary(
 
 @app.command()
 def backup(
-    file: Annotated[Path, typer.Argument(help="File to write; an existing one is replaced.")],
+    file: Annotated[Path, typer.Argument(help="File to write; an earlier backup is replaced.")],
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Copy the database; the hub may keep running."""
-    with open_store(load_config(config, files=False)) as store:
+    settings = load_config(config, files=False)
+    for own in (config, *files_of_the_hub(settings)):
+        if own.resolve() == file.resolve() or (own.exists() and _is_same(own, file)):
+            raise UserError(f"{file}: belongs to the hub ({own}); name another file for the backup")
+    with open_store(settings) as store:
         store.backup(file)
     console.print(f"{file}: {formats.size(file.stat().st_size)}", soft_wrap=True)
+
+
+def _is_same(own: Path, file: Path) -> bool:
+    """Whether a name that exists leads to the same file, as a hard link does."""
+    return file.exists() and own.samefile(file)
 
 
 @app.command()
@@ -169,7 +182,7 @@ def pack(config: ConfigFile = DEFAULT_CONFIG) -> None:
         before, links = store.size(), store.chain.links()
         total = sum(not link.packed for link in links)
         for _ in track(iter(store.packing.step, False), "packing", total, console=progress,
-                       transient=True):  # fmt: skip
+                       transient=True, disable=not progress.is_terminal):  # fmt: skip
             pass
         store.packing.shrink()
         after, packed = store.size(), sum(link.packed == PACKED for link in store.chain.links())

@@ -37,6 +37,7 @@ from jharnet_monitor.standby.manifest import (
     sha256_of,
 )
 from jharnet_monitor.store import Store
+from jharnet_monitor.store.backup import SQLITE_ENDS
 from jharnet_monitor.store.lease import this_machine
 
 _MADE_HERE = re.compile(r"\.?.+-\d{8}T\d{6}Z(\.part)?")
@@ -230,6 +231,14 @@ def _paths(section: object) -> Iterator[Path]:
     elif isinstance(section, tuple):
         for one in section:
             yield from _paths(one)
+
+
+def files_of_the_hub(config: Config) -> Iterator[Path]:
+    """Every path that the configuration names, and the files of the hub's databases."""
+    yield from _paths(config)
+    for database in (_database_file(config), config.waiting_file, config.sessions_file):
+        if database is not None:
+            yield from (Path(f"{database}{end}") for end in SQLITE_ENDS)
 
 
 def _sync(folder: Path) -> None:

@@ -13,15 +13,22 @@ from sqlalchemy import Engine
 
 from jharnet_monitor.errors import StoreError, UserError
 
+_BEGINNINGS = {"sqlite": b"SQLite format 3\0", "postgresql": b"PGDMP"}
+"""How the file of a backup begins, by the kind of database."""
+SQLITE_ENDS = ("", "-wal", "-shm", "-journal", "-owner")
+"""Ends of the names of the files that belong to a SQLite database in use."""
+
 
 def backup(engine: Engine, file: Path) -> None:
     """Write a consistent copy to `file`, which appears only when it is complete.
 
     SQLite: a database file that a hub can use. PostgreSQL: pg_dump's custom format, for
-    `pg_restore`. Raises `UserError` or `StoreError`.
+    `pg_restore`. An earlier backup is replaced. Raises `UserError` for any other file that is
+    there, and if it cannot be written, and `StoreError`.
     """
     part = file.with_name(file.name + ".part")
     try:
+        _refuse_others(engine, file)
         file.parent.mkdir(parents=True, exist_ok=True)
         part.unlink(missing_ok=True)
         part.touch(mode=0o600)
@@ -36,6 +43,25 @@ def backup(engine: Engine, file: Path) -> None:
         raise UserError(f"{file}: cannot be written: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _refuse_others(engine: Engine, file: Path) -> None:
+    """Raise `UserError` for a file that is there and is no backup, such as a hub's database."""
+    if Path(f"{file.resolve()}-owner").exists():
+        raise UserError(f"{file}: is a hub's database; name another file for the backup")
+    if not file.exists():
+        return
+    database = engine.url.database
+    if engine.dialect.name == "sqlite" and database:
+        used = (Path(f"{database}{end}") for end in SQLITE_ENDS)
+        if any(one.exists() and one.samefile(file) for one in used):
+            raise UserError(f"{file}: is the database itself; name another file for the backup")
+    beginning = _BEGINNINGS[engine.dialect.name]
+    if file.is_file():
+        with file.open("rb") as existing:
+            if existing.read(len(beginning)) == beginning:
+                return
+    raise UserError(f"{file}: exists and is no backup of a database; name another file")
 
 
 def _copy_sqlite(source: Path, part: Path) -> None:
