@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import typer
 from typer.exceptions import Abort, TyperException
 
+from jharnet_monitor import __version__
 from jharnet_monitor.commands.lazy import LazyGroup
-from jharnet_monitor.commands.process import errors_as_exit_codes
+from jharnet_monitor.commands.process import (
+    errors_as_exit_codes,
+    escape_what_cannot_be_printed,
+    print_error,
+)
 
 
 class Commands(LazyGroup):
@@ -54,8 +58,21 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"jharnet-monitor {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _about() -> None:
+def _about(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version, and end."
+        ),
+    ] = False,
+) -> None:
     """Measures what every block office's link really delivers, and proves it."""
 
 
@@ -63,13 +80,20 @@ def main() -> None:
     """Run a command; an error is one line on stderr, and wrong usage ends with exit code 2."""
     # No plugin of pydantic is used; to look for one reads the metadata of every installed package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    escape_what_cannot_be_printed()
+    with errors_as_exit_codes():
+        code = _run()
+    raise SystemExit(code)
+
+
+def _run() -> int:
+    """The exit code of the command that the arguments name."""
     try:
-        with errors_as_exit_codes():
-            code = app(standalone_mode=False)
+        code = app(standalone_mode=False)
     except TyperException as error:
         if error.format_message():  # without a command the help was printed
-            print(f"error: {error.format_message()}", file=sys.stderr)
-        raise SystemExit(2) from None
+            print_error(error.format_message())
+        return 2
     except Abort:
-        raise SystemExit(130) from None
-    raise SystemExit(code if isinstance(code, int) else 0)
+        return 130
+    return code if isinstance(code, int) else 0

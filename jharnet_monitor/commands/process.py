@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
 import logging
 import os
 import signal
 import sys
 import threading
+import unicodedata
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
@@ -17,20 +20,80 @@ END_SECONDS = 0.5
 """Time limit for threads after the main job; one may wait for a database indefinitely."""
 
 
+_JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
+"""Format characters that Hindi is written with."""
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+_UNWRITTEN = "the output cannot be written"
+
+
+def as_one_line(text: str) -> str:
+    """The text with its control and format characters escaped, so that a quoted value neither
+    begins a line nor commands a terminal.
+
+    >>> as_one_line("two\\nlines")
+    'two\\\\nlines'
+    """
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp") and character not in _JOINERS
+        else character
+        for character in text
+    )
+
+
+def print_error(error: object) -> None:
+    """Print an error as one line on standard error."""
+    print(f"error: {as_one_line(str(error))}", file=sys.stderr)
+
+
+def escape_what_cannot_be_printed() -> None:
+    """Where the output's encoding lacks a character, let its escape be printed."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 @contextmanager
 def errors_as_exit_codes() -> Iterator[None]:
     """Print an error as one line on standard error, and end with its exit code.
 
-    Exit code 2: wrong usage or configuration. 1: something that is needed is unavailable.
+    Exit code 2: wrong usage or configuration. 1: something that is needed is unavailable, or the
+    output cannot be written.
     """
+    code = 0
     try:
         yield
     except TemporaryError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        print_error(error)
+        code = 1
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        print_error(error)
+        code = 2
+    except OSError as error:
+        if _is_output_written():
+            if error.filename is None and error.errno not in _NO_ROOM:
+                raise
+            if error.filename is None:
+                print_error(f"{_UNWRITTEN}: {error.strerror}")
+            else:
+                print_error(f"{os.fsdecode(error.filename)}: cannot be used: {error.strerror}")
+        raise SystemExit(1) from None
+    if not _is_output_written():
+        code = code or 1
+    if code:
+        raise SystemExit(code)
+
+
+def _is_output_written() -> bool:
+    """Write what is left of the output; an error is printed once, unless its reader has ended."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno != errno.EPIPE:
+            print_error(f"{_UNWRITTEN}: {error.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
+        return False
+    return True
 
 
 def set_up_logging(level: str) -> None:

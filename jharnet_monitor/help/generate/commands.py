@@ -72,7 +72,8 @@ _INTRODUCTION = f"""\
 
 {NOTE}
 
-Each is called as `jharnet-monitor COMMAND`. Every command takes `--help`. `--json` is there where a
+Each is called as `jharnet-monitor COMMAND`. Every command takes `--help`;
+`jharnet-monitor --version` prints which version is installed. `--json` is there where a
 program may read the answer. The configuration is `--config`, else `$JHARNET_CONFIG`, else
 `config/jharnet.yaml`.
 
