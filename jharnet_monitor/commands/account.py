@@ -5,16 +5,17 @@ from __future__ import annotations
 import getpass
 import json
 import secrets
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from jharnet_monitor.commands.acts import record_act
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.commands.terminal import print_table
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
@@ -63,27 +64,60 @@ def add(
         raise UserError(f"{path}: has the account {name} already; give --force to replace it")
     if role not in list(Role):
         raise UserError(f"--role {role}: must be {', '.join(Role)}")
-    password = _password(password_file, generate=generate)
+    password = _password(name, password_file, generate=generate)
     now = format_utc(datetime.now(UTC))
     known[name] = make_account(name, Role(role), password, now)
+    if generate:  # before it is stored: no account has a password that nobody could read
+        print(f"password  {password}", flush=True)
     write_accounts(path, known)
     record_act(settings, "account added", {"account": name, "role": role})
     print(f"{name}: may {role}; sign-in at /signin")
-    if generate:
-        print(f"password  {password}")
 
 
-def _password(file: Path | None, *, generate: bool) -> str:
+def _password(name: str, file: Path | None, *, generate: bool) -> str:
     if file is not None and generate:
         raise UserError("give --password-file or --generate, not both")
     if generate:
-        return secrets.token_urlsafe(15)
+        return _generated(name)
     if file is not None:
         return read_secret(file)
-    first = getpass.getpass(f"Password (at least {LEAST_PASSWORD} characters): ")
-    if first != getpass.getpass("Once more: "):
+    try:
+        first = _ask(f"Password (at least {LEAST_PASSWORD} characters): ")
+        again = _ask("Once more: ")
+    except EOFError:
+        raise UserError(
+            "there is nobody to ask for the password; give --password-file or --generate"
+        ) from None
+    if first != again:
         raise UserError("the two passwords differ")
     return first
+
+
+def _generated(name: str) -> str:
+    """A new password, without the account's name in it."""
+    while True:
+        password = secrets.token_urlsafe(15)
+        if name not in password.lower():
+            return password
+
+
+def _ask(prompt: str) -> str:
+    """What a person enters unseen, or the next line of a pipe; raises `EOFError`."""
+    if _has_terminal():
+        return getpass.getpass(prompt)
+    line = "" if sys.stdin is None else sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line.rstrip("\n")
+
+
+def _has_terminal() -> bool:
+    """Whether `getpass` finds a terminal, from which it asks."""
+    try:
+        with Path("/dev/tty").open("rb"):
+            return True
+    except OSError:
+        return sys.stdin is not None and sys.stdin.isatty()
 
 
 @app.command()
@@ -119,7 +153,10 @@ def list_(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     table = Table("account", "role", "since")
     for one in known.values():
         table.add_row(one.name, one.role, one.added_at)
-    Console().print(table if known else "no accounts yet; `account add NAME` makes one")
+    if known:
+        print_table(table)
+    else:
+        print("no accounts yet; `account add NAME` makes one")
 
 
 def _read(config: Path) -> tuple[Config, Path, dict[str, Account]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import ssl
 from collections.abc import Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -22,7 +24,7 @@ from jharnet_monitor.errors import UserError
 from jharnet_monitor.handover.releases import Releases
 from jharnet_monitor.model import format_utc
 from jharnet_monitor.security.enrolment import LONGEST, Enrolment, issue
-from jharnet_monitor.security.tokens import write_secret
+from jharnet_monitor.security.tokens import make_token, write_secret
 from jharnet_monitor.web.enrolment import authority_file
 from jharnet_monitor.wire.client import login_name
 
@@ -58,12 +60,34 @@ def enrol(
     key = Releases(settings.updates.directory).key()
     expires = SystemClock().now() + timedelta(days=days)
     for one, file in _chosen(settings, config, office):
-        code = issue(file, by=f"user {login_name()}", expires=expires)
-        enrolment = Enrolment(base, one.id, code, authority, format_utc(expires), key)
         path = out / f"{one.id}.enrolment"
-        write_secret(path, enrolment.to_line() + "\n", replace=True)
+        blank = Enrolment(base, one.id, make_token(), authority, format_utc(expires), key)
+        _issue_into(path, blank, file, expires)
         record_act(settings, "enrolment made", {"office": one.id, "expires": format_utc(expires)})
         print(f"{path}\n  at the office: jharnet-monitor agent --enrolment {path.name}")
+
+
+def _issue_into(path: Path, blank: Enrolment, token_hash_file: Path, expires: datetime) -> None:
+    """Make the code and write the office's file; raises `UserError`.
+
+    An earlier code stops working only once a file as long as the office's could be written.
+    """
+    scratch = path.with_name(f".{path.name}.part")
+    if path.is_dir():
+        raise UserError(f"{path}: is a directory; give another --out")
+    write_secret(scratch, blank.to_line() + "\n", replace=True)
+    try:
+        code = issue(token_hash_file, by=f"user {login_name()}", expires=expires)
+        with scratch.open("r+", encoding="ascii") as file:
+            file.write(replace(blank, code=code).to_line() + "\n")
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def _chosen(settings: Config, path: Path, office: str | None) -> Iterator[tuple[Office, Path]]:

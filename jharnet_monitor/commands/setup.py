@@ -19,7 +19,7 @@ from jharnet_monitor.config import Config, Office
 from jharnet_monitor.config.addresses import hub_url
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.config.warnings import warnings
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import TemporaryError, UserError
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.probes.budget import budget_warnings
 from jharnet_monitor.security.tokens import hash_token, make_token, write_secret
@@ -106,21 +106,46 @@ def token(
     chosen = list(_chosen(settings, config, office, force=force))
     if not chosen and not as_json:
         print("every office with an agent already has a token; --force replaces them")
-    tokens: list[dict[str, str]] = []
-    for one in chosen:
-        made = make_token()
-        write_secret(_hash_file(one, config), hash_token(made) + "\n", replace=force)
-        record_act(settings, "token made", {"office": one.id})
-        link = f"{base}/join/{one.id}#t={made}"
-        tokens.append({"office": one.id, "token": made, "link": link})
-        if not as_json:
-            print(f"{one.id}\n  token      {made}\n  join link  {link}")
-    if card is not None and tokens:
-        _write_cards(settings, tokens, card)
-    if as_json:
-        print(json.dumps(tokens, ensure_ascii=False))
-    elif card is not None and tokens:
+    files = {one.id: _hash_file(one, config) for one in chosen}
+    for file in files.values():
+        if file.exists() and not force:
+            raise UserError(f"{file}: exists already; give --force to replace it")
+    made = {name: make_token() for name in files}
+    tokens = [
+        {"office": name, "token": new, "link": f"{base}/join/{name}#t={new}"}
+        for name, new in made.items()
+    ]
+    # Printed before anything is replaced: a token that nobody could read locks an office out.
+    _print_tokens(tokens, as_json=as_json)
+    try:
+        if card is not None and tokens:
+            _write_cards(settings, tokens, card)
+        for name, file in files.items():
+            write_secret(file, hash_token(made[name]) + "\n", replace=force)
+            record_act(settings, "token made", {"office": name})
+            del made[name]
+    except UserError as error:
+        raise UserError(
+            f"{error}; the tokens printed for {', '.join(made)} do not work, older ones do"
+        ) from error
+    if card is not None and tokens and not as_json:
         print(f"{card}: {len(tokens)} cards to hand over; keep them as you keep the tokens")
+
+
+def _print_tokens(tokens: list[dict[str, str]], *, as_json: bool) -> None:
+    """Print them; raises `TemporaryError` if the output does not take them."""
+    text = "".join(
+        f"{one['office']}\n  token      {one['token']}\n  join link  {one['link']}\n"
+        for one in tokens
+    )
+    try:
+        print(
+            json.dumps(tokens, ensure_ascii=False) + "\n" if as_json else text, end="", flush=True
+        )
+    except OSError as error:
+        raise TemporaryError(
+            f"the tokens cannot be printed: {error.strerror}; nothing was replaced"
+        ) from error
 
 
 def _write_cards(settings: Config, tokens: list[dict[str, str]], out: Path) -> None:
@@ -168,7 +193,8 @@ def _make_api_token(settings: Config, path: Path, *, force: bool) -> None:
     file = settings.hub.api_token_file
     if file is None:
         raise UserError(f"{path}: hub.api_token_file: is not set; add it, such as secrets/api")
-    write_secret(file, make_token() + "\n", replace=force)
+    remedy = "give --force to replace it"
+    write_secret(file, make_token() + "\n", replace=force, remedy=remedy)
     record_act(settings, "API token made", {})
     print(f"API token written to {file}; a running hub uses it at once")
 

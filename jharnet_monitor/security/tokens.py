@@ -6,6 +6,7 @@ to check; slow hashes (scrypt, Argon2) are for passwords that people choose.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import logging
@@ -136,13 +137,16 @@ def _give_to_owner(descriptor: int, directory: Path) -> None:
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
-def write_secret(path: Path, text: str, *, replace: bool = False) -> None:
+def write_secret(
+    path: Path, text: str, *, replace: bool = False, remedy: str = "name another file, or move it"
+) -> None:
     """Write a file that only its owner can read, completely or not at all.
 
-    Raises `UserError` if it exists and `replace` is not set, or if it cannot be written.
+    Raises `UserError` if it exists and `replace` is not set, with what to do about it, or if it
+    cannot be written.
     """
     if path.exists() and not replace:
-        raise UserError(f"{path}: exists already; give --force to replace it")
+        raise UserError(f"{path}: exists already; {remedy}")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         _make_directory(path.parent)
@@ -154,5 +158,6 @@ def write_secret(path: Path, text: str, *, replace: bool = False) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there may be no such directory
+            temporary.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written: {error.strerror}") from error
