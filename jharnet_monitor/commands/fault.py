@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -16,14 +17,24 @@ from rich.table import Table
 
 from jharnet_monitor.commands.operate import local_moment
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.commands.terminal import print_table
 from jharnet_monitor.config.load import load_config
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import TemporaryError, UserError
 from jharnet_monitor.i18n.formats import duration
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.model import parse_utc
-from jharnet_monitor.wire.client import HubClient
+from jharnet_monitor.wire.client import HubClient, HubRefusal
 
 console = Console()
+
+_OPTION_OF = {
+    "docket": "--docket", "reported_by": "--by", "reported_to": "--to", "note": "--note",
+    "reported_at": "--reported", "restored_at": "--restored", "withdrawn": "--withdraw",
+    "stop": "--stop", "stop.reason": "--stop", "from": "--from", "to": "--until",
+}  # fmt: skip
+"""The option for each key of the hub's API."""
+_NOT_OVER = "no measured outage "
+"""How the hub's answer begins while the outage lasts whose end it was asked for."""
 
 
 class Action(StrEnum):
@@ -86,17 +97,34 @@ def fault(
     }  # fmt: skip
     entry = {key: value for key, value in entry.items() if value is not None}
     if action is Action.ADD:
-        booked = hub.post("/api/v1/faults", {"office": office, **entry})
+        booked = _book(hub, "/api/v1/faults", {"office": office, **entry})
     else:
         if number is None:
             raise UserError(f"which fault of {office}? Such as: fault {office} {action} 2")
         if action is Action.CLOSE:
             entry.setdefault("restored_at", "measured")
-        booked = hub.post(f"/api/v1/faults/{office}-{number}", entry)
+        if not entry:
+            options = dict.fromkeys(_OPTION_OF.values())  # `stop.reason` has that of `stop`
+            raise UserError(f"an update says something: give {', '.join(options)}")
+        booked = _book(hub, f"/api/v1/faults/{office}-{number}", entry)
     if as_json:
         print(json.dumps(booked, ensure_ascii=False, indent=2))
     else:
         console.print(f"booked: {booked['id']}", soft_wrap=True)
+
+
+def _book(hub: HubClient, path: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Book an entry; a refusal is in the words of this command."""
+    try:
+        booked: dict[str, Any] = hub.post(path, entry)
+    except HubRefusal as error:
+        reason = re.sub(
+            r"`([a-z_.]+)`", lambda found: f"`{_OPTION_OF.get(found[1], found[1])}`", error.reason
+        )
+        if reason.startswith(_NOT_OVER):
+            raise TemporaryError(reason) from None
+        raise HubRefusal(error.status, reason) from None
+    return booked
 
 
 def _moment(text: str | None, zone: ZoneInfo, option: str) -> str | None:
@@ -136,7 +164,7 @@ def _show(found: Mapping[str, Any], zone: ZoneInfo, *, as_json: bool) -> None:
             duration(one["seconds_to_restore"], english), duration(one["limit_seconds"], english),
             " – ".join(times) if times[0] else "",
         )  # fmt: skip
-    console.print(table)
+    print_table(table)
     for one in found["proposed"]:
         console.print(
             f"not booked: {one['office']}, {one['state']} since {_local(one['began_at'], zone)};"

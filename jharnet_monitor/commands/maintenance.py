@@ -16,6 +16,7 @@ from rich.table import Table
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.operate import local_moment
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.commands.terminal import print_table
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
@@ -114,7 +115,7 @@ def _list(windows: list[dict[str, Any]], zone: ZoneInfo, *, as_json: bool) -> No
         table.add_row(
             str(one["number"]), one["office"] or "all", begin, end, escape(one["reason"]), withdrawn
         )
-    console.print(table)
+    print_table(table)
 
 
 def _local(text: str, zone: ZoneInfo) -> str:

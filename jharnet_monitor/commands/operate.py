@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -19,6 +20,7 @@ from jharnet_monitor.probes import PROBES
 from jharnet_monitor.wire.client import HubClient
 
 console = Console()
+_progress = Console(stderr=True)
 
 _OPTIONS = "KEY=VALUE, as often as needed: " + "; ".join(
     f"{name}: {', '.join(one.options.model_fields)}"
@@ -47,7 +49,7 @@ def probe(
     hub = HubClient.from_config(loaded)
     with Progress(
         SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
-        console=console, transient=True,
+        console=_progress, transient=True, disable=not _progress.is_terminal,
     ) as progress:  # fmt: skip
         progress.add_task(f"running {name} on {office}, once its turn comes …")
         result = hub.post(f"/api/v1/offices/{office}/probes/{name}", options)
@@ -82,6 +84,8 @@ def reload(config: ConfigFile = DEFAULT_CONFIG) -> None:
 def local_moment(text: str, zone: ZoneInfo, option: str) -> datetime:
     """A time that was given to an option, in the district's zone unless it names its own."""
     try:
+        if not re.search(r"\d[T ]\d", text):
+            raise ValueError("a date without a time")
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise UserError(f"{option} {text}: must be a time such as 2026-11-25T14:00") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
@@ -11,11 +12,11 @@ from rich.console import Console
 
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.config.load import load_config
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import TemporaryError, UserError
 from jharnet_monitor.i18n.formats import with_borderline
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.judge.twin.prediction import Certainty, GradePrediction
-from jharnet_monitor.wire.client import HubClient
+from jharnet_monitor.wire.client import HubClient, HubRefusal
 
 console = Console()
 _NAMES = ("no conference", "audio only", "low-quality video", "SD", "HD")
@@ -42,7 +43,14 @@ def whatif(
     query = urlencode({name: value for name, value in values.items() if value})
     hub = HubClient.from_config(loaded)
     with console.status("simulating calls …"):
-        answer: dict[str, Any] = hub.get(f"/api/v1/offices/{quote(office)}/whatif?{query}")
+        try:
+            answer: dict[str, Any] = hub.get(f"/api/v1/offices/{quote(office)}/whatif?{query}")
+        except HubRefusal as error:
+            if (
+                error.status == HTTPStatus.NOT_FOUND
+            ):  # no call yet, or an office that awaits a reload
+                raise TemporaryError(error.reason) from None
+            raise
     if as_json:
         print(json.dumps(answer, ensure_ascii=False, indent=2))
     else:

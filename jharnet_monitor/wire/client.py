@@ -35,6 +35,19 @@ SLOW_SECONDS = 1800.0
 """A heavy probe may wait this long for its turn."""
 
 
+LATER = {408, 429}
+"""Statuses below 500 of an answer that may be another one soon."""
+
+
+class HubRefusal(UserError):
+    """The hub refused; `reason` is what it answered."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"the hub refused (HTTP {status}): {reason}")
+        self.status = status
+        self.reason = reason
+
+
 @dataclass(frozen=True, slots=True)
 class HubClient:
     """The hub's address, the API's token and the authority to trust."""
@@ -47,7 +60,9 @@ class HubClient:
     def from_config(cls, config: Config) -> HubClient:
         """The client for this configuration's hub, at its listen address or on this machine."""
         hub = config.hub
-        host = "127.0.0.1" if hub.host in ("0.0.0.0", "::", "") else hub.host  # noqa: S104
+        here = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104
+        host = here.get(hub.host, hub.host)
+        host = f"[{host}]" if ":" in host else host
         scheme = "https" if hub.tls else "http"
         token = None
         if hub.api_token_file is not None:
@@ -57,8 +72,8 @@ class HubClient:
     def get(self, path: str) -> Any:
         """The JSON answer of a GET.
 
-        Raises `UserError` if the hub refuses, and `TemporaryError` if no hub answers; both say what
-        to do next.
+        Raises `HubRefusal` if the hub refuses, and `TemporaryError` if no hub answers or it
+        cannot answer now; both say what to do next.
         """
         return asyncio.run(self._request("GET", path, None))
 
@@ -113,5 +128,7 @@ class HubClient:
             message = data.get("error", "") if isinstance(data, dict) else ""
             if answer.status >= 500:
                 raise TemporaryError(f"the hub failed (HTTP {answer.status}): {message}")
-            raise UserError(f"the hub refused (HTTP {answer.status}): {message}")
+            if answer.status in LATER:
+                raise TemporaryError(f"the hub refused for now (HTTP {answer.status}): {message}")
+            raise HubRefusal(answer.status, message)
         return data

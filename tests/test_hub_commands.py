@@ -1,0 +1,154 @@
+"""Commands that ask a hub: the program itself, and the hub's web server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from aiohttp import web
+
+from jharnet_monitor.store import Window
+from jharnet_monitor.web import make_app
+from tests.made_up import NOW
+from tests.test_exit_codes import CONFIG
+from tests.web_support import bad_morning
+
+Command = Callable[..., Awaitable[tuple[int, str, str]]]
+
+
+@asynccontextmanager
+async def listening(app: web.Application, host: str) -> AsyncIterator[int]:
+    """Serve on a free port of this host."""
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, host, 0).start()
+    try:
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+def command_of(directory: Path, listen: str) -> Command:
+    """A function that runs the program with the configuration of a hub at this address."""
+    file = directory / "jharnet.yaml"
+    text = CONFIG.format(listen=listen, database="sqlite:///monitor.db")
+    file.write_text(text.replace("tls: off", "tls: off, api_token_file: api-token"), "utf-8")
+    environment = {**os.environ, "JHARNET_CONFIG": str(file)}
+
+    async def run(*arguments: str) -> tuple[int, str, str]:
+        done = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "jharnet_monitor", *arguments, env=environment,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, error = await asyncio.wait_for(done.communicate(), 60)
+        assert done.returncode is not None
+        return done.returncode, out.decode(), error.decode()
+
+    return run
+
+
+@pytest.fixture
+async def command(tmp_path: Path) -> AsyncIterator[Command]:
+    """The program, with a hub that has measured nothing yet."""
+    hub = bad_morning(tmp_path)
+    async with listening(make_app(hub), "127.0.0.1") as port:
+        yield command_of(tmp_path, f"127.0.0.1:{port}")
+    hub.store.close()
+
+
+async def test_a_hub_at_an_ipv6_address_is_asked(tmp_path: Path) -> None:
+    """Also where it listens on every one; with `--json` there is nothing but JSON."""
+    hub = bad_morning(tmp_path)
+    async with listening(make_app(hub), "::1") as port:
+        for listen in (f"[::1]:{port}", f"[::]:{port}"):
+            run = command_of(tmp_path, listen)
+            code, out, error = await run("probe", "latency", "potka", "--json")
+            assert (code, error) == (0, ""), error
+            assert out.startswith("{")
+            assert json.loads(out)["probe"] == "latency"
+    hub.store.close()
+
+
+async def test_what_may_be_there_later_is_exit_code_1(command: Command) -> None:
+    """A call that nobody has made yet, an outage that still lasts."""
+    code, out, error = await command("whatif", "potka")
+    assert (code, out, error.count("\n")) == (1, "", 1)
+    assert "run the probe `conference`" in error
+    assert (await command("fault", "potka", "add"))[:2] == (0, "booked: potka-1\n")
+    code, out, error = await command("fault", "potka", "close", "1")
+    assert (code, out) == (1, "")
+    assert error == "error: no measured outage of potka-1 is over; give `--restored` as a time\n"
+
+
+async def test_a_hub_that_is_too_busy_is_exit_code_1(tmp_path: Path) -> None:
+    """HTTP 429: the same request may be answered soon."""
+
+    async def busy(request: web.Request) -> web.Response:
+        return web.json_response({"error": "too many attempts"}, status=429)
+
+    app = web.Application()
+    app.router.add_route("*", "/{any:.*}", busy)
+    (tmp_path / "api-token").write_text("a-token-that-nobody-guesses")
+    (tmp_path / "api-token").chmod(0o600)
+    async with listening(app, "127.0.0.1") as port:
+        code, _, error = await command_of(tmp_path, f"127.0.0.1:{port}")("reload")
+    assert code == 1
+    assert error == "error: the hub refused for now (HTTP 429): too many attempts\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "error: an update says something: give --docket, --by, --to, --note, --reported, "),
+        (("--restored", "2020-01-01T00:00"), "`--restored` 2019-12-31T18:30:00.000Z must not be"),
+        (
+            ("--stop", "power", "--from", "2026-01-01T10:00", "--until", "2026-01-01T09:00"),
+            "`--stop` needs `--from`, which must be before `--until`",
+        ),
+    ],
+    ids=["nothing", "restored", "stop"],
+)
+async def test_refusals_name_the_options(
+    command: Command, arguments: tuple[str, ...], message: str
+) -> None:
+    """Not the keys of the API, of which the command does not speak."""
+    await command("fault", "potka", "add")
+    code, out, error = await command("fault", "potka", "update", "1", *arguments)
+    assert (code, out, error.count("\n")) == (2, "", 1)
+    assert message in error
+
+
+async def test_a_table_in_a_pipe_is_whole(tmp_path: Path) -> None:
+    """Both times of each window, whatever the width of the terminal."""
+    hub, reason = bad_morning(tmp_path), "a new switch, " * 9 + "and no more"
+    hub.store.event_log.add_window(Window(None, NOW, NOW + timedelta(hours=2), reason))
+    async with listening(make_app(hub), "127.0.0.1") as port:
+        code, out, error = await command_of(tmp_path, f"127.0.0.1:{port}")("maintenance", "--list")
+    assert (code, error) == (0, "")
+    [line] = [line for line in out.splitlines() if reason in line]
+    for at in (NOW, NOW + timedelta(hours=2)):
+        assert f"{at.astimezone(ZoneInfo('Asia/Kolkata')):%Y-%m-%dT%H:%M}" in line
+    hub.store.close()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("fault", "potka", "add", "--reported", "2026-11-27"),
+        ("maintenance", "potka", "--from", "2099-12-05", "--to", "2099-12-06T10:00"),
+        ("maintenance", "potka", "--from", "2099-12-05T10:00", "--to", "2099-12-06"),
+    ],
+)
+async def test_a_date_alone_is_no_time(command: Command, arguments: tuple[str, ...]) -> None:
+    """It would be midnight, which nobody meant."""
+    code, out, error = await command(*arguments)
+    assert (code, out, error.count("\n")) == (2, "", 1)
+    assert "must be a time such as 2026-11-25T14:00" in error
