@@ -264,7 +264,7 @@ def test_wrong_usage_is_one_clear_line(
 def test_a_report_makes_no_database(tmp_path: Path) -> None:
     """If the hub has never run, the report is an error and creates no file."""
     config = made_up_week.config(f"sqlite:///{tmp_path}/none.db")
-    with pytest.raises(UserError, match=r"none\.db: there is no database yet"):
+    with pytest.raises(StoreError, match=r"none\.db: there is no database yet"):
         read_drafts(config, WEEK, ["en"], MADE_AT)
     assert list(tmp_path.iterdir()) == []
 

@@ -263,11 +263,11 @@ def test_a_database_of_a_newer_program_is_refused(bench: Bench) -> None:
 def test_an_empty_database_is_named_as_such(tmp_path: Path) -> None:
     """A reader gets a message that says what to do, and no file is made."""
     file = tmp_path / "new.db"
-    with pytest.raises(UserError, match="there is no database yet; `jharnet-monitor run`"):
+    with pytest.raises(StoreError, match="there is no database yet; `jharnet-monitor run`"):
         Store(f"sqlite:///{file}", ManualClock(START)).require_schema()
     assert not file.exists()
     file.touch()
-    with pytest.raises(UserError, match=r"no schema yet; run `jharnet-monitor db migrate`"):
+    with pytest.raises(StoreError, match=r"no schema yet; run `jharnet-monitor db migrate`"):
         Store(f"sqlite:///{file}", ManualClock(START)).require_schema()
 
 

@@ -12,7 +12,7 @@ from jharnet_monitor.commands.database import open_store
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.commands.report import Lang, Open, Out, languages_of, parts_of, show, write_all
 from jharnet_monitor.config.load import load_config
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import TemporaryError, UserError
 from jharnet_monitor.judge.conference.drill import Drill
 from jharnet_monitor.report.output.drill_sheet import make_drill_sheets
 from jharnet_monitor.store import Store
@@ -49,5 +49,7 @@ def _found(store: Store, drill_id: str | None) -> Drill:
     now = SystemClock().now()
     every = store.event_log.drills(now - timedelta(days=366), now)
     if not every:
-        raise UserError("no drill was held in the last year; `jharnet-monitor drill` holds one")
+        raise TemporaryError(
+            "no drill was held in the last year; `jharnet-monitor drill` holds one"
+        )
     return every[-1]

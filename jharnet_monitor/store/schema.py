@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, column, inspect, select, table
 
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import StoreError, Trouble, UserError
 from jharnet_monitor.store.engine import place, reading, writing
 
 _HERE = Path(__file__).parent / "migrations"
@@ -40,22 +40,23 @@ def migrate(engine: Engine) -> str | None:
 def require(engine: Engine) -> None:
     """Raise `UserError` unless the schema is this program's: for commands that only read.
 
-    A missing file is not created. Raises `StoreError` where the database cannot be read.
+    A missing file is not created. Raises `StoreError` where there is no database yet, or where it
+    cannot be read.
     """
     file = engine.url.database
     if engine.dialect.name == "sqlite" and file and not Path(file).exists():
-        raise UserError(
-            f"{file}: there is no database yet; `jharnet-monitor run` makes it and measures"
+        raise StoreError(
+            f"{file}: there is no database yet; `jharnet-monitor run` makes it and measures",
+            Trouble.AWAY,
         )
     current = version(engine)
     if current is not None and current not in _revisions():
         raise UserError(f"{place(engine)}: {_newer(current)}")
+    migrate_it = "run `jharnet-monitor db migrate` (the hub does so when it starts)"
+    if current is None:
+        raise StoreError(f"{place(engine)}: has no schema yet; {migrate_it}", Trouble.AWAY)
     if current != newest():
-        known = "no schema yet" if current is None else f"schema {current}"
-        raise UserError(
-            f"{place(engine)}: has {known}; run "
-            "`jharnet-monitor db migrate` (the hub does so when it starts)"
-        )
+        raise UserError(f"{place(engine)}: has schema {current}; {migrate_it}")
 
 
 def _newer(current: str | None) -> str:
