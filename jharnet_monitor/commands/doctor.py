@@ -111,10 +111,12 @@ def _certificate(config: Config) -> Iterator[CheckResult]:
         return
     days = (tls.certificate_expires(config.hub.tls.certificate) - datetime.now(UTC)).days
     verdict: Verdict = "ok" if days > RENEW_DAYS else "warning" if days > 0 else "bad"
+    directory = config.hub.tls.certificate.parent
     remedy = (
         ""
         if verdict == "ok"
-        else "renew it: `jharnet-monitor tls init DIR --renew`; the hub takes it up by itself"
+        else f"renew it: `jharnet-monitor tls init {directory} --renew`; the hub takes it up by "
+        "itself"
     )
     yield CheckResult("certificate", verdict, f"{days} days left", remedy)
 
@@ -126,7 +128,7 @@ def _database(config: Config) -> Iterator[CheckResult]:
         if directory.is_dir() and os.access(directory, os.W_OK):
             yield CheckResult("database", "ok", f"none yet; the hub will create {file}")
         else:
-            yield CheckResult("database", "bad", f"{directory} is not writable", "see hub.database")
+            yield CheckResult("database", "bad", *_unusable(directory))
         return
     try:
         with open_store(config) as store:
@@ -137,10 +139,21 @@ def _database(config: Config) -> Iterator[CheckResult]:
         yield CheckResult("database", "ok", formats.size(size))
 
 
+def _unusable(directory: Path) -> tuple[str, str]:
+    """What is wrong with the directory in which the database cannot be made, and the remedy."""
+    if directory.is_dir():
+        return f"{directory} is not writable", "see hub.database"
+    return (
+        f"the directory {directory} does not exist",
+        "make it, with the hub's user as its owner, or correct hub.database",
+    )
+
+
 def _disk(config: Config) -> Iterator[CheckResult]:
     url = config.hub.database
     directory = Path(url.removeprefix("sqlite:///")).parent if url.startswith("sqlite") else Path()
-    free = shutil.disk_usage(directory).free
+    existing = next(one for one in (directory, *directory.absolute().parents) if one.is_dir())
+    free = shutil.disk_usage(existing).free
     enough = free > ENOUGH_DISK
     remedy = "" if enough else "free some space: a year of eleven offices takes about 1 GB"
     yield CheckResult("disk", "ok" if enough else "warning", f"{formats.size(free)} free", remedy)

@@ -42,12 +42,14 @@ def init(
 ) -> None:
     """Make a certificate authority and the hub's certificate; ca.pem goes to the offices.
 
-    Without --name and --ip the certificate is for this machine's name and addresses.
+    Without --name and --ip the certificate is for this machine's name and addresses, or with
+    --renew for those of the present one.
     """
     files, now = tls.Files(directory.resolve()), datetime.now(UTC)
     names, addresses = _names(name or []), _addresses(ip or [])
     if not names and not addresses:
-        names, addresses = _own_names(), _own_addresses()
+        present = renew and files.certificate.exists()
+        names, addresses = _present_hosts(files) if present else (_own_names(), _own_addresses())
     if not renew:
         if files.authority.exists():
             raise UserError(
@@ -83,6 +85,17 @@ def _addresses(given: list[str]) -> list[IpAddress]:
         return [ip_address(text) for text in given]
     except ValueError as error:
         raise UserError(f"--ip: {error}; give one such as 10.8.0.2") from None
+
+
+def _present_hosts(files: tls.Files) -> tuple[list[str], list[IpAddress]]:
+    """The names and addresses of the certificate that is to be renewed."""
+    names, addresses = list[str](), list[IpAddress]()
+    for host in tls.certificate_hosts(files.certificate):
+        try:
+            addresses.append(ip_address(host))
+        except ValueError:
+            names.append(host)
+    return names, addresses
 
 
 def _own_names() -> list[str]:

@@ -36,7 +36,8 @@ def _access(config: Config, now: datetime) -> Iterator[str]:
         left = certificate_expires(tls.certificate) - now
         if left < EXPIRY_WARNING:
             when = f"expires in {left.days} days" if left > timedelta(0) else "has expired"
-            yield f"hub.tls.certificate: {when}; renew it with `jharnet-monitor tls init --renew`"
+            renew = f"jharnet-monitor tls init {tls.certificate.parent} --renew"
+            yield f"hub.tls.certificate: {when}; renew it with `{renew}`"
     if config.hub.api_token_file is None and config.hub.accounts_file is None:
         yield "hub.api_token_file: is not set: nobody can start a probe or a drill over HTTP"
     if config.hub.reading == "accounts" and config.hub.api_token_file is None:
