@@ -82,7 +82,8 @@ def report(
                     f"{reported.name}: the database could not be read: {error}"
                 ) from None
     paths = write_all(make(drafts, formats), out or loaded.report.directory, "typesetting …")
-    show({"period": reported.name}, paths, as_json=as_json, open_=open_)
+    name = drafts[0].stem.partition("-")[2]  # without years of which there is nothing to report
+    show({"period": name}, paths, as_json=as_json, open_=open_)
 
 
 def _cores() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -75,14 +76,18 @@ def push(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Sign the judgements of a week and hand them in; the hub does this every week."""
+    from jharnet_monitor.report.output.files import write_whole  # noqa: PLC0415
     from jharnet_monitor.state.push import make_signed, send  # noqa: PLC0415
 
     loaded, period = load_config(config), _period(week)
     if loaded.state is None:
         raise UserError(f"{config}: state: is not set; set the state's receiver and the key there")
-    signed = make_signed(loaded, period, SystemClock().now())
+    now = SystemClock().now()
+    if period.end > now:
+        raise UserError(f"--week {period.name}: the week is not over")
+    signed = make_signed(loaded, period, now)
     if out is not None:
-        out.write_text(signed.model_dump_json(), "utf-8")
+        write_whole(out, signed.model_dump_json().encode())
         console.print(f"{out}: {period.name}, {signed.sha256}", soft_wrap=True)
         return
     result = asyncio.run(send(loaded.state, signed))
@@ -171,6 +176,7 @@ def verify(
 
     loaded = _state(state)
     if report is not None:
+        logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it explains what is no PDF
         basis, problems = check_report(loaded, report)
         good = f"{basis.week} of {len(basis.weeks)} districts follows from their signed weeks"
     else:

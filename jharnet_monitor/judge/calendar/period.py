@@ -51,19 +51,32 @@ class Period:
         zone = self.start.tzinfo
         if not isinstance(zone, ZoneInfo):
             raise TypeError("the bounds of a period must be in the district's time zone (ZoneInfo)")
+        last = first - _DAY
         if self.kind == "week":
-            return week_of(first - timedelta(days=1), zone)
+            return week_of(last, zone)
         if self.kind == "day":
-            return day(str(first - timedelta(days=1)), zone)
+            return _bounds("day", str(last), last, first, zone)
         if self.kind == "month":
-            return month(f"{first - timedelta(days=1):%Y-%m}", zone)
+            return _bounds("month", f"{last:%Y-%m}", last.replace(day=1), first, zone)
         if self.kind == "quarter":
-            last = first - timedelta(days=1)
-            return quarter(f"{last.year}-Q{(last.month + 2) // 3}", zone)
-        return date_range(str(first - timedelta(days=len(self.days))), str(first - _DAY), zone)
+            number = (last.month + 2) // 3
+            begin = last.replace(month=3 * number - 2, day=1)
+            return _bounds("quarter", f"{last.year}-Q{number}", begin, first, zone)
+        begin = first - timedelta(days=len(self.days))
+        return _bounds("range", f"{begin}_{last}", begin, first, zone)
+
+    def within(self, first: date, last: date) -> Period:
+        """A range's days from `first` to `last`; itself if it has none outside, or none of them."""
+        zone = self.start.tzinfo
+        begin, end = max(self.start.date(), first), min(self.days[-1], last)
+        if self.kind != "range" or not isinstance(zone, ZoneInfo) or end < begin:
+            return self
+        return _bounds("range", f"{begin}_{end}", begin, end + _DAY, zone)
 
 
 _DAY = timedelta(days=1)
+_YEARS = range(2000, 2101)
+"""Years in which a period may be asked for: there are no measurements of others."""
 
 
 def _bounds(kind: PeriodKind, name: str, first: date, after: date, zone: ZoneInfo) -> Period:
@@ -81,11 +94,12 @@ def week(text: str, zone: ZoneInfo) -> Period:
     if match is None:
         raise UserError(f"--week {text}: must be an ISO week such as 2026-W47")
     year, number = int(match[1]), int(match[2])
+    _check_year(year, f"--week {text}")
     try:
         first = date.fromisocalendar(year, number, 1)
         after = first + timedelta(days=7)
-    except (ValueError, OverflowError):
-        last = date(max(year, 1), 12, 28).isocalendar().week  # 28 December is in the last week
+    except ValueError:
+        last = date(year, 12, 28).isocalendar().week  # 28 December is in the last week
         raise UserError(f"--week {text}: {year} has the weeks W01 to W{last}") from None
     return _bounds("week", f"{year:04}-W{number:02}", first, after, zone)
 
@@ -93,7 +107,8 @@ def week(text: str, zone: ZoneInfo) -> Period:
 def week_of(moment: date, zone: ZoneInfo) -> Period:
     """The ISO week of a day."""
     year, number, _ = moment.isocalendar()
-    return week(f"{year:04}-W{number:02}", zone)
+    first = date.fromisocalendar(year, number, 1)
+    return _bounds("week", f"{year:04}-W{number:02}", first, first + 7 * _DAY, zone)
 
 
 def day(text: str, zone: ZoneInfo) -> Period:
@@ -129,7 +144,13 @@ def date_range(first: str, last: str, zone: ZoneInfo) -> Period:
 def _date(text: str, option: str) -> date:
     if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text) is None:
         raise UserError(f"{option} {text}: must be a day such as 2026-11-25")
+    _check_year(int(text[:4]), f"{option} {text}")
     try:
         return date.fromisoformat(text)
     except ValueError:
         raise UserError(f"{option} {text}: there is no such day") from None
+
+
+def _check_year(year: int, given: str) -> None:
+    if year not in _YEARS:
+        raise UserError(f"{given}: must be in the years {_YEARS[0]} to {_YEARS[-1]}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config import Config
@@ -15,6 +15,8 @@ from jharnet_monitor.report.output.annex import tables
 from jharnet_monitor.report.output.document import content
 from jharnet_monitor.report.output.draft import Annex, Draft, PackedDraft
 from jharnet_monitor.store import Store
+
+_YEAR = timedelta(days=366)
 
 
 def read_drafts(
@@ -28,10 +30,23 @@ def read_drafts(
     store = Store(config.hub.database, SystemClock())
     try:
         store.require_schema()  # a report makes no database
+        period = _without_empty_years(period, store, now)
         summary = summarise(store, config, period, now, processes)
     finally:
         store.close()
     return drafts(summary, languages)
+
+
+def _without_empty_years(period: Period, store: Store, now: datetime) -> Period:
+    """A range without its years before the first measurement, and those to come."""
+    zone = period.start.tzinfo
+    first, last = period.start.date(), period.days[-1]
+    begun, today = store.first_start() or now, now.astimezone(zone).date()
+    if period.start < begun - _YEAR:
+        first = begun.astimezone(zone).date()
+    if period.end > now + _YEAR:
+        last = today
+    return period.within(first, last)
 
 
 def read_packed(
