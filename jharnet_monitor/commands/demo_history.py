@@ -35,8 +35,11 @@ def make_history(past: str, out: Path, json_file: Path | None, console: Console)
     installation = Installation(out, out / "reports")
     if installation.config.exists():
         raise UserError(f"{installation.config}: is there already; give another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    install_history(district_data(), installation)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        install_history(district_data(), installation)
+    except OSError as error:
+        raise UserError(f"{error.filename or out}: cannot be written: {error.strerror}") from error
     config = load_config(installation.config)
     started = time.monotonic()
     with console.status(f"making up {weeks} weeks …"):

@@ -29,6 +29,7 @@ def _about() -> None:
 @app.command("field")
 def field(paper: Paper, out: Out) -> None:
     """Add an empty field for the officer's own signing tool (DSC token, e-Sign)."""
+    _refuse_original(paper, out)
     write_whole(out, add_field(_read(paper)))
     console.print(f"{out}: has a field to be signed", soft_wrap=True)
 
@@ -42,6 +43,7 @@ def with_file(
     reason: Annotated[str, typer.Option(help="Printed in the signature.")] = "",
 ) -> None:
     """Write a copy that is signed with a PKCS#12 file."""
+    _refuse_original(paper, out)
     secret = read_secret(password_file).encode()
     write_whole(out, sign(_read(paper), _read(pkcs12), secret, reason))
     console.print(f"{out}: is signed", soft_wrap=True)
@@ -72,6 +74,11 @@ def verify(
     if not found:
         console.print(f"{paper}: is not signed", soft_wrap=True)
     raise typer.Exit(0 if found and all(one.good for one in found) else 1)
+
+
+def _refuse_original(paper: Path, out: Path) -> None:
+    if paper.exists() and out.exists() and out.samefile(paper):
+        raise UserError(f"--out {out}: is the paper itself; name another file for the copy")
 
 
 def _read(path: Path) -> bytes:

@@ -155,6 +155,8 @@ class Restore:
                 )
 
     def _refuse_what_is_there(self) -> None:
+        if self._target.exists() and not self._target.is_dir():
+            raise UserError(f"{self._target}: is no directory; --into names the hub's directory")
         if self._replace or not self._target.exists():
             return
         existing = [one for one in self._target.iterdir() if one.name != _STAGE]
