@@ -107,7 +107,7 @@ def test_the_commands_add_list_and_end(
     store.migrate()
     where = ("--config", str(path))
     assert run(monkeypatch, "account", "add", "ravi", "--generate", *where) == 0
-    password = capsys.readouterr().out.split()[-1]
+    password = capsys.readouterr().out.split()[1]
     known = read_accounts(tmp_path / "secrets/accounts")
     assert has_password(known["ravi"], password)
     assert (tmp_path / "secrets/accounts").stat().st_mode & 0o777 == 0o600
@@ -116,6 +116,7 @@ def test_the_commands_add_list_and_end(
     assert run(monkeypatch, "account", "add", "x", "--generate", "--role", "all", *where) == 2
     assert "must be read, operate, administer" in capsys.readouterr().err
     monkeypatch.setattr("getpass.getpass", lambda _: PASSWORD)
+    monkeypatch.setattr("jharnet_monitor.commands.account._has_terminal", lambda: True)
     assert run(monkeypatch, "account", "add", "ravi", "--force", "--role", "read", *where) == 0
     assert run(monkeypatch, "account", "end", "ravi", "--sessions", *where) == 0
     capsys.readouterr()

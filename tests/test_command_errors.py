@@ -334,9 +334,9 @@ def test_a_report_begins_with_what_was_measured(run: Run, tmp_path: Path) -> Non
         "--out", "out", "--json",
     )  # fmt: skip
     assert (code, error) == (0, "")
-    begun, ended = json.loads(out)["period"].split("_")
+    began, ended = json.loads(out)["period"].split("_")
     zone = timedelta(hours=5.5)
-    assert begun == f"{now - timedelta(days=3) + zone:%Y-%m-%d}"
+    assert began == f"{now - timedelta(days=3) + zone:%Y-%m-%d}"
     assert ended == f"{now + zone:%Y-%m-%d}"
 
 

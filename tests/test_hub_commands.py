@@ -64,7 +64,7 @@ async def command(tmp_path: Path) -> AsyncIterator[Command]:
     hub.store.close()
 
 
-async def test_a_hub_at_an_ipv6_address_is_asked(tmp_path: Path) -> None:
+async def test_a_hub_at_an_ipv6_address_answers(tmp_path: Path) -> None:
     """Also where it listens on every one; with `--json` there is nothing but JSON."""
     hub = bad_morning(tmp_path)
     async with listening(make_app(hub), "::1") as port:

@@ -9,6 +9,7 @@ from typing import Any
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.database import open_store
+from jharnet_monitor.commands.process import as_one_line
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import TemporaryError, UserError
 from jharnet_monitor.store.acts import ACT, OF_PEOPLE, Act
@@ -28,4 +29,5 @@ def record_act(config: Config, what: str, about: Mapping[str, Any]) -> None:
         with open_store(config) as store:
             store.event_log.add_event(OF_PEOPLE, ACT, SystemClock().now(), act.to_json())
     except (TemporaryError, UserError) as error:
-        print(f"warning: not in the record of who did what: {error}", file=sys.stderr)
+        reason = as_one_line(str(error))
+        print(f"warning: not in the record of who did what: {reason}", file=sys.stderr)

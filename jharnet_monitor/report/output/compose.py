@@ -41,9 +41,9 @@ def _without_empty_years(period: Period, store: Store, now: datetime) -> Period:
     """A range without its years before the first measurement, and those to come."""
     zone = period.start.tzinfo
     first, last = period.start.date(), period.days[-1]
-    begun, today = store.first_start() or now, now.astimezone(zone).date()
-    if period.start < begun - _YEAR:
-        first = begun.astimezone(zone).date()
+    began, today = store.first_start() or now, now.astimezone(zone).date()
+    if period.start < began - _YEAR:
+        first = began.astimezone(zone).date()
     if period.end > now + _YEAR:
         last = today
     return period.within(first, last)
