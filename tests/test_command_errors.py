@@ -210,8 +210,9 @@ def test_the_signed_copy_is_not_the_original(run: Run, tmp_path: Path, alias: st
         (("tls", "init", "hub.yaml"), "hub.yaml"),
         (("enrol", "potka", "--out", "hub.yaml"), "hub.yaml"),
         (("demo", "--history", "1w", "--out", "hub.yaml/demo"), "hub.yaml/demo"),
+        (("demo", "--minutes", "0", "--out", "hub.yaml/demo"), "hub.yaml/demo"),
     ],
-    ids=["tls", "enrol", "demo"],
+    ids=["tls", "enrol", "history", "demo"],
 )
 def test_a_file_is_no_directory(run: Run, arguments: tuple[str, ...], named: str) -> None:
     """Wrong usage: one line, and exit code 2."""

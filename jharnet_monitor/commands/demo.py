@@ -65,6 +65,10 @@ def demo(
     if past is not None:
         make_history(past, out.absolute(), json_file, console)
         return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written: {error.strerror}") from error
     signal.signal(signal.SIGTERM, _interrupt)
     end = None if minutes is None else time.monotonic() + minutes * 60
     try:
