@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -293,15 +294,86 @@ async def test_two_agents_with_one_token_do_not_take_turns(
 async def test_one_office_cannot_fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """No limit on rows let one office's agent fill the disk for all."""
     monkeypatch.setattr(row_quota, "ROWS_PER_DAY", 10)
+    monkeypatch.setattr(row_quota, "_CHECK_SECONDS", 60.0)
     clock = ManualClock(NOW)
     quota = RowQuota(clock)
-    await quota.wait("potka", 10)
-    waiting = asyncio.create_task(quota.wait("potka", 1))
-    await quota.wait("boram", 10)
+    assert await quota.wait("potka", 10, _is_there)
+    waiting = asyncio.create_task(quota.wait("potka", 1, _is_there))
+    assert await quota.wait("boram", 10, _is_there)
     await clock.advance(3600)
     assert not waiting.done()
     await clock.advance(timedelta(days=1).total_seconds())
     assert waiting.done()
+
+
+def _is_there() -> bool:
+    return False  # the session is not gone
+
+
+def _batch(name: str) -> str:
+    own = measurement(name).to_json() | {"started_at": datetime.now(UTC).isoformat()}
+    return json.dumps({"type": "measurements", "items": [own]})
+
+
+async def _none_is_waiting(door: Endpoint) -> bool:
+    """Whether a second or so later no batch of the office waits."""
+    async with asyncio.timeout(5):
+        while door.agents._storing["potka"]:
+            await asyncio.sleep(0.05)
+    return True
+
+
+async def test_batches_of_ended_sessions_do_not_wait_for_the_next_day(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They filled the hub's memory, and the next day's quota, so that nothing of it was stored."""
+    monkeypatch.setattr(row_quota, "ROWS_PER_DAY", 1)
+    async with Endpoint().open() as door, aiohttp.ClientSession() as http:
+        assert await door.agents._quota.wait("potka", 1, _is_there)
+        for number in range(2):
+            socket = await _hello(http, door)
+            assert (await socket.receive_json())["type"] == "welcome"
+            for n in range(agent_server.MOST_BATCHES):
+                await socket.send_str(_batch(f"m{number}-{n}"))
+            await socket.send_json({**HELLO, "type": "heartbeat"})
+            assert (await socket.receive_json(timeout=5))["type"] == "beat"
+            await socket.close()
+        assert await _none_is_waiting(door)
+        monkeypatch.setattr(row_quota, "PERIOD_SECONDS", 0.0)  # the next day
+        socket = await _hello(http, door)
+        assert (await socket.receive_json())["type"] == "welcome"
+        await socket.send_str(_batch("m2"))
+        assert (await socket.receive_json(timeout=5))["ids"] == ["m2"]
+        assert set(door.events.stored) == {"m2"}
+
+
+async def test_batches_of_an_office_are_bounded_whatever_its_sessions_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each session could leave four more of them in the hub's memory while the store was slow."""
+    async with Endpoint().open() as door, aiohttp.ClientSession() as http:
+        stored, most = asyncio.Event(), agent_server.MOST_BATCHES_OF_OFFICE
+
+        async def slow(office: str, measurements: list[Measurement]) -> None:
+            await stored.wait()
+
+        monkeypatch.setattr(door.events, "agent_measured", slow)
+        for number in range(most // agent_server.MOST_BATCHES + 1):
+            socket = await _hello(http, door)
+            assert (await socket.receive_json())["type"] == "welcome"
+            for n in range(agent_server.MOST_BATCHES):
+                await socket.send_str(_batch(f"m{number}-{n}"))
+            await socket.send_json({**HELLO, "type": "heartbeat"})
+            answer = await socket.receive(timeout=5)
+            await socket.close()
+        assert answer.type is aiohttp.WSMsgType.CLOSE and answer.data == 1013
+        assert len(door.agents._storing["potka"]) == most
+        stored.set()
+        assert await _none_is_waiting(door)
+        socket = await _hello(http, door)
+        assert (await socket.receive_json())["type"] == "welcome"
+        await socket.send_str(_batch("m9"))
+        assert (await socket.receive_json(timeout=5))["ids"] == ["m9"]
 
 
 async def test_what_a_hub_refuses_is_kept_for_a_newer_one(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from jharnet_monitor import __version__
 from jharnet_monitor.clock import Clock
@@ -67,6 +67,8 @@ MOST_FAILURES = 3
 CLOSE_SECONDS = 1.0
 MOST_BATCHES = 4
 """Batches of one session that wait for the store."""
+MOST_BATCHES_OF_OFFICE = 2 * MOST_BATCHES
+"""Those of all sessions of one office, also of sessions that have just ended."""
 
 
 class AgentEvents:
@@ -143,6 +145,8 @@ class AgentServer:
         self._connections: dict[str, AgentConnection] = {}
         self._replacements: dict[str, deque[float]] = {}
         self._quota = RowQuota(clock)
+        self._storing: dict[str, set[asyncio.Task[None]]] = defaultdict(set)
+        """Batches that are being stored, by office."""
         self._checks = CheckQuota(clock)
         self._clocks: dict[str, AgentClock] = defaultdict(AgentClock)
         self.transfers = Transfers(clock)
@@ -348,20 +352,27 @@ class AgentServer:
         """Start to store a batch; measurements that cannot be accepted are refused by id."""
         if len(connection.storing) >= MOST_BATCHES:
             raise ProtocolError("too many batches that are not acknowledged yet")
+        of_office = self._storing[connection.office]
+        if len(of_office) >= MOST_BATCHES_OF_OFFICE:
+            log.warning("batches of earlier sessions of %s still wait for the store",
+                        connection.office)  # fmt: skip
+            raise _Closed(WSCloseCode.TRY_AGAIN_LATER, "batches of earlier sessions still wait")
         clock = None if connection.in_browser else self._clocks[connection.office]
         now = self._clock.now()
         batch = read_batch(frame, connection.office, now, clock, connection.kind)
         self._note_refused(connection.office, batch)
         task = asyncio.create_task(self._store(connection, batch), name="store a batch")
-        connection.storing.add(task)
-        task.add_done_callback(connection.storing.discard)
+        for storing in (connection.storing, of_office):
+            storing.add(task)
+            task.add_done_callback(storing.discard)
 
     async def _store(self, connection: AgentConnection, batch: Batch) -> None:
         """Store a batch, then acknowledge it; until then the agent keeps it."""
-        office, retry = connection.office, FIRST_STORE_RETRY_SECONDS
-        failures = 0
-        await self._quota.wait(office, len(batch.accepted))
-        while not connection.channels.ended and failures < MOST_FAILURES:
+        office, channels = connection.office, connection.channels
+        retry, failures = FIRST_STORE_RETRY_SECONDS, 0
+        if not await self._quota.wait(office, len(batch.accepted), lambda: channels.ended):
+            return
+        while not channels.ended and failures < MOST_FAILURES:
             try:
                 await self._events.agent_measured(office, batch.accepted)
                 break
@@ -372,14 +383,14 @@ class AgentServer:
                 failures += 1
             await self._clock.sleep(retry)
             retry = min(retry * 2, LAST_STORE_RETRY_SECONDS)
-        if connection.channels.ended:
+        if channels.ended:
             return
         if failures == MOST_FAILURES:
             batch = _refused(batch)
             self._note_refused(office, batch)
         ids = [measurement.id for measurement in batch.accepted]
         with contextlib.suppress(ChannelClosed):
-            await connection.channels.send({"type": "ack", "ids": ids, "refused": batch.refused})
+            await channels.send({"type": "ack", "ids": ids, "refused": batch.refused})
 
     def _note_refused(self, office: str, batch: Batch) -> None:
         if batch.refused:

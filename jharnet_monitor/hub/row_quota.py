@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from jharnet_monitor.clock import Clock
@@ -13,7 +14,8 @@ ROWS_PER_DAY = 50_000
 """An agent makes about 3000 a day, and 12,000 on a day without contact. A full spool is delivered
 after two days."""
 PERIOD_SECONDS = 86400.0
-_CHECK_SECONDS = 60.0
+_CHECK_SECONDS = 1.0
+"""How soon a batch is dropped after its session has ended."""
 
 
 @dataclass(slots=True)
@@ -24,10 +26,14 @@ class RowQuota:
     _began: dict[str, float] = field(default_factory=dict)
     _used: dict[str, int] = field(default_factory=dict)
 
-    async def wait(self, office: str, rows: int) -> None:
-        """Wait until the office may add this number of rows, and count them."""
+    async def wait(self, office: str, rows: int, is_gone: Callable[[], bool]) -> bool:
+        """Wait until the office may add this number of rows, and count them. Returns False, without
+        counting them, once the session that handed them in is gone: the agent still has them.
+        """
         logged = False
-        while not self._take(office, rows):
+        while not is_gone():
+            if self._take(office, rows):
+                return True
             if not logged:
                 log.warning(
                     "%s has handed in %d measurements in a day: the rest has to wait until the "
@@ -35,6 +41,7 @@ class RowQuota:
                 )  # fmt: skip
                 logged = True
             await self.clock.sleep(_CHECK_SECONDS)
+        return False
 
     def _take(self, office: str, rows: int) -> bool:
         now = self.clock.monotonic()
