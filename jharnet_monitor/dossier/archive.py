@@ -23,6 +23,8 @@ WORKING = "working-copy/"
 """Folder of files for editing: listed in the manifest but not verified."""
 LARGEST = 512 * 1024 * 1024
 """Largest unpacked size of one file in bytes; files of this program are at most a third of it."""
+LARGEST_JSON = 32 * 1024 * 1024
+"""The same for a file that is read as JSON as a whole, which then takes 20 times as much memory."""
 MOST_FILES = 10_000
 MOST_BYTES = 64 * 1024**3
 """Largest unpacked size of all files in bytes; 264 offices over a year take a third of it."""
@@ -127,15 +129,22 @@ class Reader:
     def read(self, name: str) -> bytes:
         """The content of one file."""
         try:
-            return self._zip.read(name)
+            size = self._zip.getinfo(name).file_size
+            with self._zip.open(name) as file:
+                content = file.read(size + 1)  # without a size, all that it unpacks to is unpacked
         except KeyError:
             raise ArchiveError(f"{name}: is missing") from None
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError,
                 NotImplementedError) as error:  # fmt: skip
             raise ArchiveError(f"{name}: is damaged: {error}") from error
+        if len(content) != size:
+            raise ArchiveError(f"{name}: is damaged: it has not the size that the archive states")
+        return content
 
     def json(self, name: str) -> Any:
         """The content of one JSON file, which must be written as `json_bytes` writes it."""
+        if name in self.names and self._zip.getinfo(name).file_size > LARGEST_JSON:
+            raise ArchiveError(f"{name}: unpacks to more than {LARGEST_JSON >> 20} MiB")
         content = self.read(name)
         try:
             data = strict_json(content)
@@ -216,6 +225,8 @@ def _check(entry: zipfile.ZipInfo) -> None:
     path = PurePosixPath(entry.filename)
     if path.is_absolute() or ".." in path.parts or entry.is_dir():
         raise ArchiveError(f"{entry.filename!r} is not a valid name of a file in a dossier")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ArchiveError(f"{entry.filename}: is compressed in a way that no dossier is")
     if entry.file_size > LARGEST:
         raise ArchiveError(f"{entry.filename}: unpacks to more than {LARGEST >> 20} MiB")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jharnet_monitor.dossier import form
@@ -21,6 +22,9 @@ from jharnet_monitor.store.records import EVENT_TABLES
 
 RECORDS_A_FILE = 200_000
 """A file ends with the link in which it reaches this size, so that a spreadsheet can open it."""
+MOST_TIMES, SLACK_BYTES = 2, 1_000_000
+"""How much larger than the table of its CSV file a Parquet file may unpack."""
+_BATCH_ROWS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +114,73 @@ def _stamped(table: pa.Table) -> pa.Table:
 
 
 def parquet_differs(content: bytes, table: pa.Table) -> str | None:
-    """How a Parquet file differs from the typed table of its CSV file; None if it does not."""
+    """How a Parquet file differs from the typed table of its CSV file; None if it does not.
+
+    A small file may state a billion rows, or rows that share one long text. So what it states is
+    compared first, and texts are expanded only once they are known to be as long as those expected.
+    """
+    expected = _stamped(table)
     try:
-        found = pq.read_table(io.BytesIO(content))
+        if pq.read_schema(io.BytesIO(content)).names != expected.schema.names:
+            return "has different columns than its CSV file"
+        file = pq.ParquetFile(io.BytesIO(content), read_dictionary=_texts(expected))
+        return _statement_differs(file, expected) or _rows_differ(file, expected)
     except (pa.ArrowException, OSError, ValueError) as error:
         return f"cannot be read as Parquet: {str(error).splitlines()[0]}"
-    expected = _stamped(table)
-    if found.schema.names != expected.schema.names:
-        return "has different columns than its CSV file"
-    for name in expected.schema.names:
-        if not found[name].equals(expected[name]):
-            return f"`{name}` differs from its CSV file"
+
+
+def _statement_differs(file: pq.ParquetFile, expected: pa.Table) -> str | None:
+    if not _types_fit(file.schema_arrow, expected.schema):
+        return "has columns of another type than its CSV file"
+    if file.metadata.num_rows != len(expected):
+        return "has another number of rows than its CSV file"
+    if _unpacked_bytes(file.metadata) > MOST_TIMES * expected.nbytes + SLACK_BYTES:
+        return "unpacks to more than its CSV file"
     return None
+
+
+def _rows_differ(file: pq.ParquetFile, expected: pa.Table) -> str | None:
+    row = 0
+    for batch in file.iter_batches(_BATCH_ROWS):
+        due = expected.slice(row, len(batch))
+        row += len(batch)
+        for name in expected.schema.names:
+            if not _equal(batch[name], due[name]):
+                return f"`{name}` differs from its CSV file"
+    return None if row == len(expected) else "has another number of rows than its CSV file"
+
+
+def _texts(table: pa.Table) -> list[str]:
+    return [one.name for one in table.schema if pa.types.is_large_string(one.type)]
+
+
+def _unpacked_bytes(metadata: pq.FileMetaData) -> int:
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    return sum(
+        group.column(number).total_uncompressed_size
+        for group in groups
+        for number in range(group.num_columns)
+    )
+
+
+def _types_fit(found: pa.Schema, due: pa.Schema) -> bool:
+    """Whether each column has the type expected; texts are read as numbers of a dictionary."""
+    return all(
+        pa.types.is_dictionary(one.type) and pa.types.is_string(one.type.value_type)
+        if pa.types.is_large_string(other.type)
+        else one.type == other.type
+        for one, other in zip(found, due, strict=True)
+    )
+
+
+def _equal(found: pa.Array, due: pa.ChunkedArray) -> bool:
+    """Whether a column of a batch is as expected."""
+    if pa.types.is_dictionary(found.type):
+        lengths = pc.binary_length(found.dictionary).take(found.indices)
+        if pc.sum(lengths).as_py() != pc.sum(pc.binary_length(due)).as_py():
+            return False
+        found = found.dictionary.cast(pa.large_string()).take(found.indices)
+    return bool(pa.chunked_array([found]).equals(due))
 
 
 def data_entries(
