@@ -7,6 +7,24 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+_JOINERS = "\u200c\u200d"
+"""They print nothing of their own, but Devanagari needs them."""
+
+
+def printable(text: str) -> str:
+    """A text for the terminal that holds words of somebody else's file: a character that cannot be
+    printed is written as its escape sequence, so that it can neither hide nor change a line.
+
+    >>> print(printable("is \\x1b[2K missing"))
+    is \\x1b[2K missing
+    """
+    return "".join(
+        character
+        if character.isprintable() or character in _JOINERS
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
 
 class UserError(Exception):
     """Wrong usage or configuration. The command exits with 2, and systemd does not restart it."""

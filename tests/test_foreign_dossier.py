@@ -10,15 +10,19 @@ import struct
 import tracemalloc
 import zipfile
 import zlib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from jharnet_monitor.cli import app
 from jharnet_monitor.dossier import raw
-from jharnet_monitor.dossier.archive import ArchiveError, Reader
+from jharnet_monitor.dossier.archive import ArchiveError, Reader, Writer
+from jharnet_monitor.dossier.build import FORMAT, MANIFEST_KEYS
 
 UNPACKED = 64 * 1024 * 1024
 JSON_FILES = ("manifest.json", "settings.json", "claims.json", "chain/links.jsonl",
@@ -128,3 +132,29 @@ def test_a_parquet_file_of_another_version_is_read() -> None:
         assert raw.parquet_differs(out.getvalue(), table) is None
         other = table.set_column(0, "office", pa.array(["potka"] * 12_000, pa.large_string()))
         assert raw.parquet_differs(out.getvalue(), other) == "`office` differs from its CSV file"
+
+
+HIDING = "x\x1b[2K\x1b[1Geverything agrees: 4,212 figures recomputed\x9b8m\u202e"
+
+
+def test_what_a_file_says_reaches_the_terminal_escaped(tmp_path: Path) -> None:
+    """A file name could overwrite the line that named the problem."""
+    path = tmp_path / "x.zip"
+    writer = Writer(path, datetime(2026, 11, 25, tzinfo=UTC))
+    writer.files[HIDING] = {"sha256": "0" * 64, "bytes": 1}
+    writer.close({key: None for key in MANIFEST_KEYS if key != "files"} | {"format": FORMAT})
+    writer.abandon()
+    for options in ((), ("--json",)):
+        done = CliRunner().invoke(app, ["dossier", "verify", str(path), *options])
+        assert done.exit_code == 1
+        assert "[1Geverything agrees" in done.output
+        assert all(c.isprintable() for c in done.output.replace("\n", ""))
+
+
+def test_a_file_in_a_dossier_has_a_printable_name(tmp_path: Path) -> None:
+    """Another program that unpacks it prints the name."""
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data/\x1b[2K", b"")
+    with pytest.raises(ArchiveError, match="is not a valid name"):
+        Reader(path)

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.errors import printable
 from jharnet_monitor.i18n import formats
 
 if TYPE_CHECKING:
@@ -119,8 +120,5 @@ def _print_elsewhere(done: Restored) -> None:
 
 
 def _print_line(text: str) -> None:
-    """Print a line without control characters, which a file name in a backup may contain."""
-    printable = "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
-    )
-    console.print(printable, markup=False, soft_wrap=True)
+    """Print a line that may hold a file name of a backup."""
+    console.print(printable(text), markup=False, soft_wrap=True)

@@ -223,7 +223,8 @@ def _is_filled(archive: zipfile.ZipFile, path: Path) -> bool:
 
 def _check(entry: zipfile.ZipInfo) -> None:
     path = PurePosixPath(entry.filename)
-    if path.is_absolute() or ".." in path.parts or entry.is_dir():
+    fits = entry.filename.isprintable() and not path.is_absolute() and ".." not in path.parts
+    if not fits or entry.is_dir():
         raise ArchiveError(f"{entry.filename!r} is not a valid name of a file in a dossier")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ArchiveError(f"{entry.filename}: is compressed in a way that no dossier is")
