@@ -374,8 +374,11 @@ def format_utc(moment: datetime) -> str:
 
 
 def parse_utc(text: str) -> datetime:
-    """Parse an ISO 8601 time; raises `ValueError` if its time zone is missing."""
+    """Parse an ISO 8601 time; raises `ValueError`, also if its time zone is missing."""
     moment = datetime.fromisoformat(text)
     if moment.utcoffset() is None:
         raise ValueError(f"{text!r} has no time zone; write it as 2026-11-25T06:00:00Z")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{text!r} lies in no year from 1 to 9999") from None

@@ -4,8 +4,12 @@ memory, or writes on the terminal what it likes."""
 from __future__ import annotations
 
 import bz2
+import contextlib
+import csv
 import io
+import json
 import lzma
+import random
 import struct
 import tracemalloc
 import zipfile
@@ -20,9 +24,13 @@ import pytest
 from typer.testing import CliRunner
 
 from jharnet_monitor.cli import app
-from jharnet_monitor.dossier import raw
-from jharnet_monitor.dossier.archive import ArchiveError, Reader, Writer
+from jharnet_monitor.dossier import form, raw
+from jharnet_monitor.dossier.archive import ArchiveError, Reader, Writer, csv_bytes
 from jharnet_monitor.dossier.build import FORMAT, MANIFEST_KEYS
+from jharnet_monitor.dossier.mailed import validated
+from jharnet_monitor.dossier.verify import verify
+from jharnet_monitor.errors import UserError
+from tests.dossier_support import Forger, filed
 
 UNPACKED = 64 * 1024 * 1024
 JSON_FILES = ("manifest.json", "settings.json", "claims.json", "chain/links.jsonl",
@@ -158,3 +166,127 @@ def test_a_file_in_a_dossier_has_a_printable_name(tmp_path: Path) -> None:
         archive.writestr("data/\x1b[2K", b"")
     with pytest.raises(ArchiveError, match="is not a valid name"):
         Reader(path)
+
+
+@pytest.mark.parametrize("key", ["prepared_at", "accepted_at"])
+def test_a_mail_without_a_valid_time_is_a_problem(key: str) -> None:
+    """`verify` ended with a traceback."""
+    mail = dict.fromkeys(("name", "recipient", "root", "message_id"), "x")
+    times = {"prepared_at": "2026-11-25T06:00:00Z", "accepted_at": "2026-11-25T06:00:00Z"}
+    assert validated([mail | times]) == [mail | times]
+    for wrong in ("yesterday", "2026-11-25", "0001-01-01T00:00:00+23:59"):
+        with pytest.raises(ArchiveError, match="no valid time"):
+            validated([mail | times | {key: wrong}])
+
+
+def _changed(data: Any, dice: random.Random) -> Any:
+    """The same JSON with one value replaced, removed or added somewhere."""
+    data = json.loads(json.dumps(data))
+    node = data
+    while True:
+        keys = list(node) if isinstance(node, dict) else list(range(len(node)))
+        if not keys:
+            return dice.choice(VALUES)
+        key = dice.choice(keys)
+        if isinstance(node[key], dict | list) and node[key] and dice.random() < 0.85:
+            node = node[key]
+            continue
+        if dice.random() < 0.1:
+            del node[key]
+        else:
+            node[key] = dice.choice(VALUES)
+        return data
+
+
+def _fuzzed(true: Forger, dice: random.Random) -> Forger:
+    """A dossier in one of whose files a value was changed, with all hashes made to fit."""
+    forger = true.copy()
+    name = dice.choice(JSON_FILES + DATA_FILES)
+    if name in DATA_FILES:
+        return _fuzzed_cell(forger, name, dice)
+    if name.endswith(".jsonl"):
+        lines = forger.files[name].decode().splitlines()
+        place = dice.randrange(len(lines))
+        lines[place] = json.dumps(_changed(json.loads(lines[place]), dice), ensure_ascii=False)
+        forger.files[name] = ("\n".join(lines) + "\n").encode()
+    else:
+        forger.set_json(name, _changed(forger.json(name), dice))
+    if name != "manifest.json":
+        forger.rehash()
+    return forger
+
+
+def _fuzzed_cell(forger: Forger, name: str, dice: random.Random) -> Forger:
+    """A dossier in which one cell of raw data was changed, and the chain made to fit."""
+    head, *rows = csv.reader(io.StringIO(forger.files[name].decode()))
+    row, place = dice.choice(rows), dice.randrange(len(head))
+    if row[place].startswith("{"):
+        row[place] = json.dumps(_changed(json.loads(row[place]), dice), ensure_ascii=False)
+    else:
+        row[place] = str(dice.choice(VALUES))
+    forger.files[name] = csv_bytes(head, rows)
+    with contextlib.suppress(form.FormError):  # a cell that can be read by nothing
+        forger.rechain(name)
+    forger.rehash()
+    return forger
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Forger:
+    """A true dossier of one office and seven days."""
+    directory = tmp_path_factory.mktemp("small")
+    place = filed(directory, 1, 7)
+    place.build(directory / "small.zip")
+    place.store.close()
+    return Forger.of(directory / "small.zip")
+
+
+def _problems(forger: Forger, directory: Path) -> list[str]:
+    return verify(forger.write(directory / "x.zip"), None, lambda _: None, every=True).problems
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("to", "9999-12-31"), ("to", "9999-12-30"), ("made_at", "0001-01-01T00:00:00.000Z"),
+     ("made_at", "9999-12-31T23:59:59.000Z")],
+)  # fmt: skip
+def test_a_time_at_the_end_of_the_calendar_is_a_problem(
+    small: Forger, tmp_path: Path, key: str, value: str
+) -> None:
+    """An hour more ended `verify` with a traceback."""
+    forger = small.copy()
+    forger.set_json("manifest.json", forger.json("manifest.json") | {key: value})
+    [problem] = _problems(forger, tmp_path)
+    assert problem.startswith("manifest.json: states no valid")
+
+
+@pytest.mark.parametrize("ms", [253402300799999, -62135596800000, 2**62])
+def test_a_record_at_the_end_of_the_calendar_is_a_problem(
+    small: Forger, tmp_path: Path, ms: int
+) -> None:
+    """With a chain that fits."""
+    forger, name = small.copy(), "data/events-01.csv"
+    head, *rows = csv.reader(io.StringIO(forger.files[name].decode()))
+    rows[-1][head.index("recorded_at")] = str(ms)
+    forger.files[name] = csv_bytes(head, rows)
+    forger.rechain(name)
+    forger.rehash()
+    [problem] = _problems(forger, tmp_path)
+    assert problem.startswith(f"{name}: a record of `events` cannot be read")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_changed_value_is_a_problem_and_no_crash(
+    small: Forger, tmp_path: Path, seed: int
+) -> None:
+    """Values of wrong types, empty, huge or out of range, wherever in a dossier."""
+    forger = _fuzzed(small, random.Random(seed))
+    with contextlib.suppress(UserError):
+        assert _problems(forger, tmp_path) or _without_tools(forger) == _without_tools(small)
+
+
+def _without_tools(forger: Forger) -> dict[str, Any]:
+    """All that follows from the measurements; the program's and its tools' versions do not."""
+    manifest = forger.json("manifest.json")
+    rest = {key: value for key, value in manifest.items() if key not in ("program", "tools")}
+    return forger.files | {"manifest.json": rest}

@@ -130,6 +130,36 @@ def test_a_manifest_leads_nowhere_else(name: str, tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
+WRONG = (None, True, 1.5, 10**30, "x", "0001-01-01T00:00:00+23:59", [], {"x": 1})
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"format": 1}', "[" * 100_000])
+def test_what_is_no_manifest_is_one_line(text: str, tmp_path: Path) -> None:
+    """Deep nesting ended the restore with a traceback."""
+    (tmp_path / MANIFEST).write_text(text, "utf-8")
+    with pytest.raises(UserError, match="is not the manifest"):
+        read_manifest(tmp_path)
+
+
+def test_a_manifest_with_any_other_value_is_one_line(tmp_path: Path) -> None:
+    """A number in place of a text ended the restore with a traceback."""
+    backup = save(hub_in(tmp_path / "old"), tmp_path / "away", 3)
+    true = json.loads((backup / MANIFEST).read_text("utf-8"))
+    keys = [key for key in (*true, *true["files"]) if key != "format"]
+    for key, value in [(key, value) for key in keys for value in WRONG]:
+        changed = json.loads(json.dumps(true))
+        if key in changed["files"]:
+            changed["files"][key]["size"] = value
+        else:
+            changed[key] = value
+        (backup / MANIFEST).write_text(json.dumps(changed), "utf-8")
+        try:
+            Restore(backup, tmp_path / "new", replace=True).run()
+        except UserError:
+            continue
+        assert type(value) is type(true[key]), key  # such as the name of the machine
+
+
 def test_a_record_that_is_written_meanwhile_is_in_the_backup(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

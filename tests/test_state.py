@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import pypdf
 import pytest
+from pypdf.generic import NameObject, NumberObject
 from sqlalchemy import create_engine
 
 from jharnet_monitor.clock import ManualClock, SystemClock
@@ -350,6 +351,15 @@ def test_a_report_that_was_changed_does_not_follow(
     (tmp_path / "x.pdf").write_bytes(b"%PDF-1.7 no")
     with pytest.raises(UserError, match=r"x.pdf: is no PDF|is no report"):
         check_report(one.state, tmp_path / "x.pdf")
+
+
+def test_a_report_with_damaged_pages_is_no_crash(one: Statewide, tmp_path: Path) -> None:
+    """The check ended with a traceback of the PDF library."""
+    writer = pypdf.PdfWriter(clone_from=report_of(one, tmp_path, "en"))
+    writer._root_object[NameObject("/Pages")] = NumberObject(1)
+    writer.write(tmp_path / "x.pdf")
+    [problem] = check_report(one.state, tmp_path / "x.pdf")[1]
+    assert problem.startswith("its pages cannot be read")
 
 
 def test_a_report_of_another_weeks_figures_is_found(one: Statewide) -> None:

@@ -29,6 +29,9 @@ MOST_FILES = 10_000
 MOST_BYTES = 64 * 1024**3
 """Largest unpacked size of all files in bytes; 264 offices over a year take a third of it."""
 
+FIRST_YEAR, LAST_YEAR = 1970, 2999
+"""Years in which the times of a dossier lie, so that no arithmetic on them leaves the calendar."""
+
 _LOCAL_HEADER = 30
 """Bytes before an entry's name; the last four are the lengths of the name and the extra field."""
 _SIZE_BEHIND = 8
@@ -175,6 +178,13 @@ class Reader:
         for name in self.names:
             if name not in files and name != MANIFEST:
                 yield f"{name}: is not in the manifest"
+
+
+def plausible(moment: datetime) -> datetime:
+    """The moment, if a record can be of it; raises `ValueError`."""
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise ValueError(f"no record is of the year {moment.year}")
+    return moment
 
 
 def strict_json(text: str | bytes) -> Any:

@@ -18,6 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from jharnet_monitor.config import Config
+from jharnet_monitor.dossier.archive import plausible
 from jharnet_monitor.dossier.form import FormError
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.conference.drill import Drill
@@ -171,10 +172,10 @@ class DossierEvidence:
                     number=row["number"],
                     office=row["office"],
                     state=OfficeState(row["state"]),
-                    at=from_ms(row["at"]),
-                    until=None if row["until"] is None else from_ms(row["until"]),
+                    at=_moment(row["at"]),
+                    until=None if row["until"] is None else _moment(row["until"]),
                     evidence={},
-                    recorded_at=from_ms(row["recorded_at"]),
+                    recorded_at=_moment(row["recorded_at"]),
                     supersedes=row["supersedes"],
                 )
             )
@@ -185,7 +186,7 @@ class DossierEvidence:
         """
         for row in table.to_pylist():
             if row["kind"] in (PRUNED, SETTINGS):
-                event = row["kind"], from_ms(row["recorded_at"]), row["data"]
+                event = row["kind"], _moment(row["recorded_at"]), row["data"]
                 self.database_events.append(event)
             elif row["kind"] == MADE_UP:
                 self.made_up = True
@@ -212,6 +213,10 @@ class DossierEvidence:
     def day(self, moment: datetime) -> int:
         """The index in the period of the day of `moment`."""
         return int(np.searchsorted(self._midnights, to_ms(moment), side="right")) - 1
+
+
+def _moment(ms: int) -> datetime:
+    return plausible(from_ms(ms))
 
 
 def _of_the_line(table: pa.Table) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from jharnet_monitor.dossier.archive import ArchiveError
+from jharnet_monitor.dossier.archive import ArchiveError, plausible
 from jharnet_monitor.dossier.sealed import HOUR, Sealed
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.model import MADE_UP, format_utc, parse_utc
@@ -49,6 +49,12 @@ def validated(data: Any) -> list[dict[str, str]]:
     )
     if not whole:
         raise ArchiveError("chain/mailed-roots.json: is not a list of mails")
+    try:
+        for row in data:
+            plausible(parse_utc(row["prepared_at"]))
+            plausible(parse_utc(row["accepted_at"]))
+    except ValueError as error:
+        raise ArchiveError(f"chain/mailed-roots.json: states no valid time: {error}") from error
     return list(data)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from jharnet_monitor.config.schema import LEAST_RETENTION
-from jharnet_monitor.dossier.archive import ArchiveError, strict_json
+from jharnet_monitor.dossier.archive import ArchiveError, plausible, strict_json
 from jharnet_monitor.dossier.form import EVENT_KINDS, LEFT_OUT, lines
 from jharnet_monitor.model import MADE_UP, format_utc, parse_utc
 from jharnet_monitor.probes import PRUNABLE
@@ -104,7 +104,8 @@ def _from_json(row: Mapping[str, Any]) -> Sealed:
     begin, chunk, root, pruned = (row[name] for name in ("begin", "chunk", "root", "pruned"))
     if not (re.fullmatch("[0-9a-f]{64}", root) and all(isinstance(kind, str) for kind in pruned)):
         raise ValueError("it has no root, or kinds of records that are no texts")
-    return Sealed(parse_utc(begin), str(chunk), root, tuple(pruned), row.get(MADE_UP) is True)
+    moment, made_up = plausible(parse_utc(begin)), row.get(MADE_UP) is True
+    return Sealed(moment, str(chunk), root, tuple(pruned), made_up)
 
 
 def chain_breaks(links: Sequence[Sealed]) -> Iterator[str]:

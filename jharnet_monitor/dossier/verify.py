@@ -17,7 +17,14 @@ from zoneinfo import ZoneInfo
 
 from jharnet_monitor.config import Config
 from jharnet_monitor.dossier import raw, sealed, simulated
-from jharnet_monitor.dossier.archive import MANIFEST, WORKING, ArchiveError, Reader, json_bytes
+from jharnet_monitor.dossier.archive import (
+    MANIFEST,
+    WORKING,
+    ArchiveError,
+    Reader,
+    json_bytes,
+    plausible,
+)
 from jharnet_monitor.dossier.build import FORMAT, MANIFEST_KEYS, RECORDS, ReportProgress, sums
 from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.claims import Claims
@@ -39,6 +46,9 @@ from jharnet_monitor.judge.conference.grade import Criteria
 from jharnet_monitor.model import MADE_UP, parse_utc
 from jharnet_monitor.report.output.files import TypesettingError
 from jharnet_monitor.store.pruning import PruningLog
+
+_UNFIT = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+"""What code raises that is given records which no hub writes."""
 
 
 @dataclass(slots=True)
@@ -146,7 +156,7 @@ class _Examination:
         claims = self.archive.json("claims.json")
         try:
             found = derive(evidence, until).to_json()
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except _UNFIT as error:
             raise ArchiveError(f"data: the figures cannot be derived: {error!r}") from error
         self.verdict.figures = _count(found)
         wrong = False
@@ -299,22 +309,25 @@ class _Examination:
 def _set_again(case: Case) -> Iterator[tuple[str, bytes]]:
     try:
         yield from papers(case)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except _UNFIT as error:
         raise ArchiveError(f"data: the documents cannot be made from it: {error!r}") from error
 
 
 def _period(manifest: dict[str, Any], config: Config) -> Period:
     try:
-        return date_range(
+        period = date_range(
             str(manifest["from"]), str(manifest["to"]), ZoneInfo(config.district.timezone)
         )
-    except (KeyError, UserError) as error:
+        plausible(period.start)
+        plausible(period.end)
+    except (KeyError, ValueError, OverflowError, UserError) as error:
         raise ArchiveError(f"{MANIFEST}: states no valid period: {error}") from error
+    return period
 
 
 def _made_at(manifest: dict[str, Any]) -> datetime:
     try:
-        return parse_utc(str(manifest["made_at"]))
+        return plausible(parse_utc(str(manifest["made_at"])))
     except (KeyError, ValueError) as error:
         raise ArchiveError(f"{MANIFEST}: states no valid `made_at`: {error}") from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -82,6 +82,8 @@ def read_manifest(backup: Path) -> Manifest:
             raise UserError(f"{file}: was made by another version; install that version to restore")
         files = {_place(name, file): HeldFile(**saved) for name, saved in data.pop("files").items()}
         manifest = Manifest(files=files, **data)
+        for part in (manifest, *files.values()):
+            _check_types(part)
         _place(manifest.config, file)
         if f"{INSIDE}/{manifest.config}" not in files or "/" in manifest.config:
             raise UserError(f"{file}: does not hold the configuration {manifest.config!r}")
@@ -92,9 +94,18 @@ def read_manifest(backup: Path) -> Manifest:
         raise UserError(
             f"{file}: cannot be read: {error.strerror}; give a backup's folder"
         ) from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(f"{file}: is not the manifest of a backup") from error
     return manifest
+
+
+def _check_types(part: Manifest | HeldFile) -> None:
+    """Raise `TypeError` unless each field has its type."""
+    known = {"str": str, "int": int, "str | None": str | None, "dict[str, HeldFile]": dict}
+    for one in fields(part):
+        value = getattr(part, one.name)
+        if not isinstance(value, known[str(one.type)]) or isinstance(value, bool):
+            raise TypeError(f"{one.name} is no {one.type}")
 
 
 def _place(name: str, file: Path) -> str:

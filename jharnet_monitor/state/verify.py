@@ -23,6 +23,9 @@ from jharnet_monitor.state.table import HeldWeek
 from jharnet_monitor.state.week import MOST_BYTES, ZONE, SignedWeek
 
 MOST_REPORT_BYTES = 100_000_000
+_DAMAGED = (PyPdfError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
+            RecursionError, OSError)  # fmt: skip
+"""What pypdf raises that reads a file which no program wrote."""
 _TABLES = tuple(f"{name}.csv" for name in ("districts", "offices"))
 
 
@@ -75,7 +78,10 @@ def check_report(state: StateFile, file: Path) -> tuple[ReportBasis, list[str]]:
     made = _attachments(file, other)
     problems += [f"{name}: differs from the signed weeks" for name in _TABLES
                  if attachments.get(name) != made[name]]  # fmt: skip
-    problems += list(_different_pages(reader, other))
+    try:
+        problems += list(_different_pages(reader, other))
+    except _DAMAGED as error:
+        problems.append(f"its pages cannot be read: {error}")
     return basis, problems
 
 
@@ -130,12 +136,12 @@ def _read(file: Path) -> bytes:
 def _reader(file: Path, data: bytes) -> pypdf.PdfReader:
     try:
         return pypdf.PdfReader(io.BytesIO(data))
-    except (PyPdfError, ValueError, OSError) as error:
+    except _DAMAGED as error:
         raise UserError(f"{file}: is no PDF") from error
 
 
 def _attachments(file: Path, reader: pypdf.PdfReader) -> dict[str, bytes]:
     try:
         return {name.rsplit("/", 1)[-1]: parts[0] for name, parts in reader.attachments.items()}
-    except (PyPdfError, ValueError, KeyError, IndexError) as error:
+    except _DAMAGED as error:
         raise UserError(f"{file}: its attachments cannot be read") from error
