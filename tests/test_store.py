@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -24,6 +26,7 @@ from jharnet_monitor.model import Measurement, OfficeState, Outcome
 from jharnet_monitor.profiles import Profile
 from jharnet_monitor.store import Store, StoreError, Window, engine
 from jharnet_monitor.store.event_log import RecordedState
+from jharnet_monitor.store.interned_json import MOST_CACHED_BYTES
 from jharnet_monitor.store.tables import metadata
 from tests.store_support import BOTH, START, Bench, Postgres, bench_of, one
 
@@ -336,6 +339,29 @@ def test_a_locked_database_is_one_clear_error(
         impatient.add([one("a")])
     assert impatient.measurements() == []
     impatient.close()
+
+
+def test_texts_that_were_read_take_no_more_memory_than_stated(lite: Bench) -> None:
+    """The number of cached texts was limited: one read of 10,000 paths took 76 MiB for good."""
+
+    def conditions(run: int) -> dict[str, object]:
+        rtt = {"sent": 20, "received": 20, "rtt_p50_seconds": 0.01 + run * 1e-6}
+        hops = [{"address": f"10.8.{hop}.1", **rtt} for hop in range(16)]
+        return {"path": "jharnet", "hops": hops}
+
+    lite.store.add(
+        [one(f"p{n}", n, probe="path", values={}, conditions=conditions(n)) for n in range(2000)]
+    )
+    reader = Store(lite.url, lite.clock)
+    assert len(reader.measurements(limit=1)) == 1
+    tracemalloc.start()
+    try:
+        assert len(reader.measurements(limit=2000)) == 2000
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < MOST_CACHED_BYTES
+    finally:
+        tracemalloc.stop()
+        reader.close()
 
 
 @pytest.mark.server("initdb", "pg_ctl")

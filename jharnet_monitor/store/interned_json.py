@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,8 +12,11 @@ from sqlalchemy import Connection, insert, select
 
 from jharnet_monitor.store import tables as t
 
-_MAX_CACHED = 20_000
-"""When so many texts are cached, the cache is emptied."""
+MOST_CACHED_BYTES = 8_000_000
+"""When the cache takes so much memory, it is emptied. A path takes 9 kB, other conditions 1 kB."""
+_ENTRY_BYTES = 100
+_PARSED_TIMES, _PARSED_BYTES = 6, 250
+"""What parsed JSON takes at most: so many times its text, and so much more (measured: 4 to 6)."""
 
 
 class InternedJson:
@@ -22,6 +26,7 @@ class InternedJson:
         self._numbers: dict[str, int] = {}
         self._bodies: dict[int, str] = {}
         self._parsed: dict[int, Any] = {}
+        self._bytes = 0
 
     def intern(self, connection: Connection, bodies: Iterable[str]) -> dict[str, int]:
         """The numbers of these texts; new texts are stored."""
@@ -42,21 +47,24 @@ class InternedJson:
         if body is None:
             query = select(t.texts.c.body).where(t.texts.c.number == number)
             body = str(connection.execute(query).scalar_one())
-            self._make_room()
-            self._bodies[number] = body
+            if self._has_room(sys.getsizeof(body)):
+                self._bodies[number] = body
         return body
 
     def value(self, connection: Connection, number: int) -> Any:
         """The parsed JSON with this number; callers must not modify it."""
         parsed = self._parsed.get(number)
         if parsed is None:
-            parsed = self._parsed[number] = json.loads(self.text(connection, number))
+            body = self.text(connection, number)
+            parsed = json.loads(body)
+            if self._has_room(_PARSED_TIMES * len(body) + _PARSED_BYTES):
+                self._parsed[number] = parsed
         return parsed
 
     def _find(self, connection: Connection, body: str) -> int | None:
         query = select(t.texts.c.number).where(t.texts.c.digest == _digest(body))
         number: int | None = connection.execute(query).scalar_one_or_none()
-        if number is not None:
+        if number is not None and self._has_room(sys.getsizeof(body)):
             self._numbers[body] = number
         return number
 
@@ -64,10 +72,18 @@ class InternedJson:
         """Empty the cache, before texts are deleted."""
         for cache in (self._numbers, self._bodies, self._parsed):
             cache.clear()
+        self._bytes = 0
 
-    def _make_room(self) -> None:
-        if len(self._bodies) >= _MAX_CACHED:
+    def _has_room(self, size: int) -> bool:
+        """Count an entry of this size, for which the cache is emptied if needed; False if it is too
+        large to be cached."""
+        size += _ENTRY_BYTES
+        if size > MOST_CACHED_BYTES // 8:
+            return False
+        if self._bytes + size > MOST_CACHED_BYTES:
             self.clear()
+        self._bytes += size
+        return True
 
 
 def _digest(body: str) -> str:
