@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -33,6 +33,7 @@ from jharnet_monitor.judge.outages.state import AgentPresence
 from jharnet_monitor.judge.outages.timeline import Span, reconstruct
 from jharnet_monitor.live import Live, PastOutage
 from jharnet_monitor.model import Measurement, OfficeState, Route
+from jharnet_monitor.report.data.state_spans import in_order, overwrite
 from jharnet_monitor.store import LoggedEvent, Store, StoreError, Transition, Window
 from jharnet_monitor.store.bulk_reader import Block
 from jharnet_monitor.store.event_log import EVERY_OFFICE
@@ -61,7 +62,7 @@ class UnreachablePeriod:
     start: datetime
     end: datetime
     found: tuple[Transition, ...]
-    """The causes recorded so far."""
+    """The causes recorded so far, in the order in which they were recorded."""
 
 
 class OutageAttribution:
@@ -76,13 +77,13 @@ class OutageAttribution:
         """The last outage of an office within `LOOK_BACK`, with the cause that is recorded of it;
         reads no measurement."""
         now = self._clock.now()
-        outages = self._outages(office, now - LOOK_BACK)
+        outages = self._outages(office, now)
         return _recorded(outages[-1], now) if outages else None
 
     def review(self, office: str) -> PastOutage | None:
         """Record new findings on an office's outages; returns the last outage that is over."""
         now = self._clock.now()
-        outages = self._outages(office, now - LOOK_BACK)
+        outages = self._outages(office, now)
         if not outages:
             return None
         start = outages[0].start - LEAD
@@ -94,28 +95,29 @@ class OutageAttribution:
             now,
             AgentPresence.NEVER if expected else AgentPresence.NOT_EXPECTED,
         )
-        found_at = now
         for outage in outages:
             parts = _parts(spans, outage)
-            if _differs(parts, outage.found):
+            differs = _differs(parts, outage.found)
+            if differs:
                 self._record(office, outage, parts)
-            elif outage.found:
-                found_at = outage.found[-1].recorded_at
-        last, parts = outages[-1], _parts(spans, outages[-1])
-        return PastOutage(_main_cause(parts), last.start, last.end, found_at)
+            found_at = now if differs or not outage.found else outage.found[-1].recorded_at
+        return PastOutage(_main_cause(parts), outage.start, outage.end, found_at)
 
-    def _outages(self, office: str, since: datetime) -> list[UnreachablePeriod]:
-        transitions = self._store.event_log.transitions(office, since)
-        live = [t for t in transitions if t.supersedes is None]
+    def _outages(self, office: str, now: datetime) -> list[UnreachablePeriod]:
+        """The outages of an office that are over, in order, as far as `LOOK_BACK` reaches.
+
+        A change that lies after `now` was recorded before the clock was set back.
+        """
+        transitions = self._store.event_log.transitions(office, now - LOOK_BACK)
+        live = in_order(t for t in transitions if t.supersedes is None and t.at <= now)
+        found: dict[int, list[Transition]] = defaultdict(list)
+        for one in sorted(transitions, key=attrgetter("number")):
+            if one.supersedes is not None:
+                found[one.supersedes].append(one)
         return [
-            UnreachablePeriod(
-                here.number,
-                here.at,
-                after.at,
-                tuple(t for t in transitions if t.supersedes == here.number),
-            )
+            UnreachablePeriod(here.number, here.at, after.at, tuple(found[here.number]))
             for here, after in pairwise(live)
-            if here.state is OfficeState.UNREACHABLE
+            if here.state is OfficeState.UNREACHABLE and here.at < after.at
         ]
 
     def _record(self, office: str, outage: UnreachablePeriod, parts: Sequence[Span]) -> None:
@@ -281,11 +283,15 @@ def _parts(spans: Sequence[Span], outage: UnreachablePeriod) -> list[Span]:
 
 
 def _differs(parts: Sequence[Span], found: Sequence[Transition]) -> bool:
-    """Whether there is something new to record; an unknown cause is not recorded."""
-    if not any(part.state in _CAUSES for part in parts):
-        return any(t.state in _CAUSES for t in found)
-    latest = {t.at: (t.state, t.until) for t in found}
-    return any(latest.get(_ms(part.start)) != (part.state, _ms(part.end)) for part in parts)
+    """Whether there is something new to record: other parts than those that were recorded last.
+
+    An unknown cause is recorded only in place of a known one.
+    """
+    known = any(part.state in _CAUSES for part in parts) or any(t.state in _CAUSES for t in found)
+    if not parts or not known:
+        return False
+    latest = [(t.state, t.at, t.until) for t in found[-len(parts) :]]
+    return latest != [(part.state, _ms(part.start), _ms(part.end)) for part in parts]
 
 
 def _ms(moment: datetime) -> datetime:
@@ -294,9 +300,13 @@ def _ms(moment: datetime) -> datetime:
 
 
 def _recorded(outage: UnreachablePeriod, now: datetime) -> PastOutage:
-    """An outage with the cause that was recorded last for each of its parts."""
-    latest = {part.at: part for part in outage.found}
-    parts = [Span(one.state, one.at, one.until or one.at) for one in latest.values()]
+    """An outage with the cause that was recorded last for each moment of it."""
+    parts: list[Span] = []
+    if outage.found:
+        start, end = min(t.at for t in outage.found), max(t.until or t.at for t in outage.found)
+        parts = [Span(OfficeState.UNREACHABLE, start, end)]
+        for one in outage.found:
+            overwrite(parts, Span(one.state, one.at, one.until or one.at))
     reported_at = outage.found[-1].recorded_at if outage.found else now
     return PastOutage(_main_cause(parts), outage.start, outage.end, reported_at)
 

@@ -82,8 +82,9 @@ def read_manifest(backup: Path) -> Manifest:
             raise UserError(f"{file}: was made by another version; install that version to restore")
         files = {_place(name, file): HeldFile(**saved) for name, saved in data.pop("files").items()}
         manifest = Manifest(files=files, **data)
-        for part in (manifest, *files.values()):
-            _check_types(part)
+        _check_types(manifest)
+        for held in files.values():
+            _check_types(held)
         _place(manifest.config, file)
         if f"{INSIDE}/{manifest.config}" not in files or "/" in manifest.config:
             raise UserError(f"{file}: does not hold the configuration {manifest.config!r}")

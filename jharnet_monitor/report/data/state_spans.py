@@ -21,7 +21,7 @@ def spans(transitions: Iterable[Transition | RecordedState], known_until: dateti
     state had. The time that they leave at either end belongs to its neighbours.
     """
     ordered = sorted(transitions, key=lambda t: (t.at, t.number))
-    live = _in_order(t for t in ordered if t.supersedes is None and t.at < known_until)
+    live = in_order(t for t in ordered if t.supersedes is None and t.at < known_until)
     ends = [*(t.at for t in live[1:]), known_until]
     live_spans = [Span(t.state, t.at, end) for t, end in zip(live, ends, strict=False)]
     corrections = sorted(
@@ -35,7 +35,7 @@ def spans(transitions: Iterable[Transition | RecordedState], known_until: dateti
     return _joined(result)
 
 
-def _in_order(live: Iterable[Transition | RecordedState]) -> list[Transition | RecordedState]:
+def in_order(live: Iterable[Transition | RecordedState]) -> list[Transition | RecordedState]:
     """Live transitions as they were recorded, none later than the one after it.
 
     One that is later was recorded before the clock was set back. How long its state lasted is then
@@ -63,16 +63,16 @@ def _correct(
     ]
     first, last = min(part.start for part in parts), max(part.end for part in parts)
     if place > 0 and outage.start < first:
-        _overwrite(current, replace(live_spans[place - 1], start=outage.start, end=first))
+        overwrite(current, replace(live_spans[place - 1], start=outage.start, end=first))
     if place + 1 < len(live_spans) and last < outage.end:
-        _overwrite(current, replace(live_spans[place + 1], start=last, end=outage.end))
+        overwrite(current, replace(live_spans[place + 1], start=last, end=outage.end))
     if len(parts) > 1:  # what a single one does not cover, its neighbours have
         parts.insert(0, replace(outage, start=first, end=last))
     for part in parts:
-        _overwrite(current, part)
+        overwrite(current, part)
 
 
-def _overwrite(current: list[Span], new: Span) -> None:
+def overwrite(current: list[Span], new: Span) -> None:
     """Give the spans, which are in order, the state of `new` during its time, as far as they cover
     it. Only spans that it touches are read, because a year of an office has a thousand."""
     first = bisect_right(current, new.start, key=attrgetter("end"))
