@@ -9,14 +9,18 @@ from typing import Any
 import pytest
 
 from jharnet_monitor.clock import ManualClock
-from jharnet_monitor.model import Direction
+from jharnet_monitor.config.current import CurrentConfig
+from jharnet_monitor.hub.runner import Runner
+from jharnet_monitor.model import Direction, Measurement
+from jharnet_monitor.probes import PROBES
 from jharnet_monitor.probes.bandwidth.plan import Plan
 from jharnet_monitor.probes.bandwidth.sustained_test import SustainedTest
 from jharnet_monitor.probes.bandwidth.udp_hub import Streamed, UdpChannel
 from jharnet_monitor.probes.bandwidth.udp_stream import StreamPlan
-from jharnet_monitor.probes.base import ProbeContext
+from jharnet_monitor.probes.base import ChannelClosed, ProbeContext, Reading
 from tests.bandwidth_support import settings
 from tests.stream_support import rows_over
+from tests.support import stand_in
 
 NOW = datetime(2026, 11, 26, 5, tzinfo=UTC)
 
@@ -116,6 +120,41 @@ async def test_what_the_long_test_exceeds_is_shared() -> None:
     assert low <= 3.4
     assert high is not None
     assert high >= 4.0
+
+
+class LostChannel(LineChannel):
+    """The agent's session is lost in the long test."""
+
+    async def stream(self, direction: Direction, plan: StreamPlan, patience: float) -> Streamed:
+        """Break off."""
+        raise ChannelClosed("session lost")
+
+
+async def test_a_long_test_that_breaks_off_is_charged_and_no_later_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was not charged, and every later test had its price, until one had succeeded."""
+    bench, recorded = Bench(LINE), list[Measurement]()
+
+    async def run(context: ProbeContext) -> Reading:
+        bench.context, bench.channel = context, LostChannel(LINE)
+        await bench.after(4.0)
+        raise AssertionError
+
+    async def record(measurement: Measurement) -> None:
+        recorded.append(measurement)
+
+    stand_in(monkeypatch, "bandwidth", run=run, needs_agent=lambda context: False)
+    runner = Runner(CurrentConfig(settings("10 Mbit/s", "10 Mbit/s")), bench.clock,
+                    lambda office: None, lambda office: 0, record)  # fmt: skip
+    office = runner.config.offices[0].id
+    before = runner.context(office, "bandwidth", {"sustained": "due"})
+    plan, cost = Plan.of(before), PROBES["bandwidth"].cost
+    await runner.run(office, "bandwidth", {"sustained": "due"})
+    [lost] = recorded
+    assert (lost.cause, lost.bytes_spent) == ("agent_lost", plan.cost + plan.sustained_cost)
+    for options in ({"sustained": "due"}, {"sustained": "never"}, {}):
+        assert cost(runner.context(office, "bandwidth", options)) == plan.cost
 
 
 async def test_a_long_test_without_an_answer_is_not_repeated_at_every_test() -> None:

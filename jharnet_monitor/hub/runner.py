@@ -209,21 +209,19 @@ class Runner:
             return await self._refuse(probe, context, NoData(Cause.NO_AGENT))
         started_at, start = self._clock.now(), self._clock.monotonic()
         result: Reading | ProbeError
-        charge: dict[str, Any] = {"bytes_spent": probe.cost(context), "bytes_estimated": True}
         try:
             async with asyncio.timeout(probe.time_limit(context)):
                 result = await probe.run(context)
         except ProbeError as error:
             result = error
         except TimeoutError:
-            result = Failed(Cause.TIMEOUT, conditions=charge if probe.heavy else None)
+            result = Failed(Cause.TIMEOUT, conditions=_charge(probe, context))
         except ChannelClosed as error:  # whether link or machine failed is not known here
-            lost = charge if probe.heavy else None
+            lost = _charge(probe, context)
             result = NoData(Cause.AGENT_LOST, str(error), conditions=lost)
         except Exception:
             log.exception("unexpected error in probe %s for %s", probe.name, context.office.id)
-            # It may have sent data before the error, so the estimate is charged to the budget.
-            result = NoData(Cause.INTERNAL_ERROR, conditions=charge if probe.heavy else None)
+            result = NoData(Cause.INTERNAL_ERROR, conditions=_charge(probe, context))
         duration = self._clock.monotonic() - start
         return await self._record_result(probe, context, result, started_at, duration)
 
@@ -254,6 +252,14 @@ class Runner:
             measurement = replace(measurement, conditions=conditions)
         await self._record(measurement)
         return measurement
+
+
+def _charge(probe: Probe, context: ProbeContext) -> dict[str, Any] | None:
+    """What a heavy run that broke off is charged, since it may have sent data: the estimate, which
+    depends on how far the run came."""
+    if not probe.heavy:
+        return None
+    return {"bytes_spent": probe.cost(context), "bytes_estimated": True}
 
 
 def _conditions(probe: Probe, context: ProbeContext) -> dict[str, Any]:

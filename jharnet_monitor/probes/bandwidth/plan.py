@@ -28,7 +28,8 @@ PACED_SECONDS = 3.5
 SUSTAINED_SECONDS = 10.5
 """Duration of the long test of a direction, without its light start."""
 SUSTAINING = "sustaining"
-"""Key of a probe's memory while a long test runs: its bytes are charged if the run ends badly."""
+"""Key of a probe's memory: the options of the run that began a long test last, whose bytes are
+charged if that run ends badly. No other run has the same object."""
 PROXY_WINDOW_SECONDS, PROXY_SECONDS = 1.0, 1.0
 """Least length of a window, and additional time, where a proxy passes the data on."""
 ROUND_TRIPS = 8

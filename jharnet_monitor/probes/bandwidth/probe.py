@@ -59,7 +59,8 @@ def _cost(context: ProbeContext) -> int:
             return TRAINS_COST
         case _:
             plan = Plan.of(context)
-            long = context.options.get("sustained") == "always" or context.memory.get(SUSTAINING)
+            in_long_test = context.memory.get(SUSTAINING) is context.options
+            long = in_long_test or context.options.get("sustained") == "always"
             return plan.cost + (plan.sustained_cost if long else 0)
 
 

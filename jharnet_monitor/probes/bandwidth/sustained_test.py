@@ -69,9 +69,8 @@ class SustainedTest:
                 ):
                     self._conditions[f"{direction.transfer}_sustained_skipped"] = "budget"
                     continue
-                self._context.memory[SUSTAINING] = True
+                self._context.memory[SUSTAINING] = self._context.options
                 await self._measure(direction, limits)
-                self._context.memory.pop(SUSTAINING, None)
             else:
                 self._remember_limit(direction)
 
