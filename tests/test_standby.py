@@ -130,7 +130,16 @@ def test_a_manifest_leads_nowhere_else(name: str, tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-WRONG = (None, True, 1.5, 10**30, "x", "0001-01-01T00:00:00+23:59", [], {"x": 1})
+WRONG: tuple[object, ...] = (
+    None,
+    True,
+    1.5,
+    10**30,
+    "x",
+    "0001-01-01T00:00:00+23:59",
+    [],
+    {"x": 1},
+)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", '{"format": 1}', "[" * 100_000])
