@@ -28,6 +28,7 @@ from jharnet_monitor.dossier import form, raw
 from jharnet_monitor.dossier.archive import ArchiveError, Reader, Writer, csv_bytes
 from jharnet_monitor.dossier.build import FORMAT, MANIFEST_KEYS
 from jharnet_monitor.dossier.mailed import validated
+from jharnet_monitor.dossier.parquet_pages import unpacked_bytes
 from jharnet_monitor.dossier.verify import verify
 from jharnet_monitor.errors import UserError
 from tests.dossier_support import Forger, filed
@@ -103,7 +104,7 @@ def _repeated(text: str, rows: int) -> pa.Array:
 @pytest.mark.parametrize(
     ("columns", "answer"),
     [
-        ({"office": _repeated("x" * 1000, 100_000)}, "has another number of rows"),
+        ({"office": _repeated("x", 100_000)}, "has another number of rows"),
         ({"office": _repeated("x" * 10_000, 5_000)}, "`office` differs"),
         (
             {"office": pa.array(["x" * 1_000_000] * 50).cast(pa.large_string())},
@@ -129,17 +130,66 @@ def test_a_small_parquet_file_does_not_fill_the_memory(
     assert POOL.max_memory() < 20_000_000
 
 
+def _varint(number: int, length: int = 0) -> bytes:
+    """A number as Thrift writes it, with this many bytes at least."""
+    found = list[int]()
+    while number or len(found) < max(1, length):
+        found.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*found[:-1], found[-1] & 127])
+
+
+def _lying(content: bytes) -> bytes:
+    """The file of one column, with a footer that states to unpack to 100 bytes."""
+    place = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    stated = pq.read_metadata(io.BytesIO(content)).row_group(0).column(0).total_uncompressed_size
+    true = _varint(2 * stated)
+    assert true in content[place:]
+    changed = content[place:].replace(true, _varint(200, len(true)))
+    return content[:place] + changed
+
+
+def test_what_a_parquet_file_states_is_not_believed() -> None:
+    """A footer can state any size: 7 kB unpacked to 600 MiB. Nor may texts share beginnings."""
+    content = _lying(_parquet({"office": pa.array(["x" * UNPACKED])}))
+    column = pq.read_metadata(io.BytesIO(content)).row_group(0).column(0)
+    assert column.total_uncompressed_size == 100
+    due = pa.table({"office": pa.array(["potka"], pa.large_string())})
+    assert raw.parquet_differs(content, due) == "unpacks to more than its CSV file"
+    out, encoding = io.BytesIO(), {"office": "DELTA_BYTE_ARRAY"}
+    pq.write_table(due, out, use_dictionary=False, column_encoding=encoding)
+    assert "encoded in a way that no dossier is" in str(raw.parquet_differs(out.getvalue(), due))
+
+
+def test_a_damaged_parquet_file_is_a_problem() -> None:
+    """Bytes of its footer and its pages' headers changed, or cut off."""
+    table = pa.table({"office": pa.array(["potka", None, "boram"] * 10, pa.large_string())})
+    true, dice = raw.parquet(table), random.Random(1)
+    assert raw.parquet_differs(true, table) is None
+    for _ in range(300):
+        changed = bytearray(true)
+        changed[dice.randrange(len(true))] = dice.randrange(256)
+        with contextlib.suppress(ValueError):
+            assert unpacked_bytes(bytes(changed)) >= 0
+        with contextlib.suppress(ValueError):
+            assert unpacked_bytes(bytes(changed[dice.randrange(len(true)) :])) >= 0
+
+
 def test_a_parquet_file_of_another_version_is_read() -> None:
-    """Another version may write the same rows in other groups, packed or not."""
+    """Another version may write the same rows in other groups, packed or not; also no row."""
     offices = pa.array(["potka", None, "", "ऑफ़िस"] * 3000, pa.large_string())
     table = pa.table({"office": offices, "at": pa.array([1] * 12_000, pa.int64())})
     whole = raw._stamped(table)
-    for options in ({"row_group_size": 1000}, {"use_dictionary": False, "compression": "none"}):
+    other = table.set_column(0, "office", pa.array(["potka"] * 12_000, pa.large_string()))
+    for options in ({}, {"row_group_size": 1000}, {"use_dictionary": False, "compression": "none"}):
         out = io.BytesIO()
         pq.write_table(whole, out, **options)
         assert raw.parquet_differs(out.getvalue(), table) is None
-        other = table.set_column(0, "office", pa.array(["potka"] * 12_000, pa.large_string()))
         assert raw.parquet_differs(out.getvalue(), other) == "`office` differs from its CSV file"
+        out = io.BytesIO()
+        pq.write_table(whole.slice(0, 0), out, **options)
+        assert raw.parquet_differs(out.getvalue(), table.slice(0, 0)) is None
+        assert "another number of rows" in str(raw.parquet_differs(out.getvalue(), table))
 
 
 HIDING = "x\x1b[2K\x1b[1Geverything agrees: 4,212 figures recomputed\x9b8m\u202e"

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from jharnet_monitor.dossier import form
 from jharnet_monitor.dossier.archive import ArchiveError, Reader
+from jharnet_monitor.dossier.parquet_pages import unpacked_bytes
 from jharnet_monitor.dossier.sealed import Sealed
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.chain import ChainLink
@@ -121,12 +122,14 @@ def parquet_differs(content: bytes, table: pa.Table) -> str | None:
     """
     expected = _stamped(table)
     try:
+        if unpacked_bytes(content) > MOST_TIMES * expected.nbytes + SLACK_BYTES:
+            return "unpacks to more than its CSV file"
         if pq.read_schema(io.BytesIO(content)).names != expected.schema.names:
             return "has different columns than its CSV file"
         file = pq.ParquetFile(io.BytesIO(content), read_dictionary=_texts(expected))
         return _statement_differs(file, expected) or _rows_differ(file, expected)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        return f"cannot be read as Parquet: {str(error).splitlines()[0]}"
+    except (pa.ArrowException, OSError, ValueError, LookupError) as error:
+        return "cannot be read as Parquet: {}".format(str(error).partition("\n")[0])
 
 
 def _statement_differs(file: pq.ParquetFile, expected: pa.Table) -> str | None:
@@ -134,8 +137,6 @@ def _statement_differs(file: pq.ParquetFile, expected: pa.Table) -> str | None:
         return "has columns of another type than its CSV file"
     if file.metadata.num_rows != len(expected):
         return "has another number of rows than its CSV file"
-    if _unpacked_bytes(file.metadata) > MOST_TIMES * expected.nbytes + SLACK_BYTES:
-        return "unpacks to more than its CSV file"
     return None
 
 
@@ -152,15 +153,6 @@ def _rows_differ(file: pq.ParquetFile, expected: pa.Table) -> str | None:
 
 def _texts(table: pa.Table) -> list[str]:
     return [one.name for one in table.schema if pa.types.is_large_string(one.type)]
-
-
-def _unpacked_bytes(metadata: pq.FileMetaData) -> int:
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    return sum(
-        group.column(number).total_uncompressed_size
-        for group in groups
-        for number in range(group.num_columns)
-    )
 
 
 def _types_fit(found: pa.Schema, due: pa.Schema) -> bool:
