@@ -5,25 +5,32 @@ The message is one line and names what is wrong, where, and what to do about it.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
-_JOINERS = "\u200c\u200d"
-"""They print nothing of their own, but Devanagari needs them."""
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def printable(text: str) -> str:
-    """A text for the terminal that holds words of somebody else's file: a character that cannot be
-    printed is written as its escape sequence, so that it can neither hide nor change a line.
+def is_one_line(text: str) -> bool:
+    """Whether a text is one line of characters that can be shown and stored: no control character,
+    no half of a pair of surrogates, nothing that turns the direction of what follows.
 
-    >>> print(printable("is \\x1b[2K missing"))
-    is \\x1b[2K missing
+    The joiners of Indian scripts, which `str.isprintable` refuses, are allowed.
+
+    >>> [is_one_line(text) for text in ("क्\u200dष", "a\\nb", "\\ud800", "a\\u202eb")]
+    [True, False, False, False]
     """
-    return "".join(
-        character
-        if character.isprintable() or character in _JOINERS
-        else character.encode("unicode_escape").decode()
-        for character in text
-    )
+    return _NO_TEXT.search(text) is None
+
+
+def as_one_line(text: str) -> str:
+    """The text with escapes in the place of what `is_one_line` does not allow, so that a quoted
+    value neither begins a line nor commands a terminal.
+
+    >>> as_one_line("two\\nlines")
+    'two\\\\nlines'
+    """
+    return _NO_TEXT.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class UserError(Exception):

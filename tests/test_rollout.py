@@ -368,15 +368,19 @@ def test_a_damaged_bundle_is_one_line(tmp_path: Path) -> None:
     assert not any("None" in line or "Errno" in line for line in lines)
 
 
-@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_damaged_data_of_a_bundle_is_one_line(tmp_path: Path, method: int) -> None:
-    """Each way of compressing has errors of its own."""
-    bundle, fingerprint = small_bundle(tmp_path, NEW, SERIAL)
-    again = tmp_path / "again.zip"
+def _packed_again(bundle: Path, again: Path, method: int) -> zipfile.ZipInfo:
+    """Write the bundle's files into another archive; returns the entry of its manifest."""
     with zipfile.ZipFile(bundle) as archive, zipfile.ZipFile(again, "w", method) as other:
         for name in archive.namelist():
             other.writestr(name, archive.read(name))
-        member = other.getinfo("release.json")
+        return other.getinfo("release.json")
+
+
+def test_damaged_data_of_a_bundle_is_one_line(tmp_path: Path) -> None:
+    """Of one that somebody has packed again, and so compressed."""
+    bundle, fingerprint = small_bundle(tmp_path, NEW, SERIAL)
+    again = tmp_path / "again.zip"
+    member = _packed_again(bundle, again, zipfile.ZIP_DEFLATED)
     begin = member.header_offset + 30 + len(member.filename)
     whole, lines = again.read_bytes(), list[str]()
     for place in range(begin, begin + member.compress_size):
@@ -385,6 +389,16 @@ def test_damaged_data_of_a_bundle_is_one_line(tmp_path: Path, method: int) -> No
         lines.append(_line_for(bytes(changed), tmp_path, fingerprint))
     assert {line.partition(": ")[2].partition(". ")[0] for line in lines if line} == {DAMAGED}
     assert sum(not line for line in lines) < 10  # bytes that say nothing, such as of the end
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_cannot_be_unpacked_in_pieces_is_refused(tmp_path: Path, method: int) -> None:
+    """A few hundred bytes could fill the hub's memory before any signature is checked."""
+    bundle, fingerprint = small_bundle(tmp_path, NEW, SERIAL)
+    again = tmp_path / "again.zip"
+    _packed_again(bundle, again, method)
+    with pytest.raises(UserError, match="compressed in a way that no bundle is"):
+        Releases(tmp_path / "updates").publish(again, fingerprint)
 
 
 async def test_a_version_that_was_kept_and_left_later_halts_the_others(tmp_path: Path) -> None:

@@ -9,9 +9,8 @@ from typing import Any
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.database import open_store
-from jharnet_monitor.commands.process import as_one_line
 from jharnet_monitor.config import Config
-from jharnet_monitor.errors import TemporaryError, UserError
+from jharnet_monitor.errors import TemporaryError, UserError, as_one_line
 from jharnet_monitor.store.acts import ACT, OF_PEOPLE, Act
 from jharnet_monitor.wire.client import login_name
 

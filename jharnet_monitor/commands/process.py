@@ -10,35 +10,17 @@ import os
 import signal
 import sys
 import threading
-import unicodedata
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
-from jharnet_monitor.errors import TemporaryError, UserError
+from jharnet_monitor.errors import TemporaryError, UserError, as_one_line
 
 END_SECONDS = 0.5
 """Time limit for threads after the main job; one may wait for a database indefinitely."""
 
 
-_JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
-"""Format characters that Hindi is written with."""
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _UNWRITTEN = "the output cannot be written"
-
-
-def as_one_line(text: str) -> str:
-    """The text with its control and format characters escaped, so that a quoted value neither
-    begins a line nor commands a terminal.
-
-    >>> as_one_line("two\\nlines")
-    'two\\\\nlines'
-    """
-    return "".join(
-        character.encode("unicode_escape").decode()
-        if unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp") and character not in _JOINERS
-        else character
-        for character in text
-    )
 
 
 def print_error(error: object) -> None:

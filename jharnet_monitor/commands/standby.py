@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
-from jharnet_monitor.errors import printable
+from jharnet_monitor.errors import as_one_line
 from jharnet_monitor.i18n import formats
 
 if TYPE_CHECKING:
@@ -121,4 +121,4 @@ def _print_elsewhere(done: Restored) -> None:
 
 def _print_line(text: str) -> None:
     """Print a line that may hold a file name of a backup."""
-    console.print(printable(text), markup=False, soft_wrap=True)
+    console.print(as_one_line(text), markup=False, soft_wrap=True)

@@ -18,7 +18,7 @@ from jharnet_monitor.commands.process import set_up_logging, until_signal
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.config.state_file import StateFile
 from jharnet_monitor.config.yaml_model import load_yaml_model
-from jharnet_monitor.errors import UserError, printable
+from jharnet_monitor.errors import UserError, as_one_line
 from jharnet_monitor.i18n import formats
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def verify(
             table.close()
         good = f"{formats.number(count)} signed weeks are as they were signed"
     for problem in problems:
-        console.print(printable(problem), soft_wrap=True, markup=False)
+        console.print(as_one_line(problem), soft_wrap=True, markup=False)
     if problems:
         console.print(f"[red]changed or damaged:[/] {len(problems)} problems")
         raise typer.Exit(1)

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from jharnet_monitor.config.fields import has_surrogates, on_one_line
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.config.fields import has_surrogates
+from jharnet_monitor.errors import UserError, as_one_line
 
 KeyPath = tuple[str | int, ...]
 
@@ -164,7 +164,7 @@ class _Reader:
 
 def _error(path: Path, line: int, where: KeyPath, message: str) -> UserError:
     place = f"{format_path(where)}: " if where else ""
-    return UserError(on_one_line(f"{path}:{line}: {place}{message}"))
+    return UserError(as_one_line(f"{path}:{line}: {place}{message}"))
 
 
 def _read_text(path: Path) -> str:

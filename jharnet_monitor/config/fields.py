@@ -27,6 +27,7 @@ from pydantic import (
 
 from jharnet_monitor.config.dscp import DSCP_NAMES
 from jharnet_monitor.config.units import Duration, Rate, Ratio
+from jharnet_monitor.errors import as_one_line, is_one_line
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -34,7 +35,6 @@ ED25519_BYTES = 32
 """Length of a public key (RFC 8032, 5.1.5)."""
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?")
-_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _WEB = re.compile(
     r"https?://(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?(?:/[A-Za-z0-9._~-]+)*"
 )
@@ -43,37 +43,16 @@ _MAIL = re.compile(
 )
 
 
-def is_one_line(text: str) -> bool:
-    """Whether a text is one line of characters that can be shown and stored: no control character,
-    no half of a pair of surrogates, nothing that turns the direction of what follows.
-
-    The joiners of Indian scripts, which `str.isprintable` refuses, are allowed.
-
-    >>> is_one_line("क्‍ष"), is_one_line("a\\nb"), is_one_line("\\ud800"), is_one_line("a\\u202eb")
-    (True, False, False, False)
-    """
-    return _NO_TEXT.search(text) is None
-
-
 def has_surrogates(text: str) -> bool:
     """Whether a text has half of a character, which UTF-8 cannot write."""
     return any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def on_one_line(text: str) -> str:
-    """The text with escapes in the place of what `is_one_line` does not allow.
-
-    >>> on_one_line("Pot" + chr(10) + "ka")
-    'Pot\\\\nka'
-    """
-    return _NO_TEXT.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def check_line(text: str) -> str:
     """Return the text; raises `ValueError` if it is not one line without control characters."""
     if not is_one_line(text):
         raise ValueError(
-            f"must be one line without control characters, not `{on_one_line(text)[:80]}`"
+            f"must be one line without control characters, not `{as_one_line(text)[:80]}`"
         )
     return text
 

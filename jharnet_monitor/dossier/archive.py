@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
 
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import UserError, is_one_line
 
 MANIFEST = "manifest.json"
 WORKING = "working-copy/"
@@ -233,7 +233,7 @@ def _is_filled(archive: zipfile.ZipFile, path: Path) -> bool:
 
 def _check(entry: zipfile.ZipInfo) -> None:
     path = PurePosixPath(entry.filename)
-    fits = entry.filename.isprintable() and not path.is_absolute() and ".." not in path.parts
+    fits = is_one_line(entry.filename) and not path.is_absolute() and ".." not in path.parts
     if not fits or entry.is_dir():
         raise ArchiveError(f"{entry.filename!r} is not a valid name of a file in a dossier")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

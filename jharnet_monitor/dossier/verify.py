@@ -39,7 +39,7 @@ from jharnet_monitor.dossier.sealed import Sealed
 from jharnet_monitor.dossier.settings import read_settings, settings
 from jharnet_monitor.dossier.settings_log import SettingsLog
 from jharnet_monitor.dossier.simulated import SimulatedCalls
-from jharnet_monitor.errors import UserError, printable
+from jharnet_monitor.errors import UserError, as_one_line
 from jharnet_monitor.i18n.words import LANGUAGES
 from jharnet_monitor.judge.calendar.period import Period, date_range
 from jharnet_monitor.judge.conference.grade import Criteria
@@ -87,13 +87,13 @@ def verify(
         with Reader(path) as archive:
             examination = _Examination(archive, root, verdict, report_progress, simulate_all)
             for problem in examination.problems():
-                verdict.problems.append(printable(problem))
+                verdict.problems.append(as_one_line(problem))
                 if not every:
                     break
     except ArchiveError as error:
-        verdict.problems.append(printable(str(error)))
+        verdict.problems.append(as_one_line(str(error)))
     except TypesettingError as error:
-        verdict.problems.append(printable(f"the documents could not be typeset again: {error}"))
+        verdict.problems.append(as_one_line(f"the documents could not be typeset again: {error}"))
     return verdict
 
 

@@ -201,7 +201,13 @@ def _reading() -> Iterator[None]:
 
 
 def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """The content of a file of a bundle; raises `ReleaseRefused`.
+
+    Only stored and deflated data is unpacked no further than it is read.
+    """
     with _reading(), archive.open(name) as file:
+        if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ReleaseRefused(f"{name} is compressed in a way that no bundle is")
         data = file.read(most + 1)
     if len(data) > most:
         raise ReleaseRefused(f"{name} is larger than it may be")

@@ -9,8 +9,7 @@ from pathlib import Path
 from aiohttp import web
 
 from jharnet_monitor.config import Config
-from jharnet_monitor.config.fields import is_one_line
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import UserError, is_one_line
 from jharnet_monitor.security.enrolment import EnrolmentRefused, accept
 from jharnet_monitor.store.acts import Act
 from jharnet_monitor.web.errors import Refusal

@@ -15,7 +15,7 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from jharnet_monitor.config.calls import LONGEST_DRILL, SHORTEST_DRILL
-from jharnet_monitor.config.fields import is_one_line
+from jharnet_monitor.errors import is_one_line
 from jharnet_monitor.model import format_utc, parse_utc
 from jharnet_monitor.profiles import Profile
 from jharnet_monitor.store import Window

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from jharnet_monitor.config.fields import is_one_line
+from jharnet_monitor.errors import is_one_line
 from jharnet_monitor.security.accounts import Role
 from jharnet_monitor.web.auth import Access
 from jharnet_monitor.web.errors import Refusal, unknown_office
