@@ -381,7 +381,7 @@ def test_report_send_by_hand(
     assert send("--week", "2020-W47")[0] == 0
     assert send("--week", "2020-W47")[0] == 0
     assert [one.recipient for one in friendly.inbox] == [DC]
-    code, output = send("--week", "2999-W01")
+    code, output = send("--week", "2099-W01")
     assert (code, "is not over yet" in output) == (2, True)
     friendly.on_message = lambda recipient: "554 too large"
     code, output = send("--week", "2020-W48")
