@@ -6,7 +6,6 @@ writes. The bundles hold a small program in place of the real one.
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 import sys
@@ -20,10 +19,7 @@ from jharnet_monitor.handover.bundle import lock_of, signing_key
 from jharnet_monitor.handover.release import sha256
 from tests.update_support import ROOT, small_bundle, small_wheel
 
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-    pytest.mark.timeout(600),
-]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 SAYS = "def main():\n    print('version {}')\n"
 BROKEN = "def main():\n    raise SystemExit(9)\n"
@@ -137,15 +133,12 @@ def test_the_services_user_can_start_what_root_installed(machine: Machine, stick
 
 
 def test_a_program_that_does_not_start_replaces_nothing(machine: Machine, sticks: Sticks) -> None:
-    """The version before stays; one that a power cut left aside is found again; a version that
-    starts replaces it, and leaves nothing beside it."""
+    """The version before stays, also one that a power cut left aside; a version that starts
+    replaces it, and leaves nothing beside it."""
     machine.do(sticks.install("1", SAYS.format(1)))
-    broken = sticks.install("2", BROKEN)
-    done = machine.run(broken)
-    assert done.returncode == 1 and "does not start" in done.stderr
-    assert machine.do(PROGRAM) == "version 1\n"
     machine.do("mv /opt/jharnet-monitor /opt/jharnet-monitor.old")  # then the power was cut
-    assert machine.run(broken).returncode == 1
+    done = machine.run(sticks.install("2", BROKEN))
+    assert done.returncode == 1 and "does not start" in done.stderr
     assert machine.do(PROGRAM) == "version 1\n"
     machine.do(sticks.install("3", SAYS.format(3)))
     assert machine.do(PROGRAM) == machine.do("jharnet-monitor") == "version 3\n"
@@ -198,7 +191,6 @@ def test_a_service_that_runs_is_restarted(machine: Machine, sticks: Sticks) -> N
     for state, more, printed, wanted in (
         ("inactive", "", "installed. Next", []),
         ("active", "", "was restarted", ["restart jharnet-agent.service"]),
-        ("activating", "", "was restarted", ["restart jharnet-agent.service"]),
         ("active", " --enrolment /run/potka.enrolment", "installed and enrolled",
          ["enable --quiet jharnet-agent.service", "restart jharnet-agent.service"]),
     ):  # fmt: skip
