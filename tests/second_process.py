@@ -32,7 +32,7 @@ COMPUTING = frozenset({
     "test_dossier_office_lines", "test_dossier_proof", "test_downtime", "test_drill_verdict",
     "test_exit_codes", "test_exporters", "test_faults", "test_foreign_dossier", "test_forgery",
     "test_formats", "test_freeze_resampling", "test_hardly_known", "test_help", "test_house",
-    "test_hub_commands", "test_install", "test_joining", "test_judge_limits",
+    "test_hub_commands", "test_joining", "test_judge_limits",
     "test_judge_readings", "test_judge_values", "test_judged_then", "test_lab_parts",
     "test_letter", "test_loss_rates", "test_made_up_mark", "test_mail", "test_office_line",
     "test_oldest_schema", "test_one_line", "test_outage_attribution", "test_outages",
@@ -51,7 +51,7 @@ COMPUTING = frozenset({
 LOOKING = frozenset({"test_accessibility", "test_print"})
 """Files that look at pages in a browser, whatever time that takes; they run there, too."""
 WAITING = frozenset({
-    "test_exporters_stack", "test_join_check", "test_join_stats", "test_opening",
+    "test_exporters_stack", "test_install", "test_join_check", "test_join_stats", "test_opening",
     "test_reload", "test_rollout", "test_update",
 })  # fmt: skip
 """Files that wait for hubs and programs of their own, such as Prometheus, pip and a browser in a

@@ -48,7 +48,7 @@ async def post(
     writer.write(f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body)
     if cut:
         writer.write_eof()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         answer = await reader.read()
     writer.close()
     if not answer:  # it was cut before there was a request to answer
