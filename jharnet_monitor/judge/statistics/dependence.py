@@ -76,10 +76,13 @@ def dependence(residuals: Vector) -> Dependence:
     True
     """
     days = len(residuals)
+    independent = Dependence(days, 1.0, max(days - 1.0, 1.0), 1.0)
+    if days < 3:
+        return independent
     spread = float(np.sum((residuals - residuals.mean()) ** 2))
     scale = float(np.max(np.abs(residuals), initial=0.0))
-    if days < 3 or spread <= (1e-9 * scale) ** 2 * days:
-        return Dependence(days, 1.0, max(days - 1.0, 1.0), 1.0)
+    if spread <= (1e-9 * scale) ** 2 * days:
+        return independent
     seen = (residuals, ranks(residuals))
     lagged, weekly = (max(length(one) for one in seen) for length in (_neighbours, _weeks))
     if days - int(np.unique(residuals, return_counts=True)[1].max()) < FEWEST_OTHER:
