@@ -341,6 +341,17 @@ def test_a_planned_drill_is_counted_with_its_gallery(home: Path) -> None:
     assert cost > call_bytes(Profile.P720.rung, Profile.P720.rung, 300)
 
 
+def test_texts_of_several_lines_are_taken_where_they_make_sense(tmp_path: Path) -> None:
+    """A directive is printed as one line, however it was written; `ship` may be a whole script."""
+    directive = 'report:\n  directive: "Test conferences\\n  and report."\n'
+    ship = 'backup: {at: "02:30", ship: [sh, -c, "cd /x\\n\\trsync -a {backup} y"]}\n'
+    text = GOOD.replace("report:\n", directive) + ship
+    (tmp_path / "jharnet.yaml").write_text(text, "utf-8")
+    found = load_config(tmp_path / "jharnet.yaml", files=False)
+    assert found.report.directive == "Test conferences and report."
+    assert found.backup is not None and found.backup.ship[-1] == "cd /x\n\trsync -a {backup} y"
+
+
 def test_the_shipped_configuration_lacks_only_its_secrets(tmp_path: Path) -> None:
     """It has eleven complete offices; only its secrets are missing."""
     shipped = (ROOT / "config/jharnet.yaml").read_text("utf-8")

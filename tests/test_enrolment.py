@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -329,12 +328,31 @@ def test_the_address_of_a_reverse_proxy_is_no_agents_address(config: Path) -> No
 
 
 @pytest.mark.parametrize("key", ["", "AAAA", "not base64", KEY[:-4], "A" * 60])
-def test_a_wrong_release_key_gets_one_line(tmp_path: Path, key: str) -> None:
-    """At the start, instead of a refusal of every update."""
-    file = tmp_path / "agent.yaml"
-    file.write_text(f"release_key: {json.dumps(key)}\n")
-    with pytest.raises(UserError, match=r"release_key.*`jharnet-monitor update status`"):
-        load_yaml_model(file, AgentFile)
+def test_a_wrong_release_key_takes_no_updates(
+    tmp_path: Path, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The agent measures all the same, and says at its start where the right one is."""
+    token = tmp_path / "token"
+    write_secret(token, "t")
+    given = {"hub": "ws://127.0.0.1:1/agent", "office": "potka", "token_file": token}
+    assert agent_command._agent_settings({**given, "release_key": key}, None).release_key is None
+    assert "`jharnet-monitor update status`" in caplog.text
+    assert agent_command._agent_settings({**given, "release_key": KEY}, None).release_key == KEY
+
+
+@pytest.mark.parametrize("text", [None, "", "jharnet-enrolment-1:", "token"])
+def test_an_enrolled_agent_needs_its_enrolment_no_more(tmp_path: Path, text: str | None) -> None:
+    """The file with the used code was deleted; a machine that is not enrolled gets one line."""
+    file = tmp_path / "potka.enrolment"
+    if text is not None:
+        file.write_text(text)
+        file.chmod(0o600)
+    with pytest.raises(UserError):
+        agent_command._enrolled(file, tmp_path, only_enrol=False)
+    (tmp_path / "agent.yaml").write_text("hub: wss://h:1/agent\noffice: potka\n")
+    assert agent_command._enrolled(file, tmp_path, only_enrol=False) == tmp_path / "agent.yaml"
+    with pytest.raises(UserError):
+        agent_command._enrolled(file, tmp_path, only_enrol=True)
 
 
 def test_a_hub_starts_with_enrolments_alone(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

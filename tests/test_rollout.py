@@ -124,8 +124,9 @@ async def events(hub: Hub, office: str) -> list[dict[str, Any]]:
 
 
 async def test_others_wait_while_the_first_office_is_not_connected_with_it(tmp_path: Path) -> None:
-    """A version that ran for a minute and then never came back goes no further."""
-    async with hub_at(tmp_path / "hub") as (one, hub):
+    """A version that ran for a minute and then never came back goes no further. Once the office was
+    connected with it after its soak, it may be switched off: the others fetch at night."""
+    async with hub_at(tmp_path / "hub", soak="10s") as (one, hub):
         publish(tmp_path, hub)
         await hub.updates.offer(NEW, None, "test")
         async with agent(one, "o0", NEW, features=()):
@@ -133,14 +134,25 @@ async def test_others_wait_while_the_first_office_is_not_connected_with_it(tmp_p
         gone = "waits for o0 to be connected with it again"
         await standing(hub, "o1", "waiting", gone)
         async with agent(one, "o1") as opened:
-            await asyncio.sleep(1.5)  # its soak of a second is over
-            await standing(hub, "o1", "waiting", gone)
             async with agent(one, "o0", OLD):  # the old version was installed again by hand
                 await asyncio.sleep(1.0)
                 await standing(hub, "o1", "waiting", gone)
             assert opened.empty()
             async with agent(one, "o0", NEW, features=()):
                 await next_channel(opened)
+        async with agent(one, "o1") as opened:
+            await next_channel(opened)
+        stored = read_rollout(hub.config.updates.directory)
+        assert stored is not None and set(stored.lasted) == {"o0"}
+
+
+def test_what_a_later_hub_stored_is_read(tmp_path: Path) -> None:
+    """A hub of the version before goes on with the rollout."""
+    write_rollout(tmp_path, Rollout(NEW, SERIAL, "test", "2026-11-27T00:00:00Z"))
+    file = tmp_path / FILE
+    file.write_text(json.dumps({**json.loads(file.read_text()), "colour": "blue"}))
+    found = read_rollout(tmp_path)
+    assert found is not None and found.version == NEW
 
 
 @pytest.mark.parametrize("by", ["message", "report"])
@@ -409,8 +421,8 @@ async def test_a_version_that_was_kept_and_left_later_halts_the_others(tmp_path:
         kept = reported("confirmed", SERIAL, NEW, offer=rollout.began)
         async with agent(one, "o0", NEW, report=kept):
             await standing(hub, "o0", "updated")
-        left = {**kept, "state": "rolled_back", "why": "it ended within 60 s, 10 times"}
+        left = {**kept, "state": "rolled_back", "why": "it crashed within 60 s, 10 times"}
         async with agent(one, "o0", OLD, report=left):
-            await standing(hub, "o0", "rolled_back", "it ended within 60 s, 10 times")
+            await standing(hub, "o0", "rolled_back", "it crashed within 60 s, 10 times")
         stored = read_rollout(hub.config.updates.directory)
         assert stored is not None and stored.failed and not stored.updated

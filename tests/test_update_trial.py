@@ -21,7 +21,9 @@ import psutil
 import pytest
 
 from jharnet_monitor import __version__
+from jharnet_monitor.agent.daemon import Agent, RefusedError
 from jharnet_monitor.agent.machine import BOOT_ID_VARIABLE
+from jharnet_monitor.agent.settings import AgentSettings
 from jharnet_monitor.agent.updater import Updater
 from jharnet_monitor.agent.versions import (
     MOST_ATTEMPTS,
@@ -29,6 +31,8 @@ from jharnet_monitor.agent.versions import (
     UpdateState,
     Versions,
 )
+from jharnet_monitor.commands import agent_process
+from jharnet_monitor.errors import UserError
 from jharnet_monitor.handover.releases import Releases
 from jharnet_monitor.wire.intake import UpdateReport, read_vitals
 from tests.update_support import HERE, begin_trial, small_bundle
@@ -227,7 +231,7 @@ def test_a_kept_version_that_does_not_last_goes(versions: Versions) -> None:
     assert started(versions.directory) == "the new one runs\n"
     last = versions.last()
     assert last is not None and last.state is UpdateState.ROLLED_BACK
-    assert "ended within 60 s, 10 times" in last.why and versions.current() == "7.0.0-4"
+    assert "crashed within 60 s, 10 times" in last.why and versions.current() == "7.0.0-4"
 
 
 def test_a_start_that_lasts_clears_the_count(
@@ -239,11 +243,61 @@ def test_a_start_that_lasts_clears_the_count(
     assert started(versions.directory) == "the new one runs\n"
     for _ in range(MOST_SHORT_STARTS - 1):
         assert versions.to_start()[0] is not None
-    versions.note_lasting()
+    versions.forget_starts()
     assert versions._short_starts("7.1.0-5") == MOST_SHORT_STARTS - 1
     monkeypatch.setattr(sys, "prefix", str(versions.place("7.1.0-5")))
-    versions.note_lasting()
+    versions.forget_starts()
     assert versions._short_starts("7.1.0-5") == 0
+
+
+def test_a_version_that_the_hub_refuses_has_not_crashed(
+    versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as the office has not got its new token: each start ends at once, and none counts."""
+    program(versions, GOOD)
+    begin_trial(versions)
+    assert started(versions.directory) == "the new one runs\n"
+    monkeypatch.setattr(sys, "prefix", str(versions.place("7.1.0-5")))
+
+    async def refused(self: Agent) -> None:
+        raise RefusedError("the hub refused this agent")
+
+    monkeypatch.setattr(Agent, "run", refused)
+    settings = AgentSettings("ws://127.0.0.1:1/agent", "potka", "t", versions.directory / "spool",
+                             updates=versions.directory)  # fmt: skip
+    for _ in range(2 * MOST_SHORT_STARTS):
+        assert versions.to_start()[0] == versions._program("7.1.0-5")
+        with pytest.raises(UserError):  # refused, or the spool is in use
+            agent_process.run(settings, [])
+    last = versions.last()
+    assert last is not None and last.state is UpdateState.CONFIRMED
+
+
+def test_short_starts_count_while_the_machine_is_on(
+    versions: Versions, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A power that fails again and again is no crash of the version that was kept."""
+    boot = tmp_path / "boot"
+    monkeypatch.setenv(BOOT_ID_VARIABLE, str(boot))
+    boot.write_text("boot-0")
+    program(versions, GOOD)
+    begin_trial(versions)
+    assert started(versions.directory) == "the new one runs\n"
+    for number in range(2 * MOST_SHORT_STARTS):
+        boot.write_text(f"boot-{number}")
+        assert versions.to_start()[0] == versions._program("7.1.0-5")
+
+
+def test_the_base_before_reads_what_this_one_writes(versions: Versions) -> None:
+    """It knows no `boot` and no `fits`, and would drop all updates at one it does not know."""
+    program(versions, GOOD)
+    begin_trial(versions)
+    assert started(versions.directory) == "the new one runs\n"
+    written = json.loads((versions.directory / "state.json").read_text())
+    assert set(written) == {
+        "version", "serial", "state", "base", "directory", "previous", "floor", "attempts",
+        "trial_seconds", "why", "offer",
+    }  # fmt: skip
 
 
 def test_the_base_reads_what_later_versions_write(versions: Versions) -> None:

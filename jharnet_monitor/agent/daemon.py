@@ -152,7 +152,7 @@ class Agent:
         parts.start("the self-monitor", self._self_monitor.run)
         self._prepare(DEFAULT_CODEC)
         if self._updater is not None:
-            self._in_background(self._note_lasting(self._updater), "note lasting")
+            self._in_background(self._forget_starts(self._updater), "forget starts")
         try:
             await self._stay_connected()
         finally:
@@ -171,10 +171,10 @@ class Agent:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _note_lasting(self, updater: Updater) -> None:
+    async def _forget_starts(self, updater: Updater) -> None:
         await self._clock.sleep(LASTING_SECONDS)
         try:
-            await updater.note_lasting()
+            await updater.forget_starts()
         except OSError as error:
             log.warning("it cannot be noted that this version lasts: %s", error)
 

@@ -256,11 +256,11 @@ class Updater:
         )  # fmt: skip
         self._versions.mark_complete(release.id)
 
-    async def note_lasting(self) -> None:
-        """Note that this process has lasted, so that its version is not taken for one that ends
+    async def forget_starts(self) -> None:
+        """Note that this process has lasted, so that its version is not taken for one that crashes
         right after its start.
         """
-        await asyncio.to_thread(self._versions.note_lasting)
+        await asyncio.to_thread(self._versions.forget_starts)
 
 
 def _of_the_disk(error: OSError) -> UpdateRefused:

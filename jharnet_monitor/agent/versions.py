@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 MOST_ATTEMPTS = 3
 """How often a version on trial may fail to start before the agent rolls back."""
 MOST_SHORT_STARTS = 10
-"""How often in a row a version that was kept may end before `LASTING_SECONDS`."""
+"""How often in a row, while the machine is on, a version that was kept may crash before
+`LASTING_SECONDS`."""
 LASTING_SECONDS = 60.0
 COMPLETE = "complete"
 STARTS = "starts"
@@ -87,6 +88,13 @@ class LastUpdate:
             "offer": self.offer,
             **({} if self.fits else {"fits": False}),
         }
+
+    def to_json(self) -> dict[str, object]:
+        """The record. Agents of 0.1.0 refuse one with fields that they do not know, so those that
+        came later are only there where they say something.
+        """
+        later = {"boot": "", "fits": True}
+        return {k: v for k, v in asdict(self).items() if k not in later or v != later[k]}
 
     @classmethod
     def of_json(cls, text: str) -> LastUpdate:
@@ -155,7 +163,7 @@ class Versions:
     def save(self, update: LastUpdate) -> None:
         """Write the record of the last update; raises `OSError`."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_durably(self.directory / "state.json", json.dumps(asdict(update)).encode())
+        write_durably(self.directory / "state.json", json.dumps(update.to_json()).encode())
 
     def mark_complete(self, release_id: str) -> None:
         """Mark a version as completely installed, once all of it is on the disk."""
@@ -193,7 +201,7 @@ class Versions:
         """
         update = self.last()
         if update is not None and update.on_trial and self.is_this_process(update):
-            self.save(replace(update, state=UpdateState.CONFIRMED, floor=update.serial))
+            self.save(replace(update, state=UpdateState.CONFIRMED, floor=update.serial, boot=""))
             self._delete_all_but({update.directory, update.previous})
             log.info("version %s reached the hub and is kept", update.version)
 
@@ -212,8 +220,8 @@ class Versions:
             fits=fits,
         )
 
-    def roll_back(self, why: str) -> None:
-        """Return to the version before the last update."""
+    def roll_back(self, why: str, *, delete: bool = True) -> None:
+        """Return to the version before the last update; `delete` what it installed."""
         update = self.last()
         if update is None:
             return
@@ -221,7 +229,8 @@ class Versions:
                   update.previous or self._base)  # fmt: skip
         self._point_at(update.previous)
         self.save(replace(update, state=UpdateState.ROLLED_BACK, why=why))
-        shutil.rmtree(self.place(update.directory), ignore_errors=True)
+        if delete:
+            shutil.rmtree(self.place(update.directory), ignore_errors=True)
 
     def to_start(self) -> tuple[Path | None, LastUpdate | None]:
         """The program to start instead of the base, and its update while that is on trial.
@@ -269,26 +278,31 @@ class Versions:
     def _leave(self, update: LastUpdate, current: str) -> None:
         """Return from a version that was kept and does not last to the one before, or the base."""
         if update.directory == current:
-            self.roll_back(f"it ended within {LASTING_SECONDS:g} s, {MOST_SHORT_STARTS} times")
+            why = f"it crashed within {LASTING_SECONDS:g} s, {MOST_SHORT_STARTS} times"
+            self.roll_back(why, delete=False)  # a process of it may still run
             return
         log.error("version %s does not last; %s runs instead", current, self._base)
         self._point_at("")
 
     def _short_starts(self, release_id: str) -> int:
+        """Starts of a version since the machine was switched on, of which none has lasted."""
         try:
-            return int((self.place(release_id) / STARTS).read_text("ascii"))
+            boot, count = (self.place(release_id) / STARTS).read_text("ascii").split()
+            return int(count) if boot == machine.boot_id() else 0
         except (OSError, ValueError):
             return 0
 
     def _count_start(self, release_id: str) -> None:
-        count = str(self._short_starts(release_id) + 1).encode()
+        count = f"{machine.boot_id()} {self._short_starts(release_id) + 1}"
         try:
-            write_durably(self.place(release_id) / STARTS, count)
-        except OSError as error:  # a full disk must not keep a version from running
+            write_durably(self.place(release_id) / STARTS, count.encode("ascii"))
+        except (OSError, ValueError) as error:  # a full disk must not keep a version from running
             log.warning("the start of %s is not counted: %s", release_id, error)
 
-    def note_lasting(self) -> None:
-        """Forget the starts of the active version, because this process of it has lasted."""
+    def forget_starts(self) -> None:
+        """Forget the starts of the active version, because this process of it has lasted, or ends
+        in order, as after a stop or a refusal of the hub: it did not crash.
+        """
         current = self.current()
         if current and Path(sys.prefix).resolve() == self.place(current).resolve():
             (self.place(current) / STARTS).unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from jharnet_monitor.commands.agent_process import run as run_agent
 from jharnet_monitor.commands.options import LogLevel
 from jharnet_monitor.commands.process import set_up_logging
 from jharnet_monitor.config.agent_file import AgentFile
+from jharnet_monitor.config.fields import check_release_key
 from jharnet_monitor.config.yaml_model import load_yaml_model
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.security.enrolment import Enrolment
@@ -72,7 +73,14 @@ def _enrolled(path: Path, directory: Path, *, only_enrol: bool) -> Path:
     """
     from jharnet_monitor.agent.enrolment import FILE, enrol  # noqa: PLC0415 - with aiohttp
 
-    enrolment, file = Enrolment.of(read_secret(path)), directory / FILE
+    file = directory / FILE
+    try:
+        enrolment = Enrolment.of(read_secret(path))
+    except UserError as error:
+        if only_enrol or not file.exists():
+            raise
+        log.warning("%s; this machine is enrolled already", error)  # its code was used up anyway
+        return file
     if not file.exists():
         return asyncio.run(enrol(enrolment, directory, SystemClock()))
     found = _agent_file(file)
@@ -102,14 +110,13 @@ def _agent_settings(given: dict[str, object], config: Path | None) -> AgentSetti
     if ca is not None and not Path(str(ca)).is_file():
         raise UserError(f"--ca {ca}: no such file; `jharnet-monitor tls init` made ca.pem")
     waiting = Path(str(values.get("spool", _default_spool(str(values["office"])))))
-    release_key = values.get("release_key")
     settings = AgentSettings(
         hub=address,
         office=str(values["office"]),
         token=_read_token(Path(str(values["token_file"]))),
         spool=waiting,
         ca=None if ca is None else Path(str(ca)),
-        release_key=None if release_key is None else str(release_key),
+        release_key=_release_key(values.get("release_key")),
         updates=Path(str(values.get("updates", waiting.with_name(f"{waiting.name}-updates")))),
     )
     try:
@@ -119,6 +126,17 @@ def _agent_settings(given: dict[str, object], config: Path | None) -> AgentSetti
         remedy = "give the ca.pem that `jharnet-monitor tls init` made"
         raise UserError(f"--ca {ca}: {reason}; {remedy}") from None
     return settings
+
+
+def _release_key(value: object) -> str | None:
+    """The key that updates must be signed with; None, so that it takes none, if it is no key."""
+    if value is None:
+        return None
+    try:
+        return check_release_key(str(value))
+    except ValueError as error:
+        log.error("release_key: %s; until then this agent measures, but takes no updates", error)
+        return None
 
 
 def _default_spool(office: str) -> Path:

@@ -7,6 +7,7 @@ command `agent`, once it has read all, replaces itself with this program (`exec`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -55,9 +56,23 @@ def run(settings: AgentSettings, arguments: Sequence[str]) -> None:
     try:
         restart = asyncio.run(until_stopped())
     except RefusedError as error:
+        _end_in_order(settings)
         raise UserError(str(error)) from None
+    except UserError:
+        _end_in_order(settings)
+        raise
+    _end_in_order(settings)
     if restart:
         start_again(arguments)
+
+
+def _end_in_order(settings: AgentSettings) -> None:
+    """Note that this process did not crash, for the one that counts the starts of its version."""
+    from jharnet_monitor.agent.launch import versions_in  # noqa: PLC0415 - see above
+
+    if settings.updates is not None:
+        with contextlib.suppress(OSError):
+            versions_in(settings.updates).forget_starts()
 
 
 def main() -> None:

@@ -58,8 +58,8 @@ def offer(
     """Offer a version to the agents: first to `updates.first`, and after `updates.soak` to all.
 
     One agent that goes back or refuses halts the others; offer again once you know why. The others
-    also wait while one of the first is not connected with the version. An office for whose machine
-    it is not made is `unable`, and the next one is first in its place.
+    wait until each of the first was connected with the version after that. An office for whose
+    machine it is not made is `unable`, and the next one is first in its place.
     """
     body = {"version": version, "offices": office or None}
     _show(HubClient.from_config(load_config(config)).post("/api/v1/updates", body))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jharnet_monitor.config.fields import FilePath, Identifier, ReleaseKey, Text
+from jharnet_monitor.config.fields import FilePath, Identifier, Text
 from jharnet_monitor.config.section import Section
 
 
@@ -19,7 +19,7 @@ class AgentFile(Section):
     """CA certificate of the hub (`ca.pem`), made by `jharnet-monitor tls init`."""
     spool: FilePath | None = None
     """Directory for results that are not yet sent to the hub."""
-    release_key: ReleaseKey | None = None
+    release_key: Text | None = None
     """Key that updates from the hub must be signed with; enrolment writes it. Without it the agent
     takes no updates."""
     updates: FilePath | None = None

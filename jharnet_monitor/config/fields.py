@@ -57,6 +57,11 @@ def check_line(text: str) -> str:
     return text
 
 
+def _joined(value: object) -> object:
+    """A text with each run of spaces and line ends as one space; other values as they are."""
+    return " ".join(value.split()) if isinstance(value, str) else value
+
+
 def _identifier(value: str) -> str:
     if not _ID.fullmatch(value):
         raise ValueError(
@@ -65,7 +70,8 @@ def _identifier(value: str) -> str:
     return value
 
 
-def _release_key(value: str) -> str:
+def check_release_key(value: str) -> str:
+    """Return the key; raises `ValueError` if it is no public key in base64."""
     try:
         if len(base64.b64decode(value, validate=True)) == ED25519_BYTES:
             return value
@@ -324,12 +330,20 @@ def at_least(seconds: float, text: str) -> Callable[[float], float]:
     return check
 
 
+Words = Annotated[
+    str,
+    BeforeValidator(_joined),
+    AfterValidator(check_line),
+    StringConstraints(min_length=1, max_length=200),
+]
+"""A text that may be written on several lines; it is printed as one."""
+Argument = Annotated[str, StringConstraints(min_length=1, max_length=4000, pattern=r"^[^\x00]*$")]
+"""An argument of a command, which may be a script of several lines."""
 Text = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
     AfterValidator(check_line),
 ]
-ReleaseKey = Annotated[str, AfterValidator(_release_key)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
 """Id of an office or district; part of URLs, metrics and file names."""
 Address = Annotated[str, AfterValidator(_device)]

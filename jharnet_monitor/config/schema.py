@@ -26,6 +26,7 @@ from jharnet_monitor.config.case import CapacitySettings, LetterSettings
 from jharnet_monitor.config.district import District
 from jharnet_monitor.config.fields import (
     Address,
+    Argument,
     ContractedRate,
     Count,
     DatabaseUrl,
@@ -41,6 +42,7 @@ from jharnet_monitor.config.fields import (
     Text,
     TimeOfDay,
     WebAddress,
+    Words,
     at_least,
     check_page_address,
     split_listen,
@@ -461,9 +463,9 @@ class ReportSettings(Section):
     """The mail server; without it nothing is mailed."""
     directory: Annotated[FilePath, Field(validate_default=True)] = Path("reports")
     """Directory of the reports, which the hub's page `/reports` lists."""
-    directive: Text | None = None
+    directive: Words | None = None
     """The directive behind the report (what, by whom, when), in English; printed on page one."""
-    directive_hi: Text | None = None
+    directive_hi: Words | None = None
     """The directive in Hindi."""
     prepared_by: Text | None = None
     """Who prepares the report, in English, as printed on page one; default: the network engineer
@@ -497,7 +499,7 @@ class BackupSettings(Section):
     """Time of day, in quotes. A backup that became due while the hub was down is made at once."""
     keep: Annotated[Count, Field(ge=1, le=400)] = 3
     """How many backups stay in the directory."""
-    ship: Annotated[tuple[Text, ...], Field(max_length=40)] = Field(
+    ship: Annotated[tuple[Argument, ...], Field(max_length=40)] = Field(
         default=(), examples=['[rsync, -a, "{backup}", "standby.example.in:/srv/jharnet/"]']
     )
     """Command that takes the backup to another machine, as a list of words; `{backup}` stands for

@@ -21,8 +21,8 @@ class UpdateSettings(Section):
     """Offices that get a version before all others; by default the first one with an agent.
     Those that cannot get it are skipped; if none can, the next office with an agent is first."""
     soak: Annotated[Duration, AfterValidator(at_least(1, "1s"))] = 86400.0
-    """How long it must run there before the others get it. They also wait while one of the first is
-    not connected with it."""
+    """How long it must run there before the others get it. After that, each of the
+    first must have been connected with it once more."""
     hours: Literal["off-hours", "always"] = "off-hours"
     """When agents may fetch: outside office hours, or at any time; never during a conference."""
     share: Annotated[Ratio, Field(gt=0)] = 0.5

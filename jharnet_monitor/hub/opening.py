@@ -118,8 +118,11 @@ class DatabaseOpening:
         await self._writer.release()
         self.opened = True
         log.info("the database is available; writing the records that waited")
-        await self._count_what_waited()
-        await self._office_monitor.restore_agents()
+        try:
+            await self._count_what_waited()
+            await self._office_monitor.restore_agents()
+        except StoreError as error:  # the records are released, so the hub goes on without
+            log.warning("not all of the earlier state could be restored: %s", error)
 
     async def _restore(self) -> None:
         runs, now = await asyncio.to_thread(self._store.latest), self._clock.now()

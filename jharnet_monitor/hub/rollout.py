@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,17 +32,34 @@ class Rollout:
     """By office: why it rolled back or refused. One failure halts the other offices."""
     unable: Mapping[str, str] = field(default_factory=dict)
     """By office: why its machine cannot get the release, which says nothing about the release."""
+    lasted: Mapping[str, str] = field(default_factory=dict)
+    """By updated office: when the hub found it connected with the release after its soak."""
 
     def with_updated(self, office: str, at: datetime) -> Rollout:
         """The rollout after an office was found to run the release."""
         return replace(self.with_able(office), updated={**self.updated, office: format_utc(at)})
+
+    def with_lasted(self, running: Collection[str], soak: float, now: datetime) -> Rollout:
+        """The rollout after these offices were found to be connected with the release; it is
+        noted once of each that was updated at least `soak` seconds ago.
+        """
+        new = {
+            one: format_utc(now)
+            for one in running
+            if one in self.updated
+            and one not in self.lasted
+            and now >= parse_utc(self.updated[one]) + timedelta(seconds=soak)
+        }
+        return replace(self, lasted={**self.lasted, **new}) if new else self
 
     def with_failed(self, office: str, why: str) -> Rollout:
         """The rollout after an office refused the release or rolled it back, maybe after it had
         kept it for a while.
         """
         updated = {one: at for one, at in self.updated.items() if one != office}
-        return replace(self, updated=updated, failed={**self.failed, office: why})
+        lasted = {one: at for one, at in self.lasted.items() if one != office}
+        failed = {**self.failed, office: why}
+        return replace(self, updated=updated, lasted=lasted, failed=failed)
 
     def with_unable(self, office: str, why: str) -> Rollout:
         """The rollout after an office was found to be unable to get the release."""
@@ -71,35 +88,37 @@ class Rollout:
         first: Sequence[str],
         soak: float,
         now: datetime,
-        running: Collection[str],
     ) -> list[str]:
         """The offices that may get it now; none once an office has failed.
 
         `agents` are the offices with an agent, `first` those that get it before all others, and
-        `soak` the seconds that must pass after that. `running` are the offices that are connected
-        with the release now: the others wait while an updated first office is not.
+        `soak` the seconds that must pass after that. The others wait until each of the first has
+        been connected with the release after that time.
 
         >>> from datetime import UTC
         >>> noon = datetime(2026, 11, 26, 12, tzinfo=UTC)
         >>> later = noon + timedelta(hours=1)
         >>> one, agents = Rollout("0.2.0", 7, "e", format_utc(noon)), ["potka", "boram"]
-        >>> one.due(agents, [], 3600, noon, [])
+        >>> one.due(agents, [], 3600, noon)
         ['potka']
         >>> ran = one.with_updated("potka", noon)
-        >>> [ran.due(agents, [], 3600, at, ["potka"]) for at in (noon, later)]
-        [[], ['boram']]
-        >>> ran.due(agents, [], 3600, later, [])
+        >>> ran.due(agents, [], 3600, later)
         []
-        >>> ran.with_failed("boram", "it crashed").due([*agents, "dumaria"], [], 0, later, agents)
+        >>> ran.with_lasted(["potka"], 3600, noon).due(agents, [], 3600, later)
+        []
+        >>> lasted = ran.with_lasted(["potka"], 3600, later)
+        >>> lasted.due(agents, [], 3600, later)
+        ['boram']
+        >>> lasted.with_failed("boram", "it crashed").due([*agents, "dumaria"], [], 0, later)
         []
 
         An office that is unable is skipped, also among the first:
 
         >>> other = one.with_unable("potka", "it is for x86_64, and this is aarch64")
-        >>> other.due([*agents, "dumaria"], ["potka"], 3600, noon, [])
+        >>> other.due([*agents, "dumaria"], ["potka"], 3600, noon)
         ['boram']
         """
-        return self.stage(agents, first, soak, now, running).due
+        return self.stage(agents, first, soak, now).due
 
     def stage(
         self,
@@ -107,14 +126,13 @@ class Rollout:
         first: Sequence[str],
         soak: float,
         now: datetime,
-        running: Collection[str],
     ) -> Stage:
         """Like `due`, with the reason for which all other offices wait.
 
         >>> from datetime import UTC
         >>> noon = datetime(2026, 11, 26, 12, tzinfo=UTC)
         >>> one = Rollout("0.2.0", 7, "e", format_utc(noon)).with_updated("potka", noon)
-        >>> one.stage(["potka", "boram"], [], 3600, noon, ["potka"]).others_wait
+        >>> one.stage(["potka", "boram"], [], 3600, noon).others_wait
         'waits until the soak of potka is over at 2026-11-26T13:00:00.000Z'
         """
         if self.failed:
@@ -126,14 +144,14 @@ class Rollout:
         waiting = [one for one in before if one in left]
         if waiting:
             return Stage(waiting, f"waits for {', '.join(waiting)} to run it")
-        gone = [one for one in before if one not in running]
-        if gone:
-            return Stage([], f"waits for {', '.join(gone)} to be connected with it again")
         over = {one: parse_utc(self.updated[one]) + timedelta(seconds=soak) for one in before}
         last = max(over, key=lambda one: over[one], default=None)
         if last is not None and now < over[last]:
             at = format_utc(over[last])
             return Stage([], f"waits until the soak of {last} is over at {at}")
+        gone = [one for one in before if one not in self.lasted]
+        if gone:
+            return Stage([], f"waits for {', '.join(gone)} to be connected with it again")
         return Stage(left, "")
 
     def _first(self, agents: Sequence[str], first: Sequence[str]) -> list[str]:
@@ -156,7 +174,9 @@ def read_rollout(directory: Path) -> Rollout | None:
     try:
         data: dict[str, Any] = json.loads(path.read_text("utf-8"))
         offices = data.pop("offices")
-        return Rollout(**data, offices=None if offices is None else tuple(offices))
+        known = {one.name for one in fields(Rollout)}  # a later hub may have stored more
+        kept = {key: value for key, value in data.items() if key in known}
+        return Rollout(**kept, offices=None if offices is None else tuple(offices))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

@@ -179,6 +179,7 @@ class Updates:
         """Evaluate the agents' reports, and start the offices that are due."""
         for office in self._with_agents():
             await self._evaluate(office)
+        await self._note_lasting()
         rollout, published = self.rollout, self._published  # it may have been withdrawn meanwhile
         if rollout is None or published is None:
             return
@@ -195,8 +196,19 @@ class Updates:
     def _stage(self, rollout: Rollout) -> Stage:
         """How far a rollout is now."""
         agents, settings = self._with_agents(), self.config.updates
-        running = [office for office in agents if self._runs(office, rollout)]
-        return rollout.stage(agents, settings.first, settings.soak, self._clock.now(), running)
+        return rollout.stage(agents, settings.first, settings.soak, self._clock.now())
+
+    async def _note_lasting(self) -> None:
+        """Note which offices are connected with the version after their soak."""
+        async with self._changing:
+            rollout = self.rollout
+            if rollout is None:
+                return
+            running = [one for one in self._with_agents() if self._runs(one, rollout)]
+            soak, now = self.config.updates.soak, self._clock.now()
+            found = rollout.with_lasted(running, soak, now)
+            if found is not rollout:
+                await self._keep(found)
 
     def _runs(self, office: str, rollout: Rollout) -> bool:
         """Whether an office is connected with the version now, and with no other build of it."""
