@@ -263,11 +263,12 @@ def test_a_version_that_the_hub_refuses_has_not_crashed(
         raise RefusedError("the hub refused this agent")
 
     monkeypatch.setattr(Agent, "run", refused)
-    settings = AgentSettings("ws://127.0.0.1:1/agent", "potka", "t", versions.directory / "spool",
-                             updates=versions.directory)  # fmt: skip
-    for _ in range(2 * MOST_SHORT_STARTS):
+    for number in range(2 * MOST_SHORT_STARTS):
         assert versions.to_start()[0] == versions._program("7.1.0-5")
-        with pytest.raises(UserError):  # refused, or the spool is in use
+        spool = versions.directory / f"spool-{number}"  # the lock of each agent stays
+        settings = AgentSettings("ws://127.0.0.1:1/agent", "potka", "t", spool,
+                                 updates=versions.directory)  # fmt: skip
+        with pytest.raises(UserError, match="refused this agent"):
             agent_process.run(settings, [])
     last = versions.last()
     assert last is not None and last.state is UpdateState.CONFIRMED
