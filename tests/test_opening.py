@@ -15,6 +15,7 @@ import pytest
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.errors import StoreError, TemporaryError, Trouble
 from jharnet_monitor.hub import opening
+from jharnet_monitor.hub.office_monitor import OfficeMonitor
 from jharnet_monitor.hub.records import MeasurementRecord
 from jharnet_monitor.hub.store_writer import StoreWriter
 from jharnet_monitor.live import HubStatus
@@ -111,6 +112,28 @@ async def test_a_hub_begins_without_its_database(
     monkeypatch.setattr(opening, "PATIENCE_SECONDS", 60.0)  # its database is there, at its own pace
     async with hub_at_work(tmp_path) as again:
         assert again.metric("probe_runs_total", office="potka", probe="latency", outcome="ok") == 1
+
+
+async def test_a_database_that_fails_once_more_at_its_opening_holds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the earlier state of the agents is read: the hub goes on without it, and writes."""
+
+    async def fails(self: OfficeMonitor) -> None:
+        failed.set()
+        raise StoreError("the disk is full again")
+
+    failed = asyncio.Event()
+    earlier_run(tmp_path, datetime.now(UTC) - timedelta(minutes=30)).close()
+    free = await gone(tmp_path)
+    async with hub_at_work(tmp_path) as one:
+        monkeypatch.setattr(OfficeMonitor, "restore_agents", fails)
+        await until(lambda: one.hub.health.ready()[1] != "starting")
+        await free()
+        await asyncio.wait_for(failed.wait(), 60)
+        await until(lambda: one.hub.health.ready() == (True, "ready"))
+        await one.hub.recorder.record(minute("later", datetime.now(UTC)))
+        await until(lambda: "later" in {m.id for m in one.hub.store.measurements()})
 
 
 async def test_bytes_spent_without_the_database_stay_spent(tmp_path: Path) -> None:
