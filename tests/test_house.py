@@ -34,6 +34,7 @@ LAYERS = (
         "parent_process",
         "profiles",
         "quantities",
+        "windows_api",
         "worker_process",
     },
     {"disk_queue", "model", "security", "supervisor"},

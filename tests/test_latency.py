@@ -19,6 +19,7 @@ from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.judge.latency import delay_variation, jitter, percentile, summarise
 from jharnet_monitor.model import QUANTITY_NAMES, Cause
 from jharnet_monitor.probes import PROBES, Failed, NoData, ProbeContext, Reading
+from jharnet_monitor.probes.latency.icmp import EchoSocket
 from jharnet_monitor.probes.latency.pinger import Pinger, UnexpectedReply, socket_address
 from jharnet_monitor.probes.latency.timestamps import Timebase
 from tests.echo_responder import Answers, delayed, in_own_network, reply, responder
@@ -220,6 +221,7 @@ class TestResponder:
         async def test() -> Listener:
             pinger, listener = Pinger(timeout=1.0), Listener()
             echo_socket = pinger.open(4)
+            assert isinstance(echo_socket, EchoSocket)
             echo_socket._sock.setsockopt(1, 33, 2304)  # SO_RCVBUFFORCE: room for a few replies
             with responder(delayed(0.05)):
                 for n in range(40):

@@ -1,6 +1,6 @@
 """What of the agent can be shown without Windows: it loads and works without what only Linux has.
 
-Nothing of it was run on Windows; `help/install.md` says so.
+`tests/bench/windows.py` runs the whole agent by Wine; nothing was run on Windows itself.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ ROOT = Path(__file__).parents[1]
 
 MASK = """
 import asyncio, os, select, signal, socket, sys, pathlib
-import aiohttp, psutil, pydantic, typer, yaml                     # they have wheels for Windows
+import aiohttp, aiortc, psutil, pydantic, typer, yaml    # they have wheels for Windows
 for module in ("fcntl", "termios", "pwd", "grp", "resource", "tty", "pty", "syslog", "posix"):
     sys.modules[module] = None                                    # an import of it fails
 for module, names in {
-    os: ("geteuid", "getuid", "fork", "nice", "O_DIRECTORY", "fchown", "chown", "statvfs", "uname"),
+    os: ("geteuid", "getuid", "fork", "nice", "O_DIRECTORY", "fchown", "chown", "statvfs", "uname",
+         "sysconf", "sync"),
     signal: ("SIGHUP", "SIGKILL", "SIGUSR1", "pthread_sigmask"),
     socket: ("TCP_INFO", "AF_UNIX", "AF_NETLINK", "AF_PACKET", "SCM_RIGHTS", "CMSG_SPACE",
              "CMSG_LEN", "MSG_ERRQUEUE", "MSG_TRUNC", "SO_REUSEPORT", "TCP_CONGESTION",
@@ -79,5 +80,5 @@ def test_the_agent_loads_without_what_only_linux_has(tmp_path: Path) -> None:
 
 def test_only_known_places_need_linux_in_a_call() -> None:
     """The task's process of a call: what it loads beside the agent's own."""
-    code = "import jharnet_monitor.commands.agent_task\nprint('loaded')"
+    code = "import jharnet_monitor.commands.agent_task, jharnet_monitor.rtc.call\nprint('loaded')"
     assert _masked(code).endswith("loaded\n")

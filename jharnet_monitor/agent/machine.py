@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import sys
 import time
 from pathlib import Path
 
 import psutil
+
+from jharnet_monitor import windows_api
 
 BOOT_ID_VARIABLE = "JHARNET_BOOT_ID_FILE"
 """Names a file to read instead of the kernel's boot id: the lab's offices share one kernel."""
@@ -40,6 +43,8 @@ def uptime() -> float:
 
 def default_gateway() -> str | None:
     """The IPv4 address of the default route's next hop, or None where there is none."""
+    if sys.platform == "win32":
+        return windows_api.default_gateway()
     if not _KERNEL_ROUTES.exists():
         return None
     for line in _KERNEL_ROUTES.read_text("ascii").splitlines()[1:]:

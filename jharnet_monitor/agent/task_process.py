@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -127,11 +128,30 @@ class PipeChannel:
             self._output = -1
 
 
+def _read_input(source: int, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop) -> None:
+    """Feed what the agent sends to the reader, from a thread: on Windows, an event loop can wait
+    neither for a pipe that another process made nor for a file descriptor.
+    """
+    with contextlib.suppress(RuntimeError):  # the loop has ended
+        while data := _read_some(source):
+            loop.call_soon_threadsafe(reader.feed_data, data)
+        loop.call_soon_threadsafe(reader.feed_eof)
+
+
+def _read_some(source: int) -> bytes:
+    """The next bytes; none once the agent has ended."""
+    try:
+        return os.read(source, MAX_FRAME_BYTES)
+    except OSError:
+        return b""
+
+
 async def _run_task(name: str, output: int) -> None:
     reader = asyncio.StreamReader(MAX_FRAME_BYTES)
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
-    )
+    loop = asyncio.get_running_loop()
+    threading.Thread(
+        target=_read_input, args=(sys.stdin.fileno(), reader, loop), daemon=True
+    ).start()
     channel = PipeChannel(reader, output)
     first = await channel.receive()
     context = AgentContext(first["office"], SystemClock(), first["hub"], None)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import ssl
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,9 @@ from jharnet_monitor.security.enrolment import Enrolment
 from jharnet_monitor.security.tokens import read_secret
 
 log = logging.getLogger(__name__)
+
+LARGEST_STEP = 0.001
+"""Seconds. A clock with larger steps measures no line."""
 
 
 def agent(
@@ -51,6 +55,7 @@ def agent(
 ) -> None:
     """Run the agent of a block office, which connects to the hub and takes part in its probes."""
     set_up_logging(log_level)
+    _check_clock()
     if enrolment is not None:
         if config is not None:
             raise UserError("--config and --enrolment: give one of them")
@@ -63,6 +68,16 @@ def agent(
         launch(versions_in(settings.updates), sys.argv[1:])
     become(settings, log_level)
     run_agent(settings, sys.argv[1:])
+
+
+def _check_clock() -> None:
+    """Refuse a Python that cannot time packets: before 3.13 its clock on Windows had steps of
+    16 ms."""
+    if sys.platform == "win32" and time.get_clock_info("monotonic").resolution > LARGEST_STEP:
+        raise UserError(
+            "this Python's clock has steps of 16 ms, too large to measure a line; "
+            "install Python 3.13 or later for all users, and run install.cmd again"
+        )
 
 
 def _enrolled(path: Path, directory: Path, *, only_enrol: bool) -> Path:

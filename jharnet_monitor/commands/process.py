@@ -97,10 +97,11 @@ async def until_signal(
 ) -> None:
     """Run `main` until it ends; SIGINT and SIGTERM call `stop`, SIGHUP calls `reload`.
 
+    On Windows, Ctrl-C and Ctrl-Break call `stop`: a service manager sends one of them.
     Afterwards, threads delay the end of the process by at most `END_SECONDS`.
     """
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM)):
         try:
             loop.add_signal_handler(number, stop)
         except NotImplementedError:  # on Windows

@@ -13,6 +13,7 @@ import asyncio
 import inspect
 import socket
 import struct
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
@@ -272,12 +273,21 @@ def bind(connection: RTCPeerConnection, address: str, ports: tuple[int, int] | N
     ice.gather_candidates = gather
 
 
-def _bound_socket(address: str, ports: tuple[int, int] | None) -> StampedSocket:
+def _new_socket(family: int) -> socket.socket:
+    """A UDP socket with the kernel's timestamps, which Windows does not give."""
+    if sys.platform == "win32":
+        return socket.socket(family, socket.SOCK_DGRAM)
+    sock = StampedSocket(family, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    return sock
+
+
+def _bound_socket(address: str, ports: tuple[int, int] | None) -> socket.socket:
     """A bound non-blocking UDP socket; raises `OSError` if no port of the range is free."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sock = StampedSocket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    sock = _new_socket(family)
+    sock.setblocking(False)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
-    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
     last_error = OSError("no port")
     for number in range(ports[0], ports[1] + 1) if ports else (0,):
         try:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 from jharnet_monitor.probes.bandwidth.tcp_connection import random_block
 from jharnet_monitor.probes.udp_port import bind_free_port
@@ -114,16 +115,22 @@ class DatagramSocket:
             except OSError:  # no more, or an ICMP error for one that was sent
                 return
             timestamps = [d for _, kind, d in ancillary if kind == _SO_TIMESTAMPNS]
-            received = self._arrival(timestamps)
-            if len(data) < _HEADER.size:
-                continue
-            magic, kind, number, delay, mac = _HEADER.unpack_from(data)
-            if magic != _MAGIC or not hmac.compare_digest(mac, self._mac(kind, number, delay)):
-                continue
-            if kind == DatagramKind.PUNCH:
-                self.peer = sender[:2]
-            if kind in iter(DatagramKind):
-                yield Datagram(DatagramKind(kind), number, delay, received)
+            found = self._accept(data, sender, self._arrival(timestamps))
+            if found is not None:
+                yield found
+
+    def _accept(self, data: bytes, sender: Any, received: float) -> Datagram | None:
+        """The datagram in `data`; None if it was not made with the key."""
+        if len(data) < _HEADER.size:
+            return None
+        magic, kind, number, delay, mac = _HEADER.unpack_from(data)
+        if magic != _MAGIC or not hmac.compare_digest(mac, self._mac(kind, number, delay)):
+            return None
+        if kind == DatagramKind.PUNCH:
+            self.peer = sender[:2]
+        if kind not in iter(DatagramKind):
+            return None
+        return Datagram(DatagramKind(kind), number, delay, received)
 
     def _arrival(self, timestamps: list[bytes]) -> float:
         """The kernel's timestamp in monotonic seconds; now if there is none or a clock was set."""
@@ -142,11 +149,31 @@ class DatagramSocket:
             for datagram in self.receive():
                 take(datagram)
 
-        loop.add_reader(self._socket, ready)
+        try:
+            loop.add_reader(self._socket, ready)
+        except NotImplementedError:  # on Windows
+            reading = loop.create_task(self._read(take))
+            try:
+                yield
+            finally:
+                reading.cancel()
+            return
         try:
             yield
         finally:
             loop.remove_reader(self._socket)
+
+    async def _read(self, take: Callable[[Datagram], None]) -> None:
+        """Pass on datagrams until cancelled; without the kernel's timestamps."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                data, sender = await loop.sock_recvfrom(self._socket, _MAX_BYTES)
+            except ConnectionError:  # an ICMP error for one that was sent
+                continue
+            found = self._accept(data, sender, time.monotonic())
+            if found is not None:
+                take(found)
 
     def close(self) -> None:
         """Close the socket."""

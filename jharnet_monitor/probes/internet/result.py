@@ -31,6 +31,8 @@ _FAILURES = (
     Cause.TIMEOUT,
 )
 
+_NOT_MEASURED = (Cause.HOST_OVERLOADED, Cause.NOT_ON_WINDOWS)
+
 
 async def reading(request: Mapping[str, Any], result: Mapping[str, Any]) -> Reading:
     """The reading of the result that a worker gave to a request.
@@ -104,8 +106,9 @@ def _raise_error(request: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         for cause in _FAILURES:
             if error.get("cause") == cause.value:
                 raise Failed(cause, detail)
-        if error.get("cause") == Cause.HOST_OVERLOADED.value:
-            raise NoData(Cause.HOST_OVERLOADED, detail)
+        for cause in _NOT_MEASURED:
+            if error.get("cause") == cause.value:
+                raise NoData(cause, detail)
         raise NoData(Cause.INTERNAL_ERROR, detail)
     needed = (Direction.DOWN,) if request.get("method") == "http" else Direction
     if not all(isinstance(result.get(each.transfer), Mapping) for each in needed):

@@ -11,6 +11,7 @@ more bytes than the server counted.
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,6 +69,10 @@ async def run(context: ProbeContext) -> Reading:
 
 async def agent_task(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
     """The agent's half: run the request in `params` and send the result."""
+    if sys.platform == "win32" and params.get("method") != "iperf3":
+        detail = "Windows does not count the bytes of a connection as Linux does"
+        await channel.send({"error": {"cause": Cause.NOT_ON_WINDOWS.value, "detail": detail}})
+        return
     keys = ("method", "server", "run", "rate", "threads", "seconds", "bytes")
     await channel.send(await run_worker({key: params.get(key) for key in keys}))
 

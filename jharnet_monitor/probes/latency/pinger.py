@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import secrets
+import sys
 from collections import deque
 from enum import StrEnum
 from ipaddress import ip_address
@@ -23,6 +24,9 @@ from jharnet_monitor.probes.latency.icmp import (
     Family,
 )
 from jharnet_monitor.probes.latency.timestamps import ClockBracket, Timebase
+from jharnet_monitor.probes.latency.windows_icmp import WindowsEchoSocket
+
+AnyEchoSocket = EchoSocket | WindowsEchoSocket
 
 _SEQUENCE_NUMBERS = 1 << 16
 _REMEMBER_SECONDS = 10.0
@@ -135,11 +139,11 @@ class Pinger:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def open(self, family: Family) -> EchoSocket:
+    def open(self, family: Family) -> AnyEchoSocket:
         """The socket of a family, opened by the first call; raises as `EchoSocket` does."""
         state = self._families.get(family)
         if state is None:
-            socket = EchoSocket(family, self._dscp)
+            socket = _open(family, self._dscp)
             state = self._families[family] = _FamilyState(socket, self._time.monotonic_ns())
         return state.socket
 
@@ -282,7 +286,7 @@ class _FamilyState:
 
     __slots__ = ("dropped", "echoes", "read_ns", "sequence", "socket")
 
-    def __init__(self, socket: EchoSocket, now_ns: int) -> None:
+    def __init__(self, socket: AnyEchoSocket, now_ns: int) -> None:
         self.socket = socket
         self.read_ns = now_ns
         self.dropped = socket.dropped()
@@ -293,6 +297,12 @@ class _FamilyState:
         """Whether the kernel has dropped replies since the last call."""
         before, self.dropped = self.dropped, self.socket.dropped()
         return self.dropped != before
+
+
+def _open(family: Family, dscp: int) -> AnyEchoSocket:
+    if sys.platform == "win32":
+        return WindowsEchoSocket(family, dscp)
+    return EchoSocket(family, dscp)
 
 
 def _settle(echo: Echo, received: bool | None) -> None:

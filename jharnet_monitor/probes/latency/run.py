@@ -7,8 +7,8 @@ from jharnet_monitor.model import Cause, Route
 from jharnet_monitor.probes.base import NoData, ProbeContext, Reading
 from jharnet_monitor.probes.dns import resolve
 from jharnet_monitor.probes.latency import page
-from jharnet_monitor.probes.latency.icmp import EchoSocket, Family
-from jharnet_monitor.probes.latency.pinger import Pinger, family_of
+from jharnet_monitor.probes.latency.icmp import Family
+from jharnet_monitor.probes.latency.pinger import AnyEchoSocket, Pinger, family_of
 from jharnet_monitor.probes.latency.probe import PACKETS, PACKETS_PER_SECOND
 from jharnet_monitor.probes.latency.statistics import EchoTally
 
@@ -56,7 +56,7 @@ async def run(context: ProbeContext) -> Reading:
     return tally.reading(conditions)
 
 
-def _open(pinger: Pinger, family: Family) -> EchoSocket:
+def _open(pinger: Pinger, family: Family) -> AnyEchoSocket:
     try:
         return pinger.open(family)
     except OSError as error:  # not allowed to, or this host lacks the family

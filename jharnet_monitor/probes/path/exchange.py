@@ -175,8 +175,8 @@ class HubExchange:
 
 async def take_part(invitation: object, hub: str, marks: Iterable[int]) -> dict[int, MarkArrivals]:
     """The agent's end; `hub` is the hub's IPv4 address. Empty if UDP does not pass."""
-    if not isinstance(invitation, Mapping):
-        return {}
+    if not isinstance(invitation, Mapping) or not hasattr(socket.socket, "recvmsg"):
+        return {}  # Windows shows no marks
     port, key = invitation.get("port"), invitation.get("key")
     if not isinstance(port, int) or not 0 < port < 65536 or not isinstance(key, str):
         return {}

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.probes.latency.timestamps import TOLERANCE_NS, Timebase
 from jharnet_monitor.probes.path.sockets import Answer, TraceSocket
+from jharnet_monitor.probes.path.windows_socket import WindowsTraceSocket
+
+AnyTraceSocket = TraceSocket | WindowsTraceSocket
 
 POLL_SECONDS = 0.02
 """The kernel stamps what arrives, so that nothing depends on when it is read."""
@@ -31,7 +34,7 @@ class SentPacket:
 class Prober:
     """The packets of one flow. `bytes` counts what they put on the line, with their answers."""
 
-    def __init__(self, sock: TraceSocket, clock: Clock, timeout: float) -> None:
+    def __init__(self, sock: AnyTraceSocket, clock: Clock, timeout: float) -> None:
         self.socket = sock
         self.bytes = 0
         self._clock = clock

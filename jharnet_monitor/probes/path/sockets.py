@@ -72,6 +72,9 @@ class TraceSocket:
     def __init__(self, protocol: Protocol, target: str, flow: int) -> None:
         self.protocol = protocol
         self.target = target
+        self.finds_mtu = protocol is Protocol.ICMP
+        """Whether sizes can be tried: a target that answers UDP limits its errors, so that most
+        sizes would seem to vanish."""
         self.link_mtu: int | None = None
         """The MTU of this host's own link, once a larger packet was refused."""
         number = socket.IPPROTO_ICMP if protocol is Protocol.ICMP else 0

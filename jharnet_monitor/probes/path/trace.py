@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,7 +18,7 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import NoData
 from jharnet_monitor.probes.path.order import EXTENDED, MOST_HOPS, TraceOrder
-from jharnet_monitor.probes.path.prober import Prober, SentPacket
+from jharnet_monitor.probes.path.prober import AnyTraceSocket, Prober, SentPacket
 from jharnet_monitor.probes.path.sizes import PathMtu, path_mtu
 from jharnet_monitor.probes.path.sockets import (
     AnswerKind,
@@ -25,6 +26,7 @@ from jharnet_monitor.probes.path.sockets import (
     QuoteListener,
     TraceSocket,
 )
+from jharnet_monitor.probes.path.windows_socket import WindowsTraceSocket
 
 SIZE = 64
 """Bytes of a packet to a hop."""
@@ -112,8 +114,7 @@ async def trace(target: str, order: TraceOrder, flow: int, clock: Clock) -> Trac
             for ttl in range(1, route.last + 1)
         ]
         await _probe_hops(result, prober, best, order)
-        if result.reached and result.protocol is Protocol.ICMP:
-            # a target that answers UDP limits its errors: most sizes would seem to vanish
+        if result.reached and prober.socket.finds_mtu:
             with contextlib.suppress(OSError):
                 result.mtu = await path_mtu(prober, len(result.hops))
         udp = next((p for p in probers if p.socket.protocol is Protocol.UDP), None)
@@ -130,7 +131,7 @@ def _probers(target: str, order: TraceOrder, flow: int, clock: Clock) -> Iterato
         probers, why = [], ""
         for protocol in Protocol:
             try:
-                prober = Prober(TraceSocket(protocol, target, flow), clock, order.timeout)
+                prober = Prober(_open(protocol, target, flow), clock, order.timeout)
             except OSError as error:
                 why = str(error)
                 continue
@@ -139,6 +140,12 @@ def _probers(target: str, order: TraceOrder, flow: int, clock: Clock) -> Iterato
         if not probers:
             raise NoData(Cause.NOT_SENT, why)
         yield probers
+
+
+def _open(protocol: Protocol, target: str, flow: int) -> AnyTraceSocket:
+    if sys.platform == "win32":
+        return WindowsTraceSocket(protocol, target)
+    return TraceSocket(protocol, target, flow)
 
 
 @dataclass(slots=True)

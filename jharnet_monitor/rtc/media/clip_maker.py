@@ -7,7 +7,6 @@ because encoding takes seconds of CPU time and 100 MB, which would disturb a pro
 from __future__ import annotations
 
 import io
-import os
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, BinaryIO, cast
 import av
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 from jharnet_monitor.profiles import (
     AUDIO_BITS_PER_SECOND,
@@ -151,5 +151,9 @@ def _speech(seconds: int) -> npt.NDArray[np.int16]:
 
 
 if __name__ == "__main__":
-    os.nice(10)  # measurements on this machine take precedence
+    # measurements on this machine take precedence
+    if sys.platform == "win32":
+        psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
+    else:
+        psutil.Process().nice(10)
     make_all(Path(sys.argv[1]), cast(Codec, sys.argv[2]))

@@ -1,7 +1,8 @@
 """Whether this host kept up during a call: an overloaded host measures itself, not the network.
 Overload shows in three ways: the event loop wakes late; the kernel lets this program wait for a CPU
 while others compute (`/proc/self/schedstat`); the hypervisor gives the CPU to another machine
-(steal, in `/proc/stat`). The last two can delay packets without a visible lag of the event loop.
+(steal, in `/proc/stat`). The last two can delay packets without a visible lag of the event loop;
+they are known on Linux only.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,6 @@ with six tenths packets were late."""
 _STOLEN_SHARE = 0.1
 _STALLED_SHARE = 0.25
 _SCHEDSTAT, _STAT = Path("/proc/self/schedstat"), Path("/proc/stat")
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,10 @@ def _wait_seconds() -> float:
 
 def _steal_seconds() -> float:
     """Seconds that the hypervisor took from each CPU, on average; 0 if not known."""
+    if sys.platform == "win32":
+        return 0.0
     try:
         first = _STAT.read_text("ascii").partition("\n")[0].split()
-        return int(first[8]) / _TICKS / (os.cpu_count() or 1)
+        return int(first[8]) / os.sysconf("SC_CLK_TCK") / (os.cpu_count() or 1)
     except (OSError, ValueError, IndexError):
         return 0.0

@@ -1,0 +1,233 @@
+"""The agent's sockets where the system is Windows: echo requests and traces through functions that
+block until the answer is there, and datagrams on an event loop that cannot watch a socket.
+
+The functions themselves are Windows' own; `tests/bench/windows.py` calls them by Wine. Here another
+function takes their place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.probes.bandwidth.udp_socket import (
+    Datagram,
+    DatagramKind,
+    bind_socket,
+    connect_socket,
+)
+from jharnet_monitor.probes.latency import pinger as pinger_module
+from jharnet_monitor.probes.latency.pinger import Pinger, UnexpectedReply, socket_address
+from jharnet_monitor.probes.latency.windows_icmp import WindowsEchoSocket
+from jharnet_monitor.probes.path import trace as trace_module
+from jharnet_monitor.probes.path.order import TraceOrder
+from jharnet_monitor.probes.path.sockets import Protocol
+from jharnet_monitor.probes.path.trace import trace
+from jharnet_monitor.probes.path.windows_socket import WindowsTraceSocket
+from jharnet_monitor.windows_api import EchoAnswer, EchoStatus
+from tests.latency_support import Listener
+
+HUB, ROUTERS = "10.8.0.2", ("10.8.1.1", "10.8.0.1")
+RTT_NS = 23_000_000
+
+Answering = Callable[[str, bytes, int], EchoAnswer | None]
+
+
+class Functions:
+    """Stands for `IcmpFunctions`: blocks, then answers as `answering` says."""
+
+    def __init__(self, answering: Answering, blocks: float = 0.03) -> None:
+        self._answering = answering
+        self._blocks = blocks
+        self.requests: list[tuple[str, int, int]] = []
+        self.closed = threading.Event()
+
+    def answer_to(self, target: str, payload: bytes, ttl: int, tos: int) -> EchoAnswer | None:
+        assert not self.closed.is_set(), "its handle was closed while a request waited"
+        self.requests.append((target, ttl, tos))
+        time.sleep(self._blocks)
+        return self._answering(target, payload, ttl)
+
+    def close(self) -> None:
+        assert not self.closed.is_set()
+        self.closed.set()
+
+
+def _pinged(
+    monkeypatch: pytest.MonkeyPatch, functions: Functions, count: int, timeout: float = 1.0
+) -> Listener:
+    """The outcomes of some requests to the hub."""
+    monkeypatch.setattr(
+        pinger_module, "_open", lambda family, dscp: WindowsEchoSocket(family, dscp, functions)
+    )
+
+    async def ping() -> Listener:
+        pinger, listener = Pinger(timeout), Listener()
+        for _ in range(count):
+            pinger.send(listener, socket_address(HUB))
+        await pinger.settle()
+        pinger.close()
+        return listener
+
+    return asyncio.run(ping())
+
+
+def test_the_rtt_is_the_functions_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait for a thread, and until the answer is read, is no part of it."""
+    functions = Functions(lambda target, payload, _: EchoAnswer(0, target, payload, RTT_NS))
+    outcomes = _pinged(monkeypatch, functions, 20)
+    assert [echo.received for echo in outcomes.echoes] == [True] * 20
+    assert all(abs(rtt - RTT_NS / 1e9) < 0.001 for rtt in outcomes.rtts), outcomes.rtts
+    assert functions.closed.wait(5)
+
+
+@pytest.mark.parametrize("status", [EchoStatus.EXPIRED, EchoStatus.HOST_UNREACHABLE, None])
+def test_what_is_no_reply_counts_as_lost(
+    monkeypatch: pytest.MonkeyPatch, status: EchoStatus | None
+) -> None:
+    """A router's error, and silence."""
+
+    def answer(_: str, payload: bytes, __: int) -> EchoAnswer | None:
+        return None if status is None else EchoAnswer(status, ROUTERS[0], b"", RTT_NS)
+
+    outcomes = _pinged(monkeypatch, Functions(answer), 3, timeout=0.2)
+    assert [echo.received for echo in outcomes.echoes] == [False] * 3
+
+
+def test_a_changed_payload_is_no_reply(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is counted as corrupted, and the request as lost."""
+    functions = Functions(lambda target, payload, _: EchoAnswer(0, target, b"?" * 56, RTT_NS))
+    outcomes = _pinged(monkeypatch, functions, 2, timeout=0.2)
+    assert outcomes.unexpected_replies[UnexpectedReply.CORRUPTED] == 2
+    assert [echo.received for echo in outcomes.echoes] == [False] * 2
+
+
+def test_it_is_closed_after_the_last_request_that_waits() -> None:
+    """Windows must not be asked through a handle that is closed."""
+    functions = Functions(lambda target, payload, _: None, blocks=0.5)
+    socket = WindowsEchoSocket(4, 0, functions)
+    socket.send(1, b"x" * 56, (HUB, 0))
+    socket.close()
+    assert not functions.closed.is_set()
+    assert functions.closed.wait(5)
+
+
+def test_ipv6_is_refused() -> None:
+    """As an error that the agent's self-monitor counts as a request that was not sent."""
+    with pytest.raises(OSError, match="IPv6"):
+        WindowsEchoSocket(6)
+
+
+def _answer_of_the_path(target: str, payload: bytes, ttl: int) -> EchoAnswer | None:
+    """Of a path of two routers, the second of which is silent."""
+    if ttl == 1:
+        return EchoAnswer(EchoStatus.EXPIRED, ROUTERS[0], b"", RTT_NS // 4)
+    if ttl == 2:
+        return None
+    return EchoAnswer(EchoStatus.REPLY, target, payload, RTT_NS)
+
+
+def test_a_trace_by_the_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hops, a silent router and the target; no size, no marks, of which Windows says nothing."""
+    functions = Functions(_answer_of_the_path)
+
+    def open_socket(protocol: Protocol, target: str, flow: int) -> WindowsTraceSocket:
+        return WindowsTraceSocket(protocol, target, functions)
+
+    monkeypatch.setattr(trace_module, "_open", open_socket)
+    order = TraceOrder(rounds=5, spacing=0.05, timeout=0.5, loss=0.02, marks=(46,))
+    found = asyncio.run(trace(HUB, order, 0, SystemClock()))
+    assert (found.reached, found.protocol, found.mtu, found.marks) == (
+        True,
+        Protocol.ICMP,
+        None,
+        {},
+    )
+    assert [hop.address for hop in found.hops] == [ROUTERS[0], None, HUB]
+    assert [hop.received for hop in found.hops] == [5, 0, 5]
+    assert all(abs(rtt - RTT_NS / 1e9) < 0.001 for rtt in found.hops[2].rtts)
+    assert functions.closed.wait(5)
+
+
+class NoReaders(asyncio.SelectorEventLoop):
+    """An event loop that cannot wait for sockets, like the one of Windows that runs programs."""
+
+    def add_reader(self, *_: Any) -> None:  # type: ignore[override]
+        raise NotImplementedError
+
+
+KEY = bytes(16)
+
+
+def test_datagrams_without_readers_of_sockets() -> None:
+    """Pings are answered and trains received also where no socket can be watched; datagrams with
+    another key are refused, and an ICMP error ends nothing."""
+
+    async def exchange() -> tuple[list[Datagram], list[Datagram]]:
+        hub = bind_socket("127.0.0.1", (40_000, 65_000), KEY)
+        assert hub is not None
+        agent = connect_socket("127.0.0.1", hub.port, KEY)
+        stranger = connect_socket("127.0.0.1", hub.port, b"another key")
+        at_hub, at_agent = list[Datagram](), list[Datagram]()
+
+        def answer(datagram: Datagram) -> None:
+            at_agent.append(datagram)
+            if datagram.kind is DatagramKind.PING:
+                agent.send_pong(datagram)
+
+        with hub.listening(at_hub.append), agent.listening(answer):
+            stranger.send(DatagramKind.PUNCH, 9)
+            agent.send(DatagramKind.PUNCH, 1)
+            await _until(lambda: hub.peer is not None)
+            for number in range(3):
+                hub.send(DatagramKind.PING, number)
+            hub.send_train(5)
+            await _until(lambda: len(at_hub) >= 4 and len(at_agent) >= 8)
+        for one in (hub, agent, stranger):
+            one.close()
+        return at_hub, at_agent
+
+    with asyncio.Runner(loop_factory=NoReaders) as runner:
+        at_hub, at_agent = runner.run(exchange())
+    kinds = [one.kind for one in at_hub]
+    assert kinds == [DatagramKind.PUNCH] + 3 * [DatagramKind.PONG]
+    assert [one.number for one in at_agent if one.kind is DatagramKind.TRAIN] == [0, 1, 2, 3, 4]
+    assert all(0 <= one.delay < 10_000_000 for one in at_hub)
+
+
+def test_a_closed_port_ends_no_reading() -> None:
+    """The kernel reports the ICMP error of a punch at the next reading."""
+
+    async def punch() -> int:
+        closed = bind_socket("127.0.0.1", (40_000, 65_000), KEY)
+        assert closed is not None
+        port = closed.port
+        agent, got = connect_socket("127.0.0.1", port, KEY), list[Datagram]()
+        closed.close()
+        with agent.listening(got.append):
+            for number in range(3):
+                agent.send(DatagramKind.PUNCH, number)
+                await asyncio.sleep(0.05)
+            hub = bind_socket("127.0.0.1", (port, port), KEY)
+            assert hub is not None
+            hub.peer = ("127.0.0.1", agent.port)
+            hub.send(DatagramKind.PING, 7)
+            await _until(lambda: bool(got))
+            hub.close()
+        agent.close()
+        return got[0].number
+
+    with asyncio.Runner(loop_factory=NoReaders) as runner:
+        assert runner.run(punch()) == 7
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not holds():
+            await asyncio.sleep(0.01)
