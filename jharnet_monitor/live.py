@@ -18,7 +18,6 @@ from jharnet_monitor.model import (
     Measurement,
     OfficeState,
     Outcome,
-    Route,
 )
 from jharnet_monitor.supervisor import PartStatus
 
@@ -248,14 +247,13 @@ class Live:
         office = self.of(measurement.office)
         if office is None:
             return
-        self.count(office, measurement.probe, measurement.route, measurement.outcome.value, 1)
+        if not measurement.route.by_agent:
+            self.count(office, measurement.probe, measurement.outcome.value, 1)
         self.restore(measurement, now)
 
     @staticmethod
-    def count(office: OfficeLive, probe: str, route: Route, outcome: str, runs: int) -> None:
-        """Add runs to an office's counters; measurements by the agent are not counted."""
-        if route.by_agent:
-            return
+    def count(office: OfficeLive, probe: str, outcome: str, runs: int) -> None:
+        """Add runs to an office's counters; those of the agent's own do not count."""
         office.runs[probe, outcome] += runs
 
     def restore(self, measurement: Measurement, now: datetime | None = None) -> None:

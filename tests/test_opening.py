@@ -171,6 +171,28 @@ async def test_a_start_shows_no_run_that_lies_ahead(
         assert one.hub.live.offices["potka"].latest["latency"].id == "failed"
 
 
+async def test_a_hub_begins_again_after_visits_of_services(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their totals bear the service's name, which may also be that of an agent's route; a hub
+    that read a route there never started again."""
+    monkeypatch.setattr(opening, "PATIENCE_SECONDS", 60.0)
+    now = datetime.now(UTC)
+    store = earlier_run(tmp_path, now - timedelta(minutes=2))
+    for name in ("e-office", "agent_hub", "सेवा"):
+        visit = {"service": name, "end": "office"}
+        store.add([Measurement("potka", "service", now, 1.0, Outcome.OK, conditions=visit)])
+    own = {"path": Route.AGENT_HUB.value}
+    store.add([replace(minute("own", now), conditions=own)])
+    store.close()
+    async with hub_at_work(tmp_path) as one:
+        assert one.hub.opening.opened
+        runs = one.hub.live.offices["potka"].runs
+        assert (runs["service", "ok"], runs["latency", "ok"]) == (3, 1)
+        for name in ("e-office", "agent_hub", "सेवा"):
+            assert f"service/{name}" in one.hub.live.offices["potka"].latest
+
+
 async def test_a_database_of_another_hub_ends_a_hub_that_waited_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,6 @@ from jharnet_monitor.hub.office_monitor import OfficeMonitor
 from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.store_writer import RETRY_SECONDS, StoreWriter
 from jharnet_monitor.live import Live
-from jharnet_monitor.model import Route
 from jharnet_monitor.store import Store
 
 log = logging.getLogger(__name__)
@@ -152,11 +151,9 @@ class DatabaseOpening:
         for total in await asyncio.to_thread(self._store.tallies.all):
             key = (total.office, total.probe, total.path, total.outcome.value)
             runs = before.get(key, (0,))[0]
-            if total.office in self._live.offices:
-                self._live.count(
-                    self._live.offices[total.office], total.probe, Route(total.path),
-                    total.outcome.value, total.runs - runs,
-                )  # fmt: skip
+            here = self._live.offices.get(total.office)
+            if here is not None and not total.by_agent:
+                self._live.count(here, total.probe, total.outcome.value, total.runs - runs)
 
     async def save_counters(self, seconds: float) -> None:
         """Keep the counters for the next start, if the database takes them in this time."""

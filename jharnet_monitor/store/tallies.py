@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from jharnet_monitor.clock import LEAST_AHEAD
-from jharnet_monitor.model import Outcome
+from jharnet_monitor.model import Outcome, Route
 from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.engine import reading
 
 _LEAST_AHEAD_MS = LEAST_AHEAD // timedelta(milliseconds=1)
+_BY_AGENT = frozenset(route.value for route in Route if route.by_agent)
 Key = tuple[str, str, str, str]
 """Office, probe, path, outcome."""
 
@@ -23,7 +24,8 @@ Key = tuple[str, str, str, str]
 class RunTotals:
     """The totals of an office's probe, path and outcome, pruned measurements included.
 
-    `sent` and `received` are packets of latency runs; 0 for other probes.
+    For visits of services, `path` is the service's name. `sent` and `received` are packets of
+    latency runs; 0 for other probes.
     """
 
     office: str
@@ -33,6 +35,11 @@ class RunTotals:
     runs: int
     sent: int
     received: int
+
+    @property
+    def by_agent(self) -> bool:
+        """Whether the agent measured it on its own, which only echo requests are."""
+        return self.probe == "latency" and self.path in _BY_AGENT
 
 
 class Tallies:
