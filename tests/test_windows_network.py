@@ -31,6 +31,7 @@ from jharnet_monitor.probes.path.sockets import Protocol
 from jharnet_monitor.probes.path.trace import trace
 from jharnet_monitor.probes.path.windows_socket import WindowsTraceSocket
 from jharnet_monitor.windows_api import EchoAnswer, EchoStatus
+from jharnet_monitor.wire.connect_errors import describe_error
 from tests.latency_support import Listener
 
 HUB, ROUTERS = "10.8.0.2", ("10.8.1.1", "10.8.0.1")
@@ -231,3 +232,10 @@ async def _until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not holds():
             await asyncio.sleep(0.01)
+
+
+def test_an_error_of_windows_is_named_by_its_own_text() -> None:
+    """Its `errno` is EINVAL for most: "invalid argument" would say nothing."""
+    refused = ConnectionRefusedError(22, "The remote computer refused the network connection")
+    refused.winerror = 1225  # type: ignore[attr-defined]
+    assert describe_error(refused) == "the remote computer refused the network connection"

@@ -29,7 +29,8 @@ def describe_error(error: BaseException) -> str:
     if isinstance(error, ssl.SSLError):
         reason = (error.reason or str(error)).replace("_", " ").lower()
         return f"it answers, but the TLS handshake fails ({reason})"
-    if isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno:
+    is_named = isinstance(error, socket.gaierror) or getattr(error, "winerror", None) is not None
+    if isinstance(error, OSError) and not is_named and error.errno:
         text = os.strerror(error.errno)
         return text[0].lower() + text[1:]
     if isinstance(error, OSError) and error.strerror:
