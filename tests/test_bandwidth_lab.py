@@ -80,9 +80,13 @@ def test_loss_that_limits_tcp() -> None:
 
 def test_trains_alone_show_the_capacity() -> None:
     """Within 3 % for at most 50 kB per direction, also with loss, and marked as an estimate."""
-    with Lab.start(district(line("2 Mbit/s", loss="2%"), line("10 Mbit/s"), "bbr"), PREFIX) as lab:
-        [result] = over_lab(lab, settings("2 Mbit/s", "10 Mbit/s"), path="trains")
-        link = lab.status()["links"][OFFICE]
+    links = district(line("2 Mbit/s", loss="2%"), line("10 Mbit/s"), "bbr")
+    for _ in range(3):  # a host that stops for some milliseconds makes a train uneven: no data
+        with Lab.start(links, PREFIX) as lab:
+            [result] = over_lab(lab, settings("2 Mbit/s", "10 Mbit/s"), path="trains")
+            link = lab.status()["links"][OFFICE]
+        if result.error is None or result.error.cause is not Cause.TOO_UNEVEN:
+            break
     assert result.error is None
     assert result.values["download_capacity_bits_per_second"] == pytest.approx(2e6, rel=0.03)
     assert result.values["upload_capacity_bits_per_second"] == pytest.approx(10e6, rel=0.03)
