@@ -9,8 +9,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).parents[1]
+SERVICE, INSTALL = ROOT / ".ci/windows/jharnet-agent.xml", ROOT / ".ci/windows/install.cmd"
 
 MASK = """
 import asyncio, os, select, signal, socket, sys, pathlib
@@ -82,3 +84,16 @@ def test_only_known_places_need_linux_in_a_call() -> None:
     """The task's process of a call: what it loads beside the agent's own."""
     code = "import jharnet_monitor.commands.agent_task, jharnet_monitor.rtc.call\nprint('loaded')"
     assert _masked(code).endswith("loaded\n")
+
+
+def test_the_service_is_what_winsw_2_reads() -> None:
+    """Without an account that it knows it takes LocalSystem, which may do everything; and its logs
+    must lie where LocalService may write, else it ends. `stop` would not wait for the programs
+    whose files are replaced.
+    """
+    service = ElementTree.parse(SERVICE).getroot()  # noqa: S314 - our own file
+    account = [(part.tag, part.text) for part in service.findall("serviceaccount/*")]
+    assert account == [("domain", "NT AUTHORITY"), ("user", "LocalService")]
+    assert service.findtext("logpath") == service.findtext("workingdirectory")
+    commands = INSTALL.read_text("utf-8")
+    assert "jharnet-agent.exe stopwait" in commands and "jharnet-agent.exe stop " not in commands

@@ -14,7 +14,7 @@ if errorlevel 1 (
   echo error: Python 3.13 or later is missing: install it for all users, then run this again
   exit /b 2
 )
-if exist jharnet-agent.exe jharnet-agent.exe stop >nul 2>nul
+if exist jharnet-agent.exe jharnet-agent.exe stopwait >nul 2>nul
 %PYTHON% -m venv --clear venv || exit /b 1
 venv\Scripts\python -m pip --isolated install --no-index --no-deps --require-hashes --find-links wheels -r lock.txt || exit /b 1
 
