@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 SERVICE, INSTALL = ROOT / ".ci/windows/jharnet-agent.xml", ROOT / ".ci/windows/install.cmd"
@@ -97,3 +100,30 @@ def test_the_service_is_what_winsw_2_reads() -> None:
     assert service.findtext("logpath") == service.findtext("workingdirectory")
     commands = INSTALL.read_text("utf-8")
     assert "jharnet-agent.exe stopwait" in commands and "jharnet-agent.exe stop " not in commands
+
+
+@pytest.mark.parametrize(
+    ("version", "platform", "prefix", "fits"),
+    [
+        ((3, 13, 5), "win-amd64", r"C:\Program Files\Python313", True),
+        ((3, 14, 0), "win-amd64", r"C:\Program Files\Python314", False),
+        ((3, 12, 9), "win-amd64", r"C:\Program Files\Python312", False),
+        ((3, 13, 5), "win32", r"C:\Program Files (x86)\Python313-32", False),
+        ((3, 13, 5), "win-amd64", r"c:\users\ram\AppData\Local\Programs\Python\Python313", False),
+    ],
+)
+def test_the_installation_takes_the_python_that_the_msi_has_wheels_for(
+    version: tuple[int, ...], platform: str, prefix: str, fits: bool
+) -> None:
+    """And which LocalService can read."""
+    found = re.search(r'%PYTHON% -c "(.*)"$', INSTALL.read_text("utf-8"), re.MULTILINE)
+    assert found is not None
+    stage = (
+        "import os, sys, sysconfig\n"
+        f"sys.version_info, sys.base_prefix = {version!r}, {prefix!r}\n"
+        f"sysconfig.get_platform = lambda: {platform!r}\n"
+        r"os.environ['USERPROFILE'] = r'C:\Users\ram'"
+    )
+    done = subprocess.run([sys.executable, "-c", f"{stage}\n{found[1]}"], check=False)
+    assert done.returncode == (0 if fits else 1)
+    assert "set -- 3.13 " in (ROOT / ".ci/windows/build").read_text("utf-8")

@@ -3,15 +3,18 @@ rem Installs the agent on this PC; run it again after an update. As administrato
 rem
 rem   install.cmd C:\path\to\OFFICE.enrolment
 rem
-rem Needs Python 3.13 or later for all users, and WinSW-x64.exe in this directory as jharnet-agent.exe.
-rem Tried by Wine, without the service; not tried on Windows.
+rem Needs Python 3.13, 64 bit, for all users, and WinSW-x64.exe of WinSW 2 in this directory as
+rem jharnet-agent.exe. Tried by Wine, without the service; not tried on Windows.
 setlocal
+set "enrolment="
+if not "%~1"=="" set "enrolment=%~f1"
 cd /d "%~dp0"
 set "data=%ProgramData%\jharnet-agent"
-if not defined PYTHON set "PYTHON=py -3"
-%PYTHON% -c "import sys; sys.exit(sys.version_info < (3, 13))"
+rem The wheels are for this Python only, and the service cannot read one that a user has for himself.
+if not defined PYTHON set "PYTHON=py -3.13"
+%PYTHON% -c "import os, sys, sysconfig; sys.exit(sys.version_info[:2] != (3, 13) or sysconfig.get_platform() != 'win-amd64' or sys.base_prefix.lower().startswith(os.environ['USERPROFILE'].lower()))"
 if errorlevel 1 (
-  echo error: Python 3.13 or later is missing: install it for all users, then run this again
+  echo error: Python 3.13, 64 bit, is missing: install it for all users, then run this again
   exit /b 2
 )
 if exist jharnet-agent.exe jharnet-agent.exe stopwait >nul 2>nul
@@ -21,8 +24,8 @@ venv\Scripts\python -m pip --isolated install --no-index --no-deps --require-has
 rem SYSTEM, Administrators and LOCAL SERVICE by their numbers: their names are translated.
 if not exist "%data%" mkdir "%data%"
 icacls "%data%" /inheritance:r /grant *S-1-5-18:(OI)(CI)F *S-1-5-32-544:(OI)(CI)F *S-1-5-19:(OI)(CI)M >nul || exit /b 1
-if "%~1"=="" goto enrolled
-venv\Scripts\jharnet-monitor agent --enrolment "%~1" --into "%data%" --no-run || exit /b 1
+if not defined enrolment goto enrolled
+venv\Scripts\jharnet-monitor agent --enrolment "%enrolment%" --into "%data%" --no-run || exit /b 1
 :enrolled
 
 rem The hub pings this PC, which Windows would not answer.

@@ -76,7 +76,7 @@ def _check_clock() -> None:
     if sys.platform == "win32" and time.get_clock_info("monotonic").resolution > LARGEST_STEP:
         raise UserError(
             "this Python's clock has steps of 16 ms, too large to measure a line; "
-            "install Python 3.13 or later for all users, and run install.cmd again"
+            "install Python 3.13 for all users, and run install.cmd again"
         )
 
 
