@@ -102,6 +102,15 @@ def test_the_service_is_what_winsw_2_reads() -> None:
     assert "jharnet-agent.exe stopwait" in commands and "jharnet-agent.exe stop " not in commands
 
 
+def test_the_token_is_protected_before_it_is_made() -> None:
+    """From whoever made the directory before, too; and the PC's shutdown ends the agent."""
+    lines = INSTALL.read_text("utf-8").splitlines()
+    steps = [r'mkdir "%data%\spool"', "/setowner", "/reset", "/inheritance:r", "--no-run",
+             "HiberbootEnabled", "jharnet-agent.exe start"]  # fmt: skip
+    places = [next(n for n, line in enumerate(lines) if step in line) for step in steps]
+    assert places == sorted(places)
+
+
 @pytest.mark.parametrize(
     ("version", "platform", "prefix", "fits"),
     [

@@ -21,9 +21,16 @@ if exist jharnet-agent.exe jharnet-agent.exe stopwait >nul 2>nul
 %PYTHON% -m venv --clear venv || exit /b 1
 venv\Scripts\python -m pip --isolated install --no-index --no-deps --require-hashes --find-links wheels -r lock.txt || exit /b 1
 
+rem Anybody may make a directory there: what is there before the service is no longer its maker's.
+rem Python makes the spool so that only its maker may use it, who would be the one that tries the agent.
+if not exist "%data%\spool" mkdir "%data%\spool" || exit /b 1
+sc query jharnet-agent >nul 2>nul
+if errorlevel 1 (
+  icacls "%data%" /setowner *S-1-5-32-544 /T /Q >nul || exit /b 1
+  icacls "%data%" /reset /T /Q >nul || exit /b 1
+)
 rem SYSTEM, Administrators and LOCAL SERVICE by their numbers: their names are translated.
-if not exist "%data%" mkdir "%data%"
-icacls "%data%" /inheritance:r /grant *S-1-5-18:(OI)(CI)F *S-1-5-32-544:(OI)(CI)F *S-1-5-19:(OI)(CI)M >nul || exit /b 1
+icacls "%data%" /inheritance:r /grant:r *S-1-5-18:(OI)(CI)F *S-1-5-32-544:(OI)(CI)F *S-1-5-19:(OI)(CI)M >nul || exit /b 1
 if not defined enrolment goto enrolled
 venv\Scripts\jharnet-monitor agent --enrolment "%enrolment%" --into "%data%" --no-run || exit /b 1
 :enrolled
@@ -31,6 +38,10 @@ venv\Scripts\jharnet-monitor agent --enrolment "%enrolment%" --into "%data%" --n
 rem The hub pings this PC, which Windows would not answer.
 netsh advfirewall firewall delete rule name="JharNet agent: echo requests" >nul 2>nul
 netsh advfirewall firewall add rule name="JharNet agent: echo requests" dir=in action=allow protocol=icmpv4:8,any >nul
+
+rem Fast startup keeps the services of a PC that was shut down: the agent would not say goodbye, and
+rem the night would look like a cut line. It is a setting of Windows 10 and 11 that is on by default.
+reg add "HKLM\SYSTEM\CurrentControlSet\Control\Session Manager\Power" /v HiberbootEnabled /t REG_DWORD /d 0 /f >nul
 
 if not exist jharnet-agent.exe (
   echo error: the service is missing: put WinSW-x64.exe here as jharnet-agent.exe, then run this again
