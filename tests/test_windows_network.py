@@ -8,6 +8,8 @@ function takes their place.
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -30,7 +32,7 @@ from jharnet_monitor.probes.path.order import TraceOrder
 from jharnet_monitor.probes.path.sockets import Protocol
 from jharnet_monitor.probes.path.trace import trace
 from jharnet_monitor.probes.path.windows_socket import WindowsTraceSocket
-from jharnet_monitor.windows_api import EchoAnswer, EchoStatus
+from jharnet_monitor.windows_api import EchoAnswer, EchoStatus, fine_timers
 from jharnet_monitor.wire.connect_errors import describe_error
 from tests.latency_support import Listener
 
@@ -154,6 +156,37 @@ def test_a_trace_by_the_functions(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [hop.received for hop in found.hops] == [5, 0, 5]
     assert all(abs(rtt - RTT_NS / 1e9) < 0.001 for rtt in found.hops[2].rtts)
     assert functions.closed.wait(5)
+
+
+class Library:
+    """Stands for a library of Windows: notes what is called."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        def function(*arguments: object) -> int:
+            self.calls.append((name, *arguments))
+            return 0
+
+        return function
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> Library:
+    """In place of every library, on what seems to be Windows."""
+    found = Library()
+    monkeypatch.setattr(ctypes, "WinDLL", lambda name: found, raising=False)
+    monkeypatch.setattr(sys, "platform", "win32")
+    return found
+
+
+def test_timers_are_fine_during_a_test_and_no_longer(library: Library) -> None:
+    """The PC would use more power all day."""
+    with pytest.raises(ValueError, match="test"), fine_timers():
+        assert library.calls == [("timeBeginPeriod", 1)]
+        raise ValueError("test")
+    assert library.calls == [("timeBeginPeriod", 1), ("timeEndPeriod", 1)]
 
 
 class NoReaders(asyncio.SelectorEventLoop):

@@ -30,6 +30,7 @@ from jharnet_monitor.probes.dns import SocketAddress, resolve
 from jharnet_monitor.probes.latency.icmp import PingNotAllowed
 from jharnet_monitor.probes.latency.pinger import Pinger
 from jharnet_monitor.probes.latency.statistics import EchoTally
+from jharnet_monitor.windows_api import fine_timers
 from jharnet_monitor.wire.protocol import UPTIME
 
 log = logging.getLogger(__name__)
@@ -69,10 +70,12 @@ class SelfMonitor:
         self._stopping = True
 
     def marks_load(self, task: AgentTask) -> AgentTask:
-        """Wrap the agent's half of a test, so that simultaneous measurements get `under_load`."""
+        """Wrap the agent's half of a test, so that simultaneous measurements get `under_load`, and
+        that it keeps its pace.
+        """
 
         async def run(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
-            with self.load():
+            with self.load(), fine_timers():
                 await task(channel, params, context)
 
         return run

@@ -20,6 +20,7 @@ from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.probes.agent_tasks import AGENT_TASKS
 from jharnet_monitor.probes.base import AgentContext, AgentTask, Channel, ChannelClosed
 from jharnet_monitor.probes.deferred import Deferred
+from jharnet_monitor.windows_api import fine_timers
 from jharnet_monitor.wire.protocol import MAX_FRAME_BYTES
 
 log = logging.getLogger(__name__)
@@ -169,5 +170,6 @@ def run(name: str, *arguments: str) -> int:
         return 0 if _prepare(*arguments) else 1
     output = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # keeps a library's prints out of the channel
-    asyncio.run(_run_task(name, output))
+    with fine_timers():
+        asyncio.run(_run_task(name, output))
     return 0
