@@ -28,6 +28,7 @@ _NEXT_HOP = 3
 _ROUTE = struct.Struct("@14I")  # MIB_IPFORWARDROW
 _DONT_FRAGMENT = 2
 _TIMER_MS = 1
+_SIO_UDP_CONNRESET, _SIO_UDP_NETRESET = 0x9800000C, 0x9800000F  # mswsock.h
 
 
 class EchoStatus(IntEnum):
@@ -198,6 +199,20 @@ def fine_timers() -> Iterator[None]:
             library.timeEndPeriod(_TIMER_MS)
     else:
         yield
+
+
+def ignore_icmp_errors(sock: socket.socket) -> None:
+    """Let a UDP socket receive as if no ICMP error came for what it sent; else the next receiving
+    fails, after which asyncio's datagram transport on Windows never reads again. On Linux, nothing.
+    """
+    if sys.platform == "win32":
+        off, count = ctypes.c_uint32(0), ctypes.c_uint32()
+        for control in (_SIO_UDP_CONNRESET, _SIO_UDP_NETRESET):
+            # a system without it goes on as before
+            _library("ws2_32").WSAIoctl(
+                ctypes.c_size_t(sock.fileno()), control, ctypes.byref(off), ctypes.sizeof(off),
+                None, 0, ctypes.byref(count), None, None,
+            )  # fmt: skip
 
 
 @cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import socket
 import sys
 import threading
 import time
@@ -32,12 +33,14 @@ from jharnet_monitor.probes.path.order import TraceOrder
 from jharnet_monitor.probes.path.sockets import Protocol
 from jharnet_monitor.probes.path.trace import trace
 from jharnet_monitor.probes.path.windows_socket import WindowsTraceSocket
+from jharnet_monitor.rtc.aiortc_private import _bound_socket
 from jharnet_monitor.windows_api import EchoAnswer, EchoStatus, fine_timers
 from jharnet_monitor.wire.connect_errors import describe_error
 from tests.latency_support import Listener
 
 HUB, ROUTERS = "10.8.0.2", ("10.8.1.1", "10.8.0.1")
 RTT_NS = 23_000_000
+KEY = bytes(16)
 
 Answering = Callable[[str, bytes, int], EchoAnswer | None]
 
@@ -162,7 +165,7 @@ class Library:
     """Stands for a library of Windows: notes what is called."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[object, ...]] = []
+        self.calls: list[tuple[Any, ...]] = []
 
     def __getattr__(self, name: str) -> Callable[..., int]:
         def function(*arguments: object) -> int:
@@ -189,14 +192,24 @@ def test_timers_are_fine_during_a_test_and_no_longer(library: Library) -> None:
     assert library.calls == [("timeBeginPeriod", 1), ("timeEndPeriod", 1)]
 
 
+def test_no_udp_socket_fails_for_icmp_errors(library: Library) -> None:
+    """Those of calls and of speed tests: SIO_UDP_CONNRESET and SIO_UDP_NETRESET are turned off."""
+    openers: tuple[Callable[[], socket.socket], ...] = (
+        lambda: _bound_socket("127.0.0.1", None),
+        lambda: connect_socket("127.0.0.1", 9, KEY)._socket,
+    )
+    for open_socket in openers:
+        with open_socket() as opened:
+            controls = [(handle.value, control) for _, handle, control, *_ in library.calls]
+            assert controls == [(opened.fileno(), 0x9800000C), (opened.fileno(), 0x9800000F)]
+        library.calls.clear()
+
+
 class NoReaders(asyncio.SelectorEventLoop):
     """An event loop that cannot wait for sockets, like the one of Windows that runs programs."""
 
     def add_reader(self, *_: Any) -> None:  # type: ignore[override]
         raise NotImplementedError
-
-
-KEY = bytes(16)
 
 
 def test_datagrams_without_readers_of_sockets() -> None:
@@ -259,6 +272,37 @@ def test_a_closed_port_ends_no_reading() -> None:
 
     with asyncio.Runner(loop_factory=NoReaders) as runner:
         assert runner.run(punch()) == 7
+
+
+class TooLarge(NoReaders):
+    """Windows refuses a datagram that is larger than the buffer, where Linux cuts it."""
+
+    async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
+        data, sender = await super().sock_recvfrom(sock, 65_536)
+        if len(data) > bufsize:
+            raise OSError(22, "a message was larger than the buffer")  # WSAEMSGSIZE
+        return data, sender
+
+
+def test_a_large_datagram_ends_no_reading() -> None:
+    """Anybody can send one."""
+
+    async def send_large() -> int:
+        hub, got = bind_socket("127.0.0.1", (40_000, 65_000), KEY), list[Datagram]()
+        assert hub is not None
+        with hub.listening(got.append), socket.socket(type=socket.SOCK_DGRAM) as stranger:
+            await asyncio.sleep(0.01)
+            stranger.sendto(bytes(3000), ("127.0.0.1", hub.port))
+            await asyncio.sleep(0.05)
+            agent = connect_socket("127.0.0.1", hub.port, KEY)
+            agent.send(DatagramKind.PUNCH, 3)
+            await _until(lambda: bool(got))
+            agent.close()
+        hub.close()
+        return got[0].number
+
+    with asyncio.Runner(loop_factory=TooLarge) as runner:
+        assert runner.run(send_large()) == 3
 
 
 async def _until(holds: Callable[[], bool]) -> None:

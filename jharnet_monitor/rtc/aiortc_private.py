@@ -27,6 +27,8 @@ from aiortc.rtcicetransport import RTCIceGatherer
 from aiortc.rtcrtpreceiver import RTCRtpReceiver
 from aiortc.rtcrtpsender import RTCRtpSender
 
+from jharnet_monitor.windows_api import ignore_icmp_errors
+
 MAX_DATAGRAMS_PER_SECOND = 4000
 """Datagrams above this rate are dropped as a flood; a 720p call receives 250 a second."""
 _SO_MEMINFO = 55
@@ -276,7 +278,9 @@ def bind(connection: RTCPeerConnection, address: str, ports: tuple[int, int] | N
 def _new_socket(family: int) -> socket.socket:
     """A UDP socket with the kernel's timestamps, which Windows does not give."""
     if sys.platform == "win32":
-        return socket.socket(family, socket.SOCK_DGRAM)
+        plain = socket.socket(family, socket.SOCK_DGRAM)
+        ignore_icmp_errors(plain)
+        return plain
     sock = StampedSocket(family, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
     return sock

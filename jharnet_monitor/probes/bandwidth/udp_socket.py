@@ -22,6 +22,7 @@ from typing import Any
 
 from jharnet_monitor.probes.bandwidth.tcp_connection import random_block
 from jharnet_monitor.probes.udp_port import bind_free_port
+from jharnet_monitor.windows_api import ignore_icmp_errors
 
 _SO_TIMESTAMPNS = 35
 _HEADER = struct.Struct("!4sBII8s")
@@ -32,6 +33,8 @@ SMALL_IP_BYTES = _HEADER.size + IP_UDP_BYTES
 FULL_IP_BYTES = 1500
 _MAX_BYTES = 2048
 _MAX_PER_TURN = 5000
+_AFTER_ERROR_SECONDS = 0.001
+"""So that an error that stays does not block the event loop."""
 MAX_OFFSET_CHANGE_SECONDS = 0.001
 """A larger change of the clocks' offset between two readings means that the wall clock was set."""
 
@@ -69,6 +72,7 @@ class DatagramSocket:
         self._offset = _clock_offset()
         self.peer: tuple[str, int] | None = None
         sock.setblocking(False)
+        ignore_icmp_errors(sock)
         with contextlib.suppress(OSError):  # without kernel timestamps, the time of reading is used
             sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
 
@@ -169,7 +173,8 @@ class DatagramSocket:
         while True:
             try:
                 data, sender = await loop.sock_recvfrom(self._socket, _MAX_BYTES)
-            except ConnectionError:  # an ICMP error for one that was sent
+            except OSError:  # an ICMP error for one that was sent, or a larger one than any of ours
+                await asyncio.sleep(_AFTER_ERROR_SECONDS)
                 continue
             found = self._accept(data, sender, time.monotonic())
             if found is not None:
