@@ -14,10 +14,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from jharnet_monitor.agent import machine
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.probes.bandwidth.udp_socket import (
     Datagram,
@@ -203,6 +206,21 @@ def test_no_udp_socket_fails_for_icmp_errors(library: Library) -> None:
             controls = [(handle.value, control) for _, handle, control, *_ in library.calls]
             assert controls == [(opened.fileno(), 0x9800000C), (opened.fileno(), 0x9800000F)]
         library.calls.clear()
+
+
+def test_a_boot_keeps_its_id_when_the_clock_is_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Windows knows the time of a boot only by the clock that is set, as after a boot with an empty
+    battery."""
+    monkeypatch.setattr(machine, "_KERNEL_BOOT_ID", tmp_path / "none")
+    monkeypatch.delenv(machine.BOOT_ID_VARIABLE, raising=False)
+    monkeypatch.setattr(psutil, "boot_time", lambda: 1_451_606_400.0)
+    machine._boot_by_its_time.cache_clear()
+    first = machine.boot_id()
+    monkeypatch.setattr(psutil, "boot_time", lambda: 1_795_000_000.0)
+    assert machine.boot_id() == first
+    machine._boot_by_its_time.cache_clear()
 
 
 class NoReaders(asyncio.SelectorEventLoop):

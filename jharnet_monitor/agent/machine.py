@@ -7,6 +7,7 @@ import socket
 import struct
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -26,9 +27,17 @@ _BOOT_TIME_GRAIN = 600.0
 def boot_id() -> str:
     """The id of this boot; it changes only when the machine reboots."""
     file = Path(os.environ.get(BOOT_ID_VARIABLE, _KERNEL_BOOT_ID))
-    if not file.exists():  # Windows counts no boots, but knows when the last one was
-        return f"booted-{round(psutil.boot_time() / _BOOT_TIME_GRAIN):d}"
+    if not file.exists():
+        return _boot_by_its_time()
     return file.read_text("ascii").strip()
+
+
+@cache
+def _boot_by_its_time() -> str:
+    """Windows counts no boots, but knows when the last one was, by a clock that may be set: read
+    once, because no process outlives a boot.
+    """
+    return f"booted-{round(psutil.boot_time() / _BOOT_TIME_GRAIN):d}"
 
 
 def uptime() -> float:
