@@ -22,6 +22,7 @@ import pytest
 
 from jharnet_monitor.agent import machine
 from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.probes.bandwidth import tcp_connection
 from jharnet_monitor.probes.bandwidth.udp_socket import (
     Datagram,
     DatagramKind,
@@ -221,6 +222,24 @@ def test_a_boot_keeps_its_id_when_the_clock_is_set(
     monkeypatch.setattr(psutil, "boot_time", lambda: 1_795_000_000.0)
     assert machine.boot_id() == first
     machine._boot_by_its_time.cache_clear()
+
+
+def test_options_of_linux_are_set_on_linux_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows gives their numbers to other options."""
+    set_options: list[int] = []
+
+    class Socket:
+        def setsockopt(self, _level: int, option: int, _value: object) -> None:
+            set_options.append(option)
+
+    connection = tcp_connection.TcpConnection(None)
+    connection._socket = Socket()
+    for on_linux, options in ((True, [16, 13, 47, 25]), (False, [])):
+        monkeypatch.setattr(tcp_connection, "_ON_LINUX", on_linux)
+        tcp_connection.retry_steadily(connection._socket)
+        connection.pace(1e6)
+        assert set_options == [*options, socket.TCP_NODELAY]
+        set_options.clear()
 
 
 class NoReaders(asyncio.SelectorEventLoop):

@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import struct
+import sys
 from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any
@@ -20,6 +21,8 @@ LATE_SECONDS = 0.05
 SO_MAX_PACING_RATE = 47
 _TCP_NOTSENT_LOWAT = 25
 _TCP_CONGESTION, _TCP_THIN_LINEAR_TIMEOUTS = 13, 16
+_ON_LINUX = sys.platform == "linux"
+"""Elsewhere these numbers are other options: on Windows 16 is the number of keepalives."""
 BLOCK_BYTES = 1 << 16
 MAX_SEGMENT_BYTES = 1460
 """TCP payload of an Ethernet packet; on loopback and with jumbo frames segments would be larger."""
@@ -44,8 +47,9 @@ def retry_steadily(sock: Any) -> None:
 
     A session must not fall silent during a test on a lossy line.
     """
-    with contextlib.suppress(OSError, AttributeError):
-        sock.setsockopt(socket.IPPROTO_TCP, _TCP_THIN_LINEAR_TIMEOUTS, 1)
+    if _ON_LINUX:
+        with contextlib.suppress(OSError, AttributeError):
+            sock.setsockopt(socket.IPPROTO_TCP, _TCP_THIN_LINEAR_TIMEOUTS, 1)
 
 
 def tcp_socket(address: tuple[int, int, int, str, Any]) -> socket.socket:
@@ -88,9 +92,10 @@ class TcpConnection:
 
     def pace(self, rate: float) -> None:
         """Send at most `rate` bit/s, keep the send queue short, and send only full segments."""
-        self._set(socket.IPPROTO_TCP, _TCP_CONGESTION, CONGESTION_CONTROL)
-        self._set(socket.SOL_SOCKET, SO_MAX_PACING_RATE, min(int(rate / 8), 0x7FFFFFFF))
-        self._set(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)
+        if _ON_LINUX:
+            self._set(socket.IPPROTO_TCP, _TCP_CONGESTION, CONGESTION_CONTROL)
+            self._set(socket.SOL_SOCKET, SO_MAX_PACING_RATE, min(int(rate / 8), 0x7FFFFFFF))
+            self._set(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)
         self._set(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
 
     def reset(self) -> None:
