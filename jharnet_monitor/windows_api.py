@@ -8,6 +8,7 @@ They report whole milliseconds, so that the caller's clock is read around them i
 from __future__ import annotations
 
 import ctypes
+import errno
 import socket
 import struct
 import sys
@@ -35,7 +36,9 @@ class EchoStatus(IntEnum):
     """The outcomes that a caller can use, of those in ipexport.h."""
 
     REPLY = 0
+    NET_UNREACHABLE = 11002
     HOST_UNREACHABLE = 11003
+    PROTOCOL_UNREACHABLE = 11004
     PORT_UNREACHABLE = 11005
     TOO_BIG = 11009
     TIMED_OUT = 11010
@@ -54,8 +57,14 @@ class EchoAnswer(NamedTuple):
 class EchoRequests(Protocol):
     """A way to send echo requests and wait for the answer of each."""
 
+    def require_route(self, target: str) -> None:
+        """Raise `OSError` where this machine has no route to the target."""
+
     def answer_to(self, target: str, payload: bytes, ttl: int, tos: int) -> EchoAnswer | None:
-        """Send one request, unfragmented, and wait; None if no answer came."""
+        """Send one request, unfragmented, and wait; None if no answer came.
+
+        Raises `OSError` as `require_route` does.
+        """
 
     def close(self) -> None:
         """Free what it holds; idempotent."""
@@ -100,12 +109,21 @@ class IcmpFunctions:
         if self._handle in (None, ctypes.c_void_p(-1).value):
             raise OSError("IcmpCreateFile: Windows gives no handle for echo requests")
 
+    def require_route(self, target: str) -> None:
+        """Raise `OSError` where this machine has no route to the target, as without a cable."""
+        row = ctypes.create_string_buffer(_ROUTE.size)
+        if self._library.GetBestRoute(_number_of(target), 0, row) != 0:
+            raise OSError(errno.ENETUNREACH, "no route to the target")
+
     def answer_to(self, target: str, payload: bytes, ttl: int, tos: int) -> EchoAnswer | None:
-        """Send one request and wait for its answer; None if there was none."""
+        """Send one request and wait for its answer; None if there was none.
+
+        Raises `OSError` without a route: the function ends at once, which would look like a loss.
+        """
         options = _Options(ttl, tos, _DONT_FRAGMENT, 0, None)
         room = ctypes.sizeof(_Reply) + len(payload) + 64
         buffer = ctypes.create_string_buffer(room)
-        address = struct.unpack("@I", socket.inet_aton(target))[0]
+        address = _number_of(target)
         began = time.perf_counter_ns()
         self._library.IcmpSendEcho(
             self._handle, address, payload, len(payload), ctypes.byref(options),
@@ -114,6 +132,7 @@ class IcmpFunctions:
         took = time.perf_counter_ns() - began
         reply = _Reply.from_buffer(buffer)
         if not reply.address or reply.status == EchoStatus.TIMED_OUT:
+            self.require_route(target)
             return None
         source = socket.inet_ntoa(struct.pack("@I", reply.address))
         data = ctypes.string_at(reply.data, reply.size) if reply.data and reply.size else b""
@@ -137,17 +156,24 @@ class EchoThreads:
         self._requests = requests
         self._pool = ThreadPoolExecutor(_MOST_WAITING, "echo")
         self._answers: deque[tuple[int, EchoAnswer, int]] = deque()
+        self._without_route: set[str] = set()
         self._lock = threading.Lock()
         self._users = 1
         """The owner, until it closes this, and each request that waits."""
 
     def send(self, number: int, target: str, payload: bytes, ttl: int = 128, tos: int = 0) -> None:
-        """Send a request that `number` identifies to the caller."""
+        """Send a request that `number` identifies to the caller.
+
+        Raises `OSError` as long as there is no route, after the first request that found none: to
+        ask before each one would take part of the time in which it leaves.
+        """
+        sent_ns = time.time_ns()
+        if target in self._without_route:
+            self._requests.require_route(target)
+            self._without_route.discard(target)
         with self._lock:
             self._users += 1
-        self._pool.submit(
-            self._wait_for_answer, number, time.time_ns(), (target, payload, ttl, tos)
-        )
+        self._pool.submit(self._wait_for_answer, number, sent_ns, (target, payload, ttl, tos))
 
     def _wait_for_answer(
         self, number: int, sent_ns: int, request: tuple[str, bytes, int, int]
@@ -156,6 +182,8 @@ class EchoThreads:
             answer = self._requests.answer_to(*request)
             if answer is not None:
                 self._answers.append((number, answer, sent_ns + answer.rtt_ns))
+        except OSError:
+            self._without_route.add(request[0])
         finally:
             self._leave()
 
@@ -218,6 +246,7 @@ def ignore_icmp_errors(sock: socket.socket) -> None:
 @cache
 def _iphlpapi() -> Any:
     library = _library("iphlpapi")
+    library.GetBestRoute.argtypes = (ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p)
     library.IcmpCreateFile.restype = ctypes.c_void_p
     library.IcmpCloseHandle.argtypes = (ctypes.c_void_p,)
     library.IcmpSendEcho.argtypes = (
@@ -225,6 +254,11 @@ def _iphlpapi() -> Any:
         ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32,
     )  # fmt: skip
     return library
+
+
+def _number_of(address: str) -> int:
+    """An IPv4 address as Windows' functions take it."""
+    return int(struct.unpack("@I", socket.inet_aton(address))[0])
 
 
 def _library(name: str) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import socket
 import sys
 import threading
@@ -34,7 +35,7 @@ from jharnet_monitor.probes.latency.pinger import Pinger, UnexpectedReply, socke
 from jharnet_monitor.probes.latency.windows_icmp import WindowsEchoSocket
 from jharnet_monitor.probes.path import trace as trace_module
 from jharnet_monitor.probes.path.order import TraceOrder
-from jharnet_monitor.probes.path.sockets import Protocol
+from jharnet_monitor.probes.path.sockets import AnswerKind, Protocol
 from jharnet_monitor.probes.path.trace import trace
 from jharnet_monitor.probes.path.windows_socket import WindowsTraceSocket
 from jharnet_monitor.rtc.aiortc_private import _bound_socket
@@ -56,11 +57,17 @@ class Functions:
         self._answering = answering
         self._blocks = blocks
         self.requests: list[tuple[str, int, int]] = []
+        self.has_route = True
         self.closed = threading.Event()
+
+    def require_route(self, target: str) -> None:
+        if not self.has_route:
+            raise OSError(errno.ENETUNREACH, f"no route to {target}")
 
     def answer_to(self, target: str, payload: bytes, ttl: int, tos: int) -> EchoAnswer | None:
         assert not self.closed.is_set(), "its handle was closed while a request waited"
         self.requests.append((target, ttl, tos))
+        self.require_route(target)
         time.sleep(self._blocks)
         return self._answering(target, payload, ttl)
 
@@ -126,6 +133,46 @@ def test_it_is_closed_after_the_last_request_that_waits() -> None:
     socket.close()
     assert not functions.closed.is_set()
     assert functions.closed.wait(5)
+
+
+def test_without_a_route_nothing_is_sent() -> None:
+    """As on Linux: a cable that is not plugged in is no loss of the line. The first request finds
+    it out; when the route is there again, so are the answers."""
+    functions = Functions(lambda target, payload, _: EchoAnswer(0, target, payload, RTT_NS), 0.0)
+    functions.has_route = False
+    echo = WindowsEchoSocket(4, 0, functions)
+    echo.send(1, b"x" * 56, (HUB, 0))
+    _wait(lambda: bool(functions.requests) and HUB in echo._threads._without_route)
+    for number in (2, 3):
+        with pytest.raises(OSError, match="no route"):
+            echo.send(number, b"x" * 56, (HUB, 0))
+    functions.has_route = True
+    echo.send(4, b"x" * 56, (HUB, 0))
+    echo.close()
+    assert functions.closed.wait(5), "a refused request is not waited for"
+    reply = echo.receive()
+    assert reply is not None and reply.sequence == 4
+    assert len(functions.requests) == 2
+
+
+def _wait(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("status", [EchoStatus.NET_UNREACHABLE, EchoStatus.PROTOCOL_UNREACHABLE])
+def test_a_router_that_refuses_is_a_hop(status: EchoStatus) -> None:
+    """As on Linux, where each error of a router shows it."""
+    functions = Functions(lambda *_: EchoAnswer(status, ROUTERS[1], b"", RTT_NS), blocks=0.0)
+    traced = WindowsTraceSocket(Protocol.ICMP, HUB, functions)
+    traced.send(7, 2, 64)
+    traced.close()
+    assert functions.closed.wait(5)
+    assert [(a.number, a.source, a.kind) for a in traced.receive()] == [
+        (7, ROUTERS[1], AnswerKind.HOP)
+    ]
 
 
 def test_ipv6_is_refused() -> None:

@@ -25,7 +25,7 @@ class WindowsEchoSocket:
         self._threads = EchoThreads(requests or IcmpFunctions(WAIT_SECONDS))
 
     def send(self, sequence: int, payload: bytes, address: SocketAddress) -> None:
-        """Send one echo request."""
+        """Send one echo request; raises `OSError` as `EchoThreads.send` does."""
         self._threads.send(sequence, address[0], payload, tos=self._tos)
 
     def receive(self) -> EchoReply | None:

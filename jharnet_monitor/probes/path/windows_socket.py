@@ -13,7 +13,10 @@ from jharnet_monitor.probes.path.sockets import HEADER_BYTES, Answer, AnswerKind
 from jharnet_monitor.windows_api import EchoRequests, EchoStatus, EchoThreads, IcmpFunctions
 
 WAIT_SECONDS = 5.0
-_HOPS = (EchoStatus.EXPIRED, EchoStatus.HOST_UNREACHABLE, EchoStatus.PORT_UNREACHABLE)
+_HOPS = (
+    EchoStatus.EXPIRED, EchoStatus.NET_UNREACHABLE, EchoStatus.HOST_UNREACHABLE,
+    EchoStatus.PROTOCOL_UNREACHABLE, EchoStatus.PORT_UNREACHABLE,
+)  # fmt: skip
 
 
 class WindowsTraceSocket:
@@ -36,7 +39,7 @@ class WindowsTraceSocket:
         self._threads = EchoThreads(requests or IcmpFunctions(WAIT_SECONDS))
 
     def send(self, number: int, ttl: int, size: int, dscp: int = 0) -> None:
-        """Send a packet of `size` IP bytes."""
+        """Send a packet of `size` IP bytes; raises `OSError` as `EchoThreads.send` does."""
         pair = struct.pack("!HH", number, 0xFFFF - number)
         payload = pair + bytes(size - HEADER_BYTES - len(pair))
         self._threads.send(number, self.target, payload, ttl, dscp << 2)
