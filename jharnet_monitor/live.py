@@ -247,7 +247,8 @@ class Live:
         office = self.of(measurement.office)
         if office is None:
             return
-        if not measurement.route.by_agent:
+        route = measurement.route
+        if route is None or not route.by_agent:
             self.count(office, measurement.probe, measurement.outcome.value, 1)
         self.restore(measurement, now)
 

@@ -288,9 +288,12 @@ class Measurement:
         }
 
     @property
-    def route(self) -> Route:
-        """The route; raises `ValueError` for one that this version does not know."""
-        return Route(self.conditions.get("path", Route.JHARNET))
+    def route(self) -> Route | None:
+        """The route; None for one that this version does not know, as a later one may store."""
+        try:
+            return Route(self.conditions.get("path", Route.JHARNET))
+        except ValueError:
+            return None
 
     @property
     def subject(self) -> str:

@@ -127,7 +127,7 @@ class DossierEvidence:
                 self._add_minutes(office, table.filter(pa.array(mine)), day[mine])
             elif probe == "utilisation":
                 self._add_traffic(office, table.filter(pa.array(mine)))
-            elif PROBES[probe].never_pruned:
+            elif probe in PROBES and PROBES[probe].never_pruned:
                 runs = _measurements(table.filter(pa.array(mine)), probe)
                 self.made_up = self.made_up or any(MADE_UP in run.conditions for run in runs)
                 self.runs[office, probe] += runs

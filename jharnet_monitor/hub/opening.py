@@ -17,6 +17,7 @@ from jharnet_monitor.hub.office_monitor import OfficeMonitor
 from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.store_writer import RETRY_SECONDS, StoreWriter
 from jharnet_monitor.live import Live
+from jharnet_monitor.probes import has_series
 from jharnet_monitor.store import Store
 
 log = logging.getLogger(__name__)
@@ -124,7 +125,8 @@ class DatabaseOpening:
             log.warning("not all of the earlier state could be restored: %s", error)
 
     async def _restore(self) -> None:
-        runs, now = await asyncio.to_thread(self._store.latest), self._clock.now()
+        latest, now = await asyncio.to_thread(self._store.latest), self._clock.now()
+        runs = filter(has_series, latest)  # those of a later version would fail pages and metrics
         for run in sorted(runs, key=lambda run: not is_ahead(run.started_at, now)):
             self._live.restore(run, now)  # one that lies ahead is kept only if it is the only one
         await asyncio.to_thread(self._recorder.restore_spent)

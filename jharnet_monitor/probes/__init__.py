@@ -29,7 +29,15 @@ from jharnet_monitor.probes.base import (
 
 if TYPE_CHECKING:
     from jharnet_monitor.probes.probe import DisturbedBy, Job, Probe, Series
-    from jharnet_monitor.probes.registry import PROBES, PRUNABLE, current, is_fresh, load, series
+    from jharnet_monitor.probes.registry import (
+        PROBES,
+        PRUNABLE,
+        current,
+        has_series,
+        is_fresh,
+        load,
+        series,
+    )
 
 __all__ = [
     "PROBES",
@@ -48,6 +56,7 @@ __all__ = [
     "Reading",
     "Series",
     "current",
+    "has_series",
     "is_fresh",
     "load",
     "measurement_of",

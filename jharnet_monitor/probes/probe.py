@@ -168,7 +168,7 @@ class Probe:
             return ()
         return self.jobs(config, office)
 
-    def series_of(self, route: Route) -> Series:
+    def series_of(self, route: Route | None) -> Series:
         """The series of a route; raises `KeyError` if there is none."""
         for series in self.series:
             if series.route is route:

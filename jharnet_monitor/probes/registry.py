@@ -42,6 +42,12 @@ def series() -> dict[str, Series]:
     }
 
 
+def has_series(measurement: Measurement) -> bool:
+    """Whether this program has the probe and route of a run; a later version may store others."""
+    probe, route = PROBES.get(measurement.probe), measurement.route
+    return probe is not None and any(one.route is route for one in probe.series)
+
+
 def is_fresh(config: Config, measurement: Measurement, now: datetime) -> bool:
     """Whether a run still describes the present; a run from the future (a clock was set) does
     not."""

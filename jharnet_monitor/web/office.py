@@ -301,7 +301,7 @@ def _newest_runs(live: Live, office: Office, past: History, formats: Formats) ->
     for key in series():
         for run in runs:
             is_current = run.subject == run.route or is_fresh(config, run, now)
-            if series_key(run.probe, run.route) == key and is_current:
+            if series_key(run.probe, run.route or run.subject) == key and is_current:
                 then = known | _latency_at(past.latency, run) | _latency_at(past.nearby, run)
                 remarks = PROBES[run.probe].remarks(config, run, then, at_headquarters)
                 yield _newest(run, formats, [_phrase(remark, formats) for remark in remarks])
