@@ -380,7 +380,7 @@ def test_a_drill_that_nobody_joined_says_nothing_of_the_line() -> None:
 
 async def test_a_hub_with_few_cores_calls_one_office_after_another() -> None:
     """With `at_once: 1` no two calls overlap, every office gets its grade, and nothing is claimed
-    of headquarters' line, which no more than one call has used."""
+    of headquarters' line, which no more than one call has used; nor that no call was held."""
     config = make_config(probes={"drill": {"at_once": 1}})
     bench = Bench(config, {office: LoopbackAgent() for office in OFFICES})
     most = 0
@@ -395,6 +395,8 @@ async def test_a_hub_with_few_cores_calls_one_office_after_another() -> None:
         assert side is not None and side.peak_rate
         assert (side.rate, side.full, side.supported_calls) == (None, None, None)
     assert Drill.from_json(ended.to_json()).at_once == 1
+    shown = _shown(ended, config)
+    assert "headquarters' line was not tested" in shown and "no call was held" not in shown
     for language in ("en", "hi"):
         formats = Formats.of(language, "Asia/Kolkata", bench.clock.now())
         page = drill_view(ended, config, (), formats)

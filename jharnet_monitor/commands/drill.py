@@ -221,6 +221,9 @@ def _summary(drill: Drill, names: Mapping[str, str], required: int) -> Iterator[
         if absent
         else "Every office took part."
     )
+    if drill.at_once is not None:
+        yield words("en")("drill.at_once", n=drill.at_once, total=len(drill.offices))
+        return
     uplink = drill.uplink
     for side, whom in ((uplink.down, "to all offices"), (uplink.up, "from all offices")):
         yield f"Headquarters' line, {whom} together: {_line(side)}."
