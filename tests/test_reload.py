@@ -19,8 +19,10 @@ from jharnet_monitor.config.sealed_settings import settings_hash
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.hub.daemon import Hub
 from jharnet_monitor.hub.uplink import UplinkLimiter
+from jharnet_monitor.security.tokens import hash_token
 from jharnet_monitor.store import SpentBytes
 from jharnet_monitor.store.pruning import OF_THE_DATABASE, SETTINGS
+from jharnet_monitor.wire.intake import Vitals
 
 
 class RunningHub:
@@ -114,6 +116,25 @@ async def test_a_reload_reaches_every_part(running: RunningHub) -> None:
     assert hub.report_scheduler.outbox._file("x").parent == running.file.parent / "papers/mails"
     assert hub.reports_dir == running.file.parent / "papers"
     assert hub.office_monitor._latency_monitor._packets == 20
+
+
+async def test_an_agent_that_a_reload_removes_is_not_reported_absent(tmp_path: Path) -> None:
+    """It had been connected; the alert rules take a 0 for an agent that should be there."""
+    token = tmp_path / "token"
+    token.write_text(hash_token("t"), "utf-8")
+    token.chmod(0o600)
+    async with hub_at_work(tmp_path) as one:
+        one.data["offices"][0]["agent"] = {"token_hash_file": "token"}
+        one.write()
+        await one.hub.reload()
+        await one.hub.office_monitor.agent_connected("potka", Vitals("boot", 1.0, 0))
+        assert one.metric("agent_connected", office="potka") == 1
+        await one.hub.office_monitor.agent_disconnected("potka", goodbye=False)
+        assert one.metric("agent_connected", office="potka") == 0
+        del one.data["offices"][0]["agent"]
+        one.write()
+        await one.hub.reload()
+        assert one.metric("agent_connected", office="potka") is None
 
 
 async def test_bytes_spent_count_in_the_day_of_the_new_zone(

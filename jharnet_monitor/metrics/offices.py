@@ -71,7 +71,7 @@ def _total_runs(view: OfficeView) -> Iterable[Point]:
 
 
 def _agent(view: OfficeView) -> Iterable[Point]:
-    if view.office.agent or view.live.agent.last_heard:
+    if view.office.agent is not None:
         yield (), 1 if view.live.agent.connected else 0
 
 
