@@ -40,6 +40,7 @@ from tests.bench.marks import Row, at_most, finish, note, parser, within
 
 ROOT = Path(__file__).resolve().parents[2]
 RATE = 2e6
+LARGEST_ERROR = 0.05
 LINE = {"delay": "15ms", "jitter": "2ms", "rate": "2 Mbit/s", "queue": "300ms"}
 UPLINK = {"delay": "1ms", "rate": "34 Mbit/s", "queue": "100ms"}
 HUB = "https://10.8.0.2:9797"
@@ -235,15 +236,12 @@ class Work:
                 if one["outcome"] != "ok":
                     print(f"{one['office']}: {probe}: {one['outcome']} {one['cause']}")
                 if probe == "bandwidth":
-                    errors += [
-                        abs(one["values"].get(f"{way}load_bits_per_second", 0.0) / RATE - 1)
-                        for way in ("down", "up")
-                    ]
+                    errors += [_error(one, way) for way in ("download", "upload")]
             self._say(f"{probe}: {good} of {len(offices)} ok")
             self.rows.append(within(f"{probe}: offices ok", good, len(offices), len(offices), ""))
         connected = sum(self._is_connected(office) for office in offices)
         self.rows += [
-            at_most("largest error of a speed", 100 * max(errors), 5.0, "%"),
+            at_most("largest error of a speed", 100 * max(errors), 100 * LARGEST_ERROR, "%"),
             note("tests repeated, because an end was not ready", repeated, ""),
             within("agents connected at the end", connected, len(offices), len(offices), ""),
             at_most("all of it", (time.monotonic() - self._began) / 60, 60, "min"),
@@ -268,6 +266,15 @@ class Work:
                 service.wait()
         for machine in self._machines.values():
             machine.close()
+
+
+def _error(run: dict[str, Any], name: str) -> float:
+    """The relative error of a speed; one above the mark is printed with what it says of itself."""
+    error: float = abs(run["values"].get(f"{name}_bits_per_second", 0.0) / RATE - 1)
+    if error > LARGEST_ERROR:
+        found = {k: v for k, v in {**run["values"], **run["conditions"]}.items() if k != "path"}
+        print(f"{run['office']}: {name} is {100 * error:.1f} % off: {found}")
+    return error
 
 
 def _configured(shipped: str, offices: Sequence[str]) -> str:

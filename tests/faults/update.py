@@ -226,6 +226,31 @@ class District:
         self.place.close()
 
 
+def _cut_both(one: District) -> tuple[int, bool, int]:
+    """Cut the power of one office while it fetches and of another while it installs, whichever
+    comes first.
+
+    Returns the bytes that the first had fetched, whether the second had installed everything, and
+    how often it had been in session.
+    """
+    part = one.updates(OFFICES[1]) / "wheels"
+    half = one.updates(OFFICES[2]) / "versions"
+    fetched, installed = list[int](), list[tuple[bool, int]]()
+
+    def are_cut() -> bool:
+        if not installed and any(half.glob("*/bin/python*")):
+            sessions = one.sessions(OFFICES[2])
+            one.cut_power(OFFICES[2])
+            installed.append((any(half.glob("*/complete")), sessions))
+        if not fetched and any(part.glob("*.part")):
+            one.cut_power(OFFICES[1])
+            fetched.append(sum(path.stat().st_size for path in part.glob("*.part")))
+        return bool(fetched and installed)
+
+    one.wait("boram fetches, dumaria installs", are_cut)
+    return fetched[0], *installed[0]
+
+
 def roll_out(one: District, *, seeded: bool) -> None:
     """Roll a good version out to the first office and then to all, with two power cuts."""
     one.publish("0.2.0", 100, sound)
@@ -242,15 +267,7 @@ def roll_out(one: District, *, seeded: bool) -> None:
     one.wait("the first office is updated", lambda: one.status(OFFICES[0])["state"] == "updated")
     print(f"{OFFICES[0]} updated after {time.monotonic() - began:.0f} s")
     others_waited = one.version(OFFICES[3]) != "0.2.0"
-    part = one.updates(OFFICES[1]) / "wheels"
-    one.wait("boram fetches", lambda: any(part.glob("*.part")))
-    one.cut_power(OFFICES[1])
-    partial_bytes = sum(path.stat().st_size for path in part.glob("*.part"))
-    half = one.updates(OFFICES[2]) / "versions"
-    one.wait("dumaria installs", lambda: any(half.glob("*/bin/python*")))
-    sessions = one.sessions(OFFICES[2])
-    one.cut_power(OFFICES[2])
-    complete = any(half.glob("*/complete"))
+    partial_bytes, complete, sessions = _cut_both(one)
     one.wait("dumaria runs again", lambda: one.sessions(OFFICES[2]) > sessions, 120)
     after_cut = one.version(OFFICES[2])
     one.wait("all are updated", lambda: all(one.status(o)["state"] == "updated" for o in OFFICES))
