@@ -15,8 +15,8 @@ REMARKS = """[...document.querySelectorAll("[data-remark]")]
   .filter((one) => !one.hidden).map((one) => one.dataset.remark)"""
 RATE = 500_000
 CALLS = 3
-"""Firefox's picture may stand still before it follows the advice (a stated limit): at most so many
-calls are made until it does not in one."""
+"""At most so many calls are made: Firefox's picture may stand still before it follows the advice (a
+stated limit), and a call for which this computer is too busy is `no_data`."""
 
 
 async def test_firefox_over_plain_http_measures_all_and_survives_the_hub(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ async def test_firefox_steps_down_where_the_line_is_narrow(tmp_path: Path) -> No
             assert await page.ask("window.isSecureContext") is True
             for _ in range(CALLS):
                 result = await one.probe("conference", profile="720p", seconds=14)
-                if not result["values"].get("up_freeze_ratio"):
+                if result["outcome"] == "ok" and not result["values"].get("up_freeze_ratio"):
                     break
     values, conditions = result["values"], result["conditions"]
     assert result["outcome"] == "ok", (result["cause"], conditions)
