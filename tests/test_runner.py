@@ -247,3 +247,110 @@ async def test_a_run_sees_what_was_measured_before_it(monkeypatch: pytest.Monkey
         {},
     ]
     assert live.recent("nowhere") == {}
+
+
+UNDISTURBED: tuple[tuple[str, dict[str, str]], ...] = (
+    ("path", {}),
+    ("service", {"service": "e-office"}),
+)
+
+
+class Spans:
+    """A probe of ten seconds that notes which runs of its office were under way with it."""
+
+    def __init__(self) -> None:
+        self.running: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+        self.began: list[tuple[str, float]] = []
+
+    async def run(self, context: ProbeContext) -> Reading:
+        """Run for ten seconds."""
+        office = context.office.id
+        self.began.append((office, context.clock.monotonic()))
+        self.running[office] += 1
+        self.most[office] = max(self.most[office], self.running[office])
+        await context.clock.sleep(10)
+        self.running[office] -= 1
+        return Reading({})
+
+
+def shared_line(monkeypatch: pytest.MonkeyPatch, **probe: Any) -> tuple[Bench, Spans]:
+    """A bench whose speed tests, calls, visits and traces all are runs of one `Spans`."""
+    spans = Spans()
+    bench = Bench(monkeypatch, spans.run, **probe)
+    for name in ("conference", *(name for name, _ in UNDISTURBED)):
+        stand_in(
+            monkeypatch,
+            name,
+            run=spans.run,
+            time_limit=lambda context: 60.0,
+            needs_agent=lambda context: False,
+            cost=lambda context: 0,
+            reserve=lambda context: 0.0,
+        )
+    return bench, spans
+
+
+async def test_visits_and_traces_never_share_the_line_with_a_test(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A speed test would count their packets as traffic of others; they wait for each other.
+
+    Of two offices each has one run at a time, and no run says that a test disturbed it.
+    """
+    bench, spans = shared_line(monkeypatch)
+    runs = [
+        bench.runner.run(office, probe, options)
+        for office in ("potka", "boram")
+        for probe, options in (*UNDISTURBED, ("bandwidth", {}), *UNDISTURBED, ("conference", {}))
+    ]
+    everything = asyncio.gather(*runs)
+    await bench.clock.advance(70)
+    results = await asyncio.wait_for(everything, 5)
+    assert [m.outcome for m in results] == [Outcome.OK] * 12
+    assert spans.most == {"potka": 1, "boram": 1}
+    assert not any(m.conditions.get("under_load") or m.conditions.get("others") for m in results)
+
+
+async def test_a_trace_does_not_wait_for_a_test_that_waits_for_the_uplink(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a large district a test may wait for the uplink for many minutes; a trace need not."""
+    bench, spans = shared_line(monkeypatch, reserve=lambda context: 1e9)
+    runs = [bench.runner.run(office, "bandwidth") for office in ("boram", "potka")]
+    everything = asyncio.gather(*runs, bench.runner.run("potka", "path"))
+    await bench.clock.advance(40)
+    await asyncio.wait_for(everything, 5)
+    assert spans.began[:2] == [("boram", 0.0), ("potka", 0.0)]
+    assert spans.began[2] == ("potka", 10.0)
+
+
+async def test_a_call_of_a_drill_waits_for_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a call also has the line to itself, and a trace waits until it is over."""
+    bench, spans = shared_line(monkeypatch)
+    before = asyncio.create_task(bench.runner.run("potka", "path"))
+    await bench.clock.advance(1)
+    async with bench.runner.own_uplink():
+        call = asyncio.create_task(bench.runner.run_in_drill("potka", "conference", {}))
+        await asyncio.sleep(0)
+        after = asyncio.create_task(bench.runner.run("potka", "path"))
+        await bench.clock.advance(30)
+        assert (await call).outcome is Outcome.OK
+    await asyncio.gather(before, after)
+    assert [began for _, began in spans.began] == [0.0, 10.0, 20.0]
+
+
+async def test_an_undisturbed_probe_gives_up_after_half_an_hour(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A line that is never free gives `no_data`, and the next run finds it free again."""
+    monkeypatch.setattr("jharnet_monitor.hub.runner.QUEUE_SECONDS", 0.05)
+    bench, spans = shared_line(monkeypatch)
+    test = asyncio.create_task(bench.runner.run("potka", "bandwidth"))
+    await asyncio.sleep(0)
+    refused = await asyncio.wait_for(bench.runner.run("potka", "path"), 5)
+    assert (refused.outcome, refused.cause) == (Outcome.NO_DATA, Cause.AGENT_BUSY)
+    trace = asyncio.create_task(bench.runner.run("boram", "path"))
+    await bench.clock.advance(30)
+    assert [m.outcome for m in await asyncio.gather(test, trace)] == [Outcome.OK] * 2
+    assert spans.most == {"potka": 1, "boram": 1}

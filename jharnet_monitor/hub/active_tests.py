@@ -92,7 +92,7 @@ class ActiveTests:
         uplink, which all offices share.
         """
         return any(
-            time.began <= end and time.ended >= begin
+            time.began < end and time.ended > begin
             for line in (office, HEADQUARTERS)
             for time in self._loaded.get(line, ())
         )

@@ -3,12 +3,16 @@
 Only one heavy probe runs on an office at a time, and all of them together reserve at most half of
 the headquarters uplink; a drill, or headquarters' own test, gets all of it. The byte budget is
 checked before the start. Every failure becomes a measurement.
+
+A heavy probe takes its turn, then its part of the uplink, then the line; an `undisturbed` one only
+the line. So visits and traces need not wait while a test of their office waits for the uplink.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -40,7 +44,7 @@ log = logging.getLogger(__name__)
 UPLINK_SHARE = 0.5
 """Share of the contracted uplink that all heavy probes together may use."""
 QUEUE_SECONDS = 1800.0
-"""How long a heavy probe waits for its turn before it gives up."""
+"""How long a probe waits for its turn, or for the line, before it gives up."""
 
 StartGuard = Callable[[], NoData | None]
 """Returns why a heavy probe must not start now, or None; called until the probe starts."""
@@ -71,7 +75,8 @@ class Runner:
         self._record = record
         self._recent = recent
         self.uplink = UplinkLimiter(lambda: self.config.hub.uplink.contracted * UPLINK_SHARE)
-        self._turns: dict[str, asyncio.Lock] = {}
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._lines: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._memories: dict[tuple[str, str], dict[str, Any]] = {}
         self.active_tests = ActiveTests(clock)
 
@@ -93,20 +98,22 @@ class Runner:
         """
         probe = PROBES[probe_name]
         context = self.context(office_id, probe_name, options or {})
-        if not probe.heavy:
+        if not probe.heavy and not probe.undisturbed:
             return await self._measure(probe, context)
-        if blocked := guard():
+        if probe.heavy and (blocked := guard()):
             return await self._refuse(probe, context, blocked)
-        turn = self._turns.setdefault(office_id, asyncio.Lock())
+        queue = (self._turns if probe.heavy else self._lines)[office_id]
         try:
             async with asyncio.timeout(QUEUE_SECONDS):
-                await turn.acquire()
+                await queue.acquire()
         except TimeoutError:
             return await self._refuse(probe, context, NoData(Cause.AGENT_BUSY))
         try:
-            return await self._run_in_turn(probe, context, guard)
+            if probe.heavy:
+                return await self._run_in_turn(probe, context, guard)
+            return await self._measure(probe, self._renewed(context))
         finally:
-            turn.release()
+            queue.release()
 
     def context(self, office_id: str, probe: str, options: Mapping[str, Any]) -> ProbeContext:
         """The context of a run that started now; raises `KeyError` for an unknown office."""
@@ -137,10 +144,7 @@ class Runner:
 
         Yields the rate that was granted. What is measured meanwhile gets `under_load`.
         """
-        async with (
-            self._turns.setdefault(office_id, asyncio.Lock()),
-            self.uplink.reserve(rate) as granted,
-        ):
+        async with self._turns[office_id], self.uplink.reserve(rate) as granted:
             with self.active_tests.track(ActiveTest(office_id, work, heavy=True, full=True)):
                 yield granted
 
@@ -149,7 +153,7 @@ class Runner:
     ) -> Measurement:
         """Like `run`, inside `own_uplink`: turn and budget apply, the uplink limit does not."""
         probe = PROBES[probe_name]
-        async with self._turns.setdefault(office_id, asyncio.Lock()):
+        async with self._turns[office_id], self._lines[office_id]:
             context = self.context(office_id, probe_name, options)
             if refusal := self._refusal(probe, context, always_allow):
                 return await self._refuse(probe, context, refusal)
@@ -164,7 +168,10 @@ class Runner:
             return await self._refuse(probe, context, refusal)
         try:
             async with asyncio.timeout(QUEUE_SECONDS) as waiting:
-                async with self.uplink.reserve(probe.reserve(context)) as granted:
+                async with (
+                    self.uplink.reserve(probe.reserve(context)) as granted,
+                    self._lines[context.office.id],
+                ):
                     waiting.reschedule(None)
                     context = replace(self._renewed(context), granted=granted)
                     if refusal := self._refusal(probe, context, guard):

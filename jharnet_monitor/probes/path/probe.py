@@ -36,6 +36,7 @@ PATH = Probe(
     series=(plan.SERIES,),
     jobs=plan.jobs,
     agent_tasks=("path",),
+    undisturbed=True,
     cost=plan.cost,
     metrics=FAMILIES,
     remarks=remarks,

@@ -42,6 +42,7 @@ SERVICE = Probe(
     at_headquarters=True,
     agent_tasks=("service",),
     needs_agent=lambda context: not context.at_headquarters,
+    undisturbed=True,
     cost=plan.cost,
     measures_line=False,
     district_metrics=FAMILIES,
