@@ -18,7 +18,7 @@ from jharnet_monitor.config.load import load_config
 from jharnet_monitor.config.sealed_settings import settings_hash
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.hub.daemon import Hub
-from jharnet_monitor.hub.uplink import UplinkLimiter
+from jharnet_monitor.hub.line_limiter import LineLimiter
 from jharnet_monitor.security.tokens import hash_token
 from jharnet_monitor.store import SpentBytes
 from jharnet_monitor.store.pruning import OF_THE_DATABASE, SETTINGS
@@ -170,7 +170,7 @@ async def test_what_needs_a_restart_is_refused(
 async def test_the_uplink_limit_may_change_while_it_is_held() -> None:
     """A waiting test gets at most the new limit; one that holds all of it stays alone."""
     limit = 10.0
-    uplink = UplinkLimiter(lambda: limit)
+    uplink = LineLimiter(lambda: limit)
     granted: list[float] = []
 
     async def take(rate: float) -> None:

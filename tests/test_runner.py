@@ -12,8 +12,8 @@ import pytest
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config.current import CurrentConfig
+from jharnet_monitor.hub.line_limiter import LineLimiter
 from jharnet_monitor.hub.runner import Runner
-from jharnet_monitor.hub.uplink import UplinkLimiter
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import LONG_TESTS, Cause, Direction, Measurement, Outcome
 from jharnet_monitor.probes.base import (
@@ -151,7 +151,7 @@ async def test_no_agent_is_no_data_and_never_runs(monkeypatch: pytest.MonkeyPatc
 
 async def test_a_cancelled_waiter_leaves_the_queue() -> None:
     """Cancelling a waiter lets the next one through, and nothing stays reserved."""
-    limiter = UplinkLimiter(lambda: 10.0)
+    limiter = LineLimiter(lambda: 10.0)
 
     async def hold(rate: float, seconds: float) -> None:
         async with limiter.reserve(rate):
@@ -169,7 +169,7 @@ async def test_a_cancelled_waiter_leaves_the_queue() -> None:
 
 async def test_holder_and_waiter_may_be_cancelled_at_once() -> None:
     """Cancelled in the same turn of the event loop, both end and nothing stays reserved."""
-    limiter = UplinkLimiter(lambda: 10.0)
+    limiter = LineLimiter(lambda: 10.0)
 
     async def hold() -> None:
         async with limiter.reserve(10):
@@ -186,7 +186,7 @@ async def test_holder_and_waiter_may_be_cancelled_at_once() -> None:
 
 async def test_the_next_waiter_is_admitted_when_the_first_leaves() -> None:
     """The first waiter needs more than is left; when it is cancelled, the next one fits."""
-    limiter = UplinkLimiter(lambda: 10.0)
+    limiter = LineLimiter(lambda: 10.0)
 
     async def hold(rate: float) -> None:
         async with limiter.reserve(rate):
@@ -256,33 +256,32 @@ UNDISTURBED: tuple[tuple[str, dict[str, str]], ...] = (
 
 
 class Spans:
-    """A probe of ten seconds that notes which runs of its office were under way with it."""
+    """When runs of ten seconds began, by office and probe."""
 
     def __init__(self) -> None:
-        self.running: Counter[str] = Counter()
-        self.most: Counter[str] = Counter()
-        self.began: list[tuple[str, float]] = []
+        self.began: dict[str, dict[str, list[float]]] = {}
 
-    async def run(self, context: ProbeContext) -> Reading:
-        """Run for ten seconds."""
-        office = context.office.id
-        self.began.append((office, context.clock.monotonic()))
-        self.running[office] += 1
-        self.most[office] = max(self.most[office], self.running[office])
-        await context.clock.sleep(10)
-        self.running[office] -= 1
-        return Reading({})
+    def of(self, probe: str) -> Run:
+        """The run of a probe."""
+
+        async def run(context: ProbeContext) -> Reading:
+            runs = self.began.setdefault(context.office.id, {}).setdefault(probe, [])
+            runs.append(context.clock.monotonic())
+            await context.clock.sleep(10)
+            return Reading({})
+
+        return run
 
 
 def shared_line(monkeypatch: pytest.MonkeyPatch, **probe: Any) -> tuple[Bench, Spans]:
-    """A bench whose speed tests, calls, visits and traces all are runs of one `Spans`."""
+    """A bench whose speed tests, calls, visits and traces are those of `Spans`."""
     spans = Spans()
-    bench = Bench(monkeypatch, spans.run, **probe)
+    bench = Bench(monkeypatch, spans.of("bandwidth"), **probe)
     for name in ("conference", *(name for name, _ in UNDISTURBED)):
         stand_in(
             monkeypatch,
             name,
-            run=spans.run,
+            run=spans.of(name),
             time_limit=lambda context: 60.0,
             needs_agent=lambda context: False,
             cost=lambda context: 0,
@@ -296,20 +295,37 @@ async def test_visits_and_traces_never_share_the_line_with_a_test(
 ) -> None:
     """A speed test would count their packets as traffic of others; they wait for each other.
 
-    Of two offices each has one run at a time, and no run says that a test disturbed it.
+    No run says that a test disturbed it: what waited for a test lets the queue empty, too.
     """
     bench, spans = shared_line(monkeypatch)
-    runs = [
-        bench.runner.run(office, probe, options)
-        for office in ("potka", "boram")
-        for probe, options in (*UNDISTURBED, ("bandwidth", {}), *UNDISTURBED, ("conference", {}))
-    ]
+    probes = ("path", {}), ("bandwidth", {}), *UNDISTURBED, ("conference", {})
+    runs = [bench.runner.run(where, *probe) for where in ("potka", "boram") for probe in probes]
     everything = asyncio.gather(*runs)
     await bench.clock.advance(70)
     results = await asyncio.wait_for(everything, 5)
-    assert [m.outcome for m in results] == [Outcome.OK] * 12
-    assert spans.most == {"potka": 1, "boram": 1}
-    assert not any(m.conditions.get("under_load") or m.conditions.get("others") for m in results)
+    assert [m.outcome for m in results] == [Outcome.OK] * 10
+    expected = {"path": [0, 22], "bandwidth": [10], "service": [22], "conference": [32]}
+    assert spans.began["potka"] == spans.began["boram"] == expected
+    assert not any(m.conditions.get("under_load") for m in results)
+
+
+async def test_a_trace_frees_the_line_before_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rounds take a minute with few packets: no test waits for them."""
+    bench, spans = shared_line(monkeypatch)
+
+    async def trace(context: ProbeContext) -> Reading:
+        await context.clock.sleep(5)
+        await context.free_line()
+        return await spans.of("path")(context)
+
+    stand_in(monkeypatch, "path", run=trace)
+    everything = asyncio.gather(
+        *(bench.runner.run("potka", name) for name in ("path", "bandwidth"))
+    )
+    await bench.clock.advance(30)
+    traced, _ = await asyncio.wait_for(everything, 5)
+    assert spans.began["potka"] == {"path": [5], "bandwidth": [5]}
+    assert traced.conditions["under_load"] is True
 
 
 async def test_a_trace_does_not_wait_for_a_test_that_waits_for_the_uplink(
@@ -318,39 +334,72 @@ async def test_a_trace_does_not_wait_for_a_test_that_waits_for_the_uplink(
     """In a large district a test may wait for the uplink for many minutes; a trace need not."""
     bench, spans = shared_line(monkeypatch, reserve=lambda context: 1e9)
     runs = [bench.runner.run(office, "bandwidth") for office in ("boram", "potka")]
-    everything = asyncio.gather(*runs, bench.runner.run("potka", "path"))
-    await bench.clock.advance(40)
-    await asyncio.wait_for(everything, 5)
-    assert spans.began[:2] == [("boram", 0.0), ("potka", 0.0)]
-    assert spans.began[2] == ("potka", 10.0)
-
-
-async def test_a_call_of_a_drill_waits_for_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such a call also has the line to itself, and a trace waits until it is over."""
-    bench, spans = shared_line(monkeypatch)
-    before = asyncio.create_task(bench.runner.run("potka", "path"))
     await bench.clock.advance(1)
-    async with bench.runner.own_uplink():
-        call = asyncio.create_task(bench.runner.run_in_drill("potka", "conference", {}))
-        await asyncio.sleep(0)
-        after = asyncio.create_task(bench.runner.run("potka", "path"))
-        await bench.clock.advance(30)
-        assert (await call).outcome is Outcome.OK
-    await asyncio.gather(before, after)
-    assert [began for _, began in spans.began] == [0.0, 10.0, 20.0]
+    everything = asyncio.gather(*runs)
+    await bench.clock.advance(1)
+    trace = asyncio.create_task(bench.runner.run("potka", "path"))
+    await bench.clock.advance(40)
+    await asyncio.wait_for(asyncio.gather(everything, trace), 5)
+    assert spans.began == {
+        "boram": {"bandwidth": [1]},
+        "potka": {"path": [2], "bandwidth": [12]},
+    }
+
+
+async def test_a_drill_has_the_lines_of_its_offices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for a visit, and until it is over no visit runs: not even between its phases.
+
+    A test on request that has its turn already does not hold up the next phase.
+    """
+    bench, spans = shared_line(monkeypatch, reserve=lambda context: 1e9)
+    runner = bench.runner
+    visits = [asyncio.create_task(runner.run("potka", *UNDISTURBED[1]))]
+    await bench.clock.advance(1)
+
+    async def drill() -> None:
+        async with runner.own_uplink(["potka", "boram"]):
+            for _ in range(2):
+                await runner.run_in_drill("potka", "conference", {})
+                await bench.clock.sleep(1)
+
+    held = asyncio.create_task(drill())
+    await bench.clock.advance(2)
+    on_request = asyncio.create_task(runner.run("potka", "bandwidth"))
+    refused = await asyncio.wait_for(runner.run("boram", "path"), 5)
+    await bench.clock.advance(60)
+    await asyncio.wait_for(asyncio.gather(held, on_request, *visits), 5)
+    assert (refused.outcome, refused.cause) == (Outcome.NO_DATA, Cause.CONFERENCE_ON)
+    assert spans.began == {"potka": {"service": [0], "conference": [10, 21], "bandwidth": [32]}}
 
 
 async def test_an_undisturbed_probe_gives_up_after_half_an_hour(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A line that is never free gives `no_data`, and the next run finds it free again."""
+    """A line that is never free gives `no_data`; once it is free, the next run succeeds."""
     monkeypatch.setattr("jharnet_monitor.hub.runner.QUEUE_SECONDS", 0.05)
     bench, spans = shared_line(monkeypatch)
     test = asyncio.create_task(bench.runner.run("potka", "bandwidth"))
     await asyncio.sleep(0)
     refused = await asyncio.wait_for(bench.runner.run("potka", "path"), 5)
     assert (refused.outcome, refused.cause) == (Outcome.NO_DATA, Cause.AGENT_BUSY)
-    trace = asyncio.create_task(bench.runner.run("boram", "path"))
-    await bench.clock.advance(30)
+    await bench.clock.advance(20)
+    trace = asyncio.create_task(bench.runner.run("potka", "path"))
+    await bench.clock.advance(20)
     assert [m.outcome for m in await asyncio.gather(test, trace)] == [Outcome.OK] * 2
-    assert spans.most == {"potka": 1, "boram": 1}
+    assert spans.began == {"potka": {"bandwidth": [0], "path": [20]}}
+
+
+async def test_a_visit_that_is_cancelled_while_it_waits_leaves_the_line_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As when the hub stops or its schedule is rebuilt."""
+    bench, spans = shared_line(monkeypatch)
+    test = asyncio.create_task(bench.runner.run("potka", "bandwidth"))
+    await bench.clock.advance(1)
+    visit = asyncio.create_task(bench.runner.run("potka", *UNDISTURBED[1]))
+    await asyncio.sleep(0)
+    visit.cancel()
+    call = asyncio.create_task(bench.runner.run("potka", "conference"))
+    await bench.clock.advance(30)
+    await asyncio.wait_for(asyncio.gather(test, call), 5)
+    assert spans.began == {"potka": {"bandwidth": [0], "conference": [10]}}

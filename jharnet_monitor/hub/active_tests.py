@@ -129,8 +129,13 @@ class ActiveTests:
             case DisturbedBy.NOTHING:
                 return False
 
+    @property
+    def is_drill_on(self) -> bool:
+        """Whether a drill runs or waits for the uplink."""
+        return self._drills > 0
+
     def is_conference_on(self, office: str) -> bool:
         """Whether a drill runs or waits for the uplink, or a call with the office is running."""
-        return self._drills > 0 or any(
+        return self.is_drill_on or any(
             test.exclusive and test.office == office for test in self._running
         )

@@ -2,8 +2,8 @@
 
 A scheduled heavy test does not run during a conference, on a line that is down, or when the day's
 remaining bytes are needed for the busy hour; its measurement has the cause. A speed test below the
-threshold is repeated once before it counts. A test on request only has to wait for its turn and the
-uplink, and needs enough budget.
+threshold is repeated once before it counts. A test on request only has to wait for its turn, the
+uplink and the line, and needs enough budget.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Only one heavy probe runs on an office at a time, and all of them together reser
 the headquarters uplink; a drill, or headquarters' own test, gets all of it. The byte budget is
 checked before the start. Every failure becomes a measurement.
 
-A heavy probe takes its turn, then its part of the uplink, then the line; an `undisturbed` one only
-the line. So visits and traces need not wait while a test of their office waits for the uplink.
+A heavy probe takes its turn, then its part of the uplink, then the office's line; an `undisturbed`
+one only a little of the line, so that it need not wait for a test that waits for the uplink.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -23,7 +23,7 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.hub.active_tests import ActiveTest, ActiveTests
-from jharnet_monitor.hub.uplink import UplinkLimiter
+from jharnet_monitor.hub.line_limiter import LineLimiter
 from jharnet_monitor.model import HEADQUARTERS, RETEST, Cause, Measurement
 from jharnet_monitor.probes import (
     PROBES,
@@ -45,6 +45,10 @@ UPLINK_SHARE = 0.5
 """Share of the contracted uplink that all heavy probes together may use."""
 QUEUE_SECONDS = 1800.0
 """How long a probe waits for its turn, or for the line, before it gives up."""
+SMALL_SHARE = 0.01
+"""What an `undisturbed` probe takes of an office's line: many may share it, but not with a test."""
+SETTLE_SECONDS = 2.0
+"""How long a queue that a test has filled takes to empty."""
 
 StartGuard = Callable[[], NoData | None]
 """Returns why a heavy probe must not start now, or None; called until the probe starts."""
@@ -74,9 +78,9 @@ class Runner:
         self._spent_today = spent_today
         self._record = record
         self._recent = recent
-        self.uplink = UplinkLimiter(lambda: self.config.hub.uplink.contracted * UPLINK_SHARE)
+        self.uplink = LineLimiter(lambda: self.config.hub.uplink.contracted * UPLINK_SHARE)
+        self._lines: defaultdict[str, LineLimiter] = defaultdict(lambda: LineLimiter(lambda: 1.0))
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._lines: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._memories: dict[tuple[str, str], dict[str, Any]] = {}
         self.active_tests = ActiveTests(clock)
 
@@ -98,22 +102,22 @@ class Runner:
         """
         probe = PROBES[probe_name]
         context = self.context(office_id, probe_name, options or {})
-        if not probe.heavy and not probe.undisturbed:
+        if probe.undisturbed:
+            return await self._run_undisturbed(probe, context)
+        if not probe.heavy:
             return await self._measure(probe, context)
-        if probe.heavy and (blocked := guard()):
+        if blocked := guard():
             return await self._refuse(probe, context, blocked)
-        queue = (self._turns if probe.heavy else self._lines)[office_id]
+        turn = self._turns[office_id]
         try:
             async with asyncio.timeout(QUEUE_SECONDS):
-                await queue.acquire()
+                await turn.acquire()
         except TimeoutError:
             return await self._refuse(probe, context, NoData(Cause.AGENT_BUSY))
         try:
-            if probe.heavy:
-                return await self._run_in_turn(probe, context, guard)
-            return await self._measure(probe, self._renewed(context))
+            return await self._run_in_turn(probe, context, guard)
         finally:
-            queue.release()
+            turn.release()
 
     def context(self, office_id: str, probe: str, options: Mapping[str, Any]) -> ProbeContext:
         """The context of a run that started now; raises `KeyError` for an unknown office."""
@@ -132,10 +136,14 @@ class Runner:
         )
 
     @asynccontextmanager
-    async def own_uplink(self) -> AsyncIterator[None]:
-        """Hold the whole uplink limit for a drill, which runs its calls with `run_in_drill`."""
+    async def own_uplink(self, offices: Iterable[str] = ()) -> AsyncIterator[None]:
+        """Hold the whole uplink limit and the lines of `offices` for a drill, which runs its calls
+        with `run_in_drill`."""
         with self.active_tests.drill():
-            async with self.uplink.reserve():
+            async with AsyncExitStack() as lines:
+                await lines.enter_async_context(self.uplink.reserve())
+                for office in offices:
+                    await lines.enter_async_context(self._lines[office].reserve())
                 yield
 
     @asynccontextmanager
@@ -151,12 +159,30 @@ class Runner:
     async def run_in_drill(
         self, office_id: str, probe_name: str, options: Mapping[str, Any]
     ) -> Measurement:
-        """Like `run`, inside `own_uplink`: turn and budget apply, the uplink limit does not."""
+        """Like `run`, inside `own_uplink`: only the budget applies.
+
+        It takes no turn: a test that has it waits for the uplink, which the drill holds.
+        """
         probe = PROBES[probe_name]
-        async with self._turns[office_id], self._lines[office_id]:
-            context = self.context(office_id, probe_name, options)
-            if refusal := self._refusal(probe, context, always_allow):
-                return await self._refuse(probe, context, refusal)
+        context = self.context(office_id, probe_name, options)
+        if refusal := self._refusal(probe, context, always_allow):
+            return await self._refuse(probe, context, refusal)
+        return await self._measure(probe, context)
+
+    async def _run_undisturbed(self, probe: Probe, context: ProbeContext) -> Measurement:
+        """Run a probe that loads the line a little, while no test uses the line."""
+        office = context.office.id
+        if self.active_tests.is_drill_on:
+            return await self._refuse(probe, context, NoData(Cause.CONFERENCE_ON))
+        async with AsyncExitStack() as line:
+            try:
+                async with asyncio.timeout(QUEUE_SECONDS):
+                    await line.enter_async_context(self._lines[office].reserve(SMALL_SHARE))
+            except TimeoutError:
+                return await self._refuse(probe, context, NoData(Cause.AGENT_BUSY))
+            if self.active_tests.was_loaded_since(office, self._clock.monotonic() - SETTLE_SECONDS):
+                await self._clock.sleep(SETTLE_SECONDS)
+            context = replace(self._renewed(context), free_line=line.aclose)
             return await self._measure(probe, context)
 
     async def _run_in_turn(
@@ -170,7 +196,7 @@ class Runner:
             async with asyncio.timeout(QUEUE_SECONDS) as waiting:
                 async with (
                     self.uplink.reserve(probe.reserve(context)) as granted,
-                    self._lines[context.office.id],
+                    self._lines[context.office.id].reserve(),
                 ):
                     waiting.reschedule(None)
                     context = replace(self._renewed(context), granted=granted)

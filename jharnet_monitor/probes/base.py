@@ -162,6 +162,10 @@ It ends when the channel closes.
 """
 
 
+async def do_nothing() -> None:
+    """The `free_line` of a run that holds no line."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProbeContext:
     """What the hub's half of a probe receives.
@@ -171,6 +175,8 @@ class ProbeContext:
     probes that were already running on the office. `memory` is what the probe keeps about this
     office between runs, as long as the hub runs. `bytes_left` is the rest of the office's budget
     for today. `recent` holds the newest `ok` runs on the office before this one, by series.
+    `free_line` is what an `undisturbed` probe calls once it no longer loads the line, if that is
+    before its end.
     """
 
     config: Config
@@ -183,6 +189,7 @@ class ProbeContext:
     memory: dict[str, Any] = field(default_factory=dict)
     bytes_left: float = inf
     recent: Mapping[str, Measurement] = field(default_factory=dict)
+    free_line: Callable[[], Awaitable[None]] = do_nothing
 
     @property
     def at_headquarters(self) -> bool:

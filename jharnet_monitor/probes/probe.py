@@ -141,7 +141,8 @@ class Probe:
     exclusive: bool = False
     undisturbed: bool = False
     """Although it is not heavy, a run waits until no heavy probe runs on its office, and those wait
-    for it: a speed test would count its packets as traffic of others."""
+    until it has freed the line: a speed test would count its packets as traffic of others. During a
+    drill it does not run."""
     cost: Callable[[ProbeContext], int] = lambda context: 0
     reserve: Callable[[ProbeContext], float] = lambda context: 0.0
     retest_after: Callable[[Config, Office, Measurement], float | None] = lambda *run: None

@@ -171,7 +171,8 @@ class DrillManager:
         """Hold a drill to its end; it ends whatever happens."""
         peak_rate, state = PeakRate(), DrillState.STOPPED
         try:
-            async with self._runner.own_uplink():
+            offices = [office.office for office in self._drills[drill_id].offices]
+            async with self._runner.own_uplink(offices):
                 await self._phases(drill_id, seconds, peak_rate)
             state = DrillState.DONE
         except Exception:

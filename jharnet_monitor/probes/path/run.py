@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -27,8 +27,25 @@ from jharnet_monitor.probes.path.trace import trace
 from jharnet_monitor.probes.udp_port import bind_free_port
 
 
+class LoadingParts:
+    """The parts of a run that load the line; calls `free_line` once all have ended."""
+
+    def __init__(self, *parts: str, free_line: Callable[[], Awaitable[None]]) -> None:
+        self._parts = set(parts)
+        self._free_line = free_line
+
+    async def end(self, part: str) -> None:
+        """Note that a part has ended. Idempotent."""
+        self._parts.discard(part)
+        if not self._parts:
+            await self._free_line()
+
+
 async def run(context: ProbeContext) -> Reading:
     """Trace both ways at once.
+
+    The line is free again after the packets that load it: the agent sends those of its trace at the
+    same time as the hub, and the rounds that follow take a minute with few packets.
 
     Raises `Failed` (`no_reply`), with the hops that do answer, and `NoData`.
     """
@@ -37,8 +54,11 @@ async def run(context: ProbeContext) -> Reading:
     target = (await resolve(host))[0]
     if not is_ipv4(target):
         raise NoData(Cause.NOT_CONFIGURED, "only IPv4 addresses are traced")
+    loading = LoadingParts("trace", "exchange", free_line=context.free_line)
+    flow = flow_of(context.office.id)
     traced, (back, arrivals) = await asyncio.gather(
-        trace(target, order, flow_of(context.office.id), context.clock), _back(context, order)
+        trace(target, order, flow, context.clock, lambda: loading.end("trace")),
+        _back(context, order, lambda: loading.end("exchange")),
     )
     loss = context.config.thresholds.loss
     conditions = {"target": role, "address": target, **parse_trace(traced.to_message(), order)}
@@ -64,9 +84,12 @@ def _change(context: ProbeContext, conditions: Mapping[str, Any]) -> dict[str, A
 Back = tuple[dict[str, Any] | None, dict[Direction, dict[int, MarkArrivals]]]
 
 
-async def _back(context: ProbeContext, order: TraceOrder) -> Back:
+async def _back(
+    context: ProbeContext, order: TraceOrder, after_exchange: Callable[[], Awaitable[None]]
+) -> Back:
     """The agent's trace and the arrivals of marked packets; empty without a capable agent."""
     if context.agent is None or "path" not in context.agent.features:
+        await after_exchange()
         return None, {}
     hub = context.config.hub
     with ExitStack() as stack:
@@ -81,16 +104,16 @@ async def _back(context: ProbeContext, order: TraceOrder) -> Back:
         try:
             channel = await context.agent.open("path", params)
         except (ChannelClosed, NoData):
+            await after_exchange()
             return None, {}
-        sending = asyncio.create_task(exchange.run()) if exchange else None
+        sending = asyncio.create_task(_exchange(exchange, after_exchange))
         try:
             reply = await channel.receive()
-            up = await sending if sending else {}
+            up = await sending
         except ChannelClosed:  # the path to the office is known nevertheless
             return None, {}
         finally:
-            if sending is not None:
-                sending.cancel()
+            sending.cancel()
             await channel.close()
     down = from_message(reply.get("arrivals"), order.marks)
     arrivals = {Direction.DOWN: down, Direction.UP: up}
@@ -98,3 +121,13 @@ async def _back(context: ProbeContext, order: TraceOrder) -> Back:
         return parse_trace(reply.get("trace"), order), arrivals
     except BadTrace:
         return None, arrivals
+
+
+async def _exchange(
+    exchange: HubExchange | None, after_exchange: Callable[[], Awaitable[None]]
+) -> dict[int, MarkArrivals]:
+    """The packets that arrived from the agent; empty without an exchange."""
+    try:
+        return await exchange.run() if exchange else {}
+    finally:
+        await after_exchange()

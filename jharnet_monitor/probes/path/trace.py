@@ -8,7 +8,7 @@ import contextlib
 import errno
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from statistics import median
@@ -16,7 +16,7 @@ from typing import Any
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.model import Cause
-from jharnet_monitor.probes.base import NoData
+from jharnet_monitor.probes.base import NoData, do_nothing
 from jharnet_monitor.probes.path.order import EXTENDED, MOST_HOPS, TraceOrder
 from jharnet_monitor.probes.path.prober import AnyTraceSocket, Prober, SentPacket
 from jharnet_monitor.probes.path.sizes import PathMtu, path_mtu
@@ -100,8 +100,17 @@ class TraceResult:
         }  # fmt: skip
 
 
-async def trace(target: str, order: TraceOrder, flow: int, clock: Clock) -> TraceResult:
-    """Trace the path to an IPv4 address; raises `NoData` if nothing could be sent."""
+async def trace(
+    target: str,
+    order: TraceOrder,
+    flow: int,
+    clock: Clock,
+    before_rounds: Callable[[], Awaitable[None]] = do_nothing,
+) -> TraceResult:
+    """Trace the path to an IPv4 address; raises `NoData` if nothing could be sent.
+
+    `before_rounds` is called when only the rounds remain, whose few packets no test notices.
+    """
     with _probers(target, order, flow, clock) as probers:
         routes = await asyncio.gather(*map(_find, probers))
         found = list(zip(routes, probers, strict=True))
@@ -113,13 +122,18 @@ async def trace(target: str, order: TraceOrder, flow: int, clock: Clock) -> Trac
             if other is not prober
             for ttl in range(1, route.last + 1)
         ]
-        await _probe_hops(result, prober, best, order)
-        if result.reached and prober.socket.finds_mtu:
-            with contextlib.suppress(OSError):
-                result.mtu = await path_mtu(prober, len(result.hops))
         udp = next((p for p in probers if p.socket.protocol is Protocol.UDP), None)
-        if udp is not None:
-            result.marks = await _probe_marks(udp, len(result.hops), order.marks)
+        if best.end is not None:
+            result.mtu = await _probe_sizes(prober, best.end)
+            result.marks = await _probe_marks(udp, best.end, order.marks)
+        await before_rounds()
+        await _probe_hops(result, prober, best, order)
+        end = len(result.hops)
+        if end != best.end:  # only the rounds have shown the path as it is
+            result.mtu = await _probe_sizes(prober, end) if result.reached else None
+            result.marks = await _probe_marks(udp, end, order.marks)
+        elif not result.reached:
+            result.mtu = None
         result.bytes = sum(one.bytes for one in probers)
         return result
 
@@ -222,11 +236,19 @@ def _has_loss(tallies: dict[int, HopTally], order: TraceOrder) -> bool:
     return end is not None and end.sent - end.received > order.loss * end.sent / 2
 
 
+async def _probe_sizes(prober: Prober, end: int) -> PathMtu | None:
+    """The largest packet that passes, where the system lets this process find it."""
+    if prober.socket.finds_mtu:
+        with contextlib.suppress(OSError):
+            return await path_mtu(prober, end)
+    return None
+
+
 async def _probe_marks(
-    prober: Prober, hops: int, marks: Sequence[int]
+    prober: Prober | None, hops: int, marks: Sequence[int]
 ) -> dict[int, list[int | None]]:
     """The mark with which a packet reached each hop; empty without the right to read quotes."""
-    if not marks or not hops:
+    if prober is None or not marks or not hops:
         return {}
     try:
         listener = QuoteListener(prober.socket.target, prober.socket.identifier)

@@ -1,4 +1,5 @@
-"""The headquarters uplink, which all offices share: how much of it heavy probes may fill."""
+"""How much of a line probes may take: of the headquarters uplink, which all offices share, and of
+an office's line, which a test has to itself."""
 
 from __future__ import annotations
 
@@ -9,28 +10,28 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 
-class UplinkLimiter:
-    """The part of the headquarters uplink that heavy probes may take, first come first served."""
+class LineLimiter:
+    """The part of a line that probes may take, first come first served."""
 
     def __init__(self, limit: Callable[[], float]) -> None:
-        """`limit` returns the current limit in bit/s, which a reload may change."""
+        """`limit` returns the current limit, which a reload may change, in bit/s or as a share."""
         self._limit = limit
         self._granted: list[float] = []
         self._waiting: deque[tuple[float, asyncio.Future[float]]] = deque()
 
     @property
     def limit(self) -> float:
-        """What all reservations together may take, in bit/s."""
+        """What all reservations together may take."""
         return self._limit()
 
     @property
     def reserved(self) -> float:
-        """The sum of all reservations, in bit/s; infinite while one holds the whole limit."""
+        """The sum of all reservations; infinite while one holds the whole limit."""
         return math.fsum(self._granted)
 
     @asynccontextmanager
     async def reserve(self, rate: float = math.inf) -> AsyncIterator[float]:
-        """Reserve `rate` bit/s, by default the whole limit; yields the rate that was granted.
+        """Reserve `rate`, by default the whole limit; yields what was granted.
 
         Waits for its turn; grants at most the limit. A reservation of the whole limit stays
         exclusive even if a reload raises the limit meanwhile.
