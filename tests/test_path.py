@@ -7,6 +7,7 @@ import contextlib
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -40,10 +41,14 @@ from jharnet_monitor.probes.base import (
     Reading,
 )
 from jharnet_monitor.probes.path import exchange
+from jharnet_monitor.probes.path import run as run_module
+from jharnet_monitor.probes.path import trace as trace_module
 from jharnet_monitor.probes.path.agent import agent_task
 from jharnet_monitor.probes.path.order import TraceOrder
 from jharnet_monitor.probes.path.result import BadTrace, locate_faults, parse_trace, values
 from jharnet_monitor.probes.path.run import run
+from jharnet_monitor.probes.path.sockets import Protocol
+from jharnet_monitor.probes.path.trace import TraceResult
 from jharnet_monitor.store import Store
 from jharnet_monitor.web.office import _phrase
 from tests.lab_support import needs_lab
@@ -164,6 +169,87 @@ class ChainAgent:
     def serve_transfer(self, handler: object) -> str:
         """Nothing is transferred here."""
         raise NotImplementedError
+
+
+@needs_lab
+@pytest.mark.parametrize(
+    ("silent", "quiet", "expected"),
+    [
+        (False, 0.04, ["sizes", "free", "rounds"]),
+        (False, 0.5, ["sizes", "rounds"]),
+        (True, 0.04, ["rounds"]),
+    ],
+)
+def test_the_line_is_free_before_the_rounds(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch, silent: bool, quiet: float, expected: list[str]
+) -> None:
+    """Once the sizes are known, unless the rounds are close together, or the search has not met the
+    target: then the caller frees the line at the end.
+    """
+    happened: list[str] = []
+
+    def note(module: ModuleType, name: str, what: str) -> None:
+        real = getattr(module, name)
+
+        async def noted(*args: Any) -> Any:
+            happened.append(what)
+            return await real(*args)
+
+        monkeypatch.setattr(module, name, noted)
+
+    async def free_line() -> None:
+        happened.append("free")
+
+    note(trace_module, "path_mtu", "sizes")
+    note(trace_module, "_probe_hops", "rounds")
+    monkeypatch.setattr(run_module, "QUIET_SPACING_SECONDS", quiet)
+    if silent:
+        chain.rules(2, "forward", "oif link2 drop")
+    made = config(rounds=5)
+    context = ProbeContext(made, made.offices[0], SystemClock(), None, free_line=free_line)
+    try:
+        with inside(chain.namespace("hq")), contextlib.suppress(Failed):
+            asyncio.run(run(context))
+    finally:
+        chain.clear(2)
+    assert happened == expected
+
+
+@pytest.mark.parametrize("agent", ["absent", "lost", "silent"])
+async def test_the_line_is_free_without_an_exchange(
+    monkeypatch: pytest.MonkeyPatch, agent: str
+) -> None:
+    """No agent, one whose session ends, or one whose packets never arrive."""
+    freed, pipes = asyncio.Event(), list[Pipe]()
+
+    class Silent:
+        features = frozenset({"path"})
+
+        async def open(self, task: str, params: Mapping[str, Any]) -> Pipe:
+            if agent == "lost":
+                raise ChannelClosed("gone")
+            pipe = Pipe(asyncio.get_running_loop())
+            pipe.other = pipe
+            pipes.append(pipe)
+            return pipe
+
+    async def traced(*args: Any) -> TraceResult:
+        await args[-1]()
+        await asyncio.wait_for(freed.wait(), 5)
+        for pipe in pipes:
+            await pipe.close()
+        return TraceResult("127.0.0.1", Protocol.ICMP, hops=[])
+
+    async def free_line() -> None:
+        freed.set()
+
+    monkeypatch.setattr(run_module, "trace", traced)
+    monkeypatch.setattr(exchange, "OPEN_SECONDS", 0.2)
+    made = config(spacing="1s")
+    link: Any = None if agent == "absent" else Silent()
+    context = ProbeContext(made, made.offices[0], SystemClock(), link, free_line=free_line)
+    with pytest.raises(Failed):
+        await run(context)
 
 
 @needs_lab

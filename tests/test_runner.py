@@ -304,7 +304,7 @@ async def test_visits_and_traces_never_share_the_line_with_a_test(
     await bench.clock.advance(70)
     results = await asyncio.wait_for(everything, 5)
     assert [m.outcome for m in results] == [Outcome.OK] * 10
-    expected = {"path": [0, 22], "bandwidth": [10], "service": [22], "conference": [32]}
+    expected = {"path": [0, 22], "bandwidth": [10], "service": [32], "conference": [42]}
     assert spans.began["potka"] == spans.began["boram"] == expected
     assert not any(m.conditions.get("under_load") for m in results)
 
@@ -353,7 +353,7 @@ async def test_a_drill_has_the_lines_of_its_offices(monkeypatch: pytest.MonkeyPa
     """
     bench, spans = shared_line(monkeypatch, reserve=lambda context: 1e9)
     runner = bench.runner
-    visits = [asyncio.create_task(runner.run("potka", *UNDISTURBED[1]))]
+    visit = asyncio.create_task(runner.run("potka", *UNDISTURBED[1]))
     await bench.clock.advance(1)
 
     async def drill() -> None:
@@ -367,9 +367,28 @@ async def test_a_drill_has_the_lines_of_its_offices(monkeypatch: pytest.MonkeyPa
     on_request = asyncio.create_task(runner.run("potka", "bandwidth"))
     refused = await asyncio.wait_for(runner.run("boram", "path"), 5)
     await bench.clock.advance(60)
-    await asyncio.wait_for(asyncio.gather(held, on_request, *visits), 5)
+    await asyncio.wait_for(asyncio.gather(held, on_request, visit), 5)
     assert (refused.outcome, refused.cause) == (Outcome.NO_DATA, Cause.CONFERENCE_ON)
     assert spans.began == {"potka": {"service": [0], "conference": [10, 21], "bandwidth": [32]}}
+
+
+async def test_a_visit_that_waited_does_not_delay_a_drill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The drill came while it waited for a test, and is next."""
+    bench, spans = shared_line(monkeypatch)
+    test = asyncio.create_task(bench.runner.run("potka", "bandwidth"))
+    await bench.clock.advance(1)
+    visit = asyncio.create_task(bench.runner.run("potka", *UNDISTURBED[1]))
+    await asyncio.sleep(0)
+
+    async def drill() -> None:
+        async with bench.runner.own_uplink(["potka"]):
+            await bench.runner.run_in_drill("potka", "conference", {})
+
+    held = asyncio.create_task(drill())
+    await bench.clock.advance(30)
+    await asyncio.wait_for(asyncio.gather(test, held), 5)
+    assert (await visit).cause == Cause.CONFERENCE_ON
+    assert spans.began == {"potka": {"bandwidth": [0], "conference": [10]}}
 
 
 async def test_an_undisturbed_probe_gives_up_after_half_an_hour(

@@ -144,6 +144,14 @@ def test_metrics_are_labelled_by_service_and_end() -> None:
     assert 'probe="service/' not in text and "http" not in text.replace("http://10", "")
 
 
+@pytest.mark.parametrize(("cause", "kept"), [(Cause.CONFERENCE_ON, True), (Cause.NO_AGENT, False)])
+def test_a_drill_does_not_end_an_alert_on_a_service(cause: Cause, kept: bool) -> None:
+    """The newest visit before it stays, as long as it is fresh; any other `no_data` ends it."""
+    failed = visited("e-office", cause=Cause.TIMEOUT, ago=60)
+    state = live(failed, replace(visited("e-office", cause=cause), outcome=Outcome.NO_DATA))
+    assert metrics(state, "success") == ({("potka", "e-office", "office"): 0.0} if kept else {})
+
+
 def test_what_could_not_be_measured_is_absent() -> None:
     """Success is absent; earlier values are exported until they are old."""
     gone = replace(visited("e-office", {}, ago=5), outcome=Outcome.NO_DATA, cause="no_agent")

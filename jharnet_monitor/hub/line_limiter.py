@@ -29,6 +29,10 @@ class LineLimiter:
         """The sum of all reservations; infinite while one holds the whole limit."""
         return math.fsum(self._granted)
 
+    def has_room(self, rate: float) -> bool:
+        """Whether `rate` would be granted at once."""
+        return not self._waiting and self.reserved + min(rate, self.limit) <= self.limit
+
     @asynccontextmanager
     async def reserve(self, rate: float = math.inf) -> AsyncIterator[float]:
         """Reserve `rate`, by default the whole limit; yields what was granted.

@@ -45,8 +45,9 @@ UPLINK_SHARE = 0.5
 """Share of the contracted uplink that all heavy probes together may use."""
 QUEUE_SECONDS = 1800.0
 """How long a probe waits for its turn, or for the line, before it gives up."""
-SMALL_SHARE = 0.01
-"""What an `undisturbed` probe takes of an office's line: many may share it, but not with a test."""
+SMALL_SHARE, LARGE_SHARE = 0.01, 0.6
+"""What an `undisturbed` probe takes of an office's line: many may share it, but not with a test.
+Those that had to wait begin one after the other: together they would slow each other down."""
 SETTLE_SECONDS = 2.0
 """How long a queue that a test has filled takes to empty."""
 
@@ -172,14 +173,17 @@ class Runner:
     async def _run_undisturbed(self, probe: Probe, context: ProbeContext) -> Measurement:
         """Run a probe that loads the line a little, while no test uses the line."""
         office = context.office.id
-        if self.active_tests.is_drill_on:
-            return await self._refuse(probe, context, NoData(Cause.CONFERENCE_ON))
+        line_of_office = self._lines[office]
+        share = SMALL_SHARE if line_of_office.has_room(SMALL_SHARE) else LARGE_SHARE
         async with AsyncExitStack() as line:
             try:
-                async with asyncio.timeout(QUEUE_SECONDS):
-                    await line.enter_async_context(self._lines[office].reserve(SMALL_SHARE))
+                if not self.active_tests.is_drill_on:
+                    async with asyncio.timeout(QUEUE_SECONDS):
+                        await line.enter_async_context(line_of_office.reserve(share))
             except TimeoutError:
                 return await self._refuse(probe, context, NoData(Cause.AGENT_BUSY))
+            if self.active_tests.is_drill_on:
+                return await self._refuse(probe, context, NoData(Cause.CONFERENCE_ON))
             if self.active_tests.was_loaded_since(office, self._clock.monotonic() - SETTLE_SECONDS):
                 await self._clock.sleep(SETTLE_SECONDS)
             context = replace(self._renewed(context), free_line=line.aclose)

@@ -42,7 +42,7 @@ from jharnet_monitor.judge.conference.drill import (
     StartedBy,
     UplinkLoad,
 )
-from jharnet_monitor.model import Route
+from jharnet_monitor.model import HEADQUARTERS, Route
 from jharnet_monitor.probes.conference.gallery import gallery_options, gallery_seconds
 from jharnet_monitor.probes.conference.plan import drill_bytes
 from jharnet_monitor.profiles import Profile
@@ -171,8 +171,8 @@ class DrillManager:
         """Hold a drill to its end; it ends whatever happens."""
         peak_rate, state = PeakRate(), DrillState.STOPPED
         try:
-            offices = [office.office for office in self._drills[drill_id].offices]
-            async with self._runner.own_uplink(offices):
+            ends = HEADQUARTERS, *(office.office for office in self._drills[drill_id].offices)
+            async with self._runner.own_uplink(ends):
                 await self._phases(drill_id, seconds, peak_rate)
             state = DrillState.DONE
         except Exception:

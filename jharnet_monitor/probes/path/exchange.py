@@ -26,6 +26,8 @@ SPACING_SECONDS = 0.02
 IP_BYTES = 200
 """About a voice packet."""
 PUNCHES, PUNCH_SECONDS = 20, 0.1
+OPEN_SECONDS = PUNCHES * PUNCH_SECONDS + 2.0
+"""How long the hub waits for the agent's first packet."""
 LAST_SECONDS = 1.0
 """For packets still in flight at the end."""
 _HEADER = struct.Struct("!4sBBIQ")
@@ -159,7 +161,7 @@ class HubExchange:
         seconds = PACKETS * len(self._marked.counts) * SPACING_SECONDS
         with self._marked.listening():
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PUNCHES * PUNCH_SECONDS + 2.0):
+                async with asyncio.timeout(OPEN_SECONDS):
                     await self._marked.opened.wait()
             if not self._marked.opened.is_set():
                 return {}

@@ -26,6 +26,9 @@ from jharnet_monitor.probes.path.result import (
 from jharnet_monitor.probes.path.trace import trace
 from jharnet_monitor.probes.udp_port import bind_free_port
 
+QUIET_SPACING_SECONDS = 0.5
+"""Rounds that are closer together load the line to their end."""
+
 
 class LoadingParts:
     """The parts of a run that load the line; calls `free_line` once all have ended."""
@@ -44,8 +47,8 @@ class LoadingParts:
 async def run(context: ProbeContext) -> Reading:
     """Trace both ways at once.
 
-    The line is free again after the packets that load it: the agent sends those of its trace at the
-    same time as the hub, and the rounds that follow take a minute with few packets.
+    The line is free again after the packets that load it, which the agent's trace sends at the same
+    time as the hub's: the rounds that follow take a minute with few packets.
 
     Raises `Failed` (`no_reply`), with the hops that do answer, and `NoData`.
     """
@@ -54,12 +57,15 @@ async def run(context: ProbeContext) -> Reading:
     target = (await resolve(host))[0]
     if not is_ipv4(target):
         raise NoData(Cause.NOT_CONFIGURED, "only IPv4 addresses are traced")
-    loading = LoadingParts("trace", "exchange", free_line=context.free_line)
+    parts = ("trace", "exchange", *(("rounds",) if order.spacing < QUIET_SPACING_SECONDS else ()))
+    loading = LoadingParts(*parts, free_line=context.free_line)
     flow = flow_of(context.office.id)
-    traced, (back, arrivals) = await asyncio.gather(
-        trace(target, order, flow, context.clock, lambda: loading.end("trace")),
-        _back(context, order, lambda: loading.end("exchange")),
-    )
+    going_back = asyncio.create_task(_back(context, order, lambda: loading.end("exchange")))
+    try:
+        traced = await trace(target, order, flow, context.clock, lambda: loading.end("trace"))
+        back, arrivals = await going_back
+    finally:
+        going_back.cancel()
     loss = context.config.thresholds.loss
     conditions = {"target": role, "address": target, **parse_trace(traced.to_message(), order)}
     conditions |= locate_faults(conditions, loss) | markings(arrivals)

@@ -109,7 +109,8 @@ async def trace(
 ) -> TraceResult:
     """Trace the path to an IPv4 address; raises `NoData` if nothing could be sent.
 
-    `before_rounds` is called when only the rounds remain, whose few packets no test notices.
+    `before_rounds` is called when only the rounds remain; not if the search has not met the target,
+    as sizes and marks then come last.
     """
     with _probers(target, order, flow, clock) as probers:
         routes = await asyncio.gather(*map(_find, probers))
@@ -126,7 +127,7 @@ async def trace(
         if best.end is not None:
             result.mtu = await _probe_sizes(prober, best.end)
             result.marks = await _probe_marks(udp, best.end, order.marks)
-        await before_rounds()
+            await before_rounds()
         await _probe_hops(result, prober, best, order)
         end = len(result.hops)
         if end != best.end:  # only the rounds have shown the path as it is

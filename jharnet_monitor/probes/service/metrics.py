@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from jharnet_monitor.live import OfficeLive
-from jharnet_monitor.model import HEADQUARTERS, Measurement, Outcome, quantity, series_key
+from jharnet_monitor.model import HEADQUARTERS, Cause, Measurement, Outcome, quantity, series_key
 from jharnet_monitor.probes.families import DistrictView, Family, Point
 from jharnet_monitor.probes.service.plan import OFFICE, SERIES
 from jharnet_monitor.probes.service.remarks import is_in_time
@@ -28,7 +28,8 @@ def _success(view: DistrictView) -> Iterator[Point]:
     for (place, service, end), run in _visits(view):
         known = view.live.of(place)
         last = known and known.latest.get(run.series)
-        if last and last.outcome is not Outcome.NO_DATA:
+        # a drill, during which nothing is visited, must not end an alert
+        if last and (last.outcome is not Outcome.NO_DATA or last.cause == Cause.CONFERENCE_ON):
             yield (place, service, end), float(run.outcome is Outcome.OK)
 
 
@@ -57,7 +58,8 @@ def _threshold(view: DistrictView) -> Iterator[Point]:
 FAMILIES = (
     Family("service_success", "gauge",
            "1 when the newest visit got the page, 0 when it did not; absent when it could not be "
-           "made. `office` is `headquarters` for the hub's own visits", _success, _LABELS),
+           "made for another reason than a drill. `office` is `headquarters` for the hub's own "
+           "visits", _success, _LABELS),
     Family("service_in_time", "gauge",
            "1 when the newest visit brought the whole page within `probes.service.slow`, else 0",
            _in_time, _LABELS),
