@@ -144,11 +144,23 @@ def test_metrics_are_labelled_by_service_and_end() -> None:
     assert 'probe="service/' not in text and "http" not in text.replace("http://10", "")
 
 
-@pytest.mark.parametrize(("cause", "kept"), [(Cause.CONFERENCE_ON, True), (Cause.NO_AGENT, False)])
-def test_a_drill_does_not_end_an_alert_on_a_service(cause: Cause, kept: bool) -> None:
-    """The newest visit before it stays, as long as it is fresh; any other `no_data` ends it."""
+@pytest.mark.parametrize(
+    ("cause", "connected", "kept"),
+    [
+        (Cause.CONFERENCE_ON, True, True),
+        (Cause.CONFERENCE_ON, False, False),
+        (Cause.NO_AGENT, True, False),
+    ],
+)
+def test_a_drill_does_not_end_an_alert_on_a_service(
+    cause: Cause, connected: bool, kept: bool
+) -> None:
+    """The newest visit before it stays, as long as it is fresh; any other `no_data` ends it, and so
+    does an agent that is gone.
+    """
     failed = visited("e-office", cause=Cause.TIMEOUT, ago=60)
     state = live(failed, replace(visited("e-office", cause=cause), outcome=Outcome.NO_DATA))
+    state.offices["potka"].agent.connected = connected
     assert metrics(state, "success") == ({("potka", "e-office", "office"): 0.0} if kept else {})
 
 

@@ -288,7 +288,9 @@ class PathProbe(Section):
     rounds: Annotated[Count, Field(ge=5, le=600)] = 60
     """Packets to every hop; three times as many if packets are lost."""
     spacing: Annotated[Duration, AfterValidator(at_least(0.02, "20ms"))] = 1.0
-    """Time between two packets to one hop. Many routers answer at most once a second."""
+    """Time between two packets to one hop. Many routers answer at most once a second. Below half a
+    second, tests wait for the whole trace.
+    """
     timeout: Annotated[Duration, AfterValidator(at_least(0.1, "100ms")), Field(le=5)] = 2.0
     """An answer that takes longer counts as lost."""
     marks: Annotated[tuple[Dscp, ...], Field(max_length=4)] = (46, 34)

@@ -3,7 +3,7 @@
 A scheduled heavy test does not run during a conference, on a line that is down, or when the day's
 remaining bytes are needed for the busy hour; its measurement has the cause. A speed test below the
 threshold is repeated once before it counts. A test on request only has to wait for its turn, the
-uplink and the line, and needs enough budget.
+uplink and the line, and needs enough budget; a visit or a trace is refused during a drill.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ the headquarters uplink; a drill, or headquarters' own test, gets all of it. The
 checked before the start. Every failure becomes a measurement.
 
 A heavy probe takes its turn, then its part of the uplink, then the office's line; an `undisturbed`
-one only a little of the line, so that it need not wait for a test that waits for the uplink.
+one only a part of the line, so that it need not wait for a test that waits for the uplink.
 """
 
 from __future__ import annotations
@@ -171,21 +171,25 @@ class Runner:
         return await self._measure(probe, context)
 
     async def _run_undisturbed(self, probe: Probe, context: ProbeContext) -> Measurement:
-        """Run a probe that loads the line a little, while no test uses the line."""
+        """Run a probe that loads the line a little, while no test uses the line.
+
+        During a drill only record that it did not run.
+        """
         office = context.office.id
-        line_of_office = self._lines[office]
+        line_of_office, tests = self._lines[office], self.active_tests
         share = SMALL_SHARE if line_of_office.has_room(SMALL_SHARE) else LARGE_SHARE
         async with AsyncExitStack() as line:
             try:
-                if not self.active_tests.is_drill_on:
+                if not tests.is_drill_on:
                     async with asyncio.timeout(QUEUE_SECONDS):
                         await line.enter_async_context(line_of_office.reserve(share))
             except TimeoutError:
                 return await self._refuse(probe, context, NoData(Cause.AGENT_BUSY))
-            if self.active_tests.is_drill_on:
-                return await self._refuse(probe, context, NoData(Cause.CONFERENCE_ON))
-            if self.active_tests.was_loaded_since(office, self._clock.monotonic() - SETTLE_SECONDS):
+            recently = self._clock.monotonic() - SETTLE_SECONDS
+            if not tests.is_drill_on and tests.was_loaded_since(office, recently):
                 await self._clock.sleep(SETTLE_SECONDS)
+            if tests.is_drill_on:
+                return await self._refuse(probe, context, NoData(Cause.CONFERENCE_ON))
             context = replace(self._renewed(context), free_line=line.aclose)
             return await self._measure(probe, context)
 

@@ -2,8 +2,9 @@
 
 First headquarters sends to all offices and receives from all; then comes the gallery, in which each
 office receives small pictures of all others and sends its own. A drill owns the headquarters
-uplink: it waits until running heavy probes have finished, and none starts during it. Each office's
-call is charged to that office's byte budget like any other.
+uplink and the offices' lines: it waits until running tests, visits and marked packets have
+finished, and none starts during it. Each office's call is charged to that office's byte budget like
+any other.
 """
 
 from __future__ import annotations

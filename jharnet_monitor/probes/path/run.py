@@ -48,7 +48,8 @@ async def run(context: ProbeContext) -> Reading:
     """Trace both ways at once.
 
     The line is free again after the packets that load it, which the agent's trace sends at the same
-    time as the hub's: the rounds that follow take a minute with few packets.
+    time as the hub's: the rounds that follow take a minute with few packets. It is not free before
+    the end if these are close together, or if the target does not answer.
 
     Raises `Failed` (`no_reply`), with the hops that do answer, and `NoData`.
     """

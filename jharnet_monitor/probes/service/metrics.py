@@ -27,9 +27,14 @@ def _visits(view: DistrictView) -> Iterator[tuple[tuple[str, ...], Measurement]]
 def _success(view: DistrictView) -> Iterator[Point]:
     for (place, service, end), run in _visits(view):
         known = view.live.of(place)
-        last = known and known.latest.get(run.series)
+        last = known.latest.get(run.series) if known else None
+        if known is None or last is None:
+            continue
         # a drill, during which nothing is visited, must not end an alert
-        if last and (last.outcome is not Outcome.NO_DATA or last.cause == Cause.CONFERENCE_ON):
+        is_held_up = last.cause == Cause.CONFERENCE_ON and (
+            place == HEADQUARTERS or known.agent.connected
+        )
+        if last.outcome is not Outcome.NO_DATA or is_held_up:
             yield (place, service, end), float(run.outcome is Outcome.OK)
 
 
@@ -58,8 +63,8 @@ def _threshold(view: DistrictView) -> Iterator[Point]:
 FAMILIES = (
     Family("service_success", "gauge",
            "1 when the newest visit got the page, 0 when it did not; absent when it could not be "
-           "made for another reason than a drill. `office` is `headquarters` for the hub's own "
-           "visits", _success, _LABELS),
+           "made for another reason than a drill, and when it is old. `office` is `headquarters` "
+           "for the hub's own visits", _success, _LABELS),
     Family("service_in_time", "gauge",
            "1 when the newest visit brought the whole page within `probes.service.slow`, else 0",
            _in_time, _LABELS),

@@ -3,7 +3,8 @@
 Each visit fetches one page, without the resources that the page loads, over a new connection. The
 probe is light: it does not wait for a turn or a share of the uplink, because any desk loads pages
 of at most `probes.service.most` bytes at any time. It only waits until no test of the monitor uses
-the office's line. Its bytes nevertheless count in the budget, also in `check-config`.
+the office's line, and is not made during a drill. Its bytes nevertheless count in the budget, also
+in `check-config`.
 
 In the conditions: `service`, `end` (`office` or `headquarters`), `requests` (pages with redirects),
 `phase` in which a failed visit broke off, `proxied`, and `truncated` if the page is larger than was
