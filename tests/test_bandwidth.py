@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.clock import ManualClock, SystemClock
 from jharnet_monitor.judge.line.packet_trains import PacketArrival
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.bandwidth import agent as bandwidth_agent
@@ -22,6 +22,7 @@ from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries, Count
 from jharnet_monitor.probes.bandwidth.plan import Plan
 from jharnet_monitor.probes.bandwidth.probe import BANDWIDTH
 from jharnet_monitor.probes.bandwidth.tcp_connection import TcpConnection
+from jharnet_monitor.probes.bandwidth.udp_socket import Datagram, DatagramKind
 from jharnet_monitor.probes.base import (
     AgentContext,
     AgentTask,
@@ -43,6 +44,7 @@ from tests.bandwidth_support import (
     settings,
     undisturbed,
 )
+from tests.made_up import NOW
 
 # -- on loopback: the whole test, and agents that misbehave --
 
@@ -348,3 +350,20 @@ async def test_without_udp_the_stream_gives_the_round_trips(
     assert result.values["upload_loaded_rtt_seconds"] > 0
     assert isinstance(trains.error, Failed)
     assert trains.error.cause is Cause.UDP_BLOCKED
+
+
+def test_a_late_pong_shows_no_round_trip() -> None:
+    """The agent's computer was late for longer than is believed; that the line works is shown."""
+    clock, delays = ManualClock(NOW), {1: 0, 2: 19_000, 3: 150_000, 4: 150_000}
+
+    class Socket:
+        """Answers each ping at once, in a network of 30 ms."""
+
+        def send(self, kind: DatagramKind, number: int) -> None:
+            """Send a ping, whose pong arrives."""
+            received = clock.monotonic() + 0.03 + delays[number] / 1e6
+            udp._take(Datagram(DatagramKind.PONG, number, delays[number], received))
+
+    udp = udp_hub.UdpChannel(Socket(), None, clock)  # type: ignore[arg-type]
+    assert asyncio.run(udp.measure_rtts(3, 0)) == pytest.approx([0.03, 0.03])
+    assert asyncio.run(udp.is_answered(1, 0))

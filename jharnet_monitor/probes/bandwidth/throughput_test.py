@@ -142,7 +142,7 @@ class ThroughputTest(BandwidthTest):
 
     async def _is_answered(self, udp: UdpChannel) -> bool:
         """Whether the line still carries anything, once a TCP stream has gone silent on it."""
-        return bool(await udp.measure_rtts(PINGS, SILENT_PING_SPACING_SECONDS))
+        return await udp.is_answered(PINGS, SILENT_PING_SPACING_SECONDS)
 
     def _set_reading(self, direction: Direction, found: RateReading) -> None:
         name = f"{direction.transfer}_bits_per_second"

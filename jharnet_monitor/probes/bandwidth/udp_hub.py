@@ -37,7 +37,8 @@ REPLY_SECONDS, MIN_REPLY_SECONDS = 1.0, 0.3
 """How long to wait for outstanding datagrams when the RTT is not known, and at least."""
 MIN_PING_SPACING_SECONDS = 0.03
 MAX_DELAY_SECONDS = 0.02
-"""The longest delay of a pong that an agent may claim; the rest counts as round-trip time."""
+"""A pong that waited longer at the agent, or is said to have, shows no round-trip time: the agent's
+computer was late."""
 PING_SHARE = 0.01
 """Share of the line's rate for the pings that measure the round-trip time under load."""
 TRAIN_ANSWER_SECONDS = 12.0
@@ -89,6 +90,7 @@ class UdpChannel:
         self._received = asyncio.Event()
         self._sent: dict[int, float] = {}
         self._rtts: list[RttSample] = []
+        self._pongs = 0
         self._arrivals: list[PacketArrival] = []
         self._stream = StreamCount()
         self._number = 0
@@ -134,9 +136,10 @@ class UdpChannel:
             case DatagramKind.PUNCH:
                 self._punched.set()
             case DatagramKind.PONG if datagram.number in self._sent:
-                sent = self._sent.pop(datagram.number)
-                delay = min(datagram.delay / 1e6, MAX_DELAY_SECONDS)
-                self._rtts.append(RttSample(sent, max(0.0, datagram.received - sent - delay)))
+                sent, delay = self._sent.pop(datagram.number), datagram.delay / 1e6
+                if delay <= MAX_DELAY_SECONDS:
+                    self._rtts.append(RttSample(sent, max(0.0, datagram.received - sent - delay)))
+                self._pongs += 1
                 self.bytes_up += SMALL_IP_BYTES
             case DatagramKind.STREAM:
                 self._stream.add(datagram)
@@ -151,7 +154,7 @@ class UdpChannel:
         self.bytes_down += SMALL_IP_BYTES
 
     async def measure_rtts(self, count: int, spacing: float) -> list[float]:
-        """Round-trip times in seconds of the answered ones of `count` pings.
+        """Round-trip times in seconds of those of `count` pings that were answered at once.
 
         They are sent `spacing` seconds apart.
         """
@@ -181,9 +184,15 @@ class UdpChannel:
         await self._wait_until(lambda: not self._sent)
         samples += self._rtts
 
+    async def is_answered(self, count: int, spacing: float) -> bool:
+        """Whether any of `count` pings is answered, however late the agent is."""
+        await self.measure_rtts(count, spacing)
+        return self._pongs > 0
+
     def _reset_pings(self) -> None:
         self._sent.clear()
         self._rtts.clear()
+        self._pongs = 0
 
     async def _wait_until(self, done: Callable[[], bool]) -> None:
         """Wait until outstanding datagrams have arrived, or must be lost."""
