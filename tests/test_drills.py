@@ -6,6 +6,7 @@ import asyncio
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from math import inf
 
 import pytest
 from rich.console import Console
@@ -35,7 +36,7 @@ from jharnet_monitor.judge.conference.drill import (
 )
 from jharnet_monitor.judge.conference.shared_line import Share, shared_line
 from jharnet_monitor.live import Live
-from jharnet_monitor.model import Direction, Measurement, Outcome, parse_utc
+from jharnet_monitor.model import HEADQUARTERS, Direction, Measurement, Outcome, parse_utc
 from jharnet_monitor.profiles import Profile
 from jharnet_monitor.report.output.drill_sheet import drill_content
 from jharnet_monitor.web.drill_pages import drill_view
@@ -136,6 +137,8 @@ async def test_a_conference_with_all_offices_and_then_a_gallery(
     await bench.until(lambda: _rate(bench.live(started, "boram")) is not None)
     boram = bench.live(started, "boram")
     assert boram is not None and boram.down.height == 180
+    lines = [bench.runner._lines[end].reserved for end in (HEADQUARTERS, *OFFICES)]
+    assert lines == [inf] * 4, "no visit or trace shares a line with it"
     text = _shown(bench.now(started), bench.config)
     assert "conference" in text and "talking" in text and "bps" in text
     drill = await bench.ended(started)

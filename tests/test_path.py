@@ -252,6 +252,33 @@ async def test_the_line_is_free_without_an_exchange(
         await run(context)
 
 
+async def test_the_agents_half_ends_with_the_hubs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trace that cannot be sent leaves no session open on a line that is free again."""
+    pipe = Pipe(asyncio.get_running_loop())
+    pipe.other = pipe
+    opened = asyncio.Event()
+
+    class Waiting:
+        features = frozenset({"path"})
+
+        async def open(self, task: str, params: Mapping[str, Any]) -> Pipe:
+            opened.set()
+            return pipe
+
+    async def traced(*args: Any) -> TraceResult:
+        await asyncio.wait_for(opened.wait(), 5)
+        await asyncio.sleep(0)
+        raise NoData(Cause.NOT_SENT)
+
+    monkeypatch.setattr(run_module, "trace", traced)
+    made = config()
+    link: Any = Waiting()
+    with pytest.raises(NoData):
+        await run(ProbeContext(made, made.offices[0], SystemClock(), link))
+    with pytest.raises(ChannelClosed):
+        await asyncio.wait_for(pipe.receive(), 5)
+
+
 @needs_lab
 def test_both_ways_over_three_routers(chain: Chain) -> None:
     """Hops in their order, packet size and marks, from the hub and from the agent. A black hole and
