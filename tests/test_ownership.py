@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy import event, text
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config.load import load_config
@@ -128,6 +131,25 @@ def test_a_new_database_gets_its_lease_with_its_tables(tmp_path: Path) -> None:
     store.ownership.take()
     assert store.ownership.lease.term == 1
     store.close()
+
+
+@pytest.mark.server("initdb", "pg_ctl", "pg_dump")
+def test_the_next_hub_does_not_wait_for_the_end_of_a_session(postgres: Postgres) -> None:
+    """A busy server ends a session only a while after it was closed; a hub that is started
+    again at once took the one that had just ended for another."""
+    bench = Bench(postgres.new_database())
+    following = Store(bench.url, SystemClock())
+    bench.store.ownership.take()
+    session = bench.store.ownership._session
+    assert session is not None
+    process = session.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    event.listen(session.engine, "invalidate", lambda *_: os.kill(process, signal.SIGSTOP))
+    try:
+        bench.store.close()
+        following.ownership.take()
+    finally:
+        os.kill(process, signal.SIGCONT)
+    following.close()
 
 
 @pytest.mark.server("initdb", "pg_ctl", "pg_dump")

@@ -68,7 +68,7 @@ class Ownership:
         if self._file is not None:
             self._file.close()
             self._file = None
-        self._close_session()
+        self._unlock_session()
 
     def _take_file(self) -> None:
         if self._file is not None:
@@ -109,6 +109,15 @@ class Ownership:
             session.close()
             raise self._owned_error()
         self._session = session
+
+    def _unlock_session(self) -> None:
+        if self._session is None:
+            return
+        try:  # the server notices the end of a session only a while after it was closed
+            self._session.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _OWNER_LOCK})
+        except DBAPIError as error:
+            log.debug("cannot unlock the database, which the server will do: %s", error)
+        self._close_session()
 
     def _close_session(self) -> None:
         if self._session is not None:
