@@ -44,7 +44,8 @@ def train_capacity(arrivals: Sequence[PacketArrival], ip_bytes: int) -> TrainCap
     """The capacity from the packets of one train that arrived, each of `ip_bytes` bytes.
 
     Lost packets leave a gap in the numbers and do not affect the estimate. None if too few packets
-    arrived, or if all arrived at the same time, which is too fast to measure.
+    arrived, or if all arrived at the same time, which is too fast to measure. The uncertainty is 1
+    if they arrived in so few bunches that the rate says nothing.
 
     >>> found = train_capacity([PacketArrival(n, n * 0.006) for n in range(30)], 1500)
     >>> round(found.rate), round(found.uncertainty, 3)
@@ -68,7 +69,7 @@ def train_capacity(arrivals: Sequence[PacketArrival], ip_bytes: int) -> TrainCap
         error = worst / sqrt(len(undisturbed))
     else:
         step, error = _slope(ends)
-        error *= len(train) / len(ends)
+        error *= len(train) / len(ends)  # jitter that makes bunches makes the rest uncertain, too
     if step <= 0:
         return None
     return TrainCapacity(8 * ip_bytes / step, 1.96 * error / step)
