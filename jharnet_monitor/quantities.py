@@ -194,7 +194,8 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("conference", "setup_seconds", "seconds", "From the offer to the first media packet",
              Label("Call set-up time", "कॉल जुड़ने का समय")),
     Quantity("conference", "rtt_p95_seconds", "seconds",
-             "95th percentile of the round-trip time in the call (RTCP)",
+             "95th percentile of the round-trip time in the call (RTCP); none if a computer was "
+             "too busy to tell",
              Label("Latency in the call, 95th percentile", "कॉल में विलंबता, 95वाँ परसेंटाइल")),
     *_both("conference", "video_loss_ratio", "ratio",
            "Share of video packets whose first transmission never arrived",

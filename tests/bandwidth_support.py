@@ -22,10 +22,10 @@ from jharnet_monitor.config.schema import Link
 from jharnet_monitor.hub.agent_connection import AgentConnection
 from jharnet_monitor.hub.agent_server import AgentEvents, AgentServer
 from jharnet_monitor.lab import HEADQUARTERS, Lab
-from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.agent_tasks import AGENT_TASKS
 from jharnet_monitor.probes.bandwidth.run import run
 from jharnet_monitor.probes.base import AgentTask, ProbeContext, ProbeError
+from tests import busy_host
 from tests.support import make_config, running
 
 OFFICE, TOKEN = "potka", "potka-token"
@@ -76,11 +76,7 @@ async def measure(config: Config, agent: Any, **options: Any) -> Result:
 
 async def undisturbed(config: Config, agent: Any, **options: Any) -> Result:
     """As `measure`, repeated where this machine was too busy for a result."""
-    for _ in range(5):
-        result = await measure(config, agent, **options)
-        if result.error is None or result.error.cause is not Cause.HOST_OVERLOADED:
-            break
-    return result
+    return await busy_host.undisturbed(lambda: measure(config, agent, **options))
 
 
 @contextlib.asynccontextmanager

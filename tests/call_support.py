@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ from jharnet_monitor.probes.conference.run import run
 from jharnet_monitor.probes.conference.signalling import Dialogue
 from jharnet_monitor.profiles import rung
 from jharnet_monitor.rtc.call import Call
+from tests import busy_host
 from tests.support import make_config
 
 if TYPE_CHECKING:
@@ -127,11 +129,12 @@ async def _run_agent_task(
 
 @dataclass(frozen=True)
 class Result:
-    """The values and conditions of a call, and its error if it had one."""
+    """The values and conditions of a call, its error if it had one, and the seconds it took."""
 
     values: Mapping[str, float]
     conditions: Mapping[str, Any]
     error: ProbeError | None = None
+    seconds: float = 0.0
 
 
 _CONFIG = cache(make_config)
@@ -152,13 +155,19 @@ async def call(
     context = ProbeContext(
         config, config.offices[0], SystemClock(), agent, options, granted, recent=recent or {}
     )
+    began = time.monotonic()
     try:
         reading: Reading = await run(context)
     except ProbeError as error:
-        return Result(error.values, error.conditions, error)
+        return Result(error.values, error.conditions, error, time.monotonic() - began)
     finally:
         await asyncio.gather(*getattr(agent, "tasks", ()), return_exceptions=True)
-    return Result(reading.values, reading.conditions)
+    return Result(reading.values, reading.conditions, None, time.monotonic() - began)
+
+
+async def undisturbed_call(agent: LoopbackAgent, **options: Any) -> Result:
+    """As `call`, repeated where this machine was too busy for a result."""
+    return await busy_host.undisturbed(lambda: call(agent, **options))
 
 
 class StreamChannel:

@@ -21,6 +21,7 @@ from jharnet_monitor.demo.setup import PORT, Installation, install
 from jharnet_monitor.errors import TemporaryError
 from jharnet_monitor.lab import HEADQUARTERS, Lab
 from jharnet_monitor.wire.client import HubClient
+from tests import busy_host
 from tests.browser_support import chromium, chromium_at
 from tests.tab_support import Name, Seat, Tab, tab
 
@@ -194,6 +195,10 @@ class PageLab:
         address = f"/api/v1/offices/{OFFICE}/probes/{probe}"
         result: dict[str, Any] = await asyncio.to_thread(self.post, address, options)
         return result
+
+    async def undisturbed(self, probe: str, **options: Any) -> dict[str, Any]:
+        """As `probe`, repeated where this machine was too busy for a result."""
+        return await busy_host.undisturbed(lambda: self.probe(probe, **options))
 
     async def measurements(self, probe: str, path: str) -> list[dict[str, Any]]:
         """What the hub has stored of the office by this probe over this path."""

@@ -35,7 +35,7 @@ from jharnet_monitor.model import Cause, Measurement, Outcome
 from jharnet_monitor.probes import NoData
 from jharnet_monitor.probes.base import AgentContext, Channel
 from jharnet_monitor.wire.protocol import AgentTasks, Channels
-from tests.call_support import LoopbackAgent, call
+from tests.call_support import LoopbackAgent, call, undisturbed_call
 from tests.update_support import begin_trial
 
 
@@ -367,7 +367,8 @@ def test_the_spool_raises_one_kind_of_error(tmp_path: Path) -> None:
 
 async def test_a_conference_runs_in_a_process_of_its_own() -> None:
     """The agent's half of a call in another process gives a grade, and leaves no process behind."""
-    result = await call(LoopbackAgent(in_own_process("conference")), seconds=1.0, profile="audio")
+    agent = LoopbackAgent(in_own_process("conference"))
+    result = await undisturbed_call(agent, seconds=1.0, profile="audio")
     assert result.error is None
     assert result.values["grade"] == 1
     assert not psutil.Process().children()

@@ -53,7 +53,7 @@ async def measure_with(task: AgentTask) -> Result:
     """A test of a 20 Mbit/s line whose agent runs `task`."""
     with replaced_agent_tasks(bandwidth=task):
         async with on_loopback() as agent:
-            return await measure(settings("20 Mbit/s"), agent)
+            return await undisturbed(settings("20 Mbit/s"), agent)
 
 
 async def test_both_directions_on_loopback() -> None:
@@ -252,7 +252,7 @@ async def test_an_agent_that_does_not_stop_sending() -> None:
                 await channel.send(await bandwidth_agent.answer(message, _NO_UDP, context))
 
     result = await measure_with(flood)
-    assert ends == ["reset"], result.error
+    assert set(ends) == {"reset"}, result.error
     assert result.values["bytes_spent"] <= BANDWIDTH.cost(_context(settings("20 Mbit/s")))
     assert "upload_bits_per_second" not in result.values or result.conditions["upload_at_least"]
 
@@ -343,7 +343,7 @@ async def test_without_udp_the_stream_gives_the_round_trips(
     config = settings("20 Mbit/s")
     async with on_loopback() as agent:
         result = await undisturbed(config, agent)
-        trains = await measure(config, agent, path="trains")
+        trains = await undisturbed(config, agent, path="trains")
     assert result.error is None
     assert result.down == pytest.approx(25, rel=0.05)
     assert result.values["download_loaded_rtt_seconds"] > 0

@@ -14,6 +14,7 @@ from jharnet_monitor.lab import Lab
 from jharnet_monitor.model import Cause, Direction
 from jharnet_monitor.probes.base import Failed
 from tests.bandwidth_support import OFFICE, OverLab, Result, measure, over_lab, settings
+from tests.busy_host import overloaded, repeated
 
 pytestmark = pytest.mark.root
 
@@ -46,10 +47,15 @@ def loaded_truth(lab: Lab) -> list[float]:
 @pytest.mark.parametrize("congestion", ["reno", "bbr"])
 def test_an_asymmetric_line(congestion: str) -> None:
     """Rates within 3 %; loaded RTT and spent bytes as the lab counted them."""
-    with Lab.start(district(line("4 Mbit/s"), line("500 kbit/s"), congestion), PREFIX) as lab:
-        [result] = over_lab(lab, settings("4 Mbit/s", "500 kbit/s"))
-        down, up = loaded_truth(lab)
-        link = lab.status()["links"][OFFICE]
+    links = district(line("4 Mbit/s"), line("500 kbit/s"), congestion)
+
+    def tested() -> tuple[Result, list[float], dict[str, Any]]:
+        with Lab.start(links, PREFIX) as lab:
+            [result] = over_lab(lab, settings("4 Mbit/s", "500 kbit/s"))
+            truth = [] if overloaded(result) else loaded_truth(lab)
+            return result, truth, lab.status()["links"][OFFICE]
+
+    result, (down, up), link = repeated(tested, lambda held: overloaded(held[0]))
     assert result.error is None
     assert result.down == pytest.approx(4, rel=0.03)
     assert result.up == pytest.approx(0.5, rel=0.03)
@@ -65,7 +71,7 @@ def test_loss_that_limits_tcp() -> None:
     """Loss is reported; the rate is what the line delivers, whatever TCP makes of it."""
     lossy = line("10 Mbit/s", loss="3%")
     with Lab.start(district(lossy, line("10 Mbit/s"), "reno"), PREFIX) as lab:
-        [result] = over_lab(lab, settings("10 Mbit/s"))
+        result = repeated(lambda: over_lab(lab, settings("10 Mbit/s"))[0], overloaded)
     assert result.error is None
     assert result.down == pytest.approx(9.7, rel=0.03)
     low, high = (result.values[f"download_bits_per_second_{end}"] for end in ("low", "high"))
@@ -78,17 +84,25 @@ def test_loss_that_limits_tcp() -> None:
     assert result.values["download_capacity_bits_per_second"] == pytest.approx(10e6, rel=0.05)
 
 
+def _spread(result: Result) -> bool:
+    """Whether this machine stopped for some milliseconds, which makes a train uneven or uncertain:
+    the product says so."""
+    if result.error is not None:
+        return result.error.cause in (Cause.TOO_UNEVEN, Cause.HOST_OVERLOADED)
+    names = [f"{way.transfer}_capacity_uncertainty" for way in Direction]
+    return any(result.conditions.get(name, 0.0) > 0.03 for name in names)
+
+
 def test_trains_alone_show_the_capacity() -> None:
     """Within 3 % for at most 50 kB per direction, also with loss, and marked as an estimate."""
     links = district(line("2 Mbit/s", loss="2%"), line("10 Mbit/s"), "bbr")
-    for _ in range(3):  # a host that stops for some milliseconds makes a train uneven or uncertain
+
+    def tested() -> tuple[Result, dict[str, Any]]:
         with Lab.start(links, PREFIX) as lab:
             [result] = over_lab(lab, settings("2 Mbit/s", "10 Mbit/s"), path="trains")
-            link = lab.status()["links"][OFFICE]
-        names = [f"{way.transfer}_capacity_uncertainty" for way in Direction]
-        uneven = result.error is not None and result.error.cause is Cause.TOO_UNEVEN
-        if not uneven and max(result.conditions.get(name, 0.0) for name in names) <= 0.03:
-            break
+            return result, lab.status()["links"][OFFICE]
+
+    result, link = repeated(tested, lambda held: _spread(held[0]))
     assert result.error is None
     assert result.values["download_capacity_bits_per_second"] == pytest.approx(2e6, rel=0.03)
     assert result.values["upload_capacity_bits_per_second"] == pytest.approx(10e6, rel=0.03)

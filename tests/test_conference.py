@@ -7,11 +7,13 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aioice.ice import Connection
 from aiortc.sdp import SessionDescription
 
 from jharnet_monitor.lab import Lab
@@ -23,12 +25,13 @@ from jharnet_monitor.probes.conference.agent import agent_task
 from jharnet_monitor.probes.deferred import Deferred
 from jharnet_monitor.profiles import rung
 from jharnet_monitor.rtc import aiortc_private
-from jharnet_monitor.rtc.aiortc_private import LibraryChanged, self_test
+from jharnet_monitor.rtc.aiortc_private import LibraryChanged, Port, self_test
 from jharnet_monitor.rtc.call import Call, warm_up
 from jharnet_monitor.rtc.rtp import original_sequence, parse_header, retransmission, unwrap
 from jharnet_monitor.rtc.sdp import BadDescription, candidate_addresses, parse_streams, sanitize
 from jharnet_monitor.rtc.stats.host_load import HostLoad, HostLoadMonitor
-from tests.call_support import LabCall, LoopbackAgent, call
+from tests.busy_host import overloaded, repeated
+from tests.call_support import LabCall, LoopbackAgent, Result, call, undisturbed_call
 from tests.support import make_context
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -48,10 +51,11 @@ async def test_a_call_on_loopback() -> None:
     The twin answers from a process of its own, on the line that the call met.
     """
     agent = LoopbackAgent()
-    result = await call(agent, seconds=3.0, twin=True)
+    result = await undisturbed_call(agent, seconds=3.0, twin=True)
     assert result.error is None
     assert set(result.values) <= set(QUANTITY_NAMES["conference"])
     missing = set(QUANTITY_NAMES["conference"]) - set(result.values)
+    missing -= {"rtt_p95_seconds"}  # none if this computer was too busy to tell
     assert missing == {"down_video_mos", "up_video_mos"}, "VP8 has no G.1070 rating"
     shares = [result.values[f"grade_{n}_probability"] for n in range(5)]
     assert sum(shares) == pytest.approx(1.0, abs=3e-4), "each is rounded to four decimals"
@@ -101,7 +105,7 @@ async def test_the_probe_is_registered() -> None:
 
 async def test_a_call_respects_the_granted_uplink_rate() -> None:
     """With less than its profile needs a call starts lower; with almost nothing it is refused."""
-    result = await call(LoopbackAgent(), seconds=1.5, granted=0.9e6)
+    result = await undisturbed_call(LoopbackAgent(), seconds=1.5, granted=0.9e6)
     assert result.conditions["profile"] == "720p-lean"
     assert result.values["up_bits_per_second"] < 0.9e6
     await _expect(LoopbackAgent(), Cause.UPLINK_BUSY, NoData, granted=10e3)
@@ -111,7 +115,7 @@ async def test_calls_of_lower_profiles() -> None:
     """A call of a lower profile sends no more than that, and its grade is limited by it."""
     grades = {"audio": 1, "180p": 2}
     results = await asyncio.gather(
-        *(call(LoopbackAgent(), seconds=1.5, profile=profile) for profile in grades)
+        *(undisturbed_call(LoopbackAgent(), seconds=1.5, profile=profile) for profile in grades)
     )
     for (profile, grade), result in zip(grades.items(), results, strict=True):
         assert result.values["grade"] == grade
@@ -134,7 +138,7 @@ async def test_an_overloaded_host_measures_nothing(monkeypatch: pytest.MonkeyPat
 
 async def _expect(agent: Any, cause: Cause, kind: type[Exception], **options: Any) -> str:
     """Hold a call that must end with this cause; returns the detail of its error."""
-    result = await asyncio.wait_for(call(agent, seconds=1.5, **options), 30)
+    result = await asyncio.wait_for(undisturbed_call(agent, seconds=1.5, **options), 30)
     assert isinstance(result.error, kind), result
     assert result.error.cause is cause, result.error
     return result.error.detail
@@ -199,9 +203,8 @@ async def test_a_peer_that_does_not_listen() -> None:
         await _offers(channel, offer)
         await channel.receive()
 
-    started = asyncio.get_running_loop().time()
-    result = await call(LoopbackAgent(far), seconds=1.0)
-    assert asyncio.get_running_loop().time() - started < 6
+    result = await undisturbed_call(LoopbackAgent(far), seconds=1.0)
+    assert result.seconds < 6
     assert isinstance(result.error, Failed)
     assert result.error.cause is Cause.UDP_BLOCKED
     assert result.values == {"grade": 0.0}, "a call that cannot be set up has grade 0"
@@ -217,7 +220,8 @@ async def test_a_peer_that_leaves() -> None:
         await asyncio.wait({half})
 
     await _expect(LoopbackAgent(far), Cause.AGENT_LOST, NoData)
-    assert (await call(LoopbackAgent(), seconds=1.0, profile="audio")).error is None
+    after = await undisturbed_call(LoopbackAgent(), seconds=1.0, profile="audio")
+    assert after.error is None
 
 
 async def _says_falsely(false: dict[str, int]) -> str:
@@ -286,6 +290,19 @@ async def test_a_peer_that_floods() -> None:
 
     detail = await _expect(LoopbackAgent(far), Cause.BAD_REPORT, NoData, profile="audio")
     assert "floods" in detail
+
+
+async def test_a_flood_that_the_kernel_drops_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that is too busy to read it sees a small part, and called itself overloaded. A
+    stall in which a call's own packets are dropped is no flood."""
+    dropped = [250]
+    monkeypatch.setattr(Port, "socket_drops", property(lambda port: dropped[0]))
+    port = Port(Connection(ice_controlling=True))
+    assert not port.is_flooded()
+    dropped[0] += 2000
+    assert not port.is_flooded()
+    dropped[0] += 6000
+    assert port.is_flooded()
 
 
 async def test_no_free_port() -> None:
@@ -404,10 +421,18 @@ def _way(rate: str, **keys: Any) -> dict[str, Any]:
     return {"delay": "20ms", "rate": rate, "queue": "200ms", **keys}
 
 
+def _any_disturbed(results: Sequence[Result]) -> bool:
+    """Whether a call was disturbed by this machine, even if it has a grade."""
+    names = ("hub_disturbed_seconds", "agent_disturbed_seconds")
+    return any(
+        overloaded(one) or any(one.conditions.get(name) for name in names) for one in results
+    )
+
+
 @needs_root
 @pytest.mark.root
 def test_calls_over_emulated_links() -> None:
-    """Five links at once: the grades follow the rates; loss and round trip match the emulator.
+    """Five links: the grades follow the rates; loss and round trip match the emulator.
 
     The loss of a call's datagrams is within 0.2 percentage points of the emulator's count.
     """
@@ -420,10 +445,25 @@ def test_calls_over_emulated_links() -> None:
         "lossy": {"down": lossy, "up": lossy},
         "cut": {"down": wide, "up": wide},
     }
+    calls: dict[str, LabCall] = {}
+    results: dict[str, Result] = {}
     with Lab.start({"offices": offices}, "jhnconf") as lab:
-        calls = {office: LabCall(lab, office, seconds=8.0) for office in offices}
-        threading.Timer(3.0, lab.cut, ("cut", "link")).start()
-        results = {office: each.join() for office, each in calls.items()}
+
+        def hold(*together: str) -> list[Result]:
+            calls.update({office: LabCall(lab, office, seconds=8.0) for office in together})
+            if "cut" in together:
+                threading.Timer(3.0, lab.cut, ("cut", "link")).start()
+            held = [calls[office].join() for office in together]
+            if "cut" in together:
+                lab.restore("cut", "link")
+            return held
+
+        # This process holds both ends of each call: five at once are more than one CPU can do.
+        for together in (("wide", "lossy", "cut"), ("narrow", "poor")):
+            results |= dict(zip(together, hold(*together), strict=True))
+        for office in offices:
+            if _any_disturbed([results[office]]):
+                results[office] = repeated(partial(hold, office), _any_disturbed)[0]
         for office, grade in (("wide", 4), ("narrow", 4), ("poor", 3), ("lossy", 4)):
             result = results[office]
             assert result.error is None, (office, result)
@@ -433,13 +473,14 @@ def test_calls_over_emulated_links() -> None:
                 truth = 1 - flow["packets_out"] / flow["packets_in"]
                 measured = result.conditions[f"{way}_wire_loss_ratio"]
                 assert measured == pytest.approx(truth, abs=0.002), (office, way)
-        wide_trip = results["wide"].conditions["rtt_p50_seconds"]
+    wide_trip = results["wide"].conditions["rtt_p50_seconds"]
+    if wide_trip is not None:  # else this computer was too busy to tell
         assert wide_trip == pytest.approx(0.040, abs=0.006)
-        assert results["poor"].conditions["limited_by"] == "rate"
-        assert results["poor"].conditions["worse_way"] == "up"
-        assert not results["poor"].conditions["down_stepped_down"]
-        assert results["lossy"].values["down_video_loss_ratio"] == pytest.approx(0.02, abs=0.012)
-        error = results["cut"].error
-        assert isinstance(error, Failed)
-        assert error.cause is Cause.INTERRUPTED
-        assert results["cut"].values == {"grade": 0.0}
+    assert results["poor"].conditions["limited_by"] == "rate"
+    assert results["poor"].conditions["worse_way"] == "up"
+    assert not results["poor"].conditions["down_stepped_down"]
+    assert results["lossy"].values["down_video_loss_ratio"] == pytest.approx(0.02, abs=0.012)
+    error = results["cut"].error
+    assert isinstance(error, Failed)
+    assert error.cause is Cause.INTERRUPTED
+    assert results["cut"].values == {"grade": 0.0}

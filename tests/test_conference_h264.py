@@ -15,7 +15,7 @@ from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.codecs import PayloadInfo, parse_h264, picture_height
 from jharnet_monitor.rtc.media import clips
 from jharnet_monitor.rtc.sdp import BadDescription, offered_codec, parse_streams
-from tests.call_support import LoopbackAgent, call
+from tests.call_support import LoopbackAgent, undisturbed_call
 from tests.support import make_config
 
 CONTINUES = PayloadInfo(False, False, 0)
@@ -84,7 +84,8 @@ def test_malformed_payloads_raise_nothing() -> None:
 
 async def test_a_call_in_h264() -> None:
     """A clean path at 360p: all frames arrive, the grade is 3, and G.1070 gives a rating."""
-    result = await call(LoopbackAgent(), seconds=2.0, profile="360p", codec="h264")
+    agent = LoopbackAgent()
+    result = await undisturbed_call(agent, seconds=2.0, profile="360p", codec="h264")
     assert result.error is None
     assert result.conditions["codecs"] == "opus, h264"
     assert result.values["grade"] == 3
@@ -98,7 +99,7 @@ async def test_a_call_in_h264() -> None:
 
 async def test_no_rating_outside_the_model() -> None:
     """720p in H.264 has grade 4 as in VP8, but no rating: the model of G.1070 ends at VGA."""
-    result = await call(LoopbackAgent(), seconds=2.0, codec="h264")
+    result = await undisturbed_call(LoopbackAgent(), seconds=2.0, codec="h264")
     assert result.values["grade"] == 4
     assert not {"down_video_mos", "up_video_mos"} & set(result.values)
 

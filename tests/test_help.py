@@ -5,7 +5,9 @@ from __future__ import annotations
 import doctest
 import re
 import shlex
+import sys
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -13,6 +15,7 @@ from xml.etree import ElementTree
 import pytest
 import typer
 import yaml
+from mdurl._encode import encode_cache
 
 from jharnet_monitor.cli import app
 from jharnet_monitor.config.agent_file import AgentFile
@@ -60,6 +63,19 @@ def test_examples_in_docstrings_hold(module: Any) -> None:
 
 
 # --- the pages
+
+
+def test_pages_are_rendered_by_several_threads_at_once() -> None:
+    """The first readers of two pages got an error where one read a table the other had begun."""
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            for _ in range(50):
+                encode_cache.clear()
+                list(threads.map(render, ["[one](https://example.org/~z)"] * 4))
+    finally:
+        sys.setswitchinterval(switching)
 
 
 def test_every_page_is_listed() -> None:

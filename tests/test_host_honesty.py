@@ -32,25 +32,25 @@ from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.stats import host_load
 from jharnet_monitor.rtc.stats.host_load import HostLoadMonitor
 from jharnet_monitor.wire import protocol
-from tests.call_support import LoopbackAgent, call
+from tests.call_support import LoopbackAgent, call, undisturbed_call
 from tests.support import running
 from tests.test_receive import received, send_stats
 from tests.test_session import Endpoint, make_agent
 from tests.test_states import Bench
 
 
-def judged(**ours: Any) -> Any:
-    """The reading of a call whose hub sent in this way, or why there is none."""
+def judged(profile: str = "720p", **ours: Any) -> Any:
+    """The reading of a call whose hub sent 360p in this way, or why there is none."""
     sent = send_stats(**ours)
     theirs = send_stats()
     sides = CallSides(sent, theirs, received(sent), received(theirs))
     try:
-        return reading(rung("720p"), sides, Criteria(), {})
+        return reading(rung(profile), sides, Criteria(), {})
     except NoData as error:
         return error
 
 
-SLOW = {"stepped_down": True, "capacity": 500_000.0, "stepped_after": 3.0}
+SLOW: dict[str, Any] = {"stepped_down": True, "capacity": 500_000.0, "stepped_after": 3.0}
 
 
 def test_a_busy_host_blames_no_line() -> None:
@@ -63,6 +63,25 @@ def test_a_busy_host_blames_no_line() -> None:
     assert spoiled.values == {}
     assert "the hub got too little of its CPU for 8 s" in spoiled.detail
     assert spoiled.conditions["limited_by"] == "host"
+
+
+@pytest.mark.parametrize("load", [{"cpu_ratio": 0.95}, {"disturbed_seconds": 3}])
+def test_a_busy_host_gives_no_round_trip(load: dict[str, Any]) -> None:
+    """With its process at the end of its CPU, calls over 46 ms read 90 ms, without a mark. The best
+    grade of its profile is the line's all the same."""
+    quiet = judged("audio", cpu_ratio=0.6)
+    assert quiet.values["rtt_p95_seconds"] > 0 and quiet.conditions["rtt_p50_seconds"] > 0
+    busy = judged("audio", **load)
+    assert busy.values["grade"] == quiet.values["grade"] == 1
+    assert "rtt_p95_seconds" not in busy.values
+    assert busy.conditions["rtt_p50_seconds"] is None
+
+
+def test_a_process_at_the_end_of_its_cpu_blames_no_line() -> None:
+    """It waits for no CPU and its event loop wakes in time, but its packets wait for it."""
+    spoiled = judged(**SLOW, cpu_ratio=0.97)
+    assert isinstance(spoiled, NoData) and spoiled.cause is Cause.HOST_OVERLOADED
+    assert "the hub computed for 97% of the call" in spoiled.detail
 
 
 def test_an_old_agent_without_load_figures_is_judged_as_before() -> None:
@@ -150,7 +169,8 @@ async def test_a_call_that_the_agents_computer_interrupts_is_not_the_lines(
             await dialogue.wait_until_closed(10)
         await dialogue.end()
 
-    result = await call(agent(falls_silent), profile="audio", seconds=5)
+    hold = call if agent is StoppedAgent else undisturbed_call
+    result = await hold(agent(falls_silent), profile="audio", seconds=5)
     assert isinstance(result.error, NoData if agent is StoppedAgent else Failed)
     cause = Cause.HOST_OVERLOADED if agent is StoppedAgent else Cause.INTERRUPTED
     assert result.error.cause is cause

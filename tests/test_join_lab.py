@@ -17,6 +17,7 @@ from jharnet_monitor.demo.setup import PORT
 from jharnet_monitor.errors import TemporaryError
 from jharnet_monitor.wire.client import HubClient
 from tests.browser_support import chromium, chromium_at
+from tests.busy_host import undisturbed
 from tests.lab_support import needs_lab
 from tests.page_support import WATCHED, PageLab, district, until_state, way
 from tests.test_join import ARGUMENTS, join
@@ -72,9 +73,14 @@ async def test_a_browser_steps_down_by_the_hubs_feedback(tmp_path: Path) -> None
             await page.goto(f"https://{one.place.hub_address}:{PORT}/join/potka#t={token}")
             await join(page)
             address = "/api/v1/offices/potka/probes/conference"
-            result = await asyncio.to_thread(
-                one.hub.post, address, {"profile": "720p", "seconds": 20}
-            )
+            options = {"profile": "720p", "seconds": 20}
+
+            async def held() -> dict[str, Any]:
+                await page.evaluate("window.watched = []")
+                result: dict[str, Any] = await asyncio.to_thread(one.hub.post, address, options)
+                return result
+
+            result = await undisturbed(held)
             watched = await page.evaluate("window.watched")
         assert watched[0]["remote"].count("transport-cc") == 2
         during = [each for each in watched if each["estimate"] is not None]
@@ -103,7 +109,7 @@ async def test_a_page_over_plain_http_measures_speed_and_survives_the_hub(tmp_pa
     with PageLab.started(data, tmp_path, "http", "jhpage") as one:
         async with one.page(tmp_path) as page:
             await expect(page.locator("[data-remark=insecure]")).to_be_visible()
-            result = await one.probe("bandwidth")
+            result = await one.undisturbed("bandwidth")
             assert result["outcome"] == "ok", result
             conditions, values = result["conditions"], result["values"]
             assert conditions["agent_client"] == "browser"

@@ -30,10 +30,10 @@ async def test_speed_behind_nginx_is_that_of_the_line_or_none(tmp_path: Path) ->
         async with one.tab("chromium", tmp_path) as page:
             async with nginx(one) as link:
                 await page.join(link)
-                streamed = await one.probe("bandwidth")
+                streamed = await one.undisturbed("bandwidth")
             async with nginx(one, KEEPING):
                 await page.until_state("waiting")
-                kept = await one.probe("bandwidth")
+                kept = await one.undisturbed("bandwidth")
     assert streamed["outcome"] == "ok", streamed
     values, conditions = streamed["values"], streamed["conditions"]
     assert values["download_bits_per_second"] == pytest.approx(DOWN, rel=0.03)

@@ -34,6 +34,8 @@ CONFERENCE = {"seconds": 10}
 STATE_SECONDS = 30.0
 KNOWN_WITHIN_SECONDS = 10.0
 WORKERS = 11
+REPETITIONS = 2
+"""How often a test is repeated for which this computer was too busy: it is the whole district."""
 
 
 @dataclass(slots=True)
@@ -112,12 +114,20 @@ class Demo:
         task = progress.add_task(name, total=len(self.offices))
         with ThreadPoolExecutor(at_once) as pool:
             runs = [
-                pool.submit(self.hub.post, f"/api/v1/offices/{office}/probes/{probe}", options)
+                pool.submit(self._tested, f"/api/v1/offices/{office}/probes/{probe}", options)
                 for office in self.offices
             ]
             for run in as_completed(runs):
                 self.results.append(run.result())
                 progress.advance(task)
+
+    def _tested(self, path: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        result: dict[str, Any] = self.hub.post(path, options)
+        for _ in range(REPETITIONS):
+            if result["cause"] != Cause.HOST_OVERLOADED:
+                break
+            result = self.hub.post(path, options)
+        return result
 
     def compare(self) -> None:
         """Compare the results with the settings and the counters of the lab's links."""

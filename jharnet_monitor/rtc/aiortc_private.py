@@ -138,6 +138,7 @@ class Port(StunProtocol):
         """When RTP packets arrived, by their headers; None if nobody wants to know."""
         self._tokens = float(MAX_DATAGRAMS_PER_SECOND)
         self._tokens_at = 0.0
+        self._counted, self._counted_at = 0, time.monotonic()
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
         """Count a datagram and pass it on, unless it exceeds `MAX_DATAGRAMS_PER_SECOND`."""
@@ -160,6 +161,18 @@ class Port(StunProtocol):
             if len(self._arrivals) > _MAX_ARRIVALS:
                 del self._arrivals[next(iter(self._arrivals))]
         super().datagram_received(data, addr)
+
+    def is_flooded(self) -> bool:
+        """Whether more arrived than that, with what the kernel had to drop; asked again and again.
+
+        A host that is too busy to read a flood sees the smaller part of it.
+        """
+        now, arrived = time.monotonic(), self.received + self.flood_drops + self.socket_drops
+        most = MAX_DATAGRAMS_PER_SECOND * (1 + now - self._counted_at)
+        flooded = self.flood_drops > 0 or arrived - self._counted > most
+        if now - self._counted_at > 1:
+            self._counted, self._counted_at = arrived, now
+        return flooded
 
     def keep_arrivals(self) -> None:
         """Note when the kernel receives each datagram, from now on."""

@@ -298,7 +298,7 @@ class Call:
         return call_complete(now - started_at, rung_seconds, seconds)
 
     def _check_alive(self, now: float) -> None:
-        if self._connection.flood_drops:
+        if self._connection.is_flooded:
             raise CallFailed(Cause.BAD_REPORT, "the other end floods us", by_network=False)
         for task in self._tasks:
             if task.done():

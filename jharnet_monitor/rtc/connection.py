@@ -270,9 +270,9 @@ class PeerConnection:
         return 0 if self._port is None else self._port.bytes
 
     @property
-    def flood_drops(self) -> int:
-        """Datagrams dropped because the other end sends more than any call needs."""
-        return 0 if self._port is None else self._port.flood_drops
+    def is_flooded(self) -> bool:
+        """Whether the other end sends more than any call needs."""
+        return self._port is not None and self._port.is_flooded()
 
     @property
     def socket_drops(self) -> int:

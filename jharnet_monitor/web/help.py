@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ DEEPEST = 3
 """Lowest level of headings in the table of contents."""
 _WIDE = re.compile(r"(<table>.*?</table>|<p><img [^>]*></p>)", re.DOTALL)
 """What may be wider than a phone's screen and gets its own scroll bar."""
+_ONE_PARSES = threading.Lock()
+"""mdurl fills its table of characters at first use, and lets other threads read it meanwhile."""
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """A picture may use its own styles, for light and dark mode, but nothing else."""
@@ -94,7 +97,8 @@ def render(text: str) -> tuple[str, list[Heading]]:
     from markdown_it import MarkdownIt  # noqa: PLC0415 - only the help needs it
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    tokens = markdown.parse(text)
+    with _ONE_PARSES:
+        tokens = markdown.parse(text)
     headings = list(_add_anchors(tokens))
     for token in tokens:
         _adapt(token)

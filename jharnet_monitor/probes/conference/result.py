@@ -38,6 +38,13 @@ MIN_SENT_SHARE = 0.9
 """Share of its packets or frames that a host must have sent; late ones are skipped."""
 MAX_SOCKET_DROPS = 0.001
 """Share of its datagrams that a host may drop at the socket."""
+MAX_CPU_SHARE = 0.85
+"""A program that computes for more than this share of a call keeps its packets waiting. At 0.86 to
+0.98 of a CPU the median round trip of the lab's calls was up to 45 ms too long, below 0.8 at most
+5 ms (a shared machine, `LabCall`)."""
+MAX_DISTURBED_SHARE = 0.05
+"""Share of a call in which a host got too little of its CPU, from which on that may be all that the
+95th percentile of the round trip shows."""
 VIDEO_HEADER_BYTES = 70
 """Bytes of a packet that are not coded video: IPv4, UDP, RTP with extensions, payload descriptor,
 SRTP tag."""
@@ -78,13 +85,14 @@ def reading(
         Direction.DOWN: _quality(hub_sent, down, top, trip),
         Direction.UP: _quality(office_sent, up, top, trip),
     }
+    late = _is_late(hub_sent) or _is_late(office_sent)
     result = grade_call(qualities[Direction.DOWN], qualities[Direction.UP], criteria)
     conditions: dict[str, Any] = {
         "profile": top.name,
         "codecs": f"opus, {codec}",
         "limited_by": result.limited_by.value,
         "worse_way": result.worse.value,
-        "rtt_p50_seconds": _rounded(measured),
+        "rtt_p50_seconds": None if late else _rounded(measured),
         "hub_port": hub_sent.local_port,
         "agent_port": hub_sent.remote_port,
         **client,
@@ -98,7 +106,7 @@ def reading(
         }
     values: dict[str, float] = {"grade": float(result.grade)}
     _put(values, "setup_seconds", office_sent.setup_seconds)
-    _put(values, "rtt_p95_seconds", hub_sent.round_trip_p95)
+    _put(values, "rtt_p95_seconds", None if late else hub_sent.round_trip_p95)
     for direction, sent, received, other in (
         (Direction.DOWN, hub_sent, down, up),
         (Direction.UP, office_sent, up, down),
@@ -246,9 +254,17 @@ def _disturbed(name: str, host: SendStats) -> str | None:
     """Why an imperfect call is no evidence against the line; None if it is. (A perfect call proves
     the line even if a host was disturbed.)
     """
-    if not host.disturbed_seconds:
-        return None
-    return f"{name} got too little of its CPU for {host.disturbed_seconds} s of the call"
+    if host.disturbed_seconds:
+        return f"{name} got too little of its CPU for {host.disturbed_seconds} s of the call"
+    if (host.cpu_ratio or 0.0) > MAX_CPU_SHARE:
+        return f"{name} computed for {host.cpu_ratio:.0%} of the call and kept packets waiting"
+    return None
+
+
+def _is_late(host: SendStats) -> bool:
+    """Whether the round trips of a call may be this host's delays rather than the line's."""
+    disturbed = (host.disturbed_seconds or 0) > MAX_DISTURBED_SHARE * host.seconds
+    return disturbed or (host.cpu_ratio or 0.0) > MAX_CPU_SHARE
 
 
 def _share(part: int | None, whole: int) -> float | None:

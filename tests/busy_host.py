@@ -1,0 +1,59 @@
+"""Repeats a measurement for which this machine was too busy.
+
+The product gives no figure then, and says so (`host_overloaded`); a test that holds figures repeats
+it, as a person would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from jharnet_monitor.model import Cause, Measurement
+from jharnet_monitor.probes.base import ProbeError
+
+REPETITIONS = 4
+"""A machine that is too busy five times in a row is too busy for the tests."""
+
+
+class _Result(Protocol):
+    @property
+    def error(self) -> ProbeError | None: ...
+
+
+Result = _Result | Measurement | Mapping[str, Any]
+"""What a probe gave, or the record of it by the hub or its API."""
+R = TypeVar("R", bound=Result)
+T = TypeVar("T")
+
+
+def overloaded(result: Result) -> bool:
+    """Whether there is no figure for that reason."""
+    if isinstance(result, Mapping):
+        return bool(result["cause"] == Cause.HOST_OVERLOADED)
+    if isinstance(result, Measurement):
+        return result.cause == Cause.HOST_OVERLOADED
+    return result.error is not None and result.error.cause is Cause.HOST_OVERLOADED
+
+
+def any_overloaded(results: Mapping[Any, Result]) -> bool:
+    """Whether that is true of one of several."""
+    return any(overloaded(result) for result in results.values())
+
+
+async def undisturbed(measure: Callable[[], Awaitable[R]]) -> R:
+    """What `measure` returns, repeated while this machine was too busy."""
+    for _ in range(REPETITIONS):
+        result = await measure()
+        if not overloaded(result):
+            return result
+    return await measure()
+
+
+def repeated(measure: Callable[[], T], disturbed: Callable[[T], bool]) -> T:
+    """What `measure` returns, repeated while that is `disturbed`; for one that holds its lab."""
+    for _ in range(REPETITIONS):
+        result = measure()
+        if not disturbed(result):
+            return result
+    return measure()
