@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from jharnet_monitor.model import Cause, Measurement
 from jharnet_monitor.probes.base import ProbeError
+from jharnet_monitor.rtc.stats.call_stats import MAX_MEDIAN_LAG
 
 REPETITIONS = 4
 """A machine that is too busy five times in a row is too busy for the tests."""
@@ -34,6 +35,12 @@ def overloaded(result: Result) -> bool:
     if isinstance(result, Measurement):
         return result.cause == Cause.HOST_OVERLOADED
     return result.error is not None and result.error.cause is Cause.HOST_OVERLOADED
+
+
+def was_late(conditions: Mapping[str, Any]) -> bool:
+    """Whether this machine was too busy to tell a call's round trip, which is left out then."""
+    names = ("hub_loop_lag_median_seconds", "agent_loop_lag_median_seconds")
+    return any((conditions.get(name) or 0.0) > MAX_MEDIAN_LAG for name in names)
 
 
 def any_overloaded(results: Mapping[Any, Result]) -> bool:

@@ -231,9 +231,11 @@ async def test_an_agent_that_never_starts(monkeypatch: pytest.MonkeyPatch) -> No
             elif message["do"] == "udp":
                 await channel.send({"error": "no UDP here"})
 
-    started = time.monotonic()
-    result = await measure_with(idle)
-    assert time.monotonic() - started < 5
+    with replaced_agent_tasks(bandwidth=idle):
+        async with on_loopback() as agent:
+            started = time.monotonic()
+            result = await measure(settings("20 Mbit/s"), agent)
+            assert time.monotonic() - started < 5
     assert isinstance(result.error, NoData)
     assert result.error.cause is Cause.AGENT_LOST
 

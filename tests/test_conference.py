@@ -7,7 +7,8 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from jharnet_monitor.rtc.call import Call, warm_up
 from jharnet_monitor.rtc.rtp import original_sequence, parse_header, retransmission, unwrap
 from jharnet_monitor.rtc.sdp import BadDescription, candidate_addresses, parse_streams, sanitize
 from jharnet_monitor.rtc.stats.host_load import HostLoad, HostLoadMonitor
-from tests.busy_host import overloaded, repeated
+from tests.busy_host import overloaded, repeated, was_late
 from tests.call_support import LabCall, LoopbackAgent, Result, call, undisturbed_call
 from tests.support import make_context
 
@@ -55,7 +56,6 @@ async def test_a_call_on_loopback() -> None:
     assert result.error is None
     assert set(result.values) <= set(QUANTITY_NAMES["conference"])
     missing = set(QUANTITY_NAMES["conference"]) - set(result.values)
-    missing -= {"rtt_p95_seconds"}  # none if this computer was too busy to tell
     assert missing == {"down_video_mos", "up_video_mos"}, "VP8 has no G.1070 rating"
     shares = [result.values[f"grade_{n}_probability"] for n in range(5)]
     assert sum(shares) == pytest.approx(1.0, abs=3e-4), "each is rounded to four decimals"
@@ -136,9 +136,14 @@ async def test_an_overloaded_host_measures_nothing(monkeypatch: pytest.MonkeyPat
 # Peers that are missing, leave, or misbehave
 
 
-async def _expect(agent: Any, cause: Cause, kind: type[Exception], **options: Any) -> str:
+Hold = Callable[..., Awaitable[Result]]
+
+
+async def _expect(
+    agent: Any, cause: Cause, kind: type[Exception], hold: Hold = undisturbed_call, **options: Any
+) -> str:
     """Hold a call that must end with this cause; returns the detail of its error."""
-    result = await asyncio.wait_for(undisturbed_call(agent, seconds=1.5, **options), 30)
+    result = await asyncio.wait_for(hold(agent, seconds=1.5, **options), 100)
     assert isinstance(result.error, kind), result
     assert result.error.cause is cause, result.error
     return result.error.detail
@@ -288,21 +293,25 @@ async def test_a_peer_that_floods() -> None:
                 await asyncio.sleep(0.005)
         await half
 
-    detail = await _expect(LoopbackAgent(far), Cause.BAD_REPORT, NoData, profile="audio")
+    detail = await _expect(LoopbackAgent(far), Cause.BAD_REPORT, NoData, call, profile="audio")
     assert "floods" in detail
 
 
 async def test_a_flood_that_the_kernel_drops_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that is too busy to read it sees a small part, and called itself overloaded. A
     stall in which a call's own packets are dropped is no flood."""
-    dropped = [250]
+    dropped, now = [9000], [100.0]
     monkeypatch.setattr(Port, "socket_drops", property(lambda port: dropped[0]))
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     port = Port(Connection(ice_controlling=True))
-    assert not port.is_flooded()
-    dropped[0] += 2000
-    assert not port.is_flooded()
-    dropped[0] += 6000
-    assert port.is_flooded()
+    assert not port.is_flooded(), "whatever was before the first question"
+    for seconds, more, flooded in (
+        (0.05, 2500, False), (30.0, 7500, False), (0.5, 3900, False), (0.6, 400, False),
+        (0.3, 1500, False), (0.7, 2600, True),
+    ):  # fmt: skip
+        dropped[0] += more
+        now[0] += seconds
+        assert port.is_flooded() is flooded, (seconds, more)
 
 
 async def test_no_free_port() -> None:
@@ -451,14 +460,16 @@ def test_calls_over_emulated_links() -> None:
 
         def hold(*together: str) -> list[Result]:
             calls.update({office: LabCall(lab, office, seconds=8.0) for office in together})
+            cutting = threading.Timer(3.0, lab.cut, ("cut", "link"))
             if "cut" in together:
-                threading.Timer(3.0, lab.cut, ("cut", "link")).start()
+                cutting.start()
             held = [calls[office].join() for office in together]
             if "cut" in together:
+                cutting.join()
                 lab.restore("cut", "link")
             return held
 
-        # This process holds both ends of each call: five at once are more than one CPU can do.
+        # This process holds both ends of each call; five at once used up a CPU of a slow machine.
         for together in (("wide", "lossy", "cut"), ("narrow", "poor")):
             results |= dict(zip(together, hold(*together), strict=True))
         for office in offices:
@@ -474,8 +485,9 @@ def test_calls_over_emulated_links() -> None:
                 measured = result.conditions[f"{way}_wire_loss_ratio"]
                 assert measured == pytest.approx(truth, abs=0.002), (office, way)
     wide_trip = results["wide"].conditions["rtt_p50_seconds"]
-    if wide_trip is not None:  # else this computer was too busy to tell
-        assert wide_trip == pytest.approx(0.040, abs=0.006)
+    of = results["wide"].conditions
+    lag = of["hub_loop_lag_median_seconds"] + of["agent_loop_lag_median_seconds"]
+    assert was_late(of) or 0.039 < wide_trip < 0.046 + 3 * lag, of
     assert results["poor"].conditions["limited_by"] == "rate"
     assert results["poor"].conditions["worse_way"] == "up"
     assert not results["poor"].conditions["down_stepped_down"]

@@ -26,6 +26,7 @@ from jharnet_monitor.model import Cause, Direction, Outcome, parse_utc
 from jharnet_monitor.probes.base import Failed, NoData
 from jharnet_monitor.probes.conference.result import CallSides, reading
 from jharnet_monitor.probes.conference.signalling import Dialogue
+from jharnet_monitor.probes.conference.twin import line_of_call
 from jharnet_monitor.profiles import Profile, rung
 from jharnet_monitor.rtc import call as rtc_call
 from jharnet_monitor.rtc.call import Call
@@ -39,18 +40,18 @@ from tests.test_session import Endpoint, make_agent
 from tests.test_states import Bench
 
 
-def judged(profile: str = "720p", **ours: Any) -> Any:
-    """The reading of a call whose hub sent 360p in this way, or why there is none."""
+def judged(**ours: Any) -> Any:
+    """The reading of a call whose hub sent in this way, or why there is none."""
     sent = send_stats(**ours)
     theirs = send_stats()
     sides = CallSides(sent, theirs, received(sent), received(theirs))
     try:
-        return reading(rung(profile), sides, Criteria(), {})
+        return reading(rung("720p"), sides, Criteria(), {})
     except NoData as error:
         return error
 
 
-SLOW: dict[str, Any] = {"stepped_down": True, "capacity": 500_000.0, "stepped_after": 3.0}
+SLOW = {"stepped_down": True, "capacity": 500_000.0, "stepped_after": 3.0}
 
 
 def test_a_busy_host_blames_no_line() -> None:
@@ -65,23 +66,30 @@ def test_a_busy_host_blames_no_line() -> None:
     assert spoiled.conditions["limited_by"] == "host"
 
 
-@pytest.mark.parametrize("load", [{"cpu_ratio": 0.95}, {"disturbed_seconds": 3}])
-def test_a_busy_host_gives_no_round_trip(load: dict[str, Any]) -> None:
-    """With its process at the end of its CPU, calls over 46 ms read 90 ms, without a mark. The best
-    grade of its profile is the line's all the same."""
-    quiet = judged("audio", cpu_ratio=0.6)
-    assert quiet.values["rtt_p95_seconds"] > 0 and quiet.conditions["rtt_p50_seconds"] > 0
-    busy = judged("audio", **load)
-    assert busy.values["grade"] == quiet.values["grade"] == 1
-    assert "rtt_p95_seconds" not in busy.values
-    assert busy.conditions["rtt_p50_seconds"] is None
+@pytest.mark.parametrize("end", ["hub", "agent"])
+def test_a_late_host_gives_no_round_trip_and_no_line(end: str) -> None:
+    """With its program at the end of its CPU, calls over 46 ms read 90 ms, without a mark; the line
+    by that, and the voice, were wrong as well. The best grade of its profile is the line's."""
+    quiet, late = (send_stats(loop_lag_median_seconds=lag) for lag in (0.002, 0.02))
+    ends = (late, quiet) if end == "hub" else (quiet, late)
+    known, left_out = (
+        reading(rung("audio"), CallSides(*both, *map(received, both)), Criteria(), {})
+        for both in ((quiet, quiet), ends)
+    )
+    assert known.values["grade"] == left_out.values["grade"] == 1
+    trips = [one.conditions["rtt_p50_seconds"] for one in (known, left_out)]
+    assert trips == [pytest.approx(0.04), None]
+    gone = {"rtt_p95_seconds", "down_audio_mos", "up_audio_mos"}
+    assert set(known.values) - set(left_out.values) == gone
+    assert line_of_call(quiet, quiet, *map(received, (quiet, quiet))) is not None
+    assert line_of_call(*ends, *map(received, ends)) is None
 
 
-def test_a_process_at_the_end_of_its_cpu_blames_no_line() -> None:
-    """It waits for no CPU and its event loop wakes in time, but its packets wait for it."""
-    spoiled = judged(**SLOW, cpu_ratio=0.97)
+def test_a_late_host_blames_no_line() -> None:
+    """It waits for no CPU, but its packets wait for it."""
+    spoiled = judged(**SLOW, loop_lag_median_seconds=0.02)
     assert isinstance(spoiled, NoData) and spoiled.cause is Cause.HOST_OVERLOADED
-    assert "the hub computed for 97% of the call" in spoiled.detail
+    assert "the hub read half of its packets 0.020 s late" in spoiled.detail
 
 
 def test_an_old_agent_without_load_figures_is_judged_as_before() -> None:

@@ -185,7 +185,7 @@ async def test_a_click_and_the_office_is_tested(
         assert 250e3 < values[f"{way}_bits_per_second"] < 700e3
         assert values[f"{way}_audio_loss_ratio"] < 0.05
         assert 3 < values[f"{way}_audio_mos"] <= 4.5
-    assert 0 < values.get("rtt_p95_seconds", 0.5) < 1, "none if this computer was too busy"
+    assert busy_host.was_late(conditions) or 0 < values["rtt_p95_seconds"] < 1
     assert conditions["agent_client"] == "browser"
     assert conditions["agent_video"] == ("camera" if devices else "pattern")
     assert conditions["agent_audio"] == ("microphone" if devices else "tone")

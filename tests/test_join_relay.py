@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.busy_host import was_late
 from tests.lab_support import needs_lab
 from tests.page_support import OFFICE, PageLab, district, way
 from tests.tab_support import Name
@@ -63,7 +64,7 @@ async def test_a_call_gets_through_by_tls_where_only_443_is_open(
     for side in ("up", "down"):
         assert values[f"{side}_height"] == 360
         assert values[f"{side}_frames_per_second"] > 20
-    assert 0.03 < values.get("rtt_p95_seconds", 0.1) < 0.2, "none if this computer was too busy"
+    assert was_late(conditions) or 0.03 < values["rtt_p95_seconds"] < 0.2
     assert "method=TLS" in log and f":{OFFICE}>" in log
     assert "a client gets through over the relay (TURN) by TLS, with this grade" in shown
 

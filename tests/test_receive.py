@@ -233,7 +233,8 @@ MESSAGE_FIELDS: dict[type[StatsMessage], str] = {
     SendStats: "rung seconds audio_first audio_packets audio_window video_first video_packets "
     "video_rung video_window retransmitted refused frames_left_out adapts stepped_down loss_stays "
     "capacity setup_seconds round_trip_p50 round_trip_p95 local_port remote_port loop_lag_seconds "
-    "loop_stalled_ratio socket_drops cpu_ratio disturbed_seconds stepped_after",
+    "loop_stalled_ratio socket_drops cpu_ratio disturbed_seconds stepped_after "
+    "loop_lag_median_seconds",
     ReceiveStats: "datagrams_sent datagrams_received audio_sent audio_lost audio_concealed "
     "audio_burst_ratio audio_play_out jitter_seconds pdv_seconds video_sent video_lost "
     "video_missing judged_seconds frames_complete frames_per_second freeze_count freeze_seconds "

@@ -35,7 +35,7 @@ STATE_SECONDS = 30.0
 KNOWN_WITHIN_SECONDS = 10.0
 WORKERS = 11
 REPETITIONS = 2
-"""How often a test is repeated for which this computer was too busy: it is the whole district."""
+"""How often a test is repeated for which this computer, which runs the whole district, was busy."""
 
 
 @dataclass(slots=True)

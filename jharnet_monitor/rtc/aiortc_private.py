@@ -138,7 +138,8 @@ class Port(StunProtocol):
         """When RTP packets arrived, by their headers; None if nobody wants to know."""
         self._tokens = float(MAX_DATAGRAMS_PER_SECOND)
         self._tokens_at = 0.0
-        self._counted, self._counted_at = 0, time.monotonic()
+        self._counted: int | None = None
+        self._counted_at = 0.0
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
         """Count a datagram and pass it on, unless it exceeds `MAX_DATAGRAMS_PER_SECOND`."""
@@ -163,16 +164,18 @@ class Port(StunProtocol):
         super().datagram_received(data, addr)
 
     def is_flooded(self) -> bool:
-        """Whether more arrived than that, with what the kernel had to drop; asked again and again.
-
-        A host that is too busy to read a flood sees the smaller part of it.
+        """Whether more than `MAX_DATAGRAMS_PER_SECOND` arrived in a second, since the first
+        question; with what the kernel dropped, as a host that is too busy to read a flood sees the
+        smaller part of it. To be asked several times a second.
         """
         now, arrived = time.monotonic(), self.received + self.flood_drops + self.socket_drops
-        most = MAX_DATAGRAMS_PER_SECOND * (1 + now - self._counted_at)
-        flooded = self.flood_drops > 0 or arrived - self._counted > most
-        if now - self._counted_at > 1:
+        if self._counted is None:
             self._counted, self._counted_at = arrived, now
-        return flooded
+        seconds = now - self._counted_at
+        flooded = arrived - self._counted > MAX_DATAGRAMS_PER_SECOND * max(1.0, seconds)
+        if seconds >= 1.0:
+            self._counted, self._counted_at = arrived, now
+        return flooded or self.flood_drops > 0
 
     def keep_arrivals(self) -> None:
         """Note when the kernel receives each datagram, from now on."""

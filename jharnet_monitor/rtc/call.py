@@ -298,7 +298,7 @@ class Call:
         return call_complete(now - started_at, rung_seconds, seconds)
 
     def _check_alive(self, now: float) -> None:
-        if self._connection.is_flooded:
+        if self._connection.is_flooded():
             raise CallFailed(Cause.BAD_REPORT, "the other end floods us", by_network=False)
         for task in self._tasks:
             if task.done():
@@ -380,6 +380,7 @@ class Call:
             cpu_ratio=load.cpu,
             disturbed_seconds=load.disturbed,
             stepped_after=sender.stepped_after,
+            loop_lag_median_seconds=load.median_lag,
         )
 
     async def browser_send_stats(self, stats: BrowserSendStats) -> SendStats:

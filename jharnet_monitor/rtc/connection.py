@@ -269,9 +269,8 @@ class PeerConnection:
         """IP bytes of these datagrams, both directions together, without the STUN we send."""
         return 0 if self._port is None else self._port.bytes
 
-    @property
     def is_flooded(self) -> bool:
-        """Whether the other end sends more than any call needs."""
+        """Whether the other end sends more than any call needs; ask several times a second."""
         return self._port is not None and self._port.is_flooded()
 
     @property

@@ -138,7 +138,8 @@ def _note_errors(
         # RTCP packets are short and media packets long: the true round trip is between the two.
         longest = sum(flow["sojourn_p95_ms"] for flow in flows.values()) / 1000
         trip = result.conditions["rtt_p50_seconds"]
-        errors["trip"] = max(errors["trip"], condition.trip - trip, trip - longest)
+        if trip is not None:  # else a computer was too busy to tell
+            errors["trip"] = max(errors["trip"], condition.trip - trip, trip - longest)
     if not condition.down.get("loss") and "4 Mbit/s" in str(condition.down["rate"]):
         beyond = result.values["setup_seconds"] - 4 * condition.trip
         errors["setup"] = max(errors["setup"], beyond)

@@ -38,13 +38,6 @@ MIN_SENT_SHARE = 0.9
 """Share of its packets or frames that a host must have sent; late ones are skipped."""
 MAX_SOCKET_DROPS = 0.001
 """Share of its datagrams that a host may drop at the socket."""
-MAX_CPU_SHARE = 0.85
-"""A program that computes for more than this share of a call keeps its packets waiting. At 0.86 to
-0.98 of a CPU the median round trip of the lab's calls was up to 45 ms too long, below 0.8 at most
-5 ms (a shared machine, `LabCall`)."""
-MAX_DISTURBED_SHARE = 0.05
-"""Share of a call in which a host got too little of its CPU, from which on that may be all that the
-95th percentile of the round trip shows."""
 VIDEO_HEADER_BYTES = 70
 """Bytes of a packet that are not coded video: IPv4, UDP, RTP with extensions, payload descriptor,
 SRTP tag."""
@@ -80,12 +73,12 @@ def reading(
     if min(hub_sent.seconds, office_sent.seconds) <= 0:
         raise NoData(Cause.BAD_REPORT, "no end sent for long enough to be judged")
     measured = hub_sent.round_trip_p50 or office_sent.round_trip_p50
-    trip = measured or 0.0
+    late = hub_sent.is_late or office_sent.is_late
+    trip = 0.0 if late else measured or 0.0
     qualities = {
         Direction.DOWN: _quality(hub_sent, down, top, trip),
         Direction.UP: _quality(office_sent, up, top, trip),
     }
-    late = _is_late(hub_sent) or _is_late(office_sent)
     result = grade_call(qualities[Direction.DOWN], qualities[Direction.UP], criteria)
     conditions: dict[str, Any] = {
         "profile": top.name,
@@ -100,6 +93,7 @@ def reading(
     for name, load in (("hub", hub_sent), ("agent", office_sent)):
         conditions |= {
             f"{name}_loop_lag_seconds": _rounded(load.loop_lag_seconds),
+            f"{name}_loop_lag_median_seconds": _rounded(load.loop_lag_median_seconds),
             f"{name}_socket_drops": load.socket_drops,
             f"{name}_cpu_ratio": _rounded(load.cpu_ratio),
             f"{name}_disturbed_seconds": load.disturbed_seconds,
@@ -256,15 +250,9 @@ def _disturbed(name: str, host: SendStats) -> str | None:
     """
     if host.disturbed_seconds:
         return f"{name} got too little of its CPU for {host.disturbed_seconds} s of the call"
-    if (host.cpu_ratio or 0.0) > MAX_CPU_SHARE:
-        return f"{name} computed for {host.cpu_ratio:.0%} of the call and kept packets waiting"
+    if host.is_late:
+        return f"{name} read half of its packets {host.loop_lag_median_seconds:.3f} s late or more"
     return None
-
-
-def _is_late(host: SendStats) -> bool:
-    """Whether the round trips of a call may be this host's delays rather than the line's."""
-    disturbed = (host.disturbed_seconds or 0) > MAX_DISTURBED_SHARE * host.seconds
-    return disturbed or (host.cpu_ratio or 0.0) > MAX_CPU_SHARE
 
 
 def _share(part: int | None, whole: int) -> float | None:

@@ -41,9 +41,11 @@ BEST = GRADES - 1
 def line_of_call(
     hub_sent: SendStats, office_sent: SendStats, down: ReceiveStats, up: ReceiveStats
 ) -> CallLine | None:
-    """The line of a call by the reports of both ends; None if they have too little evidence."""
+    """The line of a call by the reports of both ends; None if they have too little evidence, or if
+    an end was so late that the delay is not the line's."""
     trip = hub_sent.round_trip_p50 or office_sent.round_trip_p50
-    if trip is None or not (down.audio_sent and up.audio_sent):
+    late = hub_sent.is_late or office_sent.is_late
+    if trip is None or late or not (down.audio_sent and up.audio_sent):
         return None
     ways = {
         Direction.DOWN: _observed(hub_sent, down),

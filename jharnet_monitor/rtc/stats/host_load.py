@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 _SAMPLE_INTERVAL = 0.05
 _STALL = 0.1
@@ -36,6 +37,9 @@ class HostLoad:
     """Share of the call during which the event loop was more than 100 ms late."""
     cpu: float
     """CPU time of this process, all its calls included, per second of the call."""
+    median_lag: float | None = None
+    """The median event-loop lag in seconds: half of the packets are read so late or later. None if
+    not known, as on Windows, where a timer of an idle computer may be late by a tick of 16 ms."""
     disturbed: int = 0
     """Seconds of the call in which this program got too little of the CPU."""
 
@@ -46,7 +50,8 @@ class HostLoadMonitor:
     def __init__(self) -> None:
         self._started_at = time.monotonic()
         self._cpu_at_start = time.process_time()
-        self._max_lag = self._stalled_seconds = 0.0
+        self._lags: list[float] = []
+        self._stalled_seconds = 0.0
         self._disturbed = 0
         self._disturbed_at = -math.inf
 
@@ -70,7 +75,7 @@ class HostLoadMonitor:
         due = time.monotonic() + _SAMPLE_INTERVAL
         await asyncio.sleep(_SAMPLE_INTERVAL)
         lag = time.monotonic() - due
-        self._max_lag = max(self._max_lag, lag)
+        self._lags.append(lag)
         if lag > _STALL:
             self._stalled_seconds += lag
 
@@ -83,7 +88,9 @@ class HostLoadMonitor:
         elapsed = max(time.monotonic() - self._started_at, 1e-6)
         cpu = (time.process_time() - self._cpu_at_start) / elapsed
         stalled = min(1.0, self._stalled_seconds / elapsed)
-        return HostLoad(self._max_lag, stalled, max(0.0, cpu), self._disturbed)
+        lags = self._lags or [0.0]
+        late = None if sys.platform == "win32" else median(lags)
+        return HostLoad(max(lags), stalled, max(0.0, cpu), late, self._disturbed)
 
 
 def _wait_seconds() -> float:
