@@ -99,13 +99,21 @@ def test_an_old_agent_without_load_figures_is_judged_as_before() -> None:
 
 @pytest.mark.parametrize(
     ("waited", "stolen", "disturbed"),
-    [(0.0, 0.0, False), (0.3, 0.0, False), (0.7, 0.0, True), (0.0, 0.2, True)],
+    [
+        (0.0, 0.0, False),
+        (0.3, 0.0, False),
+        (0.7, 0.0, True),
+        (0.0, 0.3, False),
+        (0.0, 0.7, True),
+        (0.35, 0.35, True),
+    ],
 )
 async def test_waiting_for_the_cpu_is_seen(
     monkeypatch: pytest.MonkeyPatch, waited: float, stolen: float, disturbed: bool
 ) -> None:
     """CPU taken by other programs, or by other virtual machines, delays packets without a stall of
-    the event loop."""
+    the event loop. A little of it does not: where others took 10 to 20 % of a virtual machine, no
+    narrow line got a grade, and blocked UDP was not named."""
     began = time.monotonic()
     monkeypatch.setattr(host_load, "_wait_seconds", lambda: waited * (time.monotonic() - began))
     monkeypatch.setattr(host_load, "_steal_seconds", lambda: stolen * (time.monotonic() - began))

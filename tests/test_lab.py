@@ -107,7 +107,9 @@ def test_rate(lab: Lab) -> None:
     assert flow["packets_in"] == 1500
     assert flow["packets_out"] == len(arrivals.moments)
     assert flow["dropped_queue"] == 1500 - len(arrivals.moments)
-    assert flow["sojourn_p95_ms"] == pytest.approx(215, abs=5)  # delay and a full queue
+    # The delay and a full queue; on a busy machine the emulator sends some packets later.
+    late = lab.status()["lateness_ms"]["p99"]
+    assert 210 < flow["sojourn_p95_ms"] < 220 + late
     assert lab.status()["links"]["potka"]["down"]["queue_max_ms"] <= 200
 
 
@@ -130,7 +132,8 @@ def test_flows_are_counted_separately(lab: Lab) -> None:
     flows = {(f["from"], f["to"]): f for f in lab.flows() if f["echo_id"] == prober.echo_id}
     assert set(flows) == {(HEADQUARTERS, "potka"), ("potka", HEADQUARTERS)}
     assert all(f["packets_out"] == 10 for f in flows.values())
-    assert flows[HEADQUARTERS, "potka"]["sojourn_p50_ms"] == pytest.approx(15, abs=3)
+    late = lab.status()["lateness_ms"]["p99"]
+    assert 14 < flows[HEADQUARTERS, "potka"]["sojourn_p50_ms"] < 18 + late
     records = [p for p in lab.echo_packets() if p.echo_id == prober.echo_id]
     assert sorted((p.source, p.sequence) for p in records) == sorted(
         (source, n) for source in (target, "10.8.0.2") for n in range(10)
