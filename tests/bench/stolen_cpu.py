@@ -90,10 +90,10 @@ def held(lab: Lab, offices: Sequence[str]) -> list[HeldCall]:
     for call in calls.values():
         call.join()
     stolen = monitor.stop()
-    return [_beside_the_emulator(office, call, stolen) for office, call in calls.items()]
+    return [_compared(office, call, stolen) for office, call in calls.items()]
 
 
-def _beside_the_emulator(office: str, call: LabCall, stolen: float) -> HeldCall:
+def _compared(office: str, call: LabCall, stolen: float) -> HeldCall:
     result = call.join()
     if result.error is not None:
         return HeldCall(office, stolen, None)
