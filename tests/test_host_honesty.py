@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,31 @@ def test_a_late_host_blames_no_line() -> None:
     spoiled = judged(**SLOW, loop_lag_median_seconds=0.02)
     assert isinstance(spoiled, NoData) and spoiled.cause is Cause.HOST_OVERLOADED
     assert "the hub read half of its packets 0.020 s late" in spoiled.detail
+
+
+@pytest.mark.parametrize("end", ["hub", "agent"])
+def test_a_freeze_and_a_pause_blame_no_line(end: str) -> None:
+    """One pause of 0.25 s of the agent froze both pictures once: grade 1 of a line of 4 Mbit/s,
+    limited by its delay. A pause says nothing against freezes of a quiet host, nor for a picture
+    that is as poor without them."""
+
+    def call_with(lag: float, missing: range, height: int = 360) -> Any:
+        quiet, paused = send_stats(), send_stats(loop_lag_seconds=lag)
+        hub, agent = (paused, quiet) if end == "hub" else (quiet, paused)
+        seen = replace(received(hub, lost=missing), height=height)
+        try:
+            return reading(rung("360p"), CallSides(hub, agent, seen, seen), Criteria(), {})
+        except NoData as error:
+            return error
+
+    frozen, whole = range(100, 145), range(0)
+    assert call_with(0.2, whole).values["grade"] == 3
+    assert call_with(0.05, frozen).values["grade"] == 1
+    spoiled = call_with(0.2, frozen)
+    assert isinstance(spoiled, NoData) and spoiled.cause is Cause.HOST_OVERLOADED
+    assert f"the {end} stood still for 0.20 s" in spoiled.detail
+    assert spoiled.conditions["limited_by"] == "host"
+    assert call_with(0.2, frozen, height=90).values["grade"] == 1
 
 
 def test_an_old_agent_without_load_figures_is_judged_as_before() -> None:

@@ -1,8 +1,8 @@
 """Busy computers at both ends of calls: no line is blamed for their effects.
 
 Calls over loopback, whose line is perfect, while this machine is disturbed at random: the loop
-stands still, or other programs take the CPU, for 0.3, 1, 3, 8 or 30 s. A call may have its best
-grade or `no_data`; anything else blames the line falsely.
+stands still, or other programs take the CPU, for 0.1, 0.2, 0.3, 1, 3, 8 or 30 s. A call may have
+its best grade or `no_data`; anything else blames the line falsely.
 
     python tests/faults/host.py [--quick] [--json FILE] [--seed N] [--runs N]
 """
@@ -25,7 +25,7 @@ from tests.call_support import LoopbackAgent, Result, call
 
 SECONDS = 12.0
 BEST = 4.0
-LENGTHS = (0.3, 1.0, 3.0, 8.0, 30.0)
+LENGTHS = (0.1, 0.2, 0.3, 1.0, 3.0, 8.0, 30.0)
 BUSY = "import sys, time\nend = time.time() + float(sys.argv[1])\nwhile time.time() < end: pass"
 
 

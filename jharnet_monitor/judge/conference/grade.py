@@ -160,6 +160,12 @@ def limited_by(
     return GradeLimit.LOSS if loss > delay else GradeLimit.DELAY
 
 
+def without_gaps(quality: DirectionQuality, criteria: Criteria) -> DirectionQuality:
+    """The direction as it would have been without freezes, missing frames and gaps of the voice."""
+    frames = max(quality.frames_per_second, criteria.hd_frames)
+    return replace(quality, freeze_ratio=0.0, frames_per_second=frames, concealed_ratio=0.0)
+
+
 def _limited_by_rate(quality: DirectionQuality, grade: int, criteria: Criteria) -> bool:
     """Whether too little capacity, rather than loss or delay, explains the grade on a line that a
     rung filled.
@@ -168,13 +174,7 @@ def _limited_by_rate(quality: DirectionQuality, grade: int, criteria: Criteria) 
         return True
     if quality.loss_stays or (quality.capacity is None and backs_off(quality.video_loss_ratio)):
         return False  # a browser backs off at such loss as if the line were full
-    undisturbed = replace(
-        quality,
-        freeze_ratio=0.0,
-        frames_per_second=criteria.hd_frames,
-        concealed_ratio=0.0,
-        video_loss_ratio=0.0,
-    )
+    undisturbed = replace(without_gaps(quality, criteria), video_loss_ratio=0.0)
     if grade_direction(undisturbed, criteria) <= grade:
         return True
     if quality.capacity is not None and quality.capacity < _BARELY_ENOUGH_RATE:

@@ -17,6 +17,7 @@ from jharnet_monitor.judge.conference.grade import (
     DirectionQuality,
     GradeLimit,
     grade_call,
+    without_gaps,
 )
 from jharnet_monitor.judge.conference.video import video_mos
 from jharnet_monitor.judge.conference.voice import mos, mouth_to_ear_delay, r_factor
@@ -38,6 +39,9 @@ MIN_SENT_SHARE = 0.9
 """Share of its packets or frames that a host must have sent; late ones are skipped."""
 MAX_SOCKET_DROPS = 0.001
 """Share of its datagrams that a host may drop at the socket."""
+FREEZING_LAG = 0.1
+"""Seconds of event-loop lag from which a host may freeze a picture itself: one is frozen when the
+next is 150 ms late (`detect_freezes`), and the lag is sampled every 50 ms, so seen as shorter."""
 VIDEO_HEADER_BYTES = 70
 """Bytes of a packet that are not coded video: IPv4, UDP, RTP with extensions, payload descriptor,
 SRTP tag."""
@@ -115,6 +119,8 @@ def reading(
     overloaded = _overloaded(hub_sent, up, spoiled) or _overloaded(office_sent, down, spoiled)
     if spoiled and not overloaded:
         overloaded = _disturbed("the hub", hub_sent) or _disturbed("the agent", office_sent)
+    if not overloaded and _gaps_decide(qualities, result.grade, criteria):
+        overloaded = _stood_still("the hub", hub_sent) or _stood_still("the agent", office_sent)
     if overloaded:
         conditions["limited_by"] = GradeLimit.HOST.value
         del values["grade"]
@@ -253,6 +259,20 @@ def _disturbed(name: str, host: SendStats) -> str | None:
     if host.is_late:
         return f"{name} read half of its packets {host.loop_lag_median_seconds:.3f} s late or more"
     return None
+
+
+def _gaps_decide(
+    qualities: Mapping[Direction, DirectionQuality], grade: int, criteria: Criteria
+) -> bool:
+    """Whether a call without freezes and gaps of the voice would have had a better grade."""
+    down, up = (without_gaps(qualities[way], criteria) for way in (Direction.DOWN, Direction.UP))
+    return grade_call(down, up, criteria).grade > grade
+
+
+def _stood_still(name: str, host: SendStats) -> str | None:
+    """Why a freeze is no evidence against the line: this host may have made it. None if not."""
+    lag = host.loop_lag_seconds or 0.0
+    return f"{name} stood still for {lag:.2f} s" if lag > FREEZING_LAG else None
 
 
 def _share(part: int | None, whole: int) -> float | None:
