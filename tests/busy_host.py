@@ -7,7 +7,9 @@ it, as a person would.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from functools import wraps
+from typing import Any, ParamSpec, Protocol, TypeVar
+from unittest import mock
 
 from jharnet_monitor.model import Cause, Measurement
 from jharnet_monitor.probes.base import ProbeError
@@ -28,6 +30,7 @@ Result = _Result | Measurement | Mapping[str, Any]
 """What a probe gave, or the record of it by the hub or its API."""
 R = TypeVar("R", bound=Result)
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 def overloaded(result: Result) -> bool:
@@ -67,3 +70,31 @@ def repeated(measure: Callable[[], T], disturbed: Callable[[T], bool]) -> T:
         if not disturbed(result):
             return result
     return measure()
+
+
+def repeats(test: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
+    """Repeats a test that failed while a probe in this process was `host_overloaded`.
+
+    For calls that are held together, as in a drill, of which none can be repeated alone.
+    """
+
+    @wraps(test)
+    async def run(*args: P.args, **options: P.kwargs) -> None:
+        for _ in range(REPETITIONS):
+            busy: list[str] = []
+            begin = ProbeError.__init__
+
+            def noting(self: ProbeError, cause: Cause, *rest: Any, **named: Any) -> None:
+                if cause is Cause.HOST_OVERLOADED:
+                    busy.append(str(rest))  # noqa: B023 - only called within this round
+                begin(self, cause, *rest, **named)  # noqa: B023
+
+            try:
+                with mock.patch.object(ProbeError, "__init__", noting):
+                    return await test(*args, **options)
+            except (AssertionError, TimeoutError):
+                if not busy:
+                    raise
+        return await test(*args, **options)
+
+    return run

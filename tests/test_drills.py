@@ -40,6 +40,7 @@ from jharnet_monitor.model import HEADQUARTERS, Direction, Measurement, Outcome,
 from jharnet_monitor.profiles import Profile
 from jharnet_monitor.report.output.drill_sheet import drill_content
 from jharnet_monitor.web.drill_pages import drill_view
+from tests.busy_host import repeats
 from tests.call_support import LoopbackAgent
 from tests.support import OFFICES, make_config
 
@@ -122,6 +123,7 @@ def _drill(*offices: DrillOffice) -> Drill:
     )  # fmt: skip
 
 
+@repeats
 async def test_a_conference_with_all_offices_and_then_a_gallery(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -302,6 +304,7 @@ async def test_a_drill_over_the_budget_is_refused_before_it_starts() -> None:
     assert bench.drills.get("none") is None
 
 
+@repeats
 async def test_an_office_whose_bytes_are_spent_is_not_called() -> None:
     """Its row gives the reason; the rest of the day's bytes is not exceeded."""
     bench = Bench(
@@ -381,6 +384,7 @@ def test_a_drill_that_nobody_joined_says_nothing_of_the_line() -> None:
     assert "bit/s" not in str(paper["facts"]) and drill.absent == offices
 
 
+@repeats
 async def test_a_hub_with_few_cores_calls_one_office_after_another() -> None:
     """With `at_once: 1` no two calls overlap, every office gets its grade, and nothing is claimed
     of headquarters' line, which no more than one call has used; nor that no call was held."""
