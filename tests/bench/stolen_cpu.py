@@ -17,6 +17,7 @@ import math
 import random
 import sys
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ from tests.call_support import LabCall
 PREFIX = "jhnsteal"
 SECONDS = 8.0
 AT_ONCE = 3
-SHARES = (0.0, 0.1, 0.3, 0.5, 1.01)
+SHARES = (0.0, 0.1, 0.3, 0.5, math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,11 @@ class StealMonitor(threading.Thread):
 
     def run(self) -> None:
         """Look once a second."""
-        before = host_load._steal_seconds()
+        began, before = time.monotonic(), host_load._steal_seconds()
         while not self._stopped.wait(1.0):
-            now = host_load._steal_seconds()
-            self.largest, before = max(self.largest, now - before), now
+            now, stolen = time.monotonic(), host_load._steal_seconds()
+            self.largest = max(self.largest, (stolen - before) / (now - began))
+            began, before = now, stolen
 
     def stop(self) -> float:
         """End it; returns the share."""
