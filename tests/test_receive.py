@@ -161,7 +161,7 @@ def received(
             delay = first_delay if not number else 0.0
             flags = FRAME_START | FRAME_END | KEYFRAME * (number % 30 == 0)
             add(video, number, number * 3000, 0.02 + delay + number / 30, flags)
-    stats = receive_stats(audio, video, sent, PATH, (1000, 1000))
+    stats = receive_stats(audio, video, sent, PATH)
     return ReceiveStats.from_json(stats.to_json())
 
 

@@ -400,8 +400,11 @@ class Call:
         delay = playout_delay(round_trip, sent.stepped_down)
         path = PathModel(delay, round_trip, self.sender.loss_ratio)
         audio, video = self.receiver.audio, self.receiver.video
-        stats = await _run_in_thread(receive_stats, audio, video, sent, path, self.datagrams)
-        return replace(stats, line=await observe_line(audio, video, self._reports, sent))
+        stats = await _run_in_thread(receive_stats, audio, video, sent, path)
+        line = await observe_line(audio, video, self._reports, sent)
+        # Counted last: the other end, too, has counted what this end sent while it computed.
+        ours, theirs = self.datagrams
+        return replace(stats, line=line, datagrams_sent=ours, datagrams_received=theirs)
 
     def _has_all(self, sent: SendStats) -> bool:
         audio, video = len(self.receiver.audio.at), len(self.receiver.video.at)

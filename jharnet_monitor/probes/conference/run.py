@@ -53,7 +53,7 @@ from jharnet_monitor.rtc.sdp import (
     candidate_addresses,
     offered_codec,
 )
-from jharnet_monitor.rtc.stats.call_stats import BadReport, SendStats
+from jharnet_monitor.rtc.stats.call_stats import BadReport, ReceiveStats, SendStats
 from jharnet_monitor.rtc.stats.live_stats import LiveSample, LiveStats
 
 REPORT_SECONDS = 40.0
@@ -204,9 +204,7 @@ async def _hold(
                 task.cancel()
             await asyncio.wait({peer_stats, *tasks})
         office_sent = sent if isinstance(sent, SendStats) else await call.browser_send_stats(sent)
-        up = await call.receive_stats(office_sent)
-        down = parse_receive_stats(await dialogue.expect("seen", REPORT_SECONDS))
-        up = replace(up, datagrams_received=call.datagrams[1])  # including the last ones
+        down, up = await _receive_stats(call, dialogue, office_sent)
     client = {} if isinstance(sent, SendStats) else sent.conditions()
     if dscp := context.config.probes.conference.dscp:
         client["dscp"] = dscp
@@ -216,6 +214,27 @@ async def _hold(
         top, CallSides(hub_sent, office_sent, down, up), _criteria(context), client, codec
     )
     return found, line_of_call(hub_sent, office_sent, down, up)
+
+
+async def _receive_stats(
+    call: Call, dialogue: Dialogue, office_sent: SendStats
+) -> tuple[ReceiveStats, ReceiveStats]:
+    """What arrived down and up. The hub counts datagrams when the office's counts arrive: of those
+    that either end sends later, the other end's count has none.
+    """
+
+    async def reported() -> tuple[ReceiveStats, tuple[int, int]]:
+        message = await dialogue.expect("seen", REPORT_SECONDS)
+        return parse_receive_stats(message), call.datagrams
+
+    report = asyncio.create_task(reported())
+    try:
+        up = await call.receive_stats(office_sent)
+        down, (sent, received) = await report
+    finally:
+        report.cancel()
+        await asyncio.wait({report})
+    return down, replace(up, datagrams_sent=sent, datagrams_received=received)
 
 
 def _criteria(context: ProbeContext) -> Criteria:

@@ -209,17 +209,17 @@ class ReceiveStats(StatsMessage):
 
 
 def receive_stats(
-    audio: Arrivals, video: Arrivals, sent: SendStats, path: PathModel, datagrams: tuple[int, int]
+    audio: Arrivals, video: Arrivals, sent: SendStats, path: PathModel
 ) -> ReceiveStats:
     """Compare what arrived with what the other end sent, as a client would play it.
 
-    `path` describes the path of retransmissions; `datagrams` are this end's own counts, sent and
-    received, of the whole call.
+    `path` describes the path of retransmissions. The numbers of datagrams are left out: they are
+    counted when the report is sent, after this has been computed.
     """
     quality = audio_quality(audio, sent.audio_first, sent.audio_packets, sent.audio_window)
     audio_stats: dict[str, Any] = {
-        "datagrams_sent": datagrams[0],
-        "datagrams_received": datagrams[1],
+        "datagrams_sent": None,
+        "datagrams_received": None,
         "audio_sent": sent.audio_packets - sent.audio_window,
         "audio_lost": sum(quality.lost),
         "audio_concealed": quality.concealed,
