@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -62,8 +63,18 @@ def cases(*files: str, seed: int | None = None) -> list[Case]:
 
 def judged(case: Case) -> Assessment:
     """The assessment of a case."""
-    config = _config(case.data)
-    return assess(config, config.offices[0], _Maker(case.data, config).evidence())
+    return assessed(case.data, evidence(case))
+
+
+def evidence(case: Case) -> LineEvidence:
+    """What was measured on the line of a case."""
+    return _Maker(case.data, _config(case.data)).evidence()
+
+
+def assessed(data: Mapping[str, Any], found: LineEvidence) -> Assessment:
+    """The assessment of these measurements under the contract and the policy of a case's data."""
+    config = _config(data)
+    return assess(config, config.offices[0], found)
 
 
 def wrong(case: Case, found: Assessment) -> str:
@@ -289,13 +300,13 @@ class _Maker:
         return counts
 
     def _loss_at(self, at: int, spec: Mapping[str, Any]) -> float:
-        moment = datetime.fromtimestamp(at / 1000, ZONE)
+        moment = _moment(at)
         first, place = spec.get("first", 5), self._dates.index(moment.date())
         if "dates" in spec and not first <= place < first + spec["dates"]:
             return 0.0
         if self._rainy(moment.date()):
             return float(self._data["rain"]["loss"])
-        if in_office_hours(self._district, moment):
+        if _in_office_hours(at):
             return self._loss_by_day(at, moment.hour, spec)
         if "backup" in self._data and self._backing_up(moment):
             return float(self._data["backup"]["loss"])
@@ -333,10 +344,10 @@ class _Maker:
 
     def _used_at(self, at: int) -> tuple[float, float]:
         """What the router counts in the five minutes from then, each way, Mbit/s."""
-        moment = datetime.fromtimestamp(at / 1000, ZONE)
+        moment = _moment(at)
         down, up = self._night
         line = ((down or 4) * 0.99, (up or 4) * 0.99)
-        if not in_office_hours(self._district, moment):
+        if not _in_office_hours(at):
             full = "backup" in self._data and self._backing_up(moment)
             return line if full else (0.02, 0.02)
         return line if self._full_at(at) else self._own(moment.date())
@@ -401,6 +412,21 @@ class _Maker:
                 yield Span(OfficeState(spec["state"]), begin, min(end, self.end))
 
 
+# All cases are of the same weeks and the same district.
+
+
+@cache
+def _moment(at: int) -> datetime:
+    """A time in ms, in the district's zone."""
+    return datetime.fromtimestamp(at / 1000, ZONE)
+
+
+@cache
+def _in_office_hours(at: int) -> bool:
+    return in_office_hours(_config({}).district, _moment(at))
+
+
+@cache
 def _day(at: int) -> date:
     """The day in the district's zone of a time in ms."""
-    return datetime.fromtimestamp(at / 1000, ZONE).date()
+    return _moment(at).date()

@@ -75,7 +75,8 @@ def filed(
     sealed: bool = True,
 ) -> Filed:
     """The last `days` before the made-up week's end, sealed hour by hour as a hub does; `more` was
-    measured as well. With `sealed`, the hub sealed its settings when it started an hour before.
+    measured as well. With `sealed`, the hub sealed its settings when it started an hour before. One
+    minute in five has echo requests: with each minute most of a test's time went into them.
 
     Without `more`, the database is a copy of one that is made once per process.
     """
@@ -112,7 +113,7 @@ def _config(database: Path, offices: int, seats: int) -> Config:
 def _make(
     database: Path, offices: int, days: int, seats: int, more: list[Measurement], *, sealed: bool
 ) -> None:
-    fill(database, offices, days, random.Random(1))
+    fill(database, offices, days, random.Random(1), latency_minutes=5)
     with _opened(database, MADE_AT) as store:
         store.add(more)
     in_order(database)

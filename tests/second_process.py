@@ -48,11 +48,12 @@ COMPUTING = frozenset({
     "test_web_api", "test_web_bodies", "test_windows", "test_words",
 })  # fmt: skip
 """Names of files without `.py`. They need no lab, browser or server and hold no times."""
-LOOKING = frozenset({"test_accessibility", "test_print"})
+LOOKING = frozenset({"test_accessibility", "test_print", "test_web_browser"})
 """Files that look at pages in a browser, whatever time that takes; they run there, too."""
 WAITING = frozenset({
-    "test_exporters_stack", "test_install", "test_join_check", "test_join_stats", "test_opening",
-    "test_reload", "test_rollout", "test_update",
+    "test_exporters_stack", "test_install", "test_join_check", "test_join_stats", "test_join_visit",
+    "test_opening", "test_reload", "test_rollout", "test_state_exporters", "test_store",
+    "test_update",
 })  # fmt: skip
 """Files that wait for hubs and programs of their own, such as Prometheus, pip and a browser in a
 call on loopback: the third process runs them. They need a part of the CPU, and hold no times. No

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from jharnet_monitor.judge.calendar.windows import office_windows
+from jharnet_monitor.judge.line.assess import LineEvidence
 from jharnet_monitor.judge.line.grounds import LineVerdict, Note
 from jharnet_monitor.judge.outages.shared import judge_spans, shared_faults
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import OfficeState
 from tests import made_up
-from tests.cases_support import Case, cases, judged, wrong
+from tests.cases_support import Case, assessed, cases, evidence, judged, wrong
 from tests.made_up_week import WEEK
 
 FILES = ("method", "further", "held", "held2", "held3_*", "held4_*")
@@ -31,7 +31,8 @@ def test_each_case_is_judged_as_was_written_down(case: Case) -> None:
 @pytest.mark.parametrize("case", cases(*FILES), ids=str)
 def test_a_verdict_holds_for_the_needs_that_it_prints(case: Case) -> None:
     """Inside the printed range another need gives the same verdict; outside it, another verdict."""
-    found = judged(case)
+    measured = evidence(case)
+    found = assessed(case.data, measured)
     assumed = not any(side.need.measured for side in found.directions)
     if found.holds is None or not assumed:
         return
@@ -39,20 +40,20 @@ def test_a_verdict_holds_for_the_needs_that_it_prints(case: Case) -> None:
     for share in (0.02, 0.5, 0.98):
         need = low + share * (high - low)
         if need > LEAST:
-            assert _with_need(case, need) is found.verdict, need
+            assert _with_need(case, measured, need) is found.verdict, need
     for need in (low * 0.97, (found.holds.high or 0.0) * 1.03):
         if need > LEAST:
-            assert _with_need(case, need) is not found.verdict, need
+            assert _with_need(case, measured, need) is not found.verdict, need
 
 
-def _with_need(case: Case, need: float) -> LineVerdict:
+def _with_need(case: Case, measured: LineEvidence, need: float) -> LineVerdict:
     """The verdict of the same line if the policy's need were another one."""
     policy = {
         **case.data.get("policy", {}), "conferences": 1, "audio": "0 kbit/s", "overhead": "0%",
         "other": "600 kbit/s", "seats": 10,
     }  # fmt: skip
     policy["video"] = f"{(need - LEAST) * 0.7 / 1000 + 50} kbit/s"
-    return judged(replace(case, data={**case.data, "policy": policy})).verdict
+    return assessed({**case.data, "policy": policy}, measured).verdict
 
 
 def _office(*outages: tuple[OfficeState, float, float]) -> list[Span]:

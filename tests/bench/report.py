@@ -41,8 +41,13 @@ COLUMNS = (
 )
 
 
-def fill(database: Path, offices: int, days: int, dice: random.Random) -> int:
-    """Fill a new database with `days` up to the end of the week; returns the number of rows."""
+def fill(
+    database: Path, offices: int, days: int, dice: random.Random, latency_minutes: int = 1
+) -> int:
+    """Fill a new database with `days` up to the end of the week; returns the number of rows.
+
+    A minute of latency begins every `latency_minutes`.
+    """
     start = WEEK.end - timedelta(days=days)
     store = Store(f"sqlite:///{database}", ManualClock(WEEK.end))
     store.migrate()
@@ -57,7 +62,7 @@ def fill(database: Path, offices: int, days: int, dice: random.Random) -> int:
                 office.id, OfficeState.UP, at + timedelta(minutes=20), {}
             )
     store.close()
-    _minutes(database, days, to_ms(start))
+    _minutes(database, days, to_ms(start), latency_minutes)
     with sqlite3.connect(database) as connection:
         return int(connection.execute("select count(*) from measurements").fetchone()[0])
 
@@ -77,8 +82,8 @@ def _heavy(office: str, days: int, dice: random.Random) -> list[Measurement]:
     return found
 
 
-def _minutes(database: Path, days: int, start_ms: int) -> None:
-    """Copy the first minute of latency to every other minute, within the database.
+def _minutes(database: Path, days: int, start_ms: int, step: int) -> None:
+    """Copy the first minute of latency to every `step`-th minute, within the database.
 
     The order is that of a hub, minute by minute, so the rows of the offices are interleaved.
     """
@@ -87,7 +92,8 @@ def _minutes(database: Path, days: int, start_ms: int) -> None:
         connection.execute(
             f"""
             with recursive minute(i) as
-                (select 1 union all select i + 1 from minute where i < {1440 * days - 1})
+                (select {step} union all select i + {step} from minute
+                 where i < {1440 * days - step})
             insert into measurements ({COLUMNS}, id, started_at, "values")
             select {COLUMNS}, hex(randomblob(16)), {start_ms} + i * {MINUTE_MS},
                 replace("values", '0.041', printf('%.9g', 0.04 + (abs(random()) % 9999) / 1e6))
