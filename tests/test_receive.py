@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 import time
 from dataclasses import fields
@@ -21,7 +22,7 @@ from jharnet_monitor.rtc.receive.arrivals import (
     ReportArrivals,
 )
 from jharnet_monitor.rtc.receive.receiver import Receiver
-from jharnet_monitor.rtc.receive.receiver_report import find_report_app
+from jharnet_monitor.rtc.receive.receiver_report import ReceiverReportApp, find_report_app
 from jharnet_monitor.rtc.sdp import Stream, Streams
 from jharnet_monitor.rtc.stats import line_observation, line_process
 from jharnet_monitor.rtc.stats.call_stats import (
@@ -133,6 +134,42 @@ async def test_report_times_count_from_the_start_of_the_call(
     app = find_report_app(sent[0])
     assert app is not None
     assert (app.written_at, app.newest_video_at) == (2.5, 2.0)
+
+
+async def test_a_report_after_a_pause_states_what_arrived_in_it() -> None:
+    """Ten packets arrive while the process stands still, until a report is due: it counts them."""
+    receiver, loop = make_receiver(), asyncio.get_running_loop()
+    reports: list[ReceiverReportApp] = []
+
+    class Incoming(asyncio.DatagramProtocol):
+        """Passes datagrams on, which the loop reads one at a time."""
+
+        def datagram_received(self, data: bytes, addr: object) -> None:
+            """One packet."""
+            receiver.rtp_received(data, time.monotonic())
+
+    async def send(data: bytes) -> None:
+        app = find_report_app(data)
+        if app is not None:
+            reports.append(app)
+
+    transport, _ = await loop.create_datagram_endpoint(Incoming, local_addr=("127.0.0.1", 0))
+    task = asyncio.create_task(receiver.run(send))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for round_ in range(3):
+            await asyncio.sleep(0.05)
+            for number in range(10):
+                packet = video_packet(10 * round_ + number)
+                sender.sendto(packet, transport.get_extra_info("sockname"))
+            time.sleep(0.3)  # noqa: ASYNC251 - the process stands still
+            before = len(reports)
+            while len(reports) == before:
+                await asyncio.sleep(0.001)
+            assert reports[-1].line_bytes == receiver.video.line_bytes
+            assert len(receiver.video.at) == 10 * (round_ + 1)
+    task.cancel()
+    await asyncio.wait({task})
+    transport.close()
 
 
 def send_stats(**changes: Any) -> SendStats:

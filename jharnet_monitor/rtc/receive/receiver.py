@@ -37,6 +37,8 @@ _FAST_REPORT_LOSS = 0.06
 """... and while more than this share of the packets is lost."""
 NACK_INTERVAL = 0.02
 """Seconds between checks for missing packets."""
+_LATE = 0.01
+"""Seconds by which a check that comes later waits for the next one with its report."""
 _MAX_NACKS = 10
 """Requests for one packet."""
 _MAX_NACK_AGE = 2.0
@@ -150,14 +152,19 @@ class Receiver:
 
     async def run(self, send: Send) -> None:
         """Send reports and requests until cancelled or disconnected."""
-        report_at = time.monotonic() + REPORT_INTERVAL
+        now = time.monotonic()
+        report_at, was_late = now + REPORT_INTERVAL, False
         while True:
+            due = now + NACK_INTERVAL
             await asyncio.sleep(NACK_INTERVAL)
             now = time.monotonic()
+            # What has arrived meanwhile is read next; a report before it states too few bytes.
+            is_late = now - due > _LATE and not was_late
+            was_late = is_late
             try:
                 await self._send_nacks(now, send)
                 await self._request_keyframe(now, send)
-                if now >= report_at and not self.reports_stopped:
+                if now >= report_at and not is_late and not self.reports_stopped:
                     report_at = now + self._report_interval(now)
                     await self._send_report(now, send)
             except ConnectionError:
