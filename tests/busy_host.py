@@ -48,11 +48,6 @@ def was_late(conditions: Mapping[str, Any]) -> bool:
     return any((conditions.get(name) or 0.0) > MAX_MEDIAN_LAG for name in names)
 
 
-def any_overloaded(results: Mapping[Any, Result]) -> bool:
-    """Whether that is true of one of several."""
-    return any(overloaded(result) for result in results.values())
-
-
 async def undisturbed(measure: Callable[[], Awaitable[R]]) -> R:
     """What `measure` returns, repeated while this machine was too busy for all figures."""
     for _ in range(REPETITIONS):
