@@ -86,7 +86,7 @@ async def test_a_call_on_loopback() -> None:
 async def test_datagrams_sent_while_an_end_computes_are_counted_at_both(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each end sends 30 reports before it has the call's figures; both ways' counts agree."""
+    """Each end sends 15 to 30 reports before it has the call's figures; both ways' counts agree."""
     receive_stats, ours = Call.receive_stats, bytes(RtcpRrPacket(ssrc=1))
     ends: list[Call] = []
 

@@ -7,9 +7,8 @@ last rung.
 Values are of that window. `…_loss_ratio` is the first-pass loss: the share of media packets whose
 first transmission never arrived. In the conditions, `…_residual_loss_ratio` is what was still
 missing after retransmissions, and `…_wire_sent`, `…_wire_received`, `…_wire_loss_ratio` count all
-datagrams of the whole call, including set-up, retransmissions and reports: what a counter on the
-path sees of the UDP flow between `hub_port` and `agent_port`, until the office's
-report of the call.
+datagrams of the whole call, including set-up, retransmissions and reports, until the office reports
+the call: what a counter on the path sees of the UDP flow between `hub_port` and `agent_port`.
 """
 
 from __future__ import annotations
