@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,9 @@ from jharnet_monitor.probes.conference.twin import line_of_call
 from jharnet_monitor.profiles import Profile, rung
 from jharnet_monitor.rtc import call as rtc_call
 from jharnet_monitor.rtc.call import Call
+from jharnet_monitor.rtc.receive.receiver import Receiver
 from jharnet_monitor.rtc.stats import host_load
+from jharnet_monitor.rtc.stats.call_stats import ReceiveStats, SendStats
 from jharnet_monitor.rtc.stats.host_load import HostLoadMonitor
 from jharnet_monitor.wire import protocol
 from tests.call_support import LoopbackAgent, call, undisturbed_call
@@ -332,3 +336,40 @@ def test_seeded_drills_blame_nobody_falsely() -> None:
         missed += sum(limit != "rate" for _, limit in outcomes[held : held + slow])
     print(f"seeds 0-299: {blamed} lines blamed falsely, {missed} slow lines not told")
     assert (blamed, missed) == (0, 0)
+
+
+async def test_a_program_that_stands_still_is_not_the_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Once a second it stops for 0.07 s before it sends and for 0.03 s after: packets arrive when
+    the kernel receives them, and voice that was sent late was not late on the line."""
+    read: list[tuple[float, float]] = []
+    stats: list[tuple[SendStats, ReceiveStats]] = []
+    outgoing, received = Call.rtp_outgoing, Receiver.rtp_received
+    receive_stats = Call.receive_stats
+
+    async def stopping(end: Call, data: bytes, send: Callable[[bytes], Awaitable[None]]) -> None:
+        stops = len(end.sender.audio) % 50 == 49
+        time.sleep(0.07 * stops)  # noqa: ASYNC251 - the program stands still
+        await outgoing(end, data, send)
+        time.sleep(0.03 * stops)  # noqa: ASYNC251
+
+    def noted(end: Receiver, data: bytes, at: float) -> None:
+        read.append((at, time.monotonic()))
+        received(end, data, at)
+
+    async def kept(end: Call, sent: SendStats) -> ReceiveStats:
+        found = await receive_stats(end, sent)
+        stats.append((sent, found))
+        return found
+
+    monkeypatch.setattr(Call, "rtp_outgoing", stopping)
+    monkeypatch.setattr(Receiver, "rtp_received", noted)
+    monkeypatch.setattr(Call, "receive_stats", kept)
+    await call(LoopbackAgent(), seconds=4.0)
+    assert len(stats) == 2
+    for sent, found in stats:
+        assert max(late for _, late in sent.audio_late) > 0.05
+        assert found.audio_concealed == 0
+    if sys.platform != "win32":  # which has no such times
+        assert max(now - at for at, now in read) > 0.025

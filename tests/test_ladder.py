@@ -98,3 +98,28 @@ def test_an_interruption_is_no_overload() -> None:
     assert ladder.report(interrupted) is None
     for _ in range(8):
         assert ladder.report(link.report(ladder.rung)) is None
+
+
+@pytest.mark.parametrize(
+    ("pause", "longest_gap", "idle", "wanted"),
+    [(0.1, 0.09, 0.08, 1e6), (0.1, 0.012, 0.0, 1e6), (0.0, 0.09, 0.08, 0.87e6)],
+    ids=["the link was idle", "its queue bridged the pause", "the link itself stood still"],
+)
+def test_a_pause_of_the_sender_is_not_the_rate_of_the_link(
+    pause: float, longest_gap: float, idle: float, wanted: float
+) -> None:
+    """A link of 1 Mbit/s, of which a report is written every 0.1 s, and one pause before the third.
+    Only time in which the sender stood still and nothing arrived is left out."""
+    ladder, line_bytes = Ladder(rung("720p")), 0.0
+    ladder.report(Progress(0.0, 1, 0, 0, 0.02, newest_at=0.0))
+    for number in range(1, 8):
+        paused = number == 3
+        line_bytes += 125_000 * (0.1 - idle * paused)
+        progress = Progress(
+            0.1 * number, 1 + 10 * number, 0, int(line_bytes), 0.02 + 0.08 * number,
+            longest_gap=longest_gap if paused else 0.01, longest_pause=pause * paused,
+            newest_at=0.1 * number,
+        )  # fmt: skip
+        if ladder.report(progress) is not None:
+            break
+    assert ladder.capacity == pytest.approx(wanted, rel=0.02)

@@ -26,6 +26,7 @@ from jharnet_monitor.rtc.receive.receiver_report import ReceiverReportApp, find_
 from jharnet_monitor.rtc.sdp import Stream, Streams
 from jharnet_monitor.rtc.stats import line_observation, line_process
 from jharnet_monitor.rtc.stats.call_stats import (
+    BadReport,
     ReceiveStats,
     SendStats,
     StatsMessage,
@@ -238,6 +239,30 @@ def test_a_flawless_call_has_no_freeze() -> None:
     assert stats.frames_complete / stats.judged_seconds == pytest.approx(30, abs=0.2)
 
 
+def test_packets_sent_late_were_not_delayed_by_the_line() -> None:
+    """Of eight packets up to 0.16 s late, those that the sender says it sent late are in time."""
+    late = [(300 + number, 0.16 - number / 50) for number in range(8)]
+    audio = Arrivals(48_000)
+    for number in range(600):
+        at = 0.02 + number / 50 + dict(late).get(number, 0.0)
+        add(audio, number, number * 960, at, FRAME_START | FRAME_END)
+    concealed = {
+        stated: receive_stats(
+            audio, Arrivals(90_000), send_stats(audio_late=late[:stated]), PATH
+        ).audio_concealed
+        for stated in (0, 4, 8)
+    }
+    assert concealed[0] > concealed[4] > concealed[8] == 0
+
+
+@pytest.mark.parametrize("late", [7, "ab", [[1]], [[1, -0.1]], [[1, "x"]], [[1, float("nan")]]])
+def test_malformed_late_packets_are_refused(late: object) -> None:
+    """They come from the other end; an end of an older version says nothing."""
+    assert send_stats(audio_late=None).audio_late == send_stats().audio_late == ()
+    with pytest.raises(BadReport, match="audio_late"):
+        send_stats(audio_late=late)
+
+
 def test_a_call_without_any_frame_is_frozen() -> None:
     """If all video is lost, the whole window is frozen; if none was sent, nothing is."""
     stats = received(send_stats(), frames=0)
@@ -271,7 +296,7 @@ MESSAGE_FIELDS: dict[type[StatsMessage], str] = {
     "video_rung video_window retransmitted refused frames_left_out adapts stepped_down loss_stays "
     "capacity setup_seconds round_trip_p50 round_trip_p95 local_port remote_port loop_lag_seconds "
     "loop_stalled_ratio socket_drops cpu_ratio disturbed_seconds stepped_after "
-    "loop_lag_median_seconds",
+    "loop_lag_median_seconds audio_late",
     ReceiveStats: "datagrams_sent datagrams_received audio_sent audio_lost audio_concealed "
     "audio_burst_ratio audio_play_out jitter_seconds pdv_seconds video_sent video_lost "
     "video_missing judged_seconds frames_complete frames_per_second freeze_count freeze_seconds "

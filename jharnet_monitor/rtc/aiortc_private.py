@@ -44,6 +44,10 @@ _MAX_ARRIVALS = 250
 """Arrivals that nobody has asked for; older ones are forgotten."""
 _RTP_HEADER_BYTES = 12
 """The fixed header, which SRTP does not encrypt (RFC 3711, 3.1)."""
+_RTP_FIRST = bytes(range(128, 192))
+"""The first byte of RTP and RTCP ..."""
+_RTCP_TYPES = bytes(range(192, 224))
+"""... and the second one of RTCP."""
 
 
 class LibraryChanged(RuntimeError):
@@ -123,6 +127,11 @@ class StampedSocket(socket.socket):
         return data, address
 
 
+def _is_rtp(datagram: bytes) -> bool:
+    """Whether it is RTP, among what else comes to the port of a call (RFC 7983, 7; RFC 5761, 4)."""
+    return datagram[:1] in _RTP_FIRST and datagram[1:2] not in _RTCP_TYPES
+
+
 class Port(StunProtocol):
     """The UDP socket of one end of a call: counts all datagrams and drops a flood."""
 
@@ -134,8 +143,8 @@ class Port(StunProtocol):
         self.send_errno: int | None = None
         """The latest error number with which the kernel refused to send; None if none."""
         self.socket: socket.socket | None = None
-        self._arrivals: dict[bytes, float] | None = None
-        """When RTP packets arrived, by their headers; None if nobody wants to know."""
+        self._arrivals: dict[bytes, float] = {}
+        """When RTP packets arrived, by their headers, until they are decrypted."""
         self._tokens = float(MAX_DATAGRAMS_PER_SECOND)
         self._tokens_at = 0.0
         self._counted: int | None = None
@@ -153,11 +162,7 @@ class Port(StunProtocol):
             return
         self.received += 1
         self.bytes += len(data) + HEADER_BYTES
-        if (
-            self._arrivals is not None
-            and isinstance(self.socket, StampedSocket)
-            and isinstance(data, bytes)
-        ):
+        if isinstance(self.socket, StampedSocket) and isinstance(data, bytes) and _is_rtp(data):
             self._arrivals.setdefault(data[:_RTP_HEADER_BYTES], self.socket.arrived_at)
             if len(self._arrivals) > _MAX_ARRIVALS:
                 del self._arrivals[next(iter(self._arrivals))]
@@ -177,14 +182,8 @@ class Port(StunProtocol):
             self._counted, self._counted_at = arrived, now
         return flooded or self.flood_drops > 0
 
-    def keep_arrivals(self) -> None:
-        """Note when the kernel receives each datagram, from now on."""
-        self._arrivals = {}
-
     def arrived_at(self, packet: bytes) -> float | None:
         """When the kernel received this (decrypted) RTP packet, asked once; None if not known."""
-        if self._arrivals is None:
-            return None
         return self._arrivals.pop(packet[:_RTP_HEADER_BYTES], None)
 
     def error_received(self, exc: Exception) -> None:
@@ -373,7 +372,7 @@ class PacketTap:
             await handler.rtcp_received(data, time.monotonic())
 
         async def send_outgoing(data: bytes) -> None:
-            if 192 <= data[1] <= 223:  # RTCP packet types, when multiplexed with RTP (RFC 5761, 4)
+            if data[1] in _RTCP_TYPES:
                 if handler.rtcp_outgoing(data, time.monotonic()):
                     await self.send(data)
             else:

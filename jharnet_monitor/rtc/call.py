@@ -381,6 +381,7 @@ class Call:
             disturbed_seconds=load.disturbed,
             stepped_after=sender.stepped_after,
             loop_lag_median_seconds=load.median_lag,
+            audio_late=tuple((n, round(late, 4)) for n, late in sender.late_audio),
         )
 
     async def browser_send_stats(self, stats: BrowserSendStats) -> SendStats:
@@ -418,13 +419,13 @@ class Call:
     # The packets of the connection (`PacketHandler`)
 
     async def rtp_received(self, data: bytes, at: float) -> None:
-        """Process an RTP packet that arrived."""
-        self.receiver.rtp_received(data, at)
+        """Process an RTP packet that was read at `at`."""
+        arrived_at = self._connection.arrived_at(data, at)
+        self.receiver.rtp_received(data, arrived_at)
         if self._transport_feedback is not None:
-            arrived_at = self._connection.arrived_at(data, at)
             for feedback in self._transport_feedback.rtp_received(data, arrived_at):
                 await self._connection.send(feedback)
-        if self._remb is not None and (remb := self._remb.rtp_received(data, at)):
+        if self._remb is not None and (remb := self._remb.rtp_received(data, arrived_at)):
             await self._connection.send(remb)
         if self.receiver.needs_feedback:
             await self.receiver.send_feedback(at, self._connection.send)

@@ -147,11 +147,7 @@ class PeerConnection:
         self._port = port_of(self._peer)
         text = str(self._peer.localDescription.sdp)
         extension_id = self.remote_streams.transport_cc_id
-        if extension_id is None:
-            return text
-        if self._port is not None:
-            self._port.keep_arrivals()
-        return with_transport_cc(text, extension_id)
+        return text if extension_id is None else with_transport_cc(text, extension_id)
 
     async def accept(self, answer: object) -> None:
         """Apply the other end's answer to our offer. Raises `CallFailed`."""
@@ -188,10 +184,8 @@ class PeerConnection:
             ) from error
 
     def arrived_at(self, packet: bytes, read_at: float) -> float:
-        """When the kernel received an RTP packet that was read at `read_at` (monotonic seconds).
-
-        Known if transport-wide feedback was answered, else `read_at`.
-        """
+        """When the kernel received an RTP packet that was read at `read_at` (monotonic seconds);
+        `read_at` where the kernel does not tell (Windows)."""
         found = None if self._port is None else self._port.arrived_at(packet)
         return read_at if found is None else found
 

@@ -242,7 +242,7 @@ class Receiver:
                 line_bytes=self.audio.line_bytes + self.video.line_bytes,
                 newest_audio_at=self.audio.highest_at - self._started_at,
                 newest_video_at=self.video.highest_at - self._started_at,
-                longest_gap=max(self._longest_gap, now - (self.last_at or now)),
+                longest_gap=self._longest_gap,
             )
             self._longest_gap = 0.0
             report = RtcpRrPacket(ssrc=self._local.video.ssrc, reports=blocks)

@@ -30,7 +30,14 @@ class ReceiverReportApp:
     newest_video_at: float
     """When the video packet with the highest sequence number arrived."""
     longest_gap: float = 0.0
-    """The longest time without any packet since the previous report, in seconds."""
+    """The longest time without any packet that ended since the previous report, in seconds."""
+
+    @property
+    def newest_at(self) -> float:
+        """When the newest packet of either stream arrived; the time of a stream without packets
+        is before the call, and so coded as one long after it."""
+        times = (self.newest_audio_at, self.newest_video_at)
+        return max((at for at in times if at <= self.written_at), default=self.written_at)
 
     def pack(self) -> bytes:
         """Encode as an RTCP packet; times in milliseconds, modulo 2^32."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 
 from jharnet_monitor.profiles import RUNGS, Rung, rungs_below
 
@@ -35,6 +36,12 @@ _LOSSY_SECONDS = 0.8
 """... if it lasts this long."""
 _INTERRUPTION = 0.3
 """Seconds without any arrival: an interruption, which says nothing about the rate."""
+_LARGE_PACKET = 8 * 1200.0
+"""Bits on the line of the packet that ends a pause, most often a full one."""
+_MIN_SECONDS = 0.2
+"""The shortest time of which there is a delivered rate."""
+_ROUNDS = 3
+"""The idle time depends on the rate, and the rate on it."""
 _MAX_SHARE = 0.92
 """A rung may take this share of the delivered rate at the first overload ..."""
 _MAX_SHARE_LOWEST = 0.97
@@ -61,7 +68,13 @@ class Progress:
     """Seconds from sending to arrival of that highest packet. It spans two clocks, so that only
     its changes are meaningful."""
     longest_gap: float = 0.0
-    """The longest time in seconds in which nothing arrived, since the previous report."""
+    """The longest time in seconds in which nothing arrived and that ended since the previous
+    report."""
+    newest_at: float | None = None
+    """When the newest packet of either stream arrived, by the clock of `at`; None if not known."""
+    longest_pause: float = 0.0
+    """The longest time in seconds in which the sender stood still, of what was sent since the
+    previous report."""
     other_stream: tuple[int, int] = (0, 0)
     """Packets sent and lost of the call's other stream, which shares the queue."""
 
@@ -74,6 +87,19 @@ class Progress:
     def all_lost(self) -> int:
         """Packets lost of both streams."""
         return self.lost + self.other_stream[1]
+
+    @property
+    def silence(self) -> float:
+        """Seconds for which nothing has arrived."""
+        return 0.0 if self.newest_at is None else self.at - self.newest_at
+
+    def idle(self, rate: float) -> float:
+        """Seconds in which a link of `rate` bit/s had nothing to carry as the sender stood still.
+
+        A queue bridges a pause: packets go on arriving until it has drained. The last part of a gap
+        between two arrivals is the transmission of the second packet.
+        """
+        return max(0.0, min(self.longest_gap, self.longest_pause) - _LARGE_PACKET / rate)
 
 
 class Ladder:
@@ -97,7 +123,7 @@ class Ladder:
         self._min_transit = min(self._min_transit, progress.transit)
         if progress.packets < self._first_packet_of_rung:
             return None
-        if progress.longest_gap > _INTERRUPTION:
+        if max(progress.longest_gap, progress.silence) > _INTERRUPTION:
             self._recent.clear()
             self._lossy_since = self._queue_since = None
         self._recent.append(progress)
@@ -111,7 +137,21 @@ class Ladder:
         loss = max(0, progress.lost - first.lost) / packets
         if not self._is_overloaded(loss, progress.at):
             return None
-        return self._step_down(loss, (progress.line_bytes - first.line_bytes) * 8 / seconds)
+        return self._step_down(loss, self._delivered_rate())
+
+    def _delivered_rate(self) -> float:
+        """bit/s that arrived in the window, without the time in which the sender stood still.
+
+        The window is that from the newest packet of its first report to that of its last.
+        """
+        first, newest = self._recent[0], self._recent[-1]
+        bits = 8 * (newest.line_bytes - first.line_bytes)
+        seconds = newest.at - newest.silence - first.at + first.silence
+        rate = bits / max(seconds, _MIN_SECONDS)
+        for _ in range(_ROUNDS):
+            idle = sum(progress.idle(rate) for progress in islice(self._recent, 1, None))
+            rate = bits / max(seconds - idle, _MIN_SECONDS)
+        return rate
 
     def note_audio_transit(self, transit: float) -> None:
         """Note the transit in seconds of an audio packet before any video: the queue is empty."""

@@ -29,9 +29,11 @@ from jharnet_monitor.rtc.rtp import parse_header
 from jharnet_monitor.rtc.sdp import Streams
 from jharnet_monitor.rtc.send.ladder import Ladder, Progress
 from jharnet_monitor.rtc.send.retransmission import RetransmissionBuffer
-from jharnet_monitor.rtc.send.sent_log import Segment, SentLog
+from jharnet_monitor.rtc.send.sent_log import Lateness, Pauses, Segment, SentLog
 from jharnet_monitor.rtc.send.tracks import ClipTrack
 
+AUDIO_CLOCK_RATE = 48_000
+"""Hz of the RTP timestamps of Opus (RFC 7587, 4.1)."""
 PACING_FACTOR = 1.5
 _PACING_BURST = 0.005
 """Seconds that the pacer may run ahead: sleeping for every packet costs more than it gains."""
@@ -76,7 +78,9 @@ class Sender:
     def __init__(self, top: Rung, codec: Codec = DEFAULT_CODEC) -> None:
         """`top` is the rung to start with."""
         self._codec = codec
-        self.audio_track = ClipTrack("audio", audio_clip(), AUDIO_FRAMES_PER_SECOND, 48_000)
+        self.audio_track = ClipTrack(
+            "audio", audio_clip(), AUDIO_FRAMES_PER_SECOND, AUDIO_CLOCK_RATE
+        )
         self.video_track = ClipTrack("video", None, FRAMES_PER_SECOND, 90_000)
         self.ladder = Ladder(top)
         self.audio, self.video = SentLog(), SentLog()
@@ -100,6 +104,8 @@ class Sender:
         self._queue_delay = QueueDelay()
         self._counts = {True: (0, 0), False: (0, 0)}
         """Packets sent and lost by the newest report, of audio (True) and of video (False)."""
+        self._pauses = Pauses()
+        self._audio_lateness = Lateness(AUDIO_CLOCK_RATE)
 
     def start(self, streams: Streams) -> None:
         """Set the streams that our own session description announces."""
@@ -128,6 +134,11 @@ class Sender:
         return sorted(recent or [seconds for _, seconds in self.round_trips])
 
     @property
+    def late_audio(self) -> tuple[tuple[int, float], ...]:
+        """Number and seconds of each audio packet that this end sent late."""
+        return tuple(self._audio_lateness.late.items())
+
+    @property
     def loss_ratio(self) -> float:
         """Share of our packets that are lost by the newest reports; 0 before the first one."""
         packets = sum(sent for sent, _ in self._counts.values())
@@ -142,7 +153,9 @@ class Sender:
         if header is None or self._streams is None:
             return
         now = time.monotonic()
+        self._pauses.sent(now)
         if header.payload_type == self._streams.audio.payload_type:
+            self._audio_lateness.sent(len(self.audio), header.timestamp, now)
             self.audio.add(header.sequence, now)
             await send(data)
             return
@@ -265,7 +278,15 @@ class Sender:
             line_bytes=app.line_bytes,
             transit=newest_at - log.at[number],
             longest_gap=app.longest_gap,
+            newest_at=app.newest_at,
+            longest_pause=0.0 if is_audio else self._pauses.until(self._newest_reported),
         )
+
+    @property
+    def _newest_reported(self) -> float:
+        """When the newest packet was sent that the newest report is about."""
+        logs = ((self.audio, self._counts[True][0]), (self.video, self._counts[False][0]))
+        return max((log.at[packets - 1] for log, packets in logs if packets), default=0.0)
 
     def _update_ladder(self, progress: Progress, is_audio: bool) -> None:
         """Pass a report to the queue delay (audio) and, if it is the watched stream, the ladder.

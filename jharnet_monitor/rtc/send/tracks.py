@@ -13,8 +13,9 @@ from aiortc import MediaStreamTrack
 from jharnet_monitor.profiles import Rung
 from jharnet_monitor.rtc.media.clips import Clip
 
-_MAX_DELAY = 0.2
-"""Seconds behind schedule from which frames are skipped instead of sent in a burst."""
+_MAX_DELAY = {"audio": 0.2, "video": 0.05}
+"""Seconds behind schedule from which frames are skipped instead of sent in a burst: one of pictures
+would fill the queue of a line that just carries them, and the line would be blamed for it."""
 
 
 class ClipTrack(MediaStreamTrack):
@@ -66,7 +67,7 @@ class ClipTrack(MediaStreamTrack):
                 self._started_at = self._due_at = now
             else:
                 self._due_at += self._interval
-                if was_paused or now - self._due_at > _MAX_DELAY:
+                if was_paused or now - self._due_at > _MAX_DELAY[self.kind]:
                     delay = max(0.0, now - self._due_at)
                     self.skipped_frames += 0.0 if was_paused else delay / self._interval
                     self._due_at += delay

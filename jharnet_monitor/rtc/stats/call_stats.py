@@ -24,6 +24,7 @@ from jharnet_monitor.rtc.receive.arrivals import (
     FRAME_END,
     FRAME_START,
     KEYFRAME,
+    MAX_PACKETS,
     RETRANSMITTED,
     Arrivals,
 )
@@ -50,6 +51,9 @@ SETTLE_SECONDS = 1.0
 class BadReport(ValueError):
     """Statistics from the other end that are malformed or contradict themselves."""
 
+
+LatePackets = tuple[tuple[int, float], ...]
+"""Number and seconds of each packet that was sent late."""
 
 T = TypeVar("T", bound="StatsMessage")
 
@@ -78,6 +82,8 @@ class StatsMessage:
                 pass
             elif field.type == "ObservedLine | None":
                 value = _read_observed(value)
+            elif field.type == "LatePackets":
+                value = _read_late(field.name, value)
             elif isinstance(value, bool) != str(field.type).startswith("bool"):
                 raise BadReport(f"{field.name} has the wrong type")
             elif not isinstance(value, int | float) or not 0 <= value <= _MAX_NUMBER:
@@ -94,6 +100,19 @@ def _read_observed(value: Any) -> ObservedLine:
         return ObservedLine.from_json(value)
     except (TypeError, ValueError) as error:
         raise BadReport(f"line {error}") from None
+
+
+def _read_late(name: str, value: Any) -> LatePackets:
+    """Late packets, none of an older version; raises `BadReport`."""
+    if value is None:
+        return ()
+    try:
+        found = tuple((int(number), float(seconds)) for number, seconds in value)
+    except (TypeError, ValueError):
+        found = ((0, -1.0),)
+    if len(found) > MAX_PACKETS or not all(0 <= seconds <= _MAX_NUMBER for _, seconds in found):
+        raise BadReport(f"{name} must be pairs of a number and seconds")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +177,8 @@ class SendStats(StatsMessage):
     """Seconds from the first report to the last step down; None if there was none."""
     loop_lag_median_seconds: float | None = None
     """The median event-loop lag."""
+    audio_late: LatePackets = ()
+    """The audio packets that this end sent late, which the line did not delay."""
 
     @property
     def is_late(self) -> bool:
@@ -216,7 +237,9 @@ def receive_stats(
     `path` describes the path of retransmissions. The numbers of datagrams are left out: they are
     counted when the report is sent, after this has been computed.
     """
-    quality = audio_quality(audio, sent.audio_first, sent.audio_packets, sent.audio_window)
+    quality = audio_quality(
+        audio, sent.audio_first, sent.audio_packets, sent.audio_window, dict(sent.audio_late)
+    )
     audio_stats: dict[str, Any] = {
         "datagrams_sent": None,
         "datagrams_received": None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -38,13 +39,16 @@ class AudioQuality:
     """Bytes on the line."""
 
 
-def audio_quality(audio: Arrivals, first: int, packets: int, window: int) -> AudioQuality:
+def audio_quality(
+    audio: Arrivals, first: int, packets: int, window: int, late: Mapping[int, float]
+) -> AudioQuality:
     """Compare the packets that arrived with those that were sent.
 
     `first` is the sequence number of the first packet sent, `packets` how many were sent, and
-    `window` the number of the first judged one. A packet that arrives later than the current
-    playout delay counts as concealed. The delay follows the 97th percentile of the last five
-    seconds, like NetEQ in WebRTC.
+    `window` the number of the first judged one. `late` are the seconds by which the sender itself
+    sent packets late, by number: they are no delay of the line. A packet that arrives later than
+    the current playout delay counts as concealed. The delay follows the 97th percentile of the last
+    five seconds, like NetEQ in WebRTC.
     """
     rows = audio.rows_by_packet(first, packets)
     recent = _RecentTransits()
@@ -57,7 +61,8 @@ def audio_quality(audio: Arrivals, first: int, packets: int, window: int) -> Aud
         row = rows.get(number)
         is_in_time = False
         if row is not None:
-            transit = audio.at[row] - audio.timestamp[row] / audio.clock_rate
+            due_at = audio.timestamp[row] / audio.clock_rate
+            transit = audio.at[row] - due_at - late.get(number, 0.0)
             if previous_transit is not None:
                 jitter += (abs(transit - previous_transit) - jitter) / 16
             previous_transit = transit
