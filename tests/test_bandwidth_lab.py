@@ -58,13 +58,15 @@ def test_an_asymmetric_line(congestion: str) -> None:
     """Rates within 3 %; loaded RTT and spent bytes as the lab counted them."""
     links = district(line("4 Mbit/s"), line("500 kbit/s"), congestion)
 
-    def tested() -> tuple[Result, list[float], dict[str, Any]]:
+    def tested() -> tuple[Result, list[float], dict[str, Any], str]:
         with Lab.start(links, PREFIX) as lab:
             [result] = over_lab(lab, settings("4 Mbit/s", "500 kbit/s"))
             truth = loaded_truth(lab) if result.error is None else []
-            return result, truth, lab.status()["links"][OFFICE]
+            status = lab.status()
+            seen = f"{result}; the emulator's lateness {status['lateness_ms']}; {lab.flows()}"
+            return result, truth, status["links"][OFFICE], seen
 
-    result, truth, link = repeated(tested, lambda held: overloaded(held[0]))
+    result, truth, link, seen = repeated(tested, lambda held: overloaded(held[0]))
     assert result.error is None
     down, up = truth
     assert result.down == pytest.approx(4, rel=0.03)
@@ -72,7 +74,7 @@ def test_an_asymmetric_line(congestion: str) -> None:
     assert result.values["idle_rtt_seconds"] == pytest.approx(0.0315, abs=0.004)
     assert result.values["download_loaded_rtt_seconds"] == pytest.approx(down, rel=0.15)
     assert result.values["upload_loaded_rtt_seconds"] == pytest.approx(up, rel=0.15)
-    assert "limited_by" not in result.conditions
+    assert "limited_by" not in result.conditions, seen
     carried = link["down"]["bytes_in"] + link["up"]["bytes_in"]
     assert result.values["bytes_spent"] == pytest.approx(carried, rel=0.03)
 
