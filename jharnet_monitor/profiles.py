@@ -14,6 +14,8 @@ from typing import Any
 
 FRAMES_PER_SECOND = 30
 AUDIO_FRAMES_PER_SECOND = 50
+AUDIO_CLOCK_RATE = 48_000
+"""Hz of the RTP timestamps of Opus (RFC 7587, 4.1)."""
 AUDIO_BITS_PER_SECOND = 40_000
 """Opus payload; 20 ms a packet."""
 

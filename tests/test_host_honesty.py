@@ -30,10 +30,13 @@ from jharnet_monitor.probes.base import Failed, NoData
 from jharnet_monitor.probes.conference.result import CallSides, reading
 from jharnet_monitor.probes.conference.signalling import Dialogue
 from jharnet_monitor.probes.conference.twin import line_of_call
-from jharnet_monitor.profiles import Profile, rung
+from jharnet_monitor.profiles import AUDIO_CLOCK_RATE, Profile, Rung, rung
 from jharnet_monitor.rtc import call as rtc_call
 from jharnet_monitor.rtc.call import Call
+from jharnet_monitor.rtc.media.clips import audio_clip, video_clip
 from jharnet_monitor.rtc.receive.receiver import Receiver
+from jharnet_monitor.rtc.send.ladder import Ladder, Progress
+from jharnet_monitor.rtc.send.tracks import ClipTrack
 from jharnet_monitor.rtc.stats import host_load
 from jharnet_monitor.rtc.stats.call_stats import ReceiveStats, SendStats
 from jharnet_monitor.rtc.stats.host_load import HostLoadMonitor
@@ -338,12 +341,34 @@ def test_seeded_drills_blame_nobody_falsely() -> None:
     assert (blamed, missed) == (0, 0)
 
 
+async def test_pictures_that_were_due_in_a_pause_are_skipped() -> None:
+    """After 0.1 s the video continues from now on; the voice, whose packets are few, catches up."""
+    skipped, behind = {}, {}
+    for kind, clip, rate, clock in (
+        ("video", video_clip(rung("360p")), 30, 90_000),
+        ("audio", audio_clip(), 50, AUDIO_CLOCK_RATE),
+    ):
+        track = ClipTrack(kind, clip, rate, clock)
+        first = await track.recv()
+        began = time.monotonic()
+        time.sleep(0.1)  # noqa: ASYNC251 - the program stands still
+        packet = await track.recv()
+        assert packet.pts is not None and first.pts is not None
+        behind[kind] = time.monotonic() - began - (packet.pts - first.pts) / clock
+        skipped[kind] = track.skipped_frames
+    assert skipped["video"] == pytest.approx(2, abs=0.9) and behind["video"] < 0.02
+    assert skipped["audio"] == 0 and behind["audio"] > 0.07
+
+
 async def test_a_program_that_stands_still_is_not_the_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Once a second it stops for 0.07 s before it sends and for 0.03 s after: packets arrive when
-    the kernel receives them, and voice that was sent late was not late on the line."""
+    the kernel receives them, voice that was sent late was not late on the line, and the ladder
+    learns of the pauses."""
     read: list[tuple[float, float]] = []
+    pauses: list[float] = []
+    ladder_report = Ladder.report
     stats: list[tuple[SendStats, ReceiveStats]] = []
     outgoing, received = Call.rtp_outgoing, Receiver.rtp_received
     receive_stats = Call.receive_stats
@@ -358,6 +383,10 @@ async def test_a_program_that_stands_still_is_not_the_line(
         read.append((at, time.monotonic()))
         received(end, data, at)
 
+    def watched(ladder: Ladder, progress: Progress) -> Rung | None:
+        pauses.append(progress.longest_pause)
+        return ladder_report(ladder, progress)
+
     async def kept(end: Call, sent: SendStats) -> ReceiveStats:
         found = await receive_stats(end, sent)
         stats.append((sent, found))
@@ -366,10 +395,12 @@ async def test_a_program_that_stands_still_is_not_the_line(
     monkeypatch.setattr(Call, "rtp_outgoing", stopping)
     monkeypatch.setattr(Receiver, "rtp_received", noted)
     monkeypatch.setattr(Call, "receive_stats", kept)
+    monkeypatch.setattr(Ladder, "report", watched)
     await call(LoopbackAgent(), seconds=4.0)
     assert len(stats) == 2
     for sent, found in stats:
         assert max(late for _, late in sent.audio_late) > 0.05
         assert found.audio_concealed == 0
+    assert max(pauses) > 0.05
     if sys.platform != "win32":  # which has no such times
         assert max(now - at for at, now in read) > 0.025

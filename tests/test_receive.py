@@ -255,7 +255,24 @@ def test_packets_sent_late_were_not_delayed_by_the_line() -> None:
     assert concealed[0] > concealed[4] > concealed[8] == 0
 
 
-@pytest.mark.parametrize("late", [7, "ab", [[1]], [[1, -0.1]], [[1, "x"]], [[1, float("nan")]]])
+@pytest.mark.parametrize(
+    "late",
+    [
+        7,
+        "ab",
+        {"a": 1},
+        [[1]],
+        [[1, 2, 3]],
+        [[1, -0.1]],
+        [[1, "x"]],
+        [["1", 0.1]],
+        [[True, 0.1]],
+        [[-1, 0.1]],
+        [[1, float("nan")]],
+        [[float("inf"), 0.1]],
+        [[1, 10**400]],
+    ],
+)
 def test_malformed_late_packets_are_refused(late: object) -> None:
     """They come from the other end; an end of an older version says nothing."""
     assert send_stats(audio_late=None).audio_late == send_stats().audio_late == ()

@@ -21,6 +21,7 @@ from aiortc.rtp import (
     RtcpRtpfbPacket,
 )
 
+from jharnet_monitor.profiles import AUDIO_CLOCK_RATE
 from jharnet_monitor.rtc.codecs import DEFAULT_CODEC, PARSERS
 from jharnet_monitor.rtc.receive.arrivals import FRAME_END, FRAME_START, KEYFRAME, Arrivals
 from jharnet_monitor.rtc.receive.receiver_report import ReceiverReportApp
@@ -69,7 +70,7 @@ class Receiver:
 
     def __init__(self, round_trip: Callable[[], float]) -> None:
         """`round_trip` returns the current round-trip time in seconds."""
-        self.audio, self.video = Arrivals(48_000), Arrivals(90_000)
+        self.audio, self.video = Arrivals(AUDIO_CLOCK_RATE), Arrivals(90_000)
         self.last_at: float | None = None
         """When the latest media packet arrived, in monotonic seconds."""
         self.needs_feedback = False

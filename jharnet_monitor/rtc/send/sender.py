@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from aiortc.rtp import RtcpReceiverInfo
 
 from jharnet_monitor.profiles import (
+    AUDIO_CLOCK_RATE,
     AUDIO_FRAMES_PER_SECOND,
     AUDIO_LINE_RATE,
     FRAMES_PER_SECOND,
@@ -32,8 +33,6 @@ from jharnet_monitor.rtc.send.retransmission import RetransmissionBuffer
 from jharnet_monitor.rtc.send.sent_log import Lateness, Pauses, Segment, SentLog
 from jharnet_monitor.rtc.send.tracks import ClipTrack
 
-AUDIO_CLOCK_RATE = 48_000
-"""Hz of the RTP timestamps of Opus (RFC 7587, 4.1)."""
 PACING_FACTOR = 1.5
 _PACING_BURST = 0.005
 """Seconds that the pacer may run ahead: sleeping for every packet costs more than it gains."""

@@ -106,13 +106,18 @@ def _read_late(name: str, value: Any) -> LatePackets:
     """Late packets, none of an older version; raises `BadReport`."""
     if value is None:
         return ()
-    try:
-        found = tuple((int(number), float(seconds)) for number, seconds in value)
-    except (TypeError, ValueError):
-        found = ((0, -1.0),)
-    if len(found) > MAX_PACKETS or not all(0 <= seconds <= _MAX_NUMBER for _, seconds in found):
-        raise BadReport(f"{name} must be pairs of a number and seconds")
-    return found
+    if not isinstance(value, list | tuple) or not all(map(_is_late_packet, value)):
+        raise BadReport(f"{name} must be pairs of a packet's number and seconds")
+    return tuple((number, seconds) for number, seconds in value)
+
+
+def _is_late_packet(value: Any) -> bool:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return False
+    number, seconds = value
+    if type(number) is not int or type(seconds) not in (int, float):
+        return False
+    return 0 <= number < MAX_PACKETS and 0 <= seconds <= _MAX_NUMBER
 
 
 @dataclass(frozen=True, slots=True)
