@@ -33,17 +33,17 @@ from jharnet_monitor.probes.bandwidth.udp_stream import (
     StreamPlan,
     rows_from_json,
 )
-from tests.stream_support import rows_over
+from tests.stream_support import Pause, rows_over
 
 LIGHT_SECONDS = 0.5
 
 
-def over(line: Mapping[str, Any], light: float, full: float, seconds: float) -> list[StreamRow]:
+def over(
+    line: Mapping[str, Any], light: float, full: float, seconds: float, *pauses: Pause
+) -> list[StreamRow]:
     """The receiver's rows of a stream over a line of the lab; rates in Mbit/s."""
-    return rows_over(
-        line,
-        StreamPlan((StreamPhase(light * 1e6, LIGHT_SECONDS), StreamPhase(full * 1e6, seconds))),
-    )
+    phases = StreamPhase(light * 1e6, LIGHT_SECONDS), StreamPhase(full * 1e6, seconds)
+    return rows_over(line, StreamPlan(phases), pauses)
 
 
 def found(line: Mapping[str, Any], light: float = 2.0, full: float = 5.5) -> PacedRate:
@@ -72,6 +72,34 @@ def test_a_full_line_shows_its_rate(more: dict[str, Any]) -> None:
     assert result.high is not None
     assert result.low <= 4e6 * (1 - lost) <= 4e6 <= result.high
     assert result.limited_by is (Limit.LOSS if lost else None)
+
+
+@pytest.mark.parametrize("more", [{}, {"jitter": "5ms"}])
+@pytest.mark.parametrize("pauses", [((0.55, 0.15),), ((0.6, 0.06), (0.8, 0.04), (1.2, 0.05))])
+def test_a_pause_of_the_sender_is_not_the_lines(
+    more: dict[str, str], pauses: tuple[Pause, ...]
+) -> None:
+    """Within 1 % and without a mark, though the line had nothing to carry meanwhile."""
+    line = {"rate": "4 Mbit/s", "delay": "40ms", "queue": "60ms", **more}
+    rows = over(line, 2.8, 5.6, 1.0, *pauses)
+    rate = paced_rate(rows, 1500, LIGHT_SECONDS)
+    assert rate is not None and rate.filled
+    assert rate.rate == pytest.approx(4e6, rel=0.01)
+    result = reading(None, rate)
+    assert result is not None and result.limited_by is None
+
+
+def test_a_pause_of_the_line_makes_the_rate_uncertain() -> None:
+    """One of 0.15 s, in which the sender went on: the interval has the mean rate, and is marked."""
+    line = {"rate": "4 Mbit/s", "delay": "40ms", "queue": "60ms"}
+    rows = [
+        replace(row, seconds=row.seconds + (0.15 if row.sent > 0.8 else 0.0))
+        for row in over(line, 2.8, 5.6, 1.0)
+    ]
+    result = reading(None, paced_rate(rows, 1500, LIGHT_SECONDS))
+    assert result is not None and result.limited_by is Limit.TIME
+    assert result.high is not None
+    assert result.low < 4e6 * (1 - 0.15 / 1.15) < result.high
 
 
 def test_a_line_that_was_not_filled() -> None:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import inf, sqrt
-from statistics import median, pstdev
+from statistics import fmean, median, pstdev
 
 from jharnet_monitor.judge.line.throughput import Sample, fit
 
@@ -40,6 +41,8 @@ SETTLED = 0.03
 """Both halves of the end agree within this share, or the bucket was not spent before it."""
 OVERFLOW = 0.05
 """A full queue drops at least this share, besides the line's own loss."""
+PAUSE_SECONDS = 0.02
+"""A sender that paused for longer may have let the queue of the line run empty."""
 SHAPED_SECONDS = 0.015
 """A bucket after which packets wait for longer than this shapes; otherwise it polices."""
 
@@ -110,7 +113,7 @@ def paced_rate(
     full = [row for row in rows if row.sent >= light_seconds]
     if len(full) < MIN_ROWS or full[-1].seconds <= full[0].seconds:
         return None
-    slope, error = fit([Sample(row.seconds, float(row.received * ip_bytes)) for row in full])
+    slope, error = _rate_without_pauses(full, ip_bytes)
     if slope <= 0:
         return None
     loss, loss_high = _loss(light)
@@ -222,6 +225,46 @@ def _rate(rows: Sequence[StreamRow], ip_bytes: int) -> tuple[float, float]:
     return fit([Sample(row.seconds, float(row.received * ip_bytes)) for row in rows])
 
 
+def _rate_without_pauses(rows: Sequence[StreamRow], ip_bytes: int) -> tuple[float, float]:
+    """Rate and error as `_rate`, in which a pause of the sender is not taken for the line's.
+
+    The rows before and after each pause are fitted with one slope, but each with its own start.
+    Behind a token bucket, which fills up in a pause, that is no better: then all rows count as one.
+    """
+    as_one = _rate(rows, ip_bytes)
+    runs = _between_pauses(rows)
+    if len(runs) == 1 or len(rows) < MIN_ROWS:
+        return as_one
+    centred = [sample for run in runs for sample in _centred(run, ip_bytes)]
+    return min(as_one, fit(centred), key=lambda found: found[1])
+
+
+def _between_pauses(rows: Sequence[StreamRow]) -> list[list[StreamRow]]:
+    """The rows, divided where the sender paused by its own clock."""
+    spacings = [
+        (after.sent - before.sent) / (after.highest - before.highest)
+        for before, after in pairwise(rows)
+        if after.highest > before.highest
+    ]
+    spacing = median(spacings) if spacings else 0.0
+    runs, newest = [[rows[0]]], rows[0]
+    for row in rows[1:]:
+        pause = row.sent - newest.sent - (row.highest - newest.highest) * spacing
+        if pause > PAUSE_SECONDS:
+            runs.append([])
+        runs[-1].append(row)
+        if row.sent > newest.sent:  # not a packet that another has overtaken
+            newest = row
+    return runs
+
+
+def _centred(rows: Sequence[StreamRow], ip_bytes: int) -> list[Sample]:
+    """The rows as differences from their mean, in seconds and bytes."""
+    seconds = fmean(row.seconds for row in rows)
+    received = fmean(row.received for row in rows)
+    return [Sample(row.seconds - seconds, (row.received - received) * ip_bytes) for row in rows]
+
+
 def _sent_rate(rows: Sequence[StreamRow], ip_bytes: int) -> float:
     """bit/s at which these rows were sent."""
     first, last = rows[0], rows[-1]
@@ -246,4 +289,4 @@ def _loss(light: Sequence[StreamRow]) -> tuple[float, float]:
 def _loss_runs(light: Sequence[StreamRow]) -> int:
     """In how many places packets are missing, as far as the rows show."""
     missing = [row.highest + 1 - row.received for row in light]
-    return sum(after > before for before, after in zip([0, *missing], missing, strict=False))
+    return sum(after > before for before, after in pairwise([0, *missing]))
