@@ -17,12 +17,19 @@ from jharnet_monitor.clock import ManualClock, SystemClock
 from jharnet_monitor.judge.line.packet_trains import PacketArrival
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.bandwidth import agent as bandwidth_agent
-from jharnet_monitor.probes.bandwidth import bandwidth_test, http_agent, http_hub, udp_hub
+from jharnet_monitor.probes.bandwidth import (
+    bandwidth_test,
+    http_agent,
+    http_hub,
+    udp_hub,
+    udp_socket,
+)
 from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries, CounterSeriesError
 from jharnet_monitor.probes.bandwidth.plan import Plan
 from jharnet_monitor.probes.bandwidth.probe import BANDWIDTH
 from jharnet_monitor.probes.bandwidth.tcp_connection import TcpConnection
-from jharnet_monitor.probes.bandwidth.udp_socket import Datagram, DatagramKind
+from jharnet_monitor.probes.bandwidth.udp_socket import Datagram, DatagramKind, bind_socket
+from jharnet_monitor.probes.bandwidth.udp_stream import StreamCount
 from jharnet_monitor.probes.base import (
     AgentContext,
     AgentTask,
@@ -369,3 +376,41 @@ def test_a_late_pong_shows_no_round_trip() -> None:
     udp = udp_hub.UdpChannel(Socket(), None, clock)  # type: ignore[arg-type]
     assert asyncio.run(udp.measure_rtts(3, 0)) == pytest.approx([0.03, 0.03])
     assert asyncio.run(udp.is_answered(1, 0))
+
+
+@pytest.mark.parametrize("room", [pytest.param(True, marks=pytest.mark.root), False])
+def test_what_a_busy_receiver_cannot_read_has_arrived(
+    room: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receiver stands still while 500 full-size datagrams arrive. The kernel keeps them where we
+    may enlarge the buffer; else it says how many it dropped, which the line had carried.
+    """
+    if not room:
+        monkeypatch.setattr(udp_socket, "_RECEIVE_BUFFER", 100_000)
+    key, count = b"k" * 16, StreamCount()
+    receiver = bind_socket("127.0.0.1", (20_000, 60_000), key)
+    assert receiver is not None
+    sender = udp_socket.connect_socket("127.0.0.1", receiver.port, key)
+    with contextlib.closing(receiver), contextlib.closing(sender):
+        for datagrams in (range(1), range(1, 501), range(501, 502)):
+            for number in datagrams:
+                sender.send(DatagramKind.STREAM, number, 0, udp_socket.FULL_IP_BYTES)
+            if datagrams.start == 1:
+                continue  # the receiver is busy
+            read = 0
+            for datagram in receiver.receive():
+                count.add(datagram)
+                read += 1
+        assert (read == 501) is room  # else the last was dropped as well
+        sender.send(DatagramKind.STREAM, 502, 0, udp_socket.FULL_IP_BYTES)
+        for datagram in receiver.receive():
+            count.add(datagram)
+    assert (count.received, count.highest) == (503, 502)
+
+
+def test_datagrams_of_others_are_not_counted() -> None:
+    """However many the kernel dropped, no more arrived than were sent until then."""
+    count = StreamCount()
+    for number, dropped in ((0, 7), (1, 7), (4, 8), (5, 500), (6, 500)):
+        count.add(Datagram(DatagramKind.STREAM, number, 0, float(number), dropped))
+    assert [row.received for row in count.rows] == [1, 2, 4, 6, 7]

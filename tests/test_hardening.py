@@ -165,6 +165,7 @@ def test_a_flood_of_datagrams_gives_way(monkeypatch: pytest.MonkeyPatch) -> None
 
     one = udp_socket.DatagramSocket.__new__(udp_socket.DatagramSocket)
     monkeypatch.setattr(one, "_socket", Endless(), raising=False)
+    monkeypatch.setattr(one, "_dropped", 0, raising=False)
     monkeypatch.setattr(one, "_arrival", lambda _: 0.0, raising=False)
     assert list(one.receive()) == []
 

@@ -14,6 +14,7 @@ import hashlib
 import hmac
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,10 +22,11 @@ from enum import IntEnum
 from typing import Any
 
 from jharnet_monitor.probes.bandwidth.tcp_connection import random_block
+from jharnet_monitor.probes.receive_buffer import enlarge_receive_buffer
 from jharnet_monitor.probes.udp_port import bind_free_port
 from jharnet_monitor.windows_api import ignore_icmp_errors
 
-_SO_TIMESTAMPNS = 35
+_SO_TIMESTAMPNS, _SO_RXQ_OVFL = 35, 40
 _HEADER = struct.Struct("!4sBII8s")
 _MAGIC = b"JHB1"
 _TIMESPEC = struct.Struct("@ll")
@@ -32,6 +34,8 @@ IP_UDP_BYTES = 28
 SMALL_IP_BYTES = _HEADER.size + IP_UDP_BYTES
 FULL_IP_BYTES = 1500
 _MAX_BYTES = 2048
+_RECEIVE_BUFFER = 2 << 20
+"""Bytes for what arrives while the event loop is busy, half a second of 10 Mbit/s and more."""
 _MAX_PER_TURN = 5000
 _AFTER_ERROR_SECONDS = 0.001
 """So that an error that stays does not block the event loop."""
@@ -54,13 +58,15 @@ class Datagram:
     """An authenticated datagram. `received` is its arrival in the kernel, in monotonic seconds.
 
     `delay` is, in a pong, the time in microseconds from the arrival of the ping to its answer, and
-    in a stream the time in microseconds from its start to the sending.
+    in a stream the time in microseconds from its start to the sending. `dropped` datagrams have
+    reached this computer until then and were lost there, because it was too busy to read them.
     """
 
     kind: DatagramKind
     number: int
     delay: int
     received: float
+    dropped: int = 0
 
 
 class DatagramSocket:
@@ -70,11 +76,14 @@ class DatagramSocket:
         self._socket = sock
         self._key = key
         self._offset = _clock_offset()
+        self._dropped = 0
         self.peer: tuple[str, int] | None = None
         sock.setblocking(False)
         ignore_icmp_errors(sock)
+        enlarge_receive_buffer(sock, _RECEIVE_BUFFER)
         with contextlib.suppress(OSError):  # without kernel timestamps, the time of reading is used
             sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
 
     @property
     def port(self) -> int:
@@ -118,8 +127,9 @@ class DatagramSocket:
                 data, ancillary, _, sender = self._socket.recvmsg(_MAX_BYTES, 64)
             except OSError:  # no more, or an ICMP error for one that was sent
                 return
-            timestamps = [d for _, kind, d in ancillary if kind == _SO_TIMESTAMPNS]
-            found = self._accept(data, sender, self._arrival(timestamps))
+            known = {kind: value for _, kind, value in ancillary}
+            self._dropped = _count(known.get(_SO_RXQ_OVFL), self._dropped)
+            found = self._accept(data, sender, self._arrival(known.get(_SO_TIMESTAMPNS)))
             if found is not None:
                 yield found
 
@@ -134,14 +144,14 @@ class DatagramSocket:
             self.peer = sender[:2]
         if kind not in iter(DatagramKind):
             return None
-        return Datagram(DatagramKind(kind), number, delay, received)
+        return Datagram(DatagramKind(kind), number, delay, received, self._dropped)
 
-    def _arrival(self, timestamps: list[bytes]) -> float:
+    def _arrival(self, timestamp: bytes | None) -> float:
         """The kernel's timestamp in monotonic seconds; now if there is none or a clock was set."""
         before, self._offset = self._offset, _clock_offset()
-        if not timestamps or abs(self._offset - before) > MAX_OFFSET_CHANGE_SECONDS:
+        if timestamp is None or abs(self._offset - before) > MAX_OFFSET_CHANGE_SECONDS:
             return time.monotonic()
-        seconds, nanoseconds = _TIMESPEC.unpack(timestamps[0])
+        seconds, nanoseconds = _TIMESPEC.unpack(timestamp)
         return float(seconds - self._offset + nanoseconds / 1e9)
 
     @contextlib.contextmanager
@@ -183,6 +193,11 @@ class DatagramSocket:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+
+
+def _count(value: bytes | None, before: int) -> int:
+    """The kernel's count in `value`, which it leaves out while it is 0."""
+    return before if value is None else int.from_bytes(value, sys.byteorder)
 
 
 def _clock_offset() -> float:

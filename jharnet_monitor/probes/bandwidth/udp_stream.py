@@ -137,18 +137,26 @@ async def send_stream(sock: DatagramSocket, plan: StreamPlan) -> SentStream:
 
 @dataclass(slots=True)
 class StreamCount:
-    """Counts the datagrams of a stream at its receiver."""
+    """Counts the datagrams of a stream at its receiver.
+
+    Those that reached this computer, and that it was too busy to read, have arrived as well: the
+    line carried them.
+    """
 
     spacing: float = 0.004
     rows: list[StreamRow] = field(default_factory=list)
     received: int = 0
     highest: int = -1
+    dropped: int | None = None
     last: StreamRow | None = None
 
     def add(self, datagram: Datagram) -> None:
         """Count a datagram."""
-        self.received += 1
+        before = datagram.dropped if self.dropped is None else self.dropped
+        self.dropped = datagram.dropped
         self.highest = max(self.highest, datagram.number)
+        unread = min(max(0, datagram.dropped - before), self.highest - self.received)
+        self.received += 1 + max(0, unread)  # others' datagrams may have been dropped as well
         row = StreamRow(datagram.received, self.received, self.highest, datagram.delay / 1e6)
         self.last = row
         if len(self.rows) < MAX_ROWS and (

@@ -18,6 +18,7 @@ from icmplib import ICMPv4Socket, ICMPv6Socket
 from icmplib.exceptions import ICMPSocketError, SocketPermissionError
 
 from jharnet_monitor.probes.dns import SocketAddress
+from jharnet_monitor.probes.receive_buffer import enlarge_receive_buffer
 
 PAYLOAD_BYTES = 56
 """The same size as ping and fping: 64 bytes of ICMP, 84 bytes of IPv4."""
@@ -26,11 +27,11 @@ Family = Literal[4, 6]
 
 # Constants of asm-generic/socket.h and linux/in6.h that the socket module lacks.
 _SO_ATTACH_FILTER = 26
-_SO_RCVBUFFORCE = 33
 _SO_TIMESTAMPNS = 35
 _SO_MEMINFO = 55
 _MEMINFO_DROPS = 8
 _RECEIVE_BUFFER = 4 << 20
+"""Bytes for the replies of a second in which the event loop is busy."""
 _IPV6_TCLASS = 67
 
 _HEADER = struct.Struct("!BBHHH")
@@ -81,7 +82,7 @@ class EchoSocket:
         else:
             sock.bind(("", 0) if family == 4 else ("::", 0))
             self.identifier = sock.getsockname()[1]
-        _enlarge_buffer(sock)
+        enlarge_receive_buffer(sock, _RECEIVE_BUFFER)
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         if dscp and family == 4:
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
@@ -153,14 +154,6 @@ def _open(family: Family) -> Any:
         except ICMPSocketError as error:
             raise OSError(f"no ICMP socket for IPv{family}: {error}") from error
     raise PingNotAllowed
-
-
-def _enlarge_buffer(sock: socket.socket) -> None:
-    """Make room for the replies of a second in which the event loop is busy."""
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
-    except PermissionError:  # only root passes net.core.rmem_max
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
 
 
 def _attach_filter(sock: socket.socket, family: Family, identifier: int) -> None:
