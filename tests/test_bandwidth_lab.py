@@ -87,8 +87,8 @@ def test_loss_that_limits_tcp() -> None:
     assert result.error is None
     assert result.down == pytest.approx(9.7, rel=0.03)
     low, high = (result.values[f"download_bits_per_second_{end}"] for end in ("low", "high"))
-    assert low < 9.7e6
-    assert 10e6 < high < 11e6
+    assert low < 9.7e6, result
+    assert 10e6 < high < 11e6, result
     assert result.up == pytest.approx(10, rel=0.03)
     assert result.conditions["limited_by"] == "loss"
     assert result.conditions["download_limited_by"] == "loss"
