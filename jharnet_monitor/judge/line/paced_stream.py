@@ -229,11 +229,11 @@ def _rate_without_pauses(rows: Sequence[StreamRow], ip_bytes: int) -> tuple[floa
     """Rate and error as `_rate`, in which a pause of the sender is not taken for the line's.
 
     The rows before and after each pause are fitted with one slope, but each with its own start.
-    Behind a token bucket, which fills up in a pause, that is no better: then all rows count as one.
+    Behind a token bucket, which fills up in a pause, that may be no better: what is surer counts.
     """
     as_one = _rate(rows, ip_bytes)
     runs = _between_pauses(rows)
-    if len(runs) == 1 or len(rows) < MIN_ROWS:
+    if len(runs) == 1:
         return as_one
     centred = [sample for run in runs for sample in _centred(run, ip_bytes)]
     return min(as_one, fit(centred), key=lambda found: found[1])
