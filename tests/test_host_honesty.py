@@ -364,8 +364,8 @@ async def test_a_program_that_stands_still_is_not_the_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Once a second it stops for 0.07 s before it sends and for 0.03 s after: packets arrive when
-    the kernel receives them, voice that was sent late was not late on the line, and the ladder
-    learns of the pauses."""
+    the kernel receives them, voice that was sent late was not late on the line, skipped pictures
+    were not lost on it, and the ladder learns of the pauses."""
     read: list[tuple[float, float]] = []
     pauses: list[float] = []
     ladder_report = Ladder.report
@@ -401,6 +401,8 @@ async def test_a_program_that_stands_still_is_not_the_line(
     for sent, found in stats:
         assert max(late for _, late in sent.audio_late) > 0.05
         assert found.audio_concealed == 0
+        # Of 112 pictures, each end skips 34 to 45.
+        assert found.frames_per_second == pytest.approx(30, abs=1)
     assert max(pauses) > 0.05
     if sys.platform != "win32":  # which has no such times
         assert max(now - at for at, now in read) > 0.025

@@ -188,9 +188,16 @@ def send_stats(**changes: Any) -> SendStats:
 
 
 def received(
-    sent: SendStats, frames: int = 360, first_delay: float = 0.0, lost: range = range(0)
+    sent: SendStats,
+    frames: int = 360,
+    first_delay: float = 0.0,
+    lost: range = range(0),
+    skipped: range = range(0),
 ) -> ReceiveStats:
-    """The statistics of a flawless call, but for the first packet's delay and the lost frames."""
+    """The statistics of a flawless call, but for the first packet's delay and the lost frames.
+
+    The sender stands still while `skipped` frames are due, and does not send them.
+    """
     audio, video = Arrivals(48_000), Arrivals(90_000)
     for number in range(sent.audio_packets):
         add(audio, number, number * 960, 0.02 + number / 50, FRAME_START | FRAME_END)
@@ -198,7 +205,8 @@ def received(
         if number not in lost:
             delay = first_delay if not number else 0.0
             flags = FRAME_START | FRAME_END | KEYFRAME * (number % 30 == 0)
-            add(video, number, number * 3000, 0.02 + delay + number / 30, flags)
+            due = number + len(skipped) * (number >= skipped.start)
+            add(video, number, due * 3000, 0.02 + delay + due / 30, flags)
     stats = receive_stats(audio, video, sent, PATH)
     return ReceiveStats.from_json(stats.to_json())
 
@@ -306,6 +314,44 @@ def test_lost_frames_freeze_for_their_duration() -> None:
     stats = received(send_stats(), lost=range(120, 150))
     assert stats.freeze_count == 1
     assert stats.freeze_seconds == pytest.approx(1.03, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("sent", "frames", "lost", "skipped", "expected"),
+    [
+        ({}, 360, range(0), range(0), 30.0),
+        ({"video_packets": 324}, 324, range(0), range(100, 136), 30.0),
+        ({"video_packets": 324}, 324, range(0), range(0), 30.0),  # none after the last packet
+        ({"video_packets": 324, "adapts": True}, 324, range(0), range(100, 136), 27.0),
+        ({}, 360, range(99, 135), range(0), 25.75),  # none is shown before the next keyframe, 150
+        ({}, 360, range(324, 360), range(0), 27.0),
+        ({"video_packets": 324}, 324, range(200, 210), range(100, 136), 30 * 314 / 324),
+        ({"video_packets": 90}, 90, range(0), range(0), 15.0),
+    ],
+    ids=["flawless", "sender", "end", "browser", "line", "lost-end", "both", "overloaded"],
+)
+def test_frames_are_per_second_of_sending(
+    sent: dict[str, Any], frames: int, lost: range, skipped: range, expected: float
+) -> None:
+    """What the sender's host did not send is no lack of the line; what was lost is.
+
+    Of a browser, whose picture adapts to the line, all that is missing counts; of another sender at
+    most half of the time is left out.
+    """
+    stats = received(send_stats(**sent), frames, lost=lost, skipped=skipped)
+    assert stats.frames_per_second == pytest.approx(expected, abs=0.1)
+
+
+def test_a_picture_of_which_one_packet_arrived() -> None:
+    """It is not shown, whether it is the only one or the last."""
+    for packets in (1, 50):
+        video = Arrivals(90_000)
+        for number in range(packets - 1):
+            add(video, number, number * 3000, number / 30, FRAME_START | FRAME_END | KEYFRAME)
+        add(video, packets - 1, packets * 3000, packets / 30, 0)
+        sent = send_stats(video_packets=packets)
+        shown = receive_stats(Arrivals(48_000), video, sent, PATH).frames_per_second
+        assert shown == pytest.approx((packets - 1) / 6)
 
 
 MESSAGE_FIELDS: dict[type[StatsMessage], str] = {

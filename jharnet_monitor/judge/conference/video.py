@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 FREEZE_INCREASE = 0.150
 FREEZE_FACTOR = 3.0
@@ -135,6 +136,25 @@ def detect_freezes(times: Sequence[float], start: float, end: float) -> Freezes:
 def frames_per_second(times: Sequence[float], start: float, end: float) -> float:
     """Frames rendered per second within [start, end)."""
     return (bisect_left(times, end) - bisect_left(times, start)) / (end - start)
+
+
+def sending_seconds(frames: Sequence[Frame], interval: float, start: float, end: float) -> float:
+    """Seconds within [start, end) of the sender's clock in which it sent a frame each `interval`.
+
+    The pauses of the sender are left out: between two frames that arrived there was none to send.
+    Around a frame that did not arrive nothing is left out, for the line may have lost others.
+
+    >>> frames = [Frame(number / 30, number / 30) for number in range(90) if not 40 <= number < 46]
+    >>> round(sending_seconds(frames, 1 / 30, 0.0, 3.0), 3)
+    2.8
+    """
+    paused = 0.0
+    for before, after in pairwise(frames):
+        due = before.captured + interval
+        if before.complete is None or after.complete is None or after.captured - due < interval / 2:
+            continue
+        paused += max(0.0, min(after.captured, end) - max(due, start))
+    return end - start - paused
 
 
 _VGA_H264 = (6.743, 0.009998, 3.051, 168.1, 1.766, 1.130, 0.001834, 1.232, 53.25, 3.353, 6.025,

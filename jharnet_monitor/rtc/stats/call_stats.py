@@ -16,10 +16,11 @@ from jharnet_monitor.judge.conference.video import (
     detect_freezes,
     frames_per_second,
     render_times,
+    sending_seconds,
 )
 from jharnet_monitor.judge.conference.voice import burst_ratio
 from jharnet_monitor.judge.twin.observed_line import ObservedLine
-from jharnet_monitor.profiles import RUNGS
+from jharnet_monitor.profiles import FRAMES_PER_SECOND, RUNGS
 from jharnet_monitor.rtc.receive.arrivals import (
     FRAME_END,
     FRAME_START,
@@ -46,6 +47,9 @@ INTERRUPTION = 5.0
 on how many packets are sent."""
 SETTLE_SECONDS = 1.0
 """Time after a change of rung that is not judged, while the queue of the old rung drains."""
+
+_MAX_PAUSED_SHARE = 0.5
+"""Share of the window up to which a sender's pauses are left out; with more it is overloaded."""
 
 
 class BadReport(ValueError):
@@ -222,7 +226,7 @@ class ReceiveStats(StatsMessage):
     frames_complete: int
     """Frames of which all packets arrived."""
     frames_per_second: float
-    """Frames a second that could be displayed."""
+    """Frames that could be displayed, per second in which the other end sent any."""
     freeze_count: int
     freeze_seconds: float
     height: int
@@ -288,8 +292,8 @@ def _video_stats(
     rung_packets = range(sent.video_rung, sent.video_packets)
     frames = assemble_frames(video, rows, rung_packets)
     times = render_times(frames, path.playout_delay)
-    window_start = _window_start(video, window_rows)
-    start, end = window_start + settle, window_start + sent.seconds
+    captured, transit = _window_start(video, window_rows)
+    start, end = captured + transit + settle, captured + transit + sent.seconds
     observed = detect_freezes(times, start, end)
     resampled = [
         detect_freezes(
@@ -299,6 +303,9 @@ def _video_stats(
         )
         for remaining, at in resample_retransmissions(video, rows, rung_packets, path, sent.seconds)
     ]
+    # A viewer sees the window later by the playout delay.
+    shown = frames_per_second(times, start + path.playout_delay, end + path.playout_delay)
+    sending = _sending_seconds(video, rows, sent, frames, (start - transit, end - transit))
     expected_freezes = mean_freezes(resampled) if resampled else observed
     last_timestamp = video.timestamp[window_rows[-1]]
     heights = [
@@ -308,18 +315,44 @@ def _video_stats(
         "frames_complete": sum(
             f.complete is not None and start <= f.complete < end for f in frames
         ),
-        "frames_per_second": frames_per_second(times, start, end),
+        "frames_per_second": shown * (end - start) / sending,
         "freeze_count": expected_freezes.count,
         "freeze_seconds": expected_freezes.seconds,
         "height": heights[-1] if heights else 0,
     }
 
 
-def _window_start(video: Arrivals, rows: list[int]) -> float:
-    """When the window's first packet would have arrived without any queue, in monotonic seconds."""
+def _window_start(video: Arrivals, rows: list[int]) -> tuple[float, float]:
+    """When the window's first frame was captured, and how long its packets take without any queue.
+
+    Both in seconds; their sum is when the first packet would have arrived, in monotonic seconds.
+    """
     captured = [video.timestamp[row] / video.clock_rate for row in rows]
-    min_transit = min(video.at[row] - at for row, at in zip(rows, captured, strict=True))
-    return min(captured) + min_transit
+    return min(captured), min(video.at[row] - at for row, at in zip(rows, captured, strict=True))
+
+
+def _sending_seconds(
+    video: Arrivals,
+    rows: Mapping[int, int],
+    sent: SendStats,
+    frames: list[Frame],
+    window: tuple[float, float],
+) -> float:
+    """Seconds of `window`, in the sender's clock, in which the other end sent pictures.
+
+    It stands still while its host is busy, and after its last packet. A browser adapts the rate of
+    its pictures to the line, so of one it is the whole window.
+    """
+    start, end = window
+    if sent.adapts:
+        return end - start
+    interval, last = 1 / FRAMES_PER_SECOND, rows.get(sent.video_packets - 1)
+    if sent.video_window in rows and last is not None:
+        end_of_sending = video.timestamp[last] / video.clock_rate + interval
+    else:  # the line may have lost more
+        end_of_sending = end
+    sending = sending_seconds(frames, interval, start, min(end, end_of_sending))
+    return max(sending, (1 - _MAX_PAUSED_SHARE) * (end - start))
 
 
 def assemble_frames(
