@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -140,6 +141,16 @@ class Arrivals:
         """IP bit/s from the end of the first packet to the end of the last."""
         size = self.bytes / len(self.moments)
         return (self.bytes - size) * 8 / (self.moments[-1] - self.moments[0])
+
+    def median_rate(self, window: int) -> float:
+        """IP bit/s: the median of the rates of all `window` packets in a row.
+
+        A pause of the sender before its queue is long, or of the emulator, changes only the
+        windows in which it falls.
+        """
+        size = self.bytes / len(self.moments)
+        spans = zip(self.moments, self.moments[window:], strict=False)
+        return median(window * size * 8 / (end - start) for start, end in spans)
 
 
 def receive(udp: socket.socket, silence: float, sender: BaseProcess | None = None) -> Arrivals:
