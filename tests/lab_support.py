@@ -145,7 +145,7 @@ class Arrivals:
     def median_rate(self, window: int) -> float:
         """IP bit/s: the median of the rates of all `window` packets in a row.
 
-        A pause of the sender before its queue is long, or of the emulator, changes only the
+        A pause of the emulator, or of the sender while the link's queue is short, changes only the
         windows in which it falls.
         """
         size = self.bytes / len(self.moments)
