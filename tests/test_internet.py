@@ -319,6 +319,31 @@ async def test_a_rate_whose_error_is_not_known(monkeypatch: pytest.MonkeyPatch) 
     assert result.conditions["download_limited_by"] == "time"
 
 
+@pytest.mark.parametrize(
+    ("rate", "uncertainty", "bounded", "at_least", "limit"),
+    [
+        (3.8, 0.01, True, None, None),
+        (3.89, 0.01, False, True, None),
+        (3.87, 0.03, True, None, None),
+        (3.87, 0.035, False, True, None),
+        (3.7, 0.1, False, None, "time"),
+        (3.89, None, False, True, None),
+        (3.7, None, False, None, "time"),
+        (1.5, None, False, None, "time"),
+    ],
+)
+async def test_a_rate_whose_interval_reaches_its_pace(
+    rate: float, uncertainty: float | None, bounded: bool, at_least: bool | None, limit: str | None
+) -> None:
+    """The pace of 4 Mbit/s may have limited it: nothing bounds the line above."""
+    part = {"rate": rate * 1e6, "pace": 4e6, "uncertainty": uncertainty, "payload": 10**6}
+    result = {"download": part, "upload": part, "bytes_down": 10**6, "bytes_up": 10**6}
+    found = await reading(internet.make_request(None, (4e6, 4e6)), result)
+    assert ("download_bits_per_second_high" in found.values) is bounded
+    assert found.conditions.get("download_at_least") is at_least
+    assert found.conditions.get("download_limited_by") == limit
+
+
 async def test_a_busy_computer_is_no_data() -> None:
     """It is no evidence about the network."""
     result = {"error": {"cause": "host_overloaded", "detail": "this computer was too busy"}}

@@ -95,6 +95,11 @@ def test_a_doubt_asks_for_a_paced_stream(
         ({"queue": False, "loss": 0.0041}, False, Limit.LOSS, False),
         ({"stable": False}, True, Limit.TIME, False), ({"error": 0.04}, True, None, False),
         ({"error": 0.041}, True, Limit.TIME, False),
+        # The interval reaches the pace, so the pace may have limited the stream.
+        ({"pace": 4.15e6, "error": 0.036}, True, None, False),
+        ({"pace": 4.15e6, "error": 0.038}, False, None, True),
+        ({"pace": 4.5e6, "error": 0.13}, False, Limit.TIME, False),
+        ({"pace": 4.15e6, "error": 0.038, "stable": False}, False, Limit.TIME, False),
     ],
 )  # fmt: skip
 def test_a_reading_by_tcp_names_its_limit(

@@ -155,9 +155,10 @@ def by_tcp(tcp: TcpStream) -> RateReading:
         return RateReading(tcp.rate, low, None, Limit.HOST)
     if tcp.unexplained_loss > UNEXPLAINED_LOSS:
         return RateReading(tcp.rate, low, None, Limit.LOSS)
-    if not tcp.stable or tcp.error > PROMISED:
-        return RateReading(tcp.rate, low, high, Limit.TIME)
-    return RateReading(tcp.rate, low, high)
+    limit = Limit.TIME if not tcp.stable or tcp.error > PROMISED else None
+    if high >= tcp.pace:  # the pace may have limited it, so it does not bound the line
+        return RateReading(tcp.rate, low, None, limit, at_least=limit is None)
+    return RateReading(tcp.rate, low, high, limit)
 
 
 def by_streams(streams: Sequence[TcpStream], *, by_proxy: bool = False) -> RateReading:

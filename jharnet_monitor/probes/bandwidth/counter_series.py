@@ -22,8 +22,9 @@ MAX_POINTS = 1000
 REPORT_POINTS = 250
 """Points of a report: about 6 kB, which a slow line carries in time."""
 MIN_SEGMENTS = 10
-MIN_FILL = 0.97
-"""If segments are filled less than this on average, bytes are used instead of segments."""
+MIN_FILL, MAX_FILL = 0.97, 1.01
+"""If segments are filled less than this share of `mss` on average, or more than this, bytes are
+used instead of segments: connections that are counted together may differ in it."""
 
 
 class CounterSeriesError(ValueError):
@@ -91,8 +92,13 @@ class CounterSeries:
         return [Sample(p.seconds, p.payload * share) for p in self.points]
 
     def _segments_are_full(self) -> bool:
-        """Whether segments are full, judged at a point where no gap hides any payload."""
-        first = self.points[0]
+        """Whether segments are full, judged at a point where no gap hides any payload.
+
+        No point has more payload than its segments hold, unless some are larger than `mss`.
+        """
+        first, last = self.points[0], self.points[-1]
+        if last.payload > MAX_FILL * last.segments * self.mss:
+            return False
         fills = (
             (p.payload - first.payload) / ((p.segments - first.segments) * self.mss)
             for p in self.points

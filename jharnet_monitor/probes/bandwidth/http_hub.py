@@ -50,8 +50,9 @@ class TransferResult:
     """What the hub measured of one transfer, in seconds of its monotonic clock.
 
     `waited` is the time from the offer to the agent's first request.
-    `late` is the share of the time in which the hub's host did not keep up. `rtts` are the sender's
-    smoothed round-trip times, where the hub sends.
+    `late` is the share of the time in which the hub's host did not keep up. `slowed` is for how
+    long the hub slowed down a sender that exceeded its pace, summed over the connections. `rtts`
+    are the sender's smoothed round-trip times, where the hub sends.
     """
 
     series: CounterSeries = field(default_factory=CounterSeries)
@@ -59,6 +60,7 @@ class TransferResult:
     infos: list[TcpInfo] = field(default_factory=list)
     payload: int = 0
     late: float = 0.0
+    slowed: float = 0.0
     rtts: list[float] = field(default_factory=list)
     started: float = 0.0
     stopped: float = 0.0
@@ -226,7 +228,9 @@ class HubUpload(HubTransfer):
             self.result.payload += len(chunk)
             # a sender that exceeds the agreed rate is slowed down by its full receive window
             due = (received - BURST_BYTES) * 8 / self._connection_rate
-            await asyncio.sleep(max(0.0, started + due - clock.monotonic()))
+            before = clock.monotonic()
+            await asyncio.sleep(max(0.0, started + due - before))
+            self.result.slowed += max(0.0, started + due - before)
 
     def _count(self, now: float, infos: list[TcpInfo]) -> bool:
         if self._limits.by_proxy:  # its segments are not full, nor those of the line

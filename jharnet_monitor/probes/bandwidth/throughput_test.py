@@ -429,8 +429,10 @@ def _window_share(direction: Direction, result: TransferResult, report: Mapping[
     """The share of the time in which the receiver's window limited the sender."""
     if direction is Direction.DOWN:
         return max((info.window_share for info in result.infos), default=0.0)
+    seconds = (result.stopped - result.started) * max(1, len(result.infos))
+    slowed = min(1.0, result.slowed / seconds)
     value = report.get("window")
-    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else 0.0
+    return max(slowed, float(value) if isinstance(value, int | float) and 0 <= value <= 1 else 0.0)
 
 
 def _count(value: Any) -> int:

@@ -82,16 +82,18 @@ def _add_direction(
     error = 1.0 if uncertainty is None else max(uncertainty, least_error(rate))
     values[f"{name}_bits_per_second_low"] = rate * max(0.0, 1 - error)
     pace = _positive(part.get("pace"), MAX_RATE)
-    if pace is not None and rate >= PACE_REACHED * pace:
-        conditions[f"{name}_at_least"] = True
+    reached = pace is not None and rate >= PACE_REACHED * pace
+    unsure = not reached if uncertainty is None else error > PROMISED
+    high = rate * (1 + error)
+    if reached or (pace is not None and high >= pace):  # then the rate does not bound the line
+        if reached or not unsure:
+            conditions[f"{name}_at_least"] = True
     elif uncertainty is not None:
-        values[f"{name}_bits_per_second_high"] = rate * (1 + error)
-    else:
-        conditions[f"{name}_limited_by"] = conditions["limited_by"] = Limit.TIME.value
+        values[f"{name}_bits_per_second_high"] = high
     if uncertainty is not None:
         conditions[f"{name}_uncertainty"] = round(error, 4)
-        if error > PROMISED:
-            conditions[f"{name}_limited_by"] = conditions["limited_by"] = Limit.TIME.value
+    if unsure:
+        conditions[f"{name}_limited_by"] = conditions["limited_by"] = Limit.TIME.value
     loaded_rtt = _positive(part.get("loaded_rtt"), 60)
     if loaded_rtt is not None:
         values[f"{name}_loaded_rtt_seconds"] = loaded_rtt
