@@ -209,6 +209,34 @@ async def test_nothing_is_acknowledged_before_it_is_stored(
         assert set(door.events.stored) == {"m1"}
 
 
+@pytest.mark.parametrize(("errors", "tries", "ids"), [(1, 2, ["m1"]), (2, 3, ["m1"]), (9, 3, [])])
+async def test_a_batch_that_an_unexpected_error_stops_is_tried_three_times(
+    monkeypatch: pytest.MonkeyPatch, errors: int, tries: int, ids: list[str]
+) -> None:
+    """Then it is refused, so that the batches behind it are stored; the agent keeps it."""
+    monkeypatch.setattr(agent_server, "FIRST_STORE_RETRY_SECONDS", 0.05)
+    async with Endpoint().open() as door, aiohttp.ClientSession() as http:
+        tried = 0
+
+        async def broken(office: str, measurements: list[Measurement]) -> None:
+            nonlocal tried
+            tried += 1
+            if tried <= errors:
+                raise OverflowError("date value out of range")
+
+        monkeypatch.setattr(door.events, "agent_measured", broken)
+        socket = await _hello(http, door)
+        assert (await socket.receive_json())["type"] == "welcome"
+        await socket.send_str(_batch("m1"))
+        answer = await socket.receive_json(timeout=30)
+        assert (answer["type"], answer["ids"], tried) == ("ack", ids, tries)
+        if ids:
+            assert answer["refused"] == []
+        else:
+            assert [one["id"] for one in answer["refused"]] == ["m1"]
+            assert "could not record it" in answer["refused"][0]["why"]
+
+
 async def test_a_session_that_fails_at_its_start_leaves_no_ghost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

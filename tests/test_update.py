@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -37,10 +38,12 @@ from jharnet_monitor.hub import updates as hub_updates
 from jharnet_monitor.hub.daemon import Hub
 from jharnet_monitor.hub.rollout import Rollout, write_rollout
 from jharnet_monitor.hub.update_budget import UpdateBudget
+from jharnet_monitor.hub.update_round import TASK
 from jharnet_monitor.hub.updates import Updates
 from jharnet_monitor.probes.base import ChannelClosed
 from jharnet_monitor.security.enrolment import Enrolment
 from jharnet_monitor.security.tokens import read_secret
+from jharnet_monitor.supervisor import PartStatus
 from jharnet_monitor.wire.intake import read_vitals
 from tests.faults.installation import TOKEN, Installation
 from tests.update_support import PATIENCE, begin_trial, hub_at, small_bundle
@@ -534,3 +537,27 @@ async def test_a_failure_stops_rounds_that_run(
     monkeypatch.setattr(hub_updates, "UpdateRound", Round)
     await rolling._converse("o1", published, 1.0, asyncio.Event().wait)  # type: ignore[arg-type]
     assert went_on == [True, False, False, False]
+
+
+async def test_an_unexpected_error_ends_one_round_alone(
+    rolling: Updates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub counts it, and its next step starts a round of the same office again."""
+    assert rolling.rollout is not None
+    rolling.rollout = replace(rolling.rollout, offices=("o1",))
+    rolling._live.hub = SimpleNamespace(parts=PartStatus())  # type: ignore[assignment]
+    rolling._runner = SimpleNamespace(hold_line=lambda *_: nullcontext(1.0))  # type: ignore[assignment]
+    tried = list[str]()
+
+    async def broken(office: str, *_: object) -> None:
+        tried.append(office)
+        raise OverflowError("unexpected")
+
+    monkeypatch.setattr(rolling, "_agent_of", lambda _: SimpleNamespace(features={TASK}))
+    monkeypatch.setattr(rolling, "_rate", lambda _: 1.0)
+    monkeypatch.setattr(rolling, "_converse", broken)
+    for count in (1, 2):
+        await rolling.step()
+        await rolling._rounds["o1"]
+        assert tried == ["o1"] * count
+        assert rolling._live.hub.parts.restarts["updates"] == count

@@ -65,9 +65,28 @@ print(json.dumps({
 """
 
 
+STOPPED = """
+import asyncio, signal, sys
+from jharnet_monitor.commands.process import until_signal
+async def run():
+    def handles_none(*_):
+        raise NotImplementedError
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler = handles_none
+    loop.call_later(0.1, signal.raise_signal, getattr(signal, sys.argv[1]))
+    await asyncio.wait_for(until_signal(stopped.wait, stopped.set), 60)
+    print("stopped")
+asyncio.run(run())
+"""
+
+
 def _masked(code: str, *arguments: str) -> str:
+    return _output(MASK + code, *arguments)
+
+
+def _output(code: str, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", MASK + code, *arguments], capture_output=True, text=True,
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True,
         check=False, cwd=ROOT, timeout=100,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
@@ -136,3 +155,9 @@ def test_the_installation_takes_the_python_that_the_msi_has_wheels_for(
     done = subprocess.run([sys.executable, "-c", f"{stage}\n{found[1]}"], check=False)
     assert done.returncode == (0 if fits else 1)
     assert "set -- 3.13 " in (ROOT / ".ci/windows/build").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_stops_a_loop_that_handles_none(name: str) -> None:
+    """The loops of Windows handle no signals. There, SIGBREAK takes the place of SIGTERM."""
+    assert _output(STOPPED, name) == "stopped\n"
