@@ -28,6 +28,7 @@ from jharnet_monitor.handover.bundle import (
 from jharnet_monitor.handover.lock_files import for_machine, lock_entries
 from jharnet_monitor.handover.release import MANIFEST
 from tests.test_bundle import ROOT
+from tests.zip_support import compressed_by, set_header_fields
 
 TARGET = Machines("x86_64", ["3.11", "3.12"])
 OWN = "jharnet_monitor-1.0-py3-none-any.whl"
@@ -141,6 +142,9 @@ def _with_file(name: str, data: bytes) -> Callable[[Checkout], object]:
         (lambda one: (one.wheels / SPEEDTEST).unlink(), r"no wheel of speedtest-cli 2\.1\.3"),
         (lambda one: (one.wheels / OWN).unlink(), r"no wheel of jharnet-monitor 1\.0"),
         (lambda one: (one.wheels / OWN).write_bytes(b"x"), "the file is damaged"),
+        (lambda one: set_header_fields(one.wheels / OWN, compressed_by(97)), "the file is damaged"),
+        (lambda one: set_header_fields(one.wheels / OWN, compressed_by(12)), "the file is damaged"),
+        (lambda one: set_header_fields(one.wheels / OWN, compressed_by(14)), "the file is damaged"),
         (lambda one: (one.directory / "jharnet_monitor/agent.py").write_text("# later\n"),
          r"agent\.py differs"),
         (lambda one: (one.directory / "jharnet_monitor/hub.py").write_text(""),

@@ -14,6 +14,7 @@ import struct
 import tracemalloc
 import zipfile
 import zlib
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,14 @@ from typer.testing import CliRunner
 
 from jharnet_monitor.cli import app
 from jharnet_monitor.dossier import form, raw
-from jharnet_monitor.dossier.archive import ArchiveError, Reader, Writer, csv_bytes
+from jharnet_monitor.dossier.archive import ArchiveError, Reader, Writer, csv_bytes, json_bytes
 from jharnet_monitor.dossier.build import FORMAT, MANIFEST_KEYS
 from jharnet_monitor.dossier.mailed import validated
 from jharnet_monitor.dossier.parquet_pages import unpacked_bytes
 from jharnet_monitor.dossier.verify import verify
 from jharnet_monitor.errors import UserError
 from tests.dossier_support import Forger, filed
+from tests.zip_support import set_header_fields
 
 UNPACKED = 64 * 1024 * 1024
 JSON_FILES = ("manifest.json", "settings.json", "claims.json", "chain/links.jsonl",
@@ -79,6 +81,49 @@ def test_a_small_archive_does_not_fill_the_memory(tmp_path: Path, method: int, p
         assert tracemalloc.get_traced_memory()[1] < UNPACKED / 8
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({b"PK\1\2": (6, 99)}, "x.zip: is not a ZIP archive, so not a dossier"),
+        ({b"PK\1\2": (8, 0x20), b"PK\3\4": (6, 0x20)}, "manifest.json: is damaged: .*patched"),
+        ({b"PK\1\2": (8, 0x40), b"PK\3\4": (6, 0x40)}, "manifest.json: is damaged: .*encrypt"),
+    ],
+)
+def test_an_archive_that_python_cannot_read_is_a_problem(
+    tmp_path: Path, changes: dict[bytes, tuple[int, int]], problem: str
+) -> None:
+    """A later version of the format, a patch, and strong encryption."""
+    path = _bomb(tmp_path / "x.zip", zipfile.ZIP_DEFLATED, _deflated(bytes(100)))
+    set_header_fields(path, changes)
+    with pytest.raises(ArchiveError, match=problem):
+        Reader(path)
+
+
+def test_any_changed_header_is_a_problem_and_no_crash(tmp_path: Path) -> None:
+    """1 to 4 bytes of one header of the archive at a time. An entry without a name ended `verify`
+    with a traceback."""
+    packed, draw, found = io.BytesIO(), random.Random(21), Counter[str]()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("manifest.json", json_bytes({"files": {}}), zipfile.ZIP_DEFLATED)
+        archive.writestr("one.csv", b"office\n" * 40, zipfile.ZIP_DEFLATED)
+        archive.writestr("two.csv", b"office\n" * 40)
+    true, path = packed.getvalue(), tmp_path / "x.zip"
+    headers = [at for at in range(len(true)) if true[at : at + 2] == b"PK"]
+    for _ in range(3000):
+        data, at = bytearray(true), draw.choice(headers) + draw.randrange(4, 46)
+        for place in range(at, min(at + draw.choice((1, 2, 4)), len(true))):
+            data[place] = draw.choice((0, 1, 0x7F, 0x80, 0xFF, draw.randrange(256)))
+        path.write_bytes(data)
+        try:
+            with Reader(path) as reader:
+                for name in reader.names:
+                    reader.read(name)
+            found["read"] += 1
+        except ArchiveError as error:
+            found[str(error).partition(": ")[2][:10]] += 1
+    assert found["read"] > 300 and found["is damaged"] > 300 and found["is not a Z"] > 100
 
 
 POOL = pa.proxy_memory_pool(pa.default_memory_pool())

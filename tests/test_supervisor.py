@@ -130,6 +130,31 @@ async def test_one_offices_trouble_stays_its_own(
     assert bench.live.hub.parts.restarts["outage reviews"] == 1
 
 
+async def test_a_review_that_failed_is_repeated(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unexpected error removed the review, so the office kept its old cause. It is repeated
+    once in 45 seconds, not at every step."""
+    outage = PastOutage(OfficeState.LINK_DOWN, START, START + timedelta(minutes=5), START)
+    reviews = list[float]()
+
+    def review(self: OutageAttribution, office: str) -> PastOutage:
+        reviews.append(bench.clock.monotonic())
+        if len(reviews) < 4:
+            raise OverflowError("unexpected")
+        return outage
+
+    monkeypatch.setattr(OutageAttribution, "review", review)
+    schedule = bench.monitor._reviews
+    schedule.schedule_review("potka")
+    for _ in range(300):
+        await bench.clock.advance(1)
+        await schedule.run_due()
+    assert reviews == [3, 45, 90, 135]
+    assert bench.live.offices["potka"].last_outage == outage
+    assert bench.live.hub.parts.restarts["outage reviews"] == 3
+
+
 async def test_a_change_is_live_before_anything_else_happens(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

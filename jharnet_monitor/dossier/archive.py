@@ -8,7 +8,6 @@ import io
 import json
 import struct
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
@@ -17,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from jharnet_monitor.errors import UserError, is_one_line
+from jharnet_monitor.security.damaged_zip import DamagedZipError, reading_zip
 
 MANIFEST = "manifest.json"
 WORKING = "working-copy/"
@@ -97,10 +97,11 @@ class Reader:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._zip = zipfile.ZipFile(path)
+            with reading_zip():
+                self._zip = zipfile.ZipFile(path)
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        except DamagedZipError as error:
             raise ArchiveError(f"{path.name}: is not a ZIP archive, so not a dossier") from error
         entries = self._zip.infolist()
         if len(entries) > MOST_FILES:
@@ -133,12 +134,12 @@ class Reader:
         """The content of one file."""
         try:
             size = self._zip.getinfo(name).file_size
-            with self._zip.open(name) as file:
-                content = file.read(size + 1)  # without a size, all that it unpacks to is unpacked
         except KeyError:
             raise ArchiveError(f"{name}: is missing") from None
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError,
-                NotImplementedError) as error:  # fmt: skip
+        try:
+            with reading_zip(), self._zip.open(name) as file:
+                content = file.read(size + 1)  # without a size, all that it unpacks to is unpacked
+        except (DamagedZipError, OSError) as error:
             raise ArchiveError(f"{name}: is damaged: {error}") from error
         if len(content) != size:
             raise ArchiveError(f"{name}: is damaged: it has not the size that the archive states")
@@ -232,9 +233,9 @@ def _is_filled(archive: zipfile.ZipFile, path: Path) -> bool:
 
 
 def _check(entry: zipfile.ZipInfo) -> None:
-    path = PurePosixPath(entry.filename)
-    fits = is_one_line(entry.filename) and not path.is_absolute() and ".." not in path.parts
-    if not fits or entry.is_dir():
+    name, path = entry.filename, PurePosixPath(entry.filename)
+    fits = is_one_line(name) and not path.is_absolute() and ".." not in path.parts
+    if not name or not fits or entry.is_dir():
         raise ArchiveError(f"{entry.filename!r} is not a valid name of a file in a dossier")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ArchiveError(f"{entry.filename}: is compressed in a way that no dossier is")

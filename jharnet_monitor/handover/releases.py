@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import base64
-import errno
-import lzma
 import os
 import shutil
 import stat
-import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,14 +24,10 @@ from jharnet_monitor.handover.release import (
     read_release,
     sha256,
 )
+from jharnet_monitor.security.damaged_zip import DamagedZipError, reading_zip
 
 KEY = "bundle.pub"
 _MOST_KEY_BYTES = 4096
-_DAMAGED = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, KeyError, ValueError,
-    OverflowError, MemoryError, RuntimeError,
-)  # fmt: skip
-"""What `zipfile` raises for a damaged archive, which may look encrypted or compressed otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +78,7 @@ class Releases:
         try:
             if os.geteuid() == 0:
                 _each_owned(self.directory, lambda descriptor: None)
-            with _reading():
+            with reading_zip():
                 opened = zipfile.ZipFile(bundle)
             with opened as archive:
                 pem = _member(archive, KEY, _MOST_KEY_BYTES)
@@ -99,7 +90,7 @@ class Releases:
                 self._unpack(archive, release, {MANIFEST: manifest, SIGNATURE: signature})
             if not (self.directory / KEY).exists():
                 _write(self.directory / KEY, pem)
-        except _DamagedError:
+        except DamagedZipError:
             raise UserError(
                 f"{bundle}: is no bundle, or a damaged one; nothing was published. Copy it again; "
                 "`jharnet-monitor bundle` makes one"
@@ -183,29 +174,12 @@ class Releases:
         return Published(release, manifest, signature, directory)
 
 
-class _DamagedError(Exception):
-    """The archive cannot be read, though the disk can."""
-
-
-@contextmanager
-def _reading() -> Iterator[None]:
-    """Turn the errors of reading a damaged archive into `_DamagedError`."""
-    try:
-        yield
-    except _DAMAGED as error:
-        raise _DamagedError from error
-    except OSError as error:  # bz2 raises it without a number, and a seek to nowhere EINVAL
-        if error.errno in (None, errno.EINVAL):
-            raise _DamagedError from error
-        raise
-
-
 def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     """The content of a file of a bundle; raises `ReleaseRefused`.
 
     Only stored and deflated data is unpacked no further than it is read.
     """
-    with _reading(), archive.open(name) as file:
+    with reading_zip(), archive.open(name) as file:
         if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ReleaseRefused(f"{name} is compressed in a way that no bundle is")
         data = file.read(most + 1)

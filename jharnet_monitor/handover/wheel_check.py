@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import tomllib
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from jharnet_monitor.handover.lock_files import (
 )
 from jharnet_monitor.handover.release import sha256
 from jharnet_monitor.handover.wheel_choice import wheels_for
+from jharnet_monitor.security.damaged_zip import DamagedZipError, reading_zip
 
 OWN = "jharnet-monitor"
 PACKAGE = "jharnet_monitor"
@@ -121,7 +121,7 @@ def _difference(wheel: Path, checkout: Path) -> str:
     shared = f"{info}.data/data/share/{OWN}/"
     missing = set(_package_files(checkout))
     try:
-        with zipfile.ZipFile(wheel) as archive:
+        with reading_zip(), zipfile.ZipFile(wheel) as archive:
             for name in sorted(set(archive.namelist())):
                 if name.endswith("/") or name.startswith(f"{info}.dist-info/"):
                     continue
@@ -132,7 +132,7 @@ def _difference(wheel: Path, checkout: Path) -> str:
                 if not source.is_file() or archive.read(name) != source.read_bytes():
                     return f"{path} differs"
                 missing.discard(name)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+    except DamagedZipError:
         return "the file is damaged"
     return f"{min(missing)} is missing" if missing else ""
 

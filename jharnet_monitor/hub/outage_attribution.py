@@ -202,7 +202,8 @@ class ReviewSchedule:
             await self.review(office)
 
     async def review(self, office: str) -> None:
-        """Review an office's outages; an error is logged and does not affect other offices."""
+        """Review an office's outages. After an error they are reviewed again later; it is logged
+        and does not affect other offices."""
         await self._update(office, self._outage_attribution.review)
 
     async def _update(self, office: str, find: Callable[[str], PastOutage | None]) -> None:
@@ -217,6 +218,7 @@ class ReviewSchedule:
         except Exception:
             log.exception("the outages of %s could not be reviewed", office)
             self._live.hub.parts.restarts["outage reviews"] += 1
+            self._due.setdefault(office, [self._clock.monotonic() + LATER_SECONDS])
         else:
             if past is not None:
                 self._live.offices[office].last_outage = past
