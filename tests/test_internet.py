@@ -327,6 +327,7 @@ async def test_a_rate_whose_error_is_not_known(monkeypatch: pytest.MonkeyPatch) 
         (3.87, 0.03, True, None, None),
         (3.87, 0.035, False, True, None),
         (3.7, 0.1, False, None, "time"),
+        (3.89, 0.1, False, True, "time"),
         (3.89, None, False, True, None),
         (3.7, None, False, None, "time"),
         (1.5, None, False, None, "time"),

@@ -102,7 +102,7 @@ class TcpStream:
     @property
     def reached_pace(self) -> bool:
         """Whether its pace limited it."""
-        return self.rate >= PACE_REACHED * self.pace
+        return reaches_pace(self.rate, self.pace)
 
     @property
     def unexplained_loss(self) -> float:
@@ -129,6 +129,23 @@ def least_error(rate: float) -> float:
     return LEAST_ERROR + SESSION_RATE / max(rate, SESSION_RATE)
 
 
+def reaches_pace(rate: float, pace: float) -> bool:
+    """Whether the sender's pace, in bit/s like the rate, limited a stream."""
+    return rate >= PACE_REACHED * pace
+
+
+def bounded_by_pace(found: RateReading, pace: float) -> RateReading:
+    """The reading of a stream whose sender kept to a pace in bit/s.
+
+    A rate that reached the pace is a lower bound. One whose interval reaches it may have been
+    limited by it: nothing bounds it above, and it is a lower bound if nothing else limited it.
+    """
+    reached = reaches_pace(found.rate, pace)
+    if not reached and (found.high is None or found.high < pace):
+        return found
+    return replace(found, high=None, at_least=reached or found.limited_by is None)
+
+
 def needs_paced_stream(tcp: TcpStream | None, idle_rtt: float, jitter: float) -> bool:
     """Whether a paced stream is needed as well."""
     if tcp is None:
@@ -148,17 +165,15 @@ def needs_paced_stream(tcp: TcpStream | None, idle_rtt: float, jitter: float) ->
 
 def by_tcp(tcp: TcpStream) -> RateReading:
     """The reading of a TCP stream alone."""
-    low, high = tcp.ends
-    if tcp.reached_pace:
-        return RateReading(tcp.rate, low, None, at_least=True)
-    if tcp.window > MAX_WINDOW_SHARE:
-        return RateReading(tcp.rate, low, None, Limit.HOST)
-    if tcp.unexplained_loss > UNEXPLAINED_LOSS:
-        return RateReading(tcp.rate, low, None, Limit.LOSS)
-    limit = Limit.TIME if not tcp.stable or tcp.error > PROMISED else None
-    if high >= tcp.pace:  # the pace may have limited it, so it does not bound the line
-        return RateReading(tcp.rate, low, None, limit, at_least=limit is None)
-    return RateReading(tcp.rate, low, high, limit)
+    found = RateReading(tcp.rate, *tcp.ends)
+    if not tcp.reached_pace:
+        if tcp.window > MAX_WINDOW_SHARE:
+            return replace(found, high=None, limited_by=Limit.HOST)
+        if tcp.unexplained_loss > UNEXPLAINED_LOSS:
+            return replace(found, high=None, limited_by=Limit.LOSS)
+        if not tcp.stable or tcp.error > PROMISED:
+            found = replace(found, limited_by=Limit.TIME)
+    return bounded_by_pace(found, tcp.pace)
 
 
 def by_streams(streams: Sequence[TcpStream], *, by_proxy: bool = False) -> RateReading:

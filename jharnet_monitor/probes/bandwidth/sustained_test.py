@@ -15,7 +15,7 @@ from jharnet_monitor.judge.line.paced_stream import (
     tail_is_settled,
     tail_rate,
 )
-from jharnet_monitor.judge.line.reading import PACE_REACHED, PROMISED, Limit, least_error
+from jharnet_monitor.judge.line.reading import PROMISED, Limit, least_error, reaches_pace
 from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.bandwidth.paced_test import PATIENCE_ROUND_TRIPS, PATIENCE_SECONDS
 from jharnet_monitor.probes.bandwidth.plan import (
@@ -146,7 +146,7 @@ class SustainedTest:
         low, high = self._interval(direction, rate, error)
         settled = tail_is_settled([r for r in rows if r.sent >= LIGHT_SECONDS], plan.ip_bytes)
         self._values |= {quantity: rate, f"{quantity}_low": low}
-        if rate >= PACE_REACHED * full or not settled:
+        if reaches_pace(rate, full) or not settled:
             hidden = SUSTAINED_SECONDS / (SUSTAINED_SECONDS + BUCKET_SECONDS)
             self._values[f"{quantity}_low"] = min(low, rate * hidden)
             self._conditions[f"{name}_sustained_at_least"] = True

@@ -8,7 +8,14 @@ from typing import Any
 
 import aiohttp
 
-from jharnet_monitor.judge.line.reading import PACE_REACHED, PROMISED, Limit, least_error
+from jharnet_monitor.judge.line.reading import (
+    PROMISED,
+    Limit,
+    RateReading,
+    bounded_by_pace,
+    least_error,
+    reaches_pace,
+)
 from jharnet_monitor.judge.line.throughput import WINDOW_SECONDS
 from jharnet_monitor.model import Cause, Direction, Route
 from jharnet_monitor.probes.base import Failed, NoData, ProbeError, Reading
@@ -77,27 +84,34 @@ def _add_direction(
     rate = _positive(part.get("rate"), MAX_RATE)
     if rate is None:
         raise NoData(Cause.BAD_REPORT, f"no rate for the {name}")
-    values[f"{name}_bits_per_second"] = rate
     uncertainty = _positive(part.get("uncertainty"), 10)
-    error = 1.0 if uncertainty is None else max(uncertainty, least_error(rate))
-    values[f"{name}_bits_per_second_low"] = rate * max(0.0, 1 - error)
-    pace = _positive(part.get("pace"), MAX_RATE)
-    reached = pace is not None and rate >= PACE_REACHED * pace
-    unsure = not reached if uncertainty is None else error > PROMISED
-    high = rate * (1 + error)
-    if reached or (pace is not None and high >= pace):  # then the rate does not bound the line
-        if reached or not unsure:
-            conditions[f"{name}_at_least"] = True
-    elif uncertainty is not None:
-        values[f"{name}_bits_per_second_high"] = high
     if uncertainty is not None:
-        conditions[f"{name}_uncertainty"] = round(error, 4)
-    if unsure:
-        conditions[f"{name}_limited_by"] = conditions["limited_by"] = Limit.TIME.value
+        uncertainty = max(uncertainty, least_error(rate))
+        conditions[f"{name}_uncertainty"] = round(uncertainty, 4)
+    found = _rate_reading(rate, uncertainty, _positive(part.get("pace"), MAX_RATE))
+    values[f"{name}_bits_per_second"] = found.rate
+    values[f"{name}_bits_per_second_low"] = found.low
+    if found.high is not None:
+        values[f"{name}_bits_per_second_high"] = found.high
+    if found.at_least:
+        conditions[f"{name}_at_least"] = True
+    if found.limited_by is not None:
+        conditions[f"{name}_limited_by"] = conditions["limited_by"] = found.limited_by.value
     loaded_rtt = _positive(part.get("loaded_rtt"), 60)
     if loaded_rtt is not None:
         values[f"{name}_loaded_rtt_seconds"] = loaded_rtt
     conditions[f"{name}_ended"] = str(part.get("ended"))[:20]
+
+
+def _rate_reading(rate: float, uncertainty: float | None, pace: float | None) -> RateReading:
+    """The reading of a rate in bit/s with its error, a share, if that is known."""
+    if uncertainty is None:
+        reached = pace is not None and reaches_pace(rate, pace)
+        return RateReading(rate, 0.0, None, None if reached else Limit.TIME, at_least=reached)
+    limit = Limit.TIME if uncertainty > PROMISED else None
+    low, high = rate * max(0.0, 1 - uncertainty), rate * (1 + uncertainty)
+    found = RateReading(rate, low, high, limit)
+    return found if pace is None else bounded_by_pace(found, pace)
 
 
 def _raise_error(request: Mapping[str, Any], result: Mapping[str, Any]) -> None:
