@@ -25,7 +25,8 @@ def archive(tmp_path: Path) -> Path:
 
 
 def test_any_damage_is_one_error(archive: Path) -> None:
-    """1 to 4 bytes are changed, three in five of them in a header; a tenth are cut off as well."""
+    """Up to 4 bytes are changed, three in five times in or just behind a header; a tenth of the
+    archives are cut off as well."""
     true, draw, found = archive.read_bytes(), random.Random(21), Counter[str]()
     headers = [at for at in range(len(true)) if true[at : at + 2] == b"PK"]
     for _ in range(4000):

@@ -213,7 +213,7 @@ async def test_nothing_is_acknowledged_before_it_is_stored(
 async def test_a_batch_that_an_unexpected_error_stops_is_tried_three_times(
     monkeypatch: pytest.MonkeyPatch, errors: int, tries: int, ids: list[str]
 ) -> None:
-    """Then it is refused, so that the batches behind it are stored; the agent keeps it."""
+    """Then it is refused by the ids of its measurements, and the next batch is stored."""
     monkeypatch.setattr(agent_server, "FIRST_STORE_RETRY_SECONDS", 0.05)
     async with Endpoint().open() as door, aiohttp.ClientSession() as http:
         tried = 0
@@ -221,7 +221,7 @@ async def test_a_batch_that_an_unexpected_error_stops_is_tried_three_times(
         async def broken(office: str, measurements: list[Measurement]) -> None:
             nonlocal tried
             tried += 1
-            if tried <= errors:
+            if measurements[0].id == "m1" and tried <= errors:
                 raise OverflowError("date value out of range")
 
         monkeypatch.setattr(door.events, "agent_measured", broken)
@@ -235,6 +235,8 @@ async def test_a_batch_that_an_unexpected_error_stops_is_tried_three_times(
         else:
             assert [one["id"] for one in answer["refused"]] == ["m1"]
             assert "could not record it" in answer["refused"][0]["why"]
+        await socket.send_str(_batch("m2"))
+        assert (await socket.receive_json(timeout=30))["ids"] == ["m2"]
 
 
 async def test_a_session_that_fails_at_its_start_leaves_no_ghost(

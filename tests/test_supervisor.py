@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,11 +15,11 @@ from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.errors import StoreError
 from jharnet_monitor.hub.health import Health
 from jharnet_monitor.hub.office_monitor import OfficeMonitor
-from jharnet_monitor.hub.outage_attribution import OutageAttribution
+from jharnet_monitor.hub.outage_attribution import OutageAttribution, ReviewSchedule
 from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.store_writer import StoreWriter
-from jharnet_monitor.live import Live, PastOutage
+from jharnet_monitor.live import Live, OfficeLive, PastOutage
 from jharnet_monitor.mail.schedule import ReportScheduler
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import OfficeState
@@ -134,25 +135,49 @@ async def test_a_review_that_failed_is_repeated(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An unexpected error removed the review, so the office kept its old cause. It is repeated
-    once in 45 seconds, not at every step."""
+    after 5 minutes; meanwhile new evidence causes the usual two."""
     outage = PastOutage(OfficeState.LINK_DOWN, START, START + timedelta(minutes=5), START)
     reviews = list[float]()
 
     def review(self: OutageAttribution, office: str) -> PastOutage:
         reviews.append(bench.clock.monotonic())
-        if len(reviews) < 4:
+        if len(reviews) < 6:
             raise OverflowError("unexpected")
         return outage
 
     monkeypatch.setattr(OutageAttribution, "review", review)
     schedule = bench.monitor._reviews
     schedule.schedule_review("potka")
-    for _ in range(300):
+    for second in range(1500):
+        if second == 640:
+            schedule.schedule_review("potka")
         await bench.clock.advance(1)
         await schedule.run_due()
-    assert reviews == [3, 45, 90, 135]
+    assert reviews == [3, 45, 345, 643, 685, 985]
     assert bench.live.offices["potka"].last_outage == outage
-    assert bench.live.hub.parts.restarts["outage reviews"] == 3
+    assert bench.live.hub.parts.restarts["outage reviews"] == 5
+
+
+async def test_reviews_that_fail_leave_the_others_their_turn() -> None:
+    """After a start each of 100 offices is reviewed once, one in a second, though 99 fail."""
+    known = PastOutage(OfficeState.LINK_DOWN, START, START + timedelta(minutes=5), START)
+    live, clock = Live(CurrentConfig(make_config())), ManualClock(START)
+    offices, reviewed = [f"o{number}" for number in range(100)], list[str]()
+    live.offices = {office: OfficeLive() for office in offices}
+
+    def review(office: str) -> PastOutage:
+        reviewed.append(office)
+        if office != offices[-1]:
+            raise OverflowError("unexpected")
+        return known
+
+    attribution = SimpleNamespace(recorded_outage=lambda _: known, review=review)
+    schedule = ReviewSchedule(attribution, live, clock)  # type: ignore[arg-type]
+    await schedule.restore(offices)
+    for _ in offices:
+        await clock.advance(1)
+        await schedule.run_due()
+    assert reviewed == offices
 
 
 async def test_a_change_is_live_before_anything_else_happens(

@@ -539,7 +539,7 @@ async def test_a_failure_stops_rounds_that_run(
     assert went_on == [True, False, False, False]
 
 
-async def test_an_unexpected_error_ends_one_round_alone(
+async def test_an_unexpected_error_ends_one_round(
     rolling: Updates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hub counts it, and its next step starts a round of the same office again."""

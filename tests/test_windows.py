@@ -74,8 +74,10 @@ async def run():
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler = handles_none
     loop.call_later(0.1, signal.raise_signal, getattr(signal, sys.argv[1]))
-    await asyncio.wait_for(until_signal(stopped.wait, stopped.set), 60)
-    print("stopped")
+    async def until_stopped():
+        await asyncio.wait_for(stopped.wait(), 60)
+        print("stopped", flush=True)                                 # the process ends soon after
+    await until_signal(until_stopped, stopped.set)
 asyncio.run(run())
 """
 

@@ -50,6 +50,8 @@ SOON_SECONDS = 3.0
 """Long enough for an agent that returned to hand in its first measurements."""
 LATER_SECONDS = 45.0
 """The cause is to be known within a minute of the return."""
+RETRY_SECONDS = 300.0
+"""Wait after an unexpected error, which may last: the other offices' reviews have their turn."""
 _EARLIER_EVENTS = 60
 _CAUSES = (OfficeState.LINK_DOWN, OfficeState.POWER_DOWN)
 
@@ -167,6 +169,8 @@ class ReviewSchedule:
         self._live = live
         self._clock = clock
         self._due: dict[str, list[float]] = {}
+        self._retries: dict[str, float] = {}
+        """When an office is reviewed again after an unexpected error."""
         self._after_start: deque[str] = deque()
         """Offices that are to be reviewed once after the start, whenever nothing else is due."""
 
@@ -189,16 +193,17 @@ class ReviewSchedule:
     async def run_due(self) -> None:
         """Run the reviews that are due, or else one of those that follow a start."""
         now = self._clock.monotonic()
-        due = [office for office, moments in self._due.items() if moments[0] <= now]
+        due = {office for office, moments in self._due.items() if moments[0] <= now}
+        due |= {office for office, moment in self._retries.items() if moment <= now}
         if not due and self._after_start:
             await self.review(self._after_start.popleft())
-        for office in due:
+        for office in sorted(due):
             if office in self._after_start:
                 self._after_start.remove(office)
-            moments = self._due[office]
-            self._due[office] = [moment for moment in moments if moment > now]
-            if not self._due[office]:
-                del self._due[office]
+            self._retries.pop(office, None)
+            later = [moment for moment in self._due.pop(office, ()) if moment > now]
+            if later:
+                self._due[office] = later
             await self.review(office)
 
     async def review(self, office: str) -> None:
@@ -218,7 +223,7 @@ class ReviewSchedule:
         except Exception:
             log.exception("the outages of %s could not be reviewed", office)
             self._live.hub.parts.restarts["outage reviews"] += 1
-            self._due.setdefault(office, [self._clock.monotonic() + LATER_SECONDS])
+            self._retries[office] = self._clock.monotonic() + RETRY_SECONDS
         else:
             if past is not None:
                 self._live.offices[office].last_outage = past

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 _DAMAGED = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, KeyError, ValueError,
-    OverflowError, MemoryError, RuntimeError,
+    OverflowError, RuntimeError,
 )  # fmt: skip
 """What `zipfile` raises for a damaged archive, which may look encrypted or compressed otherwise."""
 
@@ -27,7 +27,7 @@ def reading_zip() -> Iterator[None]:
     try:
         yield
     except _DAMAGED as error:
-        raise DamagedZipError(str(error)) from error
+        raise DamagedZipError(str(error) or type(error).__name__) from error
     except OSError as error:  # bz2 raises it without a number, and a seek to nowhere EINVAL
         if error.errno in (None, errno.EINVAL):
             raise DamagedZipError(str(error)) from error
