@@ -353,6 +353,17 @@ def test_frames_are_per_second_of_sending(
     assert stats.frames_per_second == pytest.approx(expected, abs=0.02)
 
 
+def test_a_pause_before_a_picture_that_the_end_cuts() -> None:
+    """The sender stood still for 1.2 s, and the call ended within its next picture."""
+    video = Arrivals(90_000)
+    for number in range(324):
+        flags = FRAME_START | FRAME_END | KEYFRAME * (number % 30 == 0)
+        add(video, number, number * 3000, 0.02 + number / 30, flags)
+    add(video, 324, 359 * 3000, 0.02 + 359 / 30, FRAME_START)
+    stats = receive_stats(Arrivals(48_000), video, send_stats(video_packets=325), PATH)
+    assert stats.frames_per_second == pytest.approx(30, abs=0.1)
+
+
 def test_a_picture_of_which_one_packet_arrived() -> None:
     """It is not shown, whether it is the only one or the last."""
     for packets in (1, 50):

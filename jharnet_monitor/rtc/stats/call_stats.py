@@ -305,7 +305,7 @@ def _video_stats(
     ]
     # A viewer sees the window later by the playout delay.
     shown = frames_per_second(times, start + path.playout_delay, end + path.playout_delay)
-    sending = _sending_seconds(video, rows, sent, frames, (start - transit, end - transit))
+    sending = _sending_seconds(rows, sent, frames, (start - transit, end - transit))
     expected_freezes = mean_freezes(resampled) if resampled else observed
     last_timestamp = video.timestamp[window_rows[-1]]
     heights = [
@@ -332,7 +332,6 @@ def _window_start(video: Arrivals, rows: list[int]) -> tuple[float, float]:
 
 
 def _sending_seconds(
-    video: Arrivals,
     rows: Mapping[int, int],
     sent: SendStats,
     frames: list[Frame],
@@ -340,17 +339,16 @@ def _sending_seconds(
 ) -> float:
     """Seconds of `window`, in the sender's clock, in which the other end sent pictures.
 
-    It stands still while its host is busy, and after its last packet. A browser adapts the rate of
-    its pictures to the line, so of one it is the whole window.
+    It stands still while its host is busy, and after its last picture, which is the last whole one:
+    the end of the call may cut another. A browser adapts the rate of its pictures to the line, so
+    of one it is the whole window.
     """
     start, end = window
     if sent.adapts:
         return end - start
-    interval, last = 1 / FRAMES_PER_SECOND, rows.get(sent.video_packets - 1)
-    if sent.video_window in rows and last is not None:
-        end_of_sending = video.timestamp[last] / video.clock_rate + interval
-    else:  # the line may have lost more
-        end_of_sending = end
+    interval, end_of_sending = 1 / FRAMES_PER_SECOND, end
+    if frames and sent.video_window in rows and sent.video_packets - 1 in rows:
+        end_of_sending = frames[-1].captured + interval  # else the line may have lost more
     sending = sending_seconds(frames, interval, start, min(end, end_of_sending))
     return max(sending, (1 - _MAX_PAUSED_SHARE) * (end - start))
 
