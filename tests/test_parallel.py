@@ -44,8 +44,11 @@ def test_the_error_of_a_part_is_raised() -> None:
 
 
 @pytest.mark.parametrize("how", ["killed", "broken"])
-def test_a_process_without_a_result_is_an_error(how: str) -> None:
-    """As when the system kills it for lack of memory, or by a fault of the program."""
+def test_a_process_without_a_result_is_an_error(
+    how: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As when the system kills it for lack of memory, or by a fault of the program, which the log
+    names."""
 
     def work(part: int) -> float:
         if part and how == "killed":
@@ -54,6 +57,7 @@ def test_a_process_without_a_result_is_an_error(how: str) -> None:
 
     with pytest.raises(BranchError, match="ended without a result"):
         in_parallel(work, [0, 1])
+    assert ("ZeroDivisionError: division by zero" in capfd.readouterr().err) is (how == "broken")
 
 
 def test_no_process_remains_after_an_error() -> None:
