@@ -46,7 +46,7 @@ MEASURED: tuple[tuple[str, dict[str, Any], dict[str, float]], ...] = (
 """Each probe with its options, and the values that it must give for the panels, with the least of
 each: a call that this machine disturbed would be an alert."""
 
-TRIES = 5
+TRIES = 8
 """A train gives no capacity if this machine delayed its packets; it takes a second to try again."""
 
 EMPTY = {

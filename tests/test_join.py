@@ -187,6 +187,7 @@ async def test_a_click_and_the_office_is_tested(
         assert 3 < values[f"{way}_audio_mos"] <= 4.5
     assert busy_host.was_late(conditions) or 0 < values["rtt_p95_seconds"] < 1
     assert conditions["agent_client"] == "browser"
+    assert 0 < conditions["agent_loop_lag_seconds"] < 1
     assert conditions["agent_video"] == ("camera" if devices else "pattern")
     assert conditions["agent_audio"] == ("microphone" if devices else "tone")
     for unknown in ("agent_cpu_ratio", "agent_socket_drops", "down_residual_loss_ratio"):

@@ -13,7 +13,8 @@ from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import NoData, Reading
 from jharnet_monitor.probes.conference.result import CallSides, reading
 from jharnet_monitor.profiles import rung
-from jharnet_monitor.rtc.browser import BrowserSendStats
+from jharnet_monitor.rtc.browser import BrowserSendStats, send_stats_from_arrivals
+from jharnet_monitor.rtc.receive.arrivals import Arrivals
 from tests.test_join import Door, browser, door, open_link
 from tests.test_receive import received, send_stats
 
@@ -39,6 +40,15 @@ ENCODERS = {
 }
 """Frames that were made and encoded, and seconds of encoding, of ten; and what counts."""
 
+
+LAG = """async ([module, lags]) => {
+  const { sent } = await import(module);
+  const all = lags.map((lag, i) => ({
+    at: i / 4, lag, in: {}, source: {}, pair: {}, remote: {},
+    out: { video: { frameHeight: i < 8 ? 180 : 360 } },
+  }));
+  return sent(all, { video: 400000 }, 3, null).loop_lag;
+}"""
 
 SEEN = """async ([module, samples, hub]) => {
   const { seen } = await import(module);
@@ -114,6 +124,15 @@ async def test_only_a_busy_encoder_is_too_slow(door: Door, browser: Browser) -> 
     }
 
 
+@pytest.mark.browser
+async def test_the_longest_lag_is_that_of_the_judged_window(door: Door, browser: Browser) -> None:
+    """A browser is busy when a call begins, or its picture changes; here until two seconds."""
+    page, module = await script(browser, door)
+    for busy, lag in ((1, 0.003), (8, 0.003), (9, 0.3), (39, 0.3)):
+        lags = [0.3 if quarter == busy else 0.003 for quarter in range(40)]
+        assert await page.evaluate(LAG, [module, lags]) == lag
+
+
 def judged(frames_arrived: int, **browsers: Any) -> Reading | NoData:
     """The reading of a call in which so many of the page's 360 frames arrived, or why there is
     none."""
@@ -138,6 +157,17 @@ def test_a_slow_encoder_of_a_page_blames_no_line() -> None:
         assert found.values["grade"] == grade
 
 
+def test_a_freeze_while_a_page_stood_still_blames_no_line() -> None:
+    """The rule for our own agent; an older page does not say how late its timers were."""
+    still = judged(130, loop_lag_seconds=0.2)
+    assert isinstance(still, NoData) and still.cause is Cause.HOST_OVERLOADED
+    assert still.detail == "the agent stood still for 0.20 s"
+    for arrived, lag, grade in ((130, 0.09, 2), (130, None, 2), (360, 0.2, 3)):
+        found = judged(arrived, loop_lag_seconds=lag)
+        assert isinstance(found, Reading), found
+        assert found.values["grade"] == grade
+
+
 SENT = {
     "seconds": 10.0, "height": 360, "stepped_down": False, "capacity": None, "retransmitted": 0,
     "setup_seconds": 0.5, "round_trip_p50": 0.04, "round_trip_p95": 0.05, "host_limited": 0.0,
@@ -158,3 +188,11 @@ def test_silence_differs_from_a_tone(sent: dict[str, bool], sound: str) -> None:
     """Firefox plays nothing on a computer without a sound device; older pages do not say."""
     stats = BrowserSendStats.from_json({**SENT, **sent})
     assert stats.conditions()["agent_audio"] == sound
+
+
+@pytest.mark.parametrize("lag", [None, 0.2])
+def test_the_lag_of_a_page_is_that_of_its_end(lag: float | None) -> None:
+    """As if our own agent's event loop had been so late."""
+    stats = BrowserSendStats.from_json({**SENT, "loop_lag": lag})
+    found = send_stats_from_arrivals(stats, Arrivals(48_000), Arrivals(90_000), (1, 2))
+    assert found.loop_lag_seconds == lag

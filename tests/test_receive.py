@@ -390,7 +390,7 @@ MESSAGE_FIELDS: dict[type[StatsMessage], str] = {
     "video_packets video_lost video_newest",
     BrowserSendStats: "seconds height stepped_down capacity retransmitted setup_seconds "
     "round_trip_p50 round_trip_p95 host_limited camera microphone hidden frames_left_out "
-    "silent",
+    "silent loop_lag",
 }
 
 

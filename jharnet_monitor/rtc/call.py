@@ -32,6 +32,7 @@ from jharnet_monitor.model import Cause
 from jharnet_monitor.profiles import Rung
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged, self_test
 from jharnet_monitor.rtc.browser import (
+    LATE_TIMERS,
     BrowserReceiverReport,
     BrowserSendStats,
     send_stats_from_arrivals,
@@ -52,6 +53,7 @@ from jharnet_monitor.rtc.receive.arrivals import ReportArrivals
 from jharnet_monitor.rtc.receive.receiver import Receiver
 from jharnet_monitor.rtc.receive.receiver_report import find_report_app
 from jharnet_monitor.rtc.receive.remb import RembEstimator
+from jharnet_monitor.rtc.receive.send_times import sent_late
 from jharnet_monitor.rtc.receive.transport_feedback import TransportFeedback
 from jharnet_monitor.rtc.send.sender import Sender
 from jharnet_monitor.rtc.stats.call_stats import ReceiveStats, SendStats, receive_stats
@@ -389,9 +391,13 @@ class Call:
         self.receiver.reports_stopped = True
         await poll(lambda: self._is_silent, _FLUSH_SECONDS)
         audio, video = self.receiver.audio, self.receiver.video
-        return await _run_in_thread(
+        sent = await _run_in_thread(
             send_stats_from_arrivals, stats, audio, video, self._connection.ports
         )
+        if self._remb is None or (stats.loop_lag or 0.0) < LATE_TIMERS:
+            return sent
+        late = await _run_in_thread(sent_late, audio, video, self._remb.send_times)
+        return replace(sent, audio_late=late)
 
     async def receive_stats(self, sent: SendStats) -> ReceiveStats:
         """What arrived of what the other end sent; waits until its last packets have arrived."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 from aiortc.rtp import RTCP_PSFB_APP, RtcpPsfbPacket, pack_remb_fci
 
 from jharnet_monitor.rtc.receive.arrivals import LINE_OVERHEAD
-from jharnet_monitor.rtc.rtp import header_extension, parse_header, unwrap
+from jharnet_monitor.rtc.receive.send_times import SendTimes
+from jharnet_monitor.rtc.rtp import parse_header
 
 _WINDOW_SECONDS = 0.25
 """The least delay of the packets in a window is the queue's delay."""
@@ -22,8 +23,6 @@ _INCREASE = 1.02
 """Factor for each window without a queue: 8 % a second."""
 _MIN_RATE = 50_000
 """bit/s."""
-_TICKS_PER_SECOND = 1 << 18
-"""abs-send-time counts 2^-18 s in 24 bits and wraps every 64 s."""
 
 
 class RembEstimator:
@@ -34,11 +33,11 @@ class RembEstimator:
 
         `abs_send_time_id` is the id of the abs-send-time header extension.
         """
-        self._abs_send_time_id, self._own_ssrc = abs_send_time_id, own_ssrc
+        self.send_times = SendTimes(abs_send_time_id)
+        self._own_ssrc = own_ssrc
         self._max_rate = max_rate
         self.rate = max_rate
         """The current estimate in bit/s."""
-        self._send_ticks = 0
         self._min_transit = self._window_transit = float("inf")
         """Least transit of the call and of the window, in seconds between unrelated clocks."""
         self._window_started_at: float | None = None
@@ -55,10 +54,8 @@ class RembEstimator:
         if self._window_started_at is None:
             self._window_started_at = at
         self._window_bytes += len(data) + LINE_OVERHEAD
-        header, send_time = parse_header(data), header_extension(data, self._abs_send_time_id)
-        if header is not None and send_time is not None and len(send_time) == 3:
-            self._send_ticks = unwrap(int.from_bytes(send_time), self._send_ticks, 24)
-            transit = at - self._send_ticks / _TICKS_PER_SECOND
+        header = parse_header(data)
+        if header is not None and (transit := self.send_times.add(data, at)) is not None:
             self._window_transit = min(self._window_transit, transit)
             if len(self._ssrcs) < 4:
                 self._ssrcs.add(header.ssrc)

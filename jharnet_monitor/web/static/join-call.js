@@ -20,7 +20,8 @@ class CallFailed extends Error {
   }
 }
 
-// `tick()` returns a promise that resolves after a quarter of a second.
+// `tick()` returns a promise that resolves after a quarter of a second, with the longest lag of the
+// computer's timers in it, in seconds.
 export async function conference(channel, params, { media, screen, tick }) {
   const call = new Call(channel, params, tick);
   try {
@@ -148,14 +149,14 @@ class Call {
     let bytes = 0;
     let adapting = false;
     while (performance.now() - begun < this.seconds * 1000) {
-      await this.tick();
+      const lag = await this.tick();
       this.channel.check();
       this.hidden ||= document.hidden;
       if (!adapting && this.#adapts && performance.now() - begun > KEEP_SIZE_MS) {
         adapting = true;
         await this.#prefer("maintain-framerate");
       }
-      const now = await this.#sample();
+      const now = await this.#sample(lag);
       this.#obey(this.channel.newest("advice"));
       if (now.in.audio || now.in.video) this.channel.say("account", account(now));
       const all = came(now.in.audio).lineBytes + came(now.in.video).lineBytes;
@@ -167,8 +168,8 @@ class Call {
     }
   }
 
-  async #sample() {
-    const now = await sample(this.peer);
+  async #sample(lag = 0) {
+    const now = { ...(await sample(this.peer)), lag };
     this.samples.push(now);
     return now;
   }

@@ -86,6 +86,7 @@ export function sent(samples, wanted, least, advice) {
     round_trip_p95: quantile(trips, 0.95),
     host_limited: wanted.video ? hostLimited(judged, seconds) : null,
     frames_left_out: wanted.video ? leftOut(judged, seconds) : null,
+    loop_lag: Math.max(...judged.slice(1).map(({ lag }) => lag)),
   };
 }
 

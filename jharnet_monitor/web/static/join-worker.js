@@ -4,11 +4,29 @@
 import { grain, paint } from "./join-paint.js";
 
 const TICK = 250;
+const LOOK = 50;
 const FRAMES_PER_SECOND = 30;
 
 let run = 0; // the number of the running source; another number ends it
 
-setInterval(() => postMessage("tick"), TICK);
+// How late this computer runs its timers: a tick tells the longest delay since the last one, in
+// seconds.
+let looked = performance.now();
+let longest = 0;
+
+function look() {
+  const now = performance.now();
+  longest = Math.max(longest, now - looked - LOOK);
+  looked = now;
+}
+
+setInterval(look, LOOK);
+
+setInterval(() => {
+  look();
+  postMessage({ lag: longest / 1000 });
+  longest = 0;
+}, TICK);
 
 onmessage = ({ data }) => {
   run += 1;

@@ -61,6 +61,7 @@ class Agent {
     this.transferWorker = new Worker(page.dataset.transfer);
     this.media = new Media(this.worker);
     this.waiters = [];
+    this.lag = 0; // the longest of the worker's timers since a call last asked
     this.ticks = 0;
     this.ticked = performance.now();
     this.running = 0;
@@ -70,7 +71,10 @@ class Agent {
     this.keep = new Keep(office, (frame) => this.session.welcome && this.session.send(frame));
     this.latency = new Latency(own, (one) => this.keep.put(one), () => this.running > 0);
     this.bandwidth = new Bandwidth(this.transferWorker, office, token);
-    this.worker.onmessage = ({ data }) => (data === "frame" ? this.media.frame?.() : this.tick());
+    this.worker.onmessage = ({ data }) => {
+      if (data === "frame") this.media.frame?.();
+      else this.tick(data);
+    };
   }
 
   // `clicked`: the browser lets a page make sound, and ask for devices.
@@ -154,14 +158,19 @@ class Agent {
   }
 
   call(channel, params) {
+    this.lag = 0;
     const next = () => new Promise((resolve) => this.waiters.push(resolve));
     return conference(channel, params, { media: this.media, screen, tick: next });
   }
 
-  tick() {
+  tick({ lag }) {
     this.ticks += 1;
     const now = performance.now();
-    this.waiters.splice(0).forEach((resolve) => resolve());
+    this.lag = Math.max(this.lag, lag);
+    if (this.waiters.length) {
+      this.waiters.splice(0).forEach((resolve) => resolve(this.lag));
+      this.lag = 0;
+    }
     if (now - this.ticked > SLEPT) this.session.renew();
     this.ticked = now;
     if (this.session.alive) this.latency.tick();

@@ -1,0 +1,161 @@
+"""Calls of a Firefox whose computer stands still for moments: does it or the line get the blame?
+
+Loss-free lines of the lab, drawn at random: 0.5 to 4 Mbit/s (logarithmic), 5 to 80 ms and a queue
+of 150 to 400 ms each way. A real Firefox at the office is called three times at 360p as it is, and
+six times while all its processes are stopped again and again: every 1.5 s on average, for 0.02 to
+0.4 s (log-normal, median 0.09 s). The hub and the line run on. The grade of a line is that of most
+of its calls without pauses.
+
+    python tests/bench/firefox_pauses.py [--quick] [--json FILE] [--seed N]
+
+Needs root (for the lab) and Firefox. It takes eight minutes, with `--quick` two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import random
+import signal
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.bench.marks import Row, arguments, at_most, finish, note
+from tests.page_support import PageLab, district, way
+
+PREFIX = "jhnffox"
+SECONDS = 8
+AS_IT_IS, PAUSED = 3, 6
+GAP, MEDIAN, SPREAD, SHORTEST, LONGEST = 1.5, 0.09, 0.6, 0.02, 0.4
+"""Of the pauses: seconds, and the standard deviation of the logarithm."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldCall:
+    """A call: its grade (None without one), share of voice made up, and delay variation in s."""
+
+    line: int
+    paused: bool
+    grade: float | None
+    concealed: float
+    variation: float
+
+
+def drawn_line(chance: random.Random) -> dict[str, Any]:
+    """The district of one office."""
+
+    def drawn() -> dict[str, Any]:
+        rate = math.exp(chance.uniform(math.log(0.5), math.log(4)))
+        delay, queue = chance.uniform(5, 80), chance.uniform(150, 400)
+        return way(f"{rate:.3g} Mbit/s", f"{delay:.0f}ms", f"{queue:.0f}ms")
+
+    return district("4 Mbit/s", drawn(), drawn())
+
+
+def send(profile: Path, number: signal.Signals) -> None:
+    """Send a signal to each process of the Firefox with this profile."""
+    for process in psutil.process_iter(["cmdline"]):
+        if str(profile) in (process.info["cmdline"] or ()):
+            for one in (process, *process.children(recursive=True)):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.send_signal(number)
+
+
+@asynccontextmanager
+async def pauses(profile: Path, chance: random.Random) -> AsyncIterator[None]:
+    """Stop the Firefox with this profile again and again."""
+
+    async def run() -> None:
+        while True:
+            await asyncio.sleep(chance.expovariate(1 / GAP))
+            length = chance.lognormvariate(math.log(MEDIAN), SPREAD)
+            send(profile, signal.SIGSTOP)
+            try:
+                await asyncio.sleep(min(LONGEST, max(SHORTEST, length)))
+            finally:
+                send(profile, signal.SIGCONT)
+
+    task = asyncio.create_task(run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def held(number: int, chance: random.Random) -> list[HeldCall]:
+    """All calls over one line."""
+    found: list[HeldCall] = []
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        with PageLab.started(drawn_line(chance), directory, "http", PREFIX) as one:
+            async with one.tab("firefox", directory) as page:
+                await page.join(one.link)
+                found += [await _called(one, number, False) for _ in range(AS_IT_IS)]
+                async with pauses(directory / "firefox", chance):
+                    found += [await _called(one, number, True) for _ in range(PAUSED)]
+    return found
+
+
+async def _called(one: PageLab, number: int, paused: bool) -> HeldCall:
+    result = await one.probe("conference", profile="360p", seconds=SECONDS)
+    known = result["conditions"]
+    return HeldCall(
+        number,
+        paused,
+        result["values"].get("grade"),
+        known.get("up_concealed_ratio") or 0.0,
+        known.get("up_pdv_seconds") or 0.0,
+    )
+
+
+def rows(calls: Sequence[HeldCall]) -> list[Row]:
+    """What the calls without and with pauses give."""
+    usual = {
+        line: Counter(
+            call.grade
+            for call in calls
+            if call.line == line and not call.paused and call.grade is not None
+        ).most_common(1)
+        for line in {call.line for call in calls}
+    }
+    found: list[Row] = []
+    for paused, name in ((False, "without pauses"), (True, "with pauses")):
+        these = [call for call in calls if call.paused is paused]
+        graded = [call for call in these if call.grade is not None and usual[call.line]]
+        other = sum(call.grade != usual[call.line][0][0] for call in graded)
+        found += [
+            note(f"{name}: calls", len(these), "calls"),
+            note("  no data", sum(call.grade is None for call in these), "calls"),
+            at_most("  of another grade than the line's", other, 0.05 * len(graded), "calls"),
+            note("  voice made up, most", 100 * max(call.concealed for call in these), "%"),
+            note("  delay variation, median", 1000 * median(c.variation for c in these), "ms"),
+            note("  delay variation, longest", 1000 * max(c.variation for c in these), "ms"),
+        ]
+    return found
+
+
+def main() -> int:
+    """Call over five lines, or over one (`--quick`)."""
+    options = arguments(__doc__)
+    chance = random.Random(options.seed)
+    calls: list[HeldCall] = []
+    for number in range(1 if options.quick else 5):
+        calls += asyncio.run(held(number, chance))
+    return finish("Calls of a Firefox that stands still for moments", rows(calls), options)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,188 @@
+"""A browser's voice that its computer sent late, known from the send times of its picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from unittest import mock
+
+import pytest
+
+from jharnet_monitor.profiles import rung
+from jharnet_monitor.rtc.browser import BrowserSendStats
+from jharnet_monitor.rtc.call import Call
+from jharnet_monitor.rtc.receive.arrivals import FRAME_END, FRAME_START, Arrivals
+from jharnet_monitor.rtc.receive.remb import RembEstimator
+from jharnet_monitor.rtc.receive.send_times import SendTimes, _longest_near, sent_late
+from jharnet_monitor.rtc.rtp import RtpHeader
+from jharnet_monitor.rtc.stats.playout import AudioQuality, audio_quality
+from tests.test_join_stats import SENT
+
+EXTENSION, SECONDS, TRIP = 3, 6, 0.02
+FIRST, LOST, PHASE = 1000, 20, 0.013
+Times = Callable[[float], float]
+
+
+def packet(sent: float) -> bytes:
+    """An RTP packet that says when it was sent, seconds before the 24 bits wrap and after."""
+    ticks = round((sent + 60) * (1 << 18)) % (1 << 24)
+    header = bytes((0x90, 96)) + bytes(10)
+    return header + b"\xbe\xde\0\1" + bytes((EXTENSION << 4 | 2,)) + ticks.to_bytes(3)
+
+
+Ends = tuple[Arrivals, Arrivals, SendTimes]
+"""Voice, picture and send times of the picture."""
+
+
+def call(made: Times, stamped: Times, line: Times, frames: int = 30, lost: int = 0) -> Ends:
+    """50 packets of voice and `frames` of the picture a second; one packet of voice is lost.
+
+    `made` gives when the voice of a time leaves its encoder, `stamped` the same of the picture, and
+    `line` when it arrives what was sent then. Every `lost`-th picture is lost.
+    """
+    voice, video, times = Arrivals(48_000), Arrivals(90_000), SendTimes(EXTENSION)
+    for number in range(50 * SECONDS):
+        header = RtpHeader(111, False, FIRST + number, 960 * number, 7, 12)
+        if number != LOST:
+            voice.add(header, 100, line(made(number / 50)), FRAME_START | FRAME_END, None)
+    for number in range(frames * SECONDS):
+        if lost and number % lost == 0:
+            continue
+        captured = number / frames + PHASE
+        sent = stamped(captured)
+        header = RtpHeader(96, True, number, round(90_000 * captured), 8, 12)
+        video.add(header, 900, line(sent), FRAME_START | FRAME_END, None)
+        times.add(packet(sent), line(sent))
+    return voice, video, times
+
+
+def quality(voice: Arrivals, late: tuple[tuple[int, float], ...]) -> AudioQuality:
+    """How the whole call would be played."""
+    return audio_quality(voice, FIRST, 50 * SECONDS, 0, dict(late))
+
+
+def at_once(at: float) -> float:
+    """Nothing is late."""
+    return at
+
+
+def clear(sent: float) -> float:
+    """An empty line."""
+    return sent + TRIP
+
+
+def paused(at: float) -> float:
+    """Nothing passes for a tenth of the second second, two tenths of the third and so on."""
+    return max(at, int(at) + int(at) / 10)
+
+
+def holding(first: float, interval: float, period: float) -> Times:
+    """A line that holds up what is sent between two pictures, `first` and the next, and releases it
+    before the next: a picture that it does not delay. So in each `period`."""
+
+    def arrives(sent: float) -> float:
+        since = (sent - first - 0.001) % period
+        return clear(sent) + max(0.0, interval - 0.002 - since)
+
+    return arrives
+
+
+def test_voice_that_a_computer_sends_late_is_not_the_lines() -> None:
+    """Firefox on a computer that paused sent its voice in bursts; 12 to 18 % of it came too late,
+    and a line that lost nothing got grade 0."""
+    voice, video, times = call(paused, paused, clear)
+    raw = quality(voice, ())
+    assert raw.concealed > 0.07 * 50 * SECONDS and raw.pdv is not None and raw.pdv > 0.2
+    late = sent_late(voice, video, times)
+    assert dict(late)[150] == pytest.approx(0.3, abs=0.001)
+    assert {number // 50 for number, _ in late} == {1, 2, 3, 4, 5}
+    mended = quality(voice, late)
+    assert mended.concealed == 1, "the lost one"
+    assert mended.pdv is not None and mended.pdv < 0.011
+
+
+def test_a_delay_of_the_line_stays_the_lines() -> None:
+    """Where the line holds everything back, the picture is as late as the voice."""
+    assert sent_late(*call(at_once, at_once, lambda sent: paused(sent) + TRIP)) == ()
+
+
+@pytest.mark.parametrize(
+    ("frames", "lost", "line"),
+    [
+        (30, 0, holding(PHASE, 1 / 30, 0.1)),
+        (12, 0, holding(PHASE, 1 / 12, 0.25)),
+        (30, 5, holding(PHASE + 4 / 30, 2 / 30, 5 / 30)),
+    ],
+)
+def test_a_delay_that_no_picture_shows_stays_the_lines(frames: int, lost: int, line: Times) -> None:
+    """It is shorter than the time between two pictures, of a slow camera or where some are lost."""
+    ends = call(at_once, at_once, line, frames, lost)
+    delayed = quality(ends[0], ()).pdv
+    assert delayed is not None and delayed > 0.02
+    assert sent_late(*ends) == ()
+
+
+def test_a_short_delay_that_stays_is_the_computers() -> None:
+    """Firefox stays late after a pause: so is what arrives just after a picture."""
+    late = sent_late(*call(lambda at: at + 0.025 * (at >= 2), at_once, clear))
+    assert [number for number, _ in late] == list(range(100, 50 * SECONDS))
+    assert dict(late)[250] == pytest.approx(0.025, abs=0.001)
+
+
+def test_a_pause_of_the_computer_proves_nothing_at_other_times() -> None:
+    """What the line holds up between pictures in other seconds is the line's."""
+
+    def made(at: float) -> float:
+        return max(at, 3.2) if at >= 3 else at
+
+    late = sent_late(*call(made, made, holding(PHASE, 1 / 30, 0.1)))
+    assert late and all(2.9 < number / 50 < 3.4 for number, _ in late)
+
+
+def test_delays_of_both_are_separated() -> None:
+    """The line adds 0.15 s from the third second on, beside the pauses of the computer."""
+    late = dict(sent_late(*call(paused, paused, lambda sent: clear(sent) + 0.15 * (sent >= 3))))
+    assert late[100] == pytest.approx(0.2, abs=0.001)
+    assert late[200] == pytest.approx(0.4, abs=0.001), "a second after it became slower"
+    assert max(late.values()) < 0.501
+
+
+def test_without_a_picture_the_line_is_given_all() -> None:
+    """Nothing says when the voice was sent; nor does the picture of another second."""
+    assert sent_late(*call(paused, paused, clear, frames=0)) == ()
+    first_second = sent_late(*call(paused, lambda at: at / SECONDS, clear))
+    assert {number // 50 for number, _ in first_second} <= {0, 1}
+
+
+def test_the_picture_within_a_tenth_of_a_second_counts() -> None:
+    """The longest transit before and after a moment; that of an older packet no longer."""
+    times = SendTimes(EXTENSION)
+    for at, transit in ((0.0, 5.0), (1.0, 3.0), (1.05, 4.0), (1.3, 2.0)):
+        times.at.append(at)
+        times.transit.append(transit)
+    moments = (0.05, 0.5, 0.91, 0.96, 1.14, 1.16, 1.25)
+    assert list(_longest_near(times, moments)) == [5.0, None, 3.0, 4.0, 4.0, None, 2.0]
+
+
+def test_a_packet_without_a_send_time_is_not_noted() -> None:
+    """Such as one of the voice; a send time has three bytes."""
+    times = SendTimes(EXTENSION)
+    assert times.add(packet(1.0), 5.0) == pytest.approx(times.transit[0])
+    plain, short = bytes((0x80, 96)) + bytes(20), bytearray(packet(1.0))
+    short[16] = EXTENSION << 4 | 1
+    assert times.add(plain, 5.0) is None and times.add(bytes(short), 5.0) is None
+    assert len(times.at) == 1
+
+
+@pytest.mark.parametrize(("lag", "late"), [(0.06, True), (0.006, False), (None, False)])
+async def test_only_a_disturbed_computer_sends_late(lag: float | None, late: bool) -> None:
+    """On another, and for an older page, nothing is taken from the line."""
+    voice, video, times = call(paused, paused, clear)
+    remb = RembEstimator(EXTENSION, 1, 1e6)
+    remb.send_times = times
+    async with Call("127.0.0.1", rung("audio")) as there:
+        there._remb, there.receiver.audio, there.receiver.video = remb, voice, video
+        with mock.patch.object(type(there._connection), "ports", (1, 2)):
+            stats = BrowserSendStats.from_json({**SENT, "loop_lag": lag})
+            sent = await there.browser_send_stats(stats)
+    assert sent.audio_late == (sent_late(voice, video, times) if late else ())
+    assert sent.audio_first == FIRST and sent.loop_lag_seconds == lag
