@@ -42,6 +42,11 @@ def overloaded(result: Result) -> bool:
     return result.error is not None and result.error.cause is Cause.HOST_OVERLOADED
 
 
+def stalled(conditions: Mapping[str, Any]) -> bool:
+    """Whether an end of a speed test stood still, so that its rate is less certain."""
+    return any(f"{name}_stalled_ratio" in conditions for name in ("download", "upload"))
+
+
 def was_late(conditions: Mapping[str, Any]) -> bool:
     """Whether this machine was too busy to tell a call's round trip, which is left out then."""
     names = ("hub_loop_lag_median_seconds", "agent_loop_lag_median_seconds")
@@ -53,7 +58,7 @@ async def undisturbed(measure: Callable[[], Awaitable[R]]) -> R:
     for _ in range(REPETITIONS):
         result = await measure()
         known = result["conditions"] if isinstance(result, Mapping) else result.conditions
-        if not overloaded(result) and not was_late(known):
+        if not (overloaded(result) or was_late(known) or stalled(known)):
             return result
     return await measure()
 

@@ -387,6 +387,33 @@ async def test_without_udp_the_stream_gives_the_round_trips(
     assert trains.error.cause is Cause.UDP_BLOCKED
 
 
+@pytest.mark.parametrize("length", [0.09, 0.0])
+async def test_two_pauses_alike_make_a_rate_uncertain(
+    length: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ends stand still twice, half a second apart: both windows are slower by the same, agree,
+    and gave up to 11 % too little without a mark. A paced stream would clear the doubt."""
+    monkeypatch.setattr(udp_hub, "bind_socket", lambda *_: None)
+    measure_stream = http_hub.HubTransfer._measure
+
+    async def pausing(transfer: http_hub.HubTransfer) -> None:
+        for at in (0.25, 0.75) if length else ():
+            asyncio.get_running_loop().call_later(at, time.sleep, length)
+        await measure_stream(transfer)
+
+    monkeypatch.setattr(http_hub.HubTransfer, "_measure", pausing)
+    async with on_loopback() as agent:
+        result = await (measure if length else undisturbed)(settings("20 Mbit/s"), agent)
+    assert result.error is None, result
+    known = [result.conditions.get(f"{name}_stalled_ratio", 0.0) for name in ("download", "upload")]
+    assert all(0.08 < share < 0.2 for share in known) if length else known == [0.0, 0.0], known
+    for name in ("download", "upload"):
+        high = result.values.get(f"{name}_bits_per_second_high", inf)
+        assert high > 25e6, result
+        marked = {f"{name}_limited_by", f"{name}_at_least"} & set(result.conditions)
+        assert marked, "it may reach the pace"
+
+
 def test_a_late_pong_shows_no_round_trip() -> None:
     """The agent's computer was late for longer than is believed; that the line works is shown."""
     clock, delays = ManualClock(NOW), {1: 0, 2: 19_000, 3: 150_000, 4: 150_000}

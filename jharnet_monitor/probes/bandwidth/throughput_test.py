@@ -43,6 +43,7 @@ from jharnet_monitor.probes.bandwidth.http_hub import (
 from jharnet_monitor.probes.bandwidth.paced_test import PacedTest
 from jharnet_monitor.probes.bandwidth.plan import Plan
 from jharnet_monitor.probes.bandwidth.sustained_test import SustainedTest
+from jharnet_monitor.probes.bandwidth.tcp_connection import LATE_SECONDS
 from jharnet_monitor.probes.bandwidth.udp_hub import UdpChannel, ping_spacing
 from jharnet_monitor.probes.bandwidth.udp_socket import SMALL_IP_BYTES
 from jharnet_monitor.probes.base import (
@@ -178,7 +179,14 @@ class ThroughputTest(BandwidthTest):
         _check_end(direction, result, report, hidden=hidden)
         measured = self._estimate(direction, result, report)
         pings = sum(result.started <= sample.sent <= result.stopped for sample in rtts)
-        measured = replace(measured, rate=measured.rate + pings * self._ping_bytes * 8 / seconds)
+        stalled = _stalled_share(result, report, seconds)
+        measured = replace(
+            measured,
+            rate=measured.rate + pings * self._ping_bytes * 8 / seconds,
+            uncertainty=measured.uncertainty + stalled,
+        )
+        if stalled:
+            self._conditions[f"{name}_stalled_ratio"] = round(stalled, 4)
         self._conditions[f"{name}_ended"] = result.ended.value
         if limits.connections > 1:
             self._conditions[f"{name}_connections"] = limits.connections
@@ -423,6 +431,16 @@ def _late_rtt(rtts: list[RttSample], result: TransferResult) -> float | None:
     middle = (result.started + result.stopped) / 2
     late = [sample.seconds for sample in rtts if middle <= sample.sent <= result.stopped]
     return fmean(late) if late else None
+
+
+def _stalled_share(result: TransferResult, report: Mapping[str, Any], seconds: float) -> float:
+    """The share of the time by which the stream may have been slower than the line, because an end
+    stood still: two pauses can slow down two windows alike, which then agree.
+    """
+    ends = (result.late, report.get("late"))
+    late = max((one for one in ends if isinstance(one, int | float) and 0 < one < inf), default=0.0)
+    # What counts as late begins after these seconds of a pause.
+    return late + LATE_SECONDS / seconds if late and seconds else 0.0
 
 
 def _window_share(direction: Direction, result: TransferResult, report: Mapping[str, Any]) -> float:
