@@ -40,6 +40,7 @@ from jharnet_monitor.probes.base import (
     NoData,
     ProbeContext,
 )
+from tests import busy_host
 from tests.bandwidth_support import (
     OFFICE,
     Result,
@@ -402,14 +403,18 @@ async def test_two_pauses_alike_make_a_rate_uncertain(
         await measure_stream(transfer)
 
     monkeypatch.setattr(http_hub.HubTransfer, "_measure", pausing)
+    config = settings("20 Mbit/s")
     async with on_loopback() as agent:
-        result = await (measure if length else undisturbed)(settings("20 Mbit/s"), agent)
+        result = await (
+            busy_host.answered(lambda: measure(config, agent))
+            if length
+            else undisturbed(config, agent)
+        )
     assert result.error is None, result
-    known = [result.conditions.get(f"{name}_stalled_ratio", 0.0) for name in ("download", "upload")]
-    assert all(0.08 < share < 0.2 for share in known) if length else known == [0.0, 0.0], known
     for name in ("download", "upload"):
-        high = result.values.get(f"{name}_bits_per_second_high", inf)
-        assert high > 25e6, result
+        stalled = result.conditions.get(f"{name}_stalled_ratio", 0.0)
+        assert stalled > 0.1 if length else not stalled
+        assert result.values.get(f"{name}_bits_per_second_high", inf) > 25e6, result
         marked = {f"{name}_limited_by", f"{name}_at_least"} & set(result.conditions)
         assert marked, "it may reach the pace"
 

@@ -300,6 +300,27 @@ def test_a_computer_that_is_too_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.cause is Cause.HOST_OVERLOADED
 
 
+@pytest.mark.parametrize(("late", "error"), [(0.0, 0.01), (0.04, 0.1)])
+def test_a_computer_that_stood_still_makes_a_rate_uncertain(
+    late: float, error: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rate may be too low by its pause: 0.05 s of a second, and what exceeds that."""
+    found = Estimate(4e6, 0.01, True, 0.0, 1.0)
+
+    def poll(test: InternetTest, *_: object) -> str:
+        test._late, test._seconds = late, 1.0
+        return "stable"
+
+    monkeypatch.setattr(InternetTest, "_estimate", lambda *_: found)
+    monkeypatch.setattr(InternetTest, "_poll", poll)
+    test = InternetTest(
+        internet.make_request("http://127.0.0.1:9/speedtest/upload.php", (8e6, 8e6))
+    )
+    test.result["idle_rtt"] = 0.02
+    part = test.measure(Direction.DOWN, "http://127.0.0.1:9/", lambda: None)
+    assert part["uncertainty"] == pytest.approx(error)
+
+
 async def test_a_rate_whose_error_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Too few samples give an infinite error, which no message can carry: the test ended as
     `agent_lost`. The rate has no narrow interval then, and is marked."""

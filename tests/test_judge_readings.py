@@ -28,7 +28,7 @@ from jharnet_monitor.judge.line.reading import (
     needs_paced_stream,
     reading,
 )
-from jharnet_monitor.judge.line.throughput import Estimate
+from jharnet_monitor.judge.line.throughput import Estimate, stalled_share
 from jharnet_monitor.judge.path import HopFigures, MarkArrivals, Marking, Stretch
 
 SURE = TcpStream(rate=4e6, error=0.01, stable=True, loss=0.0, window=0.0, queue=True, pace=9e6,
@@ -51,6 +51,40 @@ def test_a_tcp_streams_error_grows_with_its_loss() -> None:
         assert (found.rate, found.stable, found.loss, found.segments) == (4e6, True, loss, 0)
     assert replace(SURE, rate=1e6, error=0.05).ends == pytest.approx((0.946e6, 1.054e6))
     assert replace(SURE, rate=1e3, error=0.05).ends[0] == 0.0
+
+
+def test_a_pause_of_an_end_leaves_a_doubt_about_a_faster_line() -> None:
+    """The stream may have been a tenth slower than the line, and was no faster: the upper end
+    grows, and a paced stream is needed. Without one the rate is marked, unless it reached its pace.
+    """
+    paused = replace(SURE, stalled=0.1)
+    assert needs_paced_stream(paused, 0.03, 0.0) and not needs_paced_stream(SURE, 0.03, 0.0)
+    assert paused.ends == pytest.approx((SURE.ends[0], SURE.ends[1] / 0.9))
+    alone = by_tcp(paused)
+    assert (alone.low, alone.high, alone.limited_by) == (*paused.ends, Limit.TIME)
+    assert by_tcp(SURE).limited_by is None
+    at_pace = by_tcp(replace(paused, pace=4e6))
+    assert (at_pace.limited_by, at_pace.at_least) == (None, True)
+    slower = replace(PACED, rate=3.9e6)
+    found, without = reading(paused, slower), reading(SURE, slower)
+    assert found and without and found == replace(without, high=paused.ends[1])
+
+
+def test_of_two_streams_as_fast_the_one_without_a_pause_speaks() -> None:
+    """Else the fastest does."""
+    paused, calm = replace(SURE, stalled=0.1), replace(SURE, rate=3.99e6)
+    assert by_streams([paused, calm]) == by_streams([calm, paused]) == by_tcp(calm)
+    much_slower = by_streams([paused, replace(SURE, rate=3.6e6)])
+    assert (much_slower.rate, much_slower.high) == (4e6, by_tcp(paused).high)
+    assert by_streams([paused, calm], by_proxy=True) == by_tcp(calm)
+
+
+def test_the_time_by_which_a_stream_was_slower_grows_with_the_pauses() -> None:
+    """Of each end that stood still, 0.05 s more than what exceeds them."""
+    assert stalled_share((), 1.0) == 0.0
+    assert stalled_share((0.03,), 1.0) == pytest.approx(0.08)
+    assert stalled_share((0.03, 0.02), 2.0) == pytest.approx(0.1)
+    assert stalled_share((0.03,), 0.0) == 0.0
 
 
 def test_the_most_loss_follows_from_the_segments() -> None:

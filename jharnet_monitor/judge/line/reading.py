@@ -68,7 +68,8 @@ class TcpStream:
     """What a TCP stream showed: rates in bit/s, times in seconds, `loss` and `window` as shares.
 
     `rate` is that at the receiver and `error` its error (95 %, a share). `queue` says whether a
-    queue stood at its end; None where that is not known.
+    queue stood at its end; None where that is not known. `stalled` is the share of the time by
+    which it may have been slower than the line because an end stood still.
     """
 
     rate: float
@@ -79,6 +80,7 @@ class TcpStream:
     queue: bool | None
     pace: float
     segments: int = 0
+    stalled: float = 0.0
 
     @classmethod
     def of(cls, found: Estimate, *, loss: float, **more: Any) -> TcpStream:
@@ -90,7 +92,7 @@ class TcpStream:
     def ends(self) -> tuple[float, float]:
         """The interval of its rate."""
         error = self.error + least_error(self.rate) - LEAST_ERROR
-        return self.rate * max(0.0, 1 - error), self.rate * (1 + error)
+        return self.rate * max(0.0, 1 - error), self.rate * (1 + error) / (1 - self.stalled)
 
     @property
     def most_loss(self) -> float | None:
@@ -154,7 +156,7 @@ def needs_paced_stream(tcp: TcpStream | None, idle_rtt: float, jitter: float) ->
         return tcp.unexplained_loss > MARKED_LOSS
     return (
         not tcp.stable
-        or tcp.error > SURE
+        or tcp.error + tcp.stalled > SURE
         or tcp.unexplained_loss > UNEXPLAINED_LOSS
         or tcp.loss > MAX_LOSS
         or tcp.window > MAX_WINDOW_SHARE
@@ -171,7 +173,7 @@ def by_tcp(tcp: TcpStream) -> RateReading:
             return replace(found, high=None, limited_by=Limit.HOST)
         if tcp.unexplained_loss > UNEXPLAINED_LOSS:
             return replace(found, high=None, limited_by=Limit.LOSS)
-        if not tcp.stable or tcp.error > PROMISED:
+        if not tcp.stable or tcp.error + tcp.stalled > PROMISED:
             found = replace(found, limited_by=Limit.TIME)
     return bounded_by_pace(found, tcp.pace)
 
@@ -180,13 +182,16 @@ def by_streams(streams: Sequence[TcpStream], *, by_proxy: bool = False) -> RateR
     """The reading of TCP streams one after the other, of which at least one was heard.
 
     The fastest speaks: TCP may fall short of the line, but nothing arrives faster than the line
-    carries it. Where another differs from it, the interval covers both. A proxy, though, may pass
-    on at once what it had kept: then the steadiest speaks.
+    carries it; or one as fast during which no end stood still. Where another differs from it, the
+    interval covers both. A proxy, though, may pass on at once what it had kept: then the steadiest
+    speaks.
     """
     if by_proxy:
-        best = min(streams, key=lambda stream: stream.error)
+        best = min(streams, key=lambda stream: stream.error + stream.stalled)
     else:
-        best = max(streams, key=lambda stream: stream.rate)
+        fastest = max(stream.rate for stream in streams)
+        as_fast = [stream for stream in streams if stream.rate >= (1 - DISAGREE) * fastest]
+        best = max(as_fast, key=lambda stream: (-stream.stalled, stream.rate))
     found = by_tcp(best)
     rates = [stream.rate for stream in streams]
     differs = min(rates) < (1 - DISAGREE) * max(rates)

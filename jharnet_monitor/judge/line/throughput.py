@@ -30,6 +30,9 @@ SUBWINDOWS = 20
 MAX_CORRELATION = 0.97
 """So few samples cannot distinguish larger lag-1 correlations from a bend."""
 
+LATE_SECONDS = 0.05
+"""Where a program wakes up later than this, its computer did not keep up in the meantime."""
+
 MSS, MTU = 1448, 1500
 """Bytes of TCP payload in a full packet with timestamps, and bytes of that packet at the IP
 level."""
@@ -98,6 +101,15 @@ def fit(samples: Sequence[Sample]) -> tuple[float, float]:
     effective = max(2.0, n * (1 - together) / (1 + together))
     error = sqrt(squares / n / (spread * effective / n))
     return rate, (1.96 + 4 / effective) * 8 * error / rate
+
+
+def stalled_share(late: Sequence[float], seconds: float) -> float:
+    """The share of a transfer's time by which it may have been slower than the line.
+
+    `late` is for each end that stood still the share of the time that exceeds `LATE_SECONDS`. Two
+    pauses can slow down two windows alike, which then agree.
+    """
+    return sum(late) + len(late) * LATE_SECONDS / seconds if late and seconds > 0 else 0.0
 
 
 def samples_between(samples: Sequence[Sample], start: float, end: float) -> list[Sample]:

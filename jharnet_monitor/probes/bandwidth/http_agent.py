@@ -18,10 +18,10 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
+from jharnet_monitor.judge.line.throughput import LATE_SECONDS
 from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries
 from jharnet_monitor.probes.bandwidth.tcp_connection import (
-    LATE_SECONDS,
     POLL_SECONDS,
     TcpConnections,
     write_forever,

@@ -15,11 +15,10 @@ from statistics import fmean
 from aiohttp import web
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.judge.line.throughput import is_stable
+from jharnet_monitor.judge.line.throughput import LATE_SECONDS, is_stable
 from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries
 from jharnet_monitor.probes.bandwidth.plan import Limits
 from jharnet_monitor.probes.bandwidth.tcp_connection import (
-    LATE_SECONDS,
     POLL_SECONDS,
     TcpConnection,
     TcpConnections,

@@ -16,8 +16,6 @@ from jharnet_monitor.probes.bandwidth.tcp_info import TcpInfo, tcp_info
 
 POLL_SECONDS = 0.004
 """Interval at which the kernel's counters are read; the application sees only whole TLS records."""
-LATE_SECONDS = 0.05
-"""If the event loop wakes up later than this, the host did not keep up in the meantime."""
 SO_MAX_PACING_RATE = 47
 _TCP_NOTSENT_LOWAT = 25
 _TCP_CONGESTION, _TCP_THIN_LINEAR_TIMEOUTS = 13, 16

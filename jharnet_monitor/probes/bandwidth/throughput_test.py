@@ -29,6 +29,7 @@ from jharnet_monitor.judge.line.throughput import (
     estimate,
     estimate_over_same_bytes,
     loaded_rtt,
+    stalled_share,
 )
 from jharnet_monitor.model import Cause, Direction, Route
 from jharnet_monitor.probes.bandwidth.bandwidth_test import MIN_RTTS, PINGS, BandwidthTest
@@ -43,7 +44,6 @@ from jharnet_monitor.probes.bandwidth.http_hub import (
 from jharnet_monitor.probes.bandwidth.paced_test import PacedTest
 from jharnet_monitor.probes.bandwidth.plan import Plan
 from jharnet_monitor.probes.bandwidth.sustained_test import SustainedTest
-from jharnet_monitor.probes.bandwidth.tcp_connection import LATE_SECONDS
 from jharnet_monitor.probes.bandwidth.udp_hub import UdpChannel, ping_spacing
 from jharnet_monitor.probes.bandwidth.udp_socket import SMALL_IP_BYTES
 from jharnet_monitor.probes.base import (
@@ -57,6 +57,8 @@ from jharnet_monitor.probes.base import (
 
 REPORT_SECONDS, REPORT_ROUND_TRIPS = 15.0, 10.0
 """Time limit of the agent's report, which may have to be sent several times."""
+MOST_STALLED = 0.5
+"""A share of the time that makes any rate uncertain."""
 DRAIN_SECONDS = 1.0
 """How long a proxy may still pass on what it has of a transfer that is over at the hub: then the
 agent ends it, who would not be reset."""
@@ -179,14 +181,7 @@ class ThroughputTest(BandwidthTest):
         _check_end(direction, result, report, hidden=hidden)
         measured = self._estimate(direction, result, report)
         pings = sum(result.started <= sample.sent <= result.stopped for sample in rtts)
-        stalled = _stalled_share(result, report, seconds)
-        measured = replace(
-            measured,
-            rate=measured.rate + pings * self._ping_bytes * 8 / seconds,
-            uncertainty=measured.uncertainty + stalled,
-        )
-        if stalled:
-            self._conditions[f"{name}_stalled_ratio"] = round(stalled, 4)
+        measured = replace(measured, rate=measured.rate + pings * self._ping_bytes * 8 / seconds)
         self._conditions[f"{name}_ended"] = result.ended.value
         if limits.connections > 1:
             self._conditions[f"{name}_connections"] = limits.connections
@@ -200,6 +195,9 @@ class ThroughputTest(BandwidthTest):
             self._conditions[f"{name}_{self._loss_name(direction)}"] = round(loss, 4)
         late_rtt = loaded if len(rtts) < MIN_RTTS else late_rtt
         window = 0.0 if hidden else _window_share(direction, result, report)
+        stalled = _stalled_share(result, report, seconds)
+        if stalled:
+            self._conditions[f"{name}_stalled_ratio"] = round(stalled, 4)
         queue = None if late_rtt is None else late_rtt > self._full_queue_rtt
         return TcpStream.of(
             measured,
@@ -208,6 +206,7 @@ class ThroughputTest(BandwidthTest):
             queue=queue,
             pace=limits.rate,
             segments=0 if hidden else self._segments(direction, result, report),
+            stalled=stalled,
         )
 
     def _hub_sees_proxy(self, direction: Direction) -> bool:
@@ -434,13 +433,10 @@ def _late_rtt(rtts: list[RttSample], result: TransferResult) -> float | None:
 
 
 def _stalled_share(result: TransferResult, report: Mapping[str, Any], seconds: float) -> float:
-    """The share of the time by which the stream may have been slower than the line, because an end
-    stood still: two pauses can slow down two windows alike, which then agree.
-    """
+    """The share of the time by which the stream may have been slower than the line."""
     ends = (result.late, report.get("late"))
-    late = max((one for one in ends if isinstance(one, int | float) and 0 < one < inf), default=0.0)
-    # What counts as late begins after these seconds of a pause.
-    return late + LATE_SECONDS / seconds if late and seconds else 0.0
+    late = [one for one in ends if isinstance(one, int | float) and 0 < one < inf]
+    return min(MOST_STALLED, stalled_share(late, seconds))
 
 
 def _window_share(direction: Direction, result: TransferResult, report: Mapping[str, Any]) -> float:

@@ -24,7 +24,13 @@ from math import isfinite
 from typing import Any
 from urllib.parse import urlsplit
 
-from jharnet_monitor.judge.line.throughput import Estimate, estimate, is_stable
+from jharnet_monitor.judge.line.throughput import (
+    LATE_SECONDS,
+    Estimate,
+    estimate,
+    is_stable,
+    stalled_share,
+)
 from jharnet_monitor.model import Cause, Direction
 from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries
 from jharnet_monitor.probes.bandwidth.tcp_info import tcp_info
@@ -41,9 +47,9 @@ from jharnet_monitor.probes.internet.speedtest_client import (
 )
 
 POLL_SECONDS = 0.004
-LATE_SECONDS, MAX_LATE_SHARE = 0.05, 0.1
-"""If a poll is later than this, the host did not keep up in the meantime; if that is more than this
-share of a direction, the host may have limited the rate."""
+MAX_LATE_SHARE = 0.1
+"""If this computer did not keep up for more than this share of a direction, it may have limited the
+rate."""
 SILENCE_SECONDS = 2.0
 HANDSHAKES = 5
 HANDSHAKE_SPACING_SECONDS = 0.15
@@ -92,7 +98,7 @@ class InternetTest:
         self._request = request
         self._counters = SocketCounters()
         self._stop = threading.Event()
-        self._late = 0.0
+        self._late = self._seconds = 0.0
         self._threads = max(1, min(MAX_THREADS, int(request["threads"])))
         self._pacer = Pacer(self._threads)
         self.result: dict[str, Any] = {"bytes_down": 0, "bytes_up": 0}
@@ -162,13 +168,15 @@ class InternetTest:
         thread.join(TIMEOUT_SECONDS)
         loaded_rtt = handshakes.stop()
         found = self._estimate(direction, series, ended == "silence", errors)
+        late = (self._late,) if self._late else ()
+        uncertainty = found.uncertainty + stalled_share(late, self._seconds)
         if direction is Direction.DOWN:  # data in flight at the reset also used the line
             rtt = loaded_rtt or self.result["idle_rtt"]
             self.result["bytes_down"] += int(found.rate / 8 * rtt)
         return {
             "rate": found.rate,
             "pace": float(self._request["rate"][name]),
-            "uncertainty": found.uncertainty if isfinite(found.uncertainty) else None,
+            "uncertainty": uncertainty if isfinite(uncertainty) else None,
             "ended": ended,
             "loaded_rtt": loaded_rtt,
             "payload": payload,
@@ -205,7 +213,8 @@ class InternetTest:
             time.sleep(POLL_SECONDS)
             before, now = now, time.monotonic()
             late_seconds += max(0.0, now - before - POLL_SECONDS - LATE_SECONDS)
-            self._late = late_seconds / (now - started)
+            self._seconds = now - started
+            self._late = late_seconds / self._seconds
             infos = self._counters.read()
             if direction is Direction.DOWN:
                 changed = bool(infos) and series.add_received(now, infos, 0)
