@@ -77,6 +77,10 @@ def test_of_two_streams_as_fast_the_one_without_a_pause_speaks() -> None:
     much_slower = by_streams([paused, replace(SURE, rate=3.6e6)])
     assert (much_slower.rate, much_slower.high) == (4e6, by_tcp(paused).high)
     assert by_streams([paused, calm], by_proxy=True) == by_tcp(calm)
+    carried = replace(SURE, rate=3.92e6)
+    assert carried.ends[1] < paused.rate and by_streams([paused, carried]) == by_tcp(paused)
+    both = by_streams([paused, replace(paused, rate=3.6e6, stalled=0.05)])
+    assert both.rate == 4e6, "the line has carried that"
 
 
 def test_the_time_by_which_a_stream_was_slower_grows_with_the_pauses() -> None:

@@ -20,7 +20,6 @@ import random
 import signal
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.marks import Row, arguments, at_most, finish, note
+from tests.bench.marks import Row, arguments, finish, grade_rows, note, usual_grades
 from tests.page_support import PageLab, district, way
 
 PREFIX = "jhnffox"
@@ -46,7 +45,7 @@ GAP, MEDIAN, SPREAD, SHORTEST, LONGEST = 1.5, 0.09, 0.6, 0.02, 0.4
 class HeldCall:
     """A call: its grade (None without one), share of voice made up, and delay variation in s."""
 
-    line: int
+    line: str
     paused: bool
     grade: float | None
     concealed: float
@@ -95,7 +94,7 @@ async def pauses(profile: Path, chance: random.Random) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def held(number: int, chance: random.Random) -> list[HeldCall]:
+async def held(line: str, chance: random.Random) -> list[HeldCall]:
     """All calls over one line."""
     found: list[HeldCall] = []
     with tempfile.TemporaryDirectory() as name:
@@ -103,17 +102,17 @@ async def held(number: int, chance: random.Random) -> list[HeldCall]:
         with PageLab.started(drawn_line(chance), directory, "http", PREFIX) as one:
             async with one.tab("firefox", directory) as page:
                 await page.join(one.link)
-                found += [await _called(one, number, False) for _ in range(AS_IT_IS)]
+                found += [await _called(one, line, False) for _ in range(AS_IT_IS)]
                 async with pauses(directory / "firefox", chance):
-                    found += [await _called(one, number, True) for _ in range(PAUSED)]
+                    found += [await _called(one, line, True) for _ in range(PAUSED)]
     return found
 
 
-async def _called(one: PageLab, number: int, paused: bool) -> HeldCall:
+async def _called(one: PageLab, line: str, paused: bool) -> HeldCall:
     result = await one.probe("conference", profile="360p", seconds=SECONDS)
     known = result["conditions"]
     return HeldCall(
-        number,
+        line,
         paused,
         result["values"].get("grade"),
         known.get("up_concealed_ratio") or 0.0,
@@ -123,23 +122,12 @@ async def _called(one: PageLab, number: int, paused: bool) -> HeldCall:
 
 def rows(calls: Sequence[HeldCall]) -> list[Row]:
     """What the calls without and with pauses give."""
-    usual = {
-        line: Counter(
-            call.grade
-            for call in calls
-            if call.line == line and not call.paused and call.grade is not None
-        ).most_common(1)
-        for line in {call.line for call in calls}
-    }
+    usual = usual_grades((call.line, call.grade) for call in calls if not call.paused)
     found: list[Row] = []
     for paused, name in ((False, "without pauses"), (True, "with pauses")):
         these = [call for call in calls if call.paused is paused]
-        graded = [call for call in these if call.grade is not None and usual[call.line]]
-        other = sum(call.grade != usual[call.line][0][0] for call in graded)
         found += [
-            note(f"{name}: calls", len(these), "calls"),
-            note("  no data", sum(call.grade is None for call in these), "calls"),
-            at_most("  of another grade than the line's", other, 0.05 * len(graded), "calls"),
+            *grade_rows(name, [(call.line, call.grade) for call in these], usual, 0.05),
             note("  voice made up, most", 100 * max(call.concealed for call in these), "%"),
             note("  delay variation, median", 1000 * median(c.variation for c in these), "ms"),
             note("  delay variation, longest", 1000 * max(c.variation for c in these), "ms"),
@@ -153,7 +141,7 @@ def main() -> int:
     chance = random.Random(options.seed)
     calls: list[HeldCall] = []
     for number in range(1 if options.quick else 5):
-        calls += asyncio.run(held(number, chance))
+        calls += asyncio.run(held(str(number), chance))
     return finish("Calls of a Firefox that stands still for moments", rows(calls), options)
 
 

@@ -7,7 +7,8 @@ import json
 import os
 import platform
 import signal
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -40,6 +41,34 @@ def within(name: str, measured: float, low: float, high: float, unit: str, peer:
 def note(name: str, measured: float, unit: str, peer: str = "") -> Row:
     """A value without a mark."""
     return Row(name, measured, "", unit, None, peer)
+
+
+def usual_grades(grades: Iterable[tuple[str, float | None]]) -> dict[str, float]:
+    """The grade of most calls of each line, from lines and grades; without lines that have none."""
+    counts: dict[str, Counter[float]] = {}
+    for line, grade in grades:
+        if grade is not None:
+            counts.setdefault(line, Counter())[grade] += 1
+    return {line: count.most_common(1)[0][0] for line, count in counts.items()}
+
+
+def grade_rows(
+    name: str,
+    grades: Sequence[tuple[str, float | None]],
+    usual: Mapping[str, float],
+    share: float,
+) -> list[Row]:
+    """How many of these calls had no data, and another grade than is usual on their line.
+
+    The mark is a share of the calls with a grade.
+    """
+    graded = [(line, grade) for line, grade in grades if grade is not None and line in usual]
+    other = sum(grade != usual[line] for line, grade in graded)
+    return [
+        note(f"{name}: calls", len(grades), "calls"),
+        note("  no data", sum(grade is None for _, grade in grades), "calls"),
+        at_most("  of another grade than the line's", other, share * len(graded), "calls"),
+    ]
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

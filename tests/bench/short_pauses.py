@@ -18,7 +18,6 @@ import math
 import random
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from jharnet_monitor.lab import Lab
 from jharnet_monitor.rtc.call import Call
-from tests.bench.marks import Row, arguments, at_most, finish, note
+from tests.bench.marks import Row, arguments, at_most, finish, grade_rows, note, usual_grades
 from tests.call_support import LabCall
 
 PREFIX = "jhnpause"
@@ -106,24 +105,12 @@ def held(lab: Lab, rates: Rates, offices: Sequence[str], paused: bool) -> list[H
 
 def rows(calls: Sequence[HeldCall]) -> list[Row]:
     """What the calls without and with pauses give."""
-    usual = {
-        office: Counter(
-            call.grade
-            for call in calls
-            if call.office == office and not call.paused and call.grade is not None
-        ).most_common(1)
-        for office in {call.office for call in calls}
-    }
+    usual = usual_grades((call.office, call.grade) for call in calls if not call.paused)
     found: list[Row] = []
     for paused, name in ((False, "without pauses"), (True, "with pauses")):
         these = [call for call in calls if call.paused is paused]
-        graded = [call for call in these if call.grade is not None and usual[call.office]]
-        other = sum(call.grade != usual[call.office][0][0] for call in graded)
-        found += [
-            note(f"{name}: calls", len(these), "calls"),
-            note("  no data", sum(call.grade is None for call in these), "calls"),
-            at_most("  of another grade than the line's", other, 0.05 * len(these), "calls"),
-        ]
+        graded = [call for call in these if call.grade is not None]
+        found += grade_rows(name, [(call.office, call.grade) for call in these], usual, 0.05)
         errors = [100 * error for call in graded for error in call.errors]
         found.append(note("  capacities", len(errors), "directions"))
         if len(errors) > 1:

@@ -18,7 +18,6 @@ import random
 import sys
 import threading
 import time
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -30,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from jharnet_monitor.lab import Lab
 from jharnet_monitor.rtc.stats import host_load
-from tests.bench.marks import Row, arguments, at_most, finish, note
+from tests.bench.marks import Row, arguments, at_most, finish, grade_rows, note, usual_grades
 from tests.call_support import LabCall
 
 PREFIX = "jhnsteal"
@@ -121,14 +120,7 @@ def rows(calls: Sequence[HeldCall], usual: Mapping[str, float]) -> list[Row]:
         these = [call for call in calls if low <= call.stolen < high]
         graded = [call for call in these if call.grade is not None]
         name = f"{100 * low:.0f} to {min(100, 100 * high):.0f} % taken"
-        found.append(note(f"{name}: calls", len(these), "calls"))
-        if not these:
-            continue
-        other = sum(call.grade != usual[call.office] for call in graded)
-        found += [
-            note("  no data", len(these) - len(graded), "calls"),
-            at_most("  of another grade than the line's", other, 0.02 * len(these), "calls"),
-        ]
+        found += grade_rows(name, [(call.office, call.grade) for call in these], usual, 0.02)
         if losses := [call.loss_error for call in graded if call.loss_error is not None]:
             found.append(at_most("  loss, largest error", max(losses), 0.2, "points"))
         trips = [call.trip_error for call in graded if call.trip_error is not None]
@@ -153,11 +145,7 @@ def main() -> int:
     with Lab.start({"seed": options.seed, "offices": offices}, PREFIX) as lab:
         for first in range(0, len(order), AT_ONCE):
             calls += held(lab, order[first : first + AT_ONCE])
-    grades: dict[str, Counter[float]] = defaultdict(Counter)
-    for call in calls:
-        if call.grade is not None:
-            grades[call.office][call.grade] += 1
-    usual = {office: count.most_common(1)[0][0] for office, count in grades.items()}
+    usual = usual_grades((call.office, call.grade) for call in calls)
     return finish("Calls beside stolen CPU", rows(calls, usual), options)
 
 

@@ -182,18 +182,17 @@ def by_streams(streams: Sequence[TcpStream], *, by_proxy: bool = False) -> RateR
     """The reading of TCP streams one after the other, of which at least one was heard.
 
     The fastest speaks: TCP may fall short of the line, but nothing arrives faster than the line
-    carries it; or one as fast during which no end stood still. Where another differs from it, the
-    interval covers both. A proxy, though, may pass on at once what it had kept: then the steadiest
-    speaks.
+    carries it; or one during which no end stood still, if its interval holds that rate. Where
+    another differs from it, the interval covers both. A proxy, though, may pass on at once what it
+    had kept: then the steadiest speaks.
     """
+    rates = [stream.rate for stream in streams]
     if by_proxy:
         best = min(streams, key=lambda stream: stream.error + stream.stalled)
     else:
-        fastest = max(stream.rate for stream in streams)
-        as_fast = [stream for stream in streams if stream.rate >= (1 - DISAGREE) * fastest]
-        best = max(as_fast, key=lambda stream: (-stream.stalled, stream.rate))
+        calm = [one for one in streams if not one.stalled and one.ends[1] >= max(rates)]
+        best = max(calm or streams, key=lambda stream: stream.rate)
     found = by_tcp(best)
-    rates = [stream.rate for stream in streams]
     differs = min(rates) < (1 - DISAGREE) * max(rates)
     if not differs or found.high is None:
         return found

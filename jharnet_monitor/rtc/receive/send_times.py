@@ -16,13 +16,12 @@ from itertools import pairwise
 
 from jharnet_monitor.rtc.receive.arrivals import MAX_PACKETS, Arrivals
 from jharnet_monitor.rtc.rtp import header_extension, unwrap
+from jharnet_monitor.rtc.send.sent_log import LATE
 
 _TICKS_PER_SECOND = 1 << 18
 """abs-send-time counts 2^-18 s in 24 bits and wraps every 64 s."""
 _NEAR = 0.1
 """Seconds around a packet of the voice in which packets of the picture show what the line did."""
-_LATE = 0.01
-"""A packet that was sent less late than this counts as punctual, as our own agent's does."""
 _USUAL = 0.9
 """Quantile of the intervals between pictures that is the usual one: a PC that stands still, or a
 loss, makes a few of them longer."""
@@ -67,12 +66,12 @@ def sent_late(voice: Arrivals, video: Arrivals, times: SendTimes) -> tuple[tuple
     proofs = [
         voice.at[row]
         for row, seconds in late.items()
-        if seconds > min(usual, _since_picture(times, voice.at[row])) + _LATE
+        if seconds > min(usual, _since_picture(times, voice.at[row])) + LATE
     ]
     return tuple(
         (voice.sequence[row] - first, seconds)
         for row, seconds in late.items()
-        if seconds > _LATE and _has_near(proofs, voice.at[row])
+        if seconds > LATE and _has_near(proofs, voice.at[row])
     )
 
 

@@ -12,7 +12,7 @@ from jharnet_monitor.rtc.rtp import unwrap
 _PAUSE = 0.04
 """Seconds between two packets from which on a sender stands still: audio is sent every 20 ms."""
 _MAX_PAUSES = 64
-_LATE = 0.01
+LATE = 0.01
 """Seconds after its time from which on a packet was sent late."""
 _MAX_LATE = 500
 """Late packets that are remembered; a host that sends more late is overloaded."""
@@ -123,7 +123,7 @@ class Lateness:
         self._timestamp = unwrap(timestamp, near, 32)
         after = at - self._timestamp / self._clock_rate
         self._earliest = min(self._earliest, after)
-        if after - self._earliest > _LATE:
+        if after - self._earliest > LATE:
             self.late[number] = after - self._earliest
             if len(self.late) > _MAX_LATE:
                 self.late.popitem(last=False)
