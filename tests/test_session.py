@@ -107,8 +107,15 @@ def measurement(
 ) -> Measurement:
     """A small measurement with a given id."""
     values = {"sent": 20.0, "received": 20.0, "loss_ratio": 0.0} if probe == "latency" else {}
-    moment, conditions = datetime(2026, 11, 25, 6, tzinfo=UTC), {"path": path}
-    return Measurement(office, probe, moment, 2.0, Outcome.OK, None, conditions, values, name)
+    now, conditions = datetime.now(UTC), {"path": path}  # one that is a year old is refused
+    return Measurement(office, probe, now, 2.0, Outcome.OK, None, conditions, values, name)
+
+
+async def handed_in(agent: Agent) -> None:
+    """Wait until the hub has all that the agent recorded."""
+    async with asyncio.timeout(20):
+        while await agent._in_spool(len, agent.spool):  # what was recorded reaches it in a thread
+            await asyncio.sleep(0.02)
 
 
 async def echo(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
@@ -205,9 +212,7 @@ async def test_spooled_measurements_are_sent_once(tmp_path: Path) -> None:
             offline.record(measurement(name))
         await asyncio.sleep(0.1)
     async with endpoint.open(port), running(make_agent(endpoint, tmp_path)) as agent:
-        async with asyncio.timeout(20):
-            while len(agent.spool):
-                await asyncio.sleep(0.02)
+        await handed_in(agent)
         assert endpoint.events.ids() == ["a", "b", "c"]
         agent.record(measurement("d"))
         async with asyncio.timeout(5):
@@ -222,9 +227,7 @@ async def test_an_unreadable_spooled_row_does_not_block_others(tmp_path: Path) -
         agent.spool.put(replace(measurement("strange"), values={"flux": 1.0}))
         agent.spool.put(measurement("mine"))
         async with running(agent):
-            async with asyncio.timeout(10):
-                while len(agent.spool):
-                    await asyncio.sleep(0.02)
+            await handed_in(agent)
         assert endpoint.events.ids() == ["mine"]
 
 
@@ -236,9 +239,7 @@ async def test_an_agent_measures_its_own_view_of_the_link(tmp_path: Path) -> Non
             await endpoint.session("potka")
             await asyncio.sleep(2.5)
         async with running(make_agent(endpoint, tmp_path)) as agent:
-            async with asyncio.timeout(10):
-                while len(agent.spool):
-                    await asyncio.sleep(0.02)
+            await handed_in(agent)
     own = [m for m in endpoint.events.stored.values() if m.route is Route.AGENT_HUB]
     assert {m.outcome for m in own} == {Outcome.OK}
     assert sum(m.values["sent"] for m in own) == sum(m.values["received"] for m in own) >= 2
@@ -251,9 +252,7 @@ async def test_an_agent_cannot_send_measurements_of_another_office(tmp_path: Pat
     async with Endpoint().open() as endpoint, running(make_agent(endpoint, tmp_path)) as agent:
         agent.record(measurement("mine"))
         agent.record(measurement("forged", office="boram"))
-        async with asyncio.timeout(10):
-            while len(agent.spool):
-                await asyncio.sleep(0.02)
+        await handed_in(agent)
         assert endpoint.events.ids() == ["mine"]
 
 
@@ -269,9 +268,7 @@ async def test_an_agent_cannot_send_what_the_hub_measures(
     async with Endpoint().open() as endpoint, running(make_agent(endpoint, tmp_path)) as agent:
         agent.record(measurement("forged", probe=probe, path=path))
         agent.record(measurement("mine"))
-        async with asyncio.timeout(10):
-            while len(agent.spool):
-                await asyncio.sleep(0.02)
+        await handed_in(agent)
         assert endpoint.events.ids() == ["mine"]
 
 

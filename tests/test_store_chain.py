@@ -387,6 +387,7 @@ def test_the_commands_distinguish_intact_from_changed(
         "district": {"id": "e", "name": "E", "name_hi": "पू"}, "offices": [office],
         "hub": {"tls": "off", "database": "sqlite:///monitor.db",
                 "uplink": {"contracted": "34 Mbit/s"}},
+        "retention": {"raw": "3660d"},  # `prune` goes by the computer's clock
     }))  # fmt: skip
 
     def db(*arguments: str) -> tuple[int, str]:

@@ -9,10 +9,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 from rich import box
@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from jharnet_monitor.commands.demo_history import make_history
-from jharnet_monitor.demo.flow import Demo, running, write_result
+from jharnet_monitor.config.load import load_config
+from jharnet_monitor.demo.flow import Demo, running, week_measured, write_result
 from jharnet_monitor.demo.places import LabPlace, LoopbackPlace, Place, district_data
 from jharnet_monitor.demo.truth import ComparisonRow
 from jharnet_monitor.errors import UserError
@@ -115,12 +116,12 @@ def _show(one: Demo, url: str, json_file: Path | None) -> None:
 
 
 def _report(one: Demo) -> Path:
-    """Write this week's report with the `report` command."""
-    year, week, _ = datetime.now(UTC).isocalendar()
+    """Write the report of the week with the `report` command."""
+    zone = ZoneInfo(load_config(one.installation.config).district.timezone)
     argv = [
         sys.executable, "-P", "-m", "jharnet_monitor", "report",
         "--config", str(one.installation.config),
-        "--week", f"{year}-W{week:02}",
+        "--week", week_measured(one.results, zone),
         "--lang", "hi,en",
         "--out", str(one.installation.reports),
         "--json",

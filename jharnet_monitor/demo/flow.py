@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -24,7 +25,8 @@ from jharnet_monitor.demo.relay import Relay
 from jharnet_monitor.demo.setup import PORT, Installation, install
 from jharnet_monitor.demo.truth import ComparisonRow
 from jharnet_monitor.errors import TemporaryError, UserError
-from jharnet_monitor.model import Cause
+from jharnet_monitor.judge.calendar.period import week_of
+from jharnet_monitor.model import Cause, parse_utc
 from jharnet_monitor.report.output.files import write_whole
 from jharnet_monitor.wire.client import HubClient
 
@@ -178,6 +180,17 @@ def running(
         stack.callback(relay.close)
         hub = HubClient(relay.url, installation.api_token.read_text().strip())
         yield Demo(place, data, installation, console, programs, hub), relay
+
+
+def week_measured(results: Sequence[Mapping[str, Any]], zone: ZoneInfo) -> str:
+    """The ISO week of the last of the results, by the days of `zone`.
+
+    >>> sunday_in_utc = [{"started_at": "2026-11-29T18:44:00Z"}]
+    >>> week_measured(sunday_in_utc, ZoneInfo("Asia/Kolkata"))
+    '2026-W49'
+    """
+    last = max(parse_utc(result["started_at"]) for result in results)
+    return week_of(last.astimezone(zone).date(), zone).name
 
 
 def write_result(file: Path, url: str, report: Path | None, rows: Sequence[ComparisonRow]) -> None:
