@@ -37,7 +37,7 @@ HELLO = {"type": "hello", "protocol": 1, "boot_id": "b", "uptime_seconds": 1, "s
 
 def refused(**changes: Any) -> str:
     """Why an item with these changes is refused; empty when it is not."""
-    item = {**measurement("m1").to_json(), **changes}
+    item = {**measurement("m1", at=NOW).to_json(), **changes}
     batch = read_batch({"items": [item]}, "potka", NOW)
     assert len(batch.accepted) + len(batch.refused) == 1
     return batch.refused[0]["why"] if batch.refused else ""
@@ -86,7 +86,7 @@ def test_a_page_hands_in_its_own_latency_alone() -> None:
         (BROWSER, page, True), (BROWSER, gateway, False),
         (PROGRAM, gateway, True), (PROGRAM, page, False),
     ):  # fmt: skip
-        frame = {"items": [{**measurement("m1").to_json(), "conditions": conditions}]}
+        frame = {"items": [{**measurement("m1", at=NOW).to_json(), "conditions": conditions}]}
         assert bool(read_batch(frame, "potka", NOW, kind=kind).accepted) is taken, (
             kind,
             conditions,
@@ -199,7 +199,6 @@ async def test_nothing_is_acknowledged_before_it_is_stored(
         socket = await _hello(http, door)
         assert (await socket.receive_json())["type"] == "welcome"
         own = measurement("m1", office="potka").to_json()
-        own["started_at"] = datetime.now(UTC).isoformat()
         await socket.send_json({"type": "measurements", "items": [own]})
         await socket.send_json({**HELLO, "type": "heartbeat"})
         assert (await socket.receive_json(timeout=5))["type"] == "beat"
@@ -275,7 +274,7 @@ async def test_halves_of_characters_do_not_keep_a_batch_from_its_answer(
     async with Endpoint().open() as door, aiohttp.ClientSession() as http:
         socket = await _hello(http, door)
         assert (await socket.receive_json(timeout=5))["type"] == "welcome"
-        sane = measurement("m1").to_json() | {"started_at": datetime.now(UTC).isoformat()}
+        sane = measurement("m1").to_json()
         await socket.send_json({"type": "measurements", "items": [sane | changes, sane]})
         answer = await socket.receive_json(timeout=5)
         assert (answer["type"], answer["ids"]) == ("ack", ["m1"])
@@ -341,7 +340,7 @@ def _is_there() -> bool:
 
 
 def _batch(name: str) -> str:
-    own = measurement(name).to_json() | {"started_at": datetime.now(UTC).isoformat()}
+    own = measurement(name).to_json()
     return json.dumps({"type": "measurements", "items": [own]})
 
 

@@ -103,12 +103,16 @@ def make_agent(
 
 
 def measurement(
-    name: str, office: str = "potka", probe: str = "latency", path: str = "agent_hub"
+    name: str,
+    office: str = "potka",
+    probe: str = "latency",
+    path: str = "agent_hub",
+    at: datetime | None = None,
 ) -> Measurement:
-    """A small measurement with a given id."""
+    """A small measurement with a given id, of this moment: the hub refuses one a year old."""
     values = {"sent": 20.0, "received": 20.0, "loss_ratio": 0.0} if probe == "latency" else {}
-    now, conditions = datetime.now(UTC), {"path": path}  # one that is a year old is refused
-    return Measurement(office, probe, now, 2.0, Outcome.OK, None, conditions, values, name)
+    moment, conditions = at or datetime.now(UTC), {"path": path}
+    return Measurement(office, probe, moment, 2.0, Outcome.OK, None, conditions, values, name)
 
 
 async def handed_in(agent: Agent) -> None:
