@@ -185,8 +185,8 @@ def running(
 def week_measured(results: Sequence[Mapping[str, Any]], zone: ZoneInfo) -> str:
     """The ISO week of the last of the results, by the days of `zone`.
 
-    >>> sunday_in_utc = [{"started_at": "2026-11-29T18:44:00Z"}]
-    >>> week_measured(sunday_in_utc, ZoneInfo("Asia/Kolkata"))
+    >>> results = [{"started_at": f"2026-11-29T{utc}Z"} for utc in ("18:31:00", "18:29:00")]
+    >>> week_measured(results, ZoneInfo("Asia/Kolkata"))
     '2026-W49'
     """
     last = max(parse_utc(result["started_at"]) for result in results)
