@@ -44,7 +44,7 @@ from jharnet_monitor.probes.path import exchange
 from jharnet_monitor.probes.path import run as run_module
 from jharnet_monitor.probes.path import trace as trace_module
 from jharnet_monitor.probes.path.agent import agent_task
-from jharnet_monitor.probes.path.order import TraceOrder
+from jharnet_monitor.probes.path.order import TraceOrder, flow_of
 from jharnet_monitor.probes.path.result import BadTrace, locate_faults, parse_trace, values
 from jharnet_monitor.probes.path.run import run
 from jharnet_monitor.probes.path.sockets import Protocol
@@ -443,6 +443,31 @@ def test_a_target_that_answers_only_udp_shows_no_loss() -> None:
         locate_faults(by_icmp, 0.02)["loss_between"] == [0, 1]
         and values(by_icmp, None)["loss_ratio"]
     )
+
+
+@needs_lab
+def test_two_traces_of_an_office_at_the_same_time(chain: Chain) -> None:
+    """Each sees every hop. One of them has another flow, whose packets may take another path: it is
+    not compared with the usual one."""
+    made, flow = config(rounds=5), flow_of("potka")
+    before = {(Protocol.ICMP, flow): ["10.9.9.9"], (Protocol.UDP, flow): ["10.8.8.8"]}
+    contexts = [
+        ProbeContext(made, made.offices[0], SystemClock(), None, memory={"addresses": {**before}})
+        for _ in range(2)
+    ]
+
+    async def both() -> list[Reading]:
+        return list(await asyncio.gather(*map(run, contexts)))
+
+    with inside(chain.namespace("hq")):
+        found = asyncio.run(both())
+    for one in found:
+        assert (one.values["hops"], one.conditions["protocol"]) == (4, "icmp")
+        assert all(hop["received"] for hop in one.conditions["hops"])
+    changes = [one.conditions.get("route_before") for one in found]
+    assert changes in ([["10.9.9.9"], None], [None, ["10.9.9.9"]])
+    flows = {each for context in contexts for each in context.memory["addresses"]}
+    assert flows == {*before, (Protocol.ICMP, flow + 1)}
 
 
 async def test_the_event_log_holds_a_change(tmp_path: Path) -> None:

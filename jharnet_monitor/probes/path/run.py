@@ -23,6 +23,7 @@ from jharnet_monitor.probes.path.result import (
     parse_trace,
     values,
 )
+from jharnet_monitor.probes.path.sockets import Protocol
 from jharnet_monitor.probes.path.trace import trace
 from jharnet_monitor.probes.udp_port import bind_free_port
 
@@ -75,14 +76,18 @@ async def run(context: ProbeContext) -> Reading:
         conditions["back"] = back | locate_faults(back, loss)
     if not traced.reached:
         raise Failed(Cause.NO_REPLY, conditions=conditions)
-    conditions |= _change(context, conditions)
+    conditions |= _change(context, conditions, (traced.protocol, traced.flow))
     return Reading(values(conditions, back), conditions)
 
 
-def _change(context: ProbeContext, conditions: Mapping[str, Any]) -> dict[str, Any]:
-    """`route_before`, if the path differs from that of the previous run."""
-    now, before = addresses(conditions), context.memory.get("addresses")
-    context.memory["addresses"] = now
+def _change(
+    context: ProbeContext, conditions: Mapping[str, Any], flow: tuple[Protocol, int]
+) -> dict[str, Any]:
+    """`route_before`, if the path differs from that of the previous run by the same flow: the
+    packets of another one may take another path."""
+    known = context.memory.setdefault("addresses", {})
+    now, before = addresses(conditions), known.get(flow)
+    known[flow] = now
     if before is None or not has_changed(before, now):
         return {}
     return {"route_before": list(before)}

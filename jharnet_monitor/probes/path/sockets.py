@@ -82,6 +82,8 @@ class TraceSocket:
         self._socket = sock
         sock.setblocking(False)
         for level, option, value in (
+            # else two sockets may share an identifier, and only one of them gets the answers
+            (socket.SOL_SOCKET, socket.SO_REUSEADDR, 0),
             (socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1),
             (socket.IPPROTO_IP, _IP_RECVERR, 1),
             (socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE),

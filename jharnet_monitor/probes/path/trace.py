@@ -73,6 +73,8 @@ class TraceResult:
 
     target: str
     protocol: Protocol
+    flow: int = 0
+    """Identifier or source port of its packets; not the wanted one where that was taken."""
     reached: bool = False
     hops: list[HopTally] = field(default_factory=list)
     other: list[str | None] = field(default_factory=list)
@@ -116,7 +118,7 @@ async def trace(
         routes = await asyncio.gather(*map(_find, probers))
         found = list(zip(routes, probers, strict=True))
         best, prober = max(found, key=lambda one: (one[0].reached, one[0].last))
-        result = TraceResult(target, prober.socket.protocol)
+        result = TraceResult(target, prober.socket.protocol, prober.socket.identifier)
         result.other = [
             route.addresses.get(ttl)
             for route, other in found
