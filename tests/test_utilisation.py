@@ -232,7 +232,8 @@ async def test_a_router_with_32_bit_counters(router: Snmpd, tmp_path: Path) -> N
 
 
 async def test_errors_and_duplex_of_line_and_lan(router: Snmpd, tmp_path: Path) -> None:
-    """Shares of all packets; a LAN at half duplex is distinguished from the line."""
+    """Shares of all packets, not of the few since a reading 10 s before; a LAN at half duplex is
+    distinguished from the line."""
     hub = Hub(router, tmp_path, lan_interface="lan0")
     hub.lan = {"octets": (0, 0), "packets": (0, 0), "faults": (0, 0), "duplex": 2}
     hub.set_row(faults=(10, 20), duplex=3)
@@ -251,6 +252,12 @@ async def test_errors_and_duplex_of_line_and_lan(router: Snmpd, tmp_path: Path) 
     assert [one.phrase.partition(".")[2] for one in text] == [
         "lan_duplex", "lan_errors", "line_errors",
     ]  # fmt: skip
+    for seconds, packets, share in ((10, 9_901, None), (290, 19_900, 0.0001)):
+        hub.lan |= {"packets": (packets, packets), "faults": (101, 0)}
+        await hub.pass_traffic(seconds, 10, 10)
+        after = await hub.measure()
+        assert after.values.get("lan_error_ratio") == (share and pytest.approx(share, rel=0.01))
+        assert after.conditions.get("lan_errors") == (None if share is None else False)
 
 
 async def test_readings_close_together_give_no_rate(router: Snmpd, tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ Of Ethernet frames, 18 bytes of framing are subtracted per packet (a router that
 frame check sequence, such as Linux, reads 4 bytes too low); VLAN and PPPoE headers are included.
 Conditions: `interface`, `interface_bits_per_second` (ifSpeed), `duplex`, `counter_bits`, `counts`
 (`ip`, or `frames` where no packets are counted, so that framing cannot be subtracted), `no_rate` if
-two readings give no rate; for the interface to the office's network also `lan_duplex` and
-`lan_errors` (whether it damages packets).
+two readings give no rate; for the interface to the office's network also `lan_duplex` and, at least
+45 s after the reading before, `lan_errors` (whether it damages packets).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ async def run(context: ProbeContext) -> Reading:
     values = {"router_uptime_seconds": reading.uptime}
     _add_lan(context, reading.lan, values, conditions)
     before: InterfaceCounters | None = context.memory.get("counters")
-    if before is not None and 0 <= after.at - before.at < MIN_WINDOW_SECONDS:
+    if before is not None and after.at - before.at < MIN_WINDOW_SECONDS:
         return Reading(values, conditions | {"no_rate": "too_soon"})
     context.memory["counters"] = after
     if before is None:
@@ -81,6 +81,8 @@ def _add_lan(
     if lan.duplex is not None:
         conditions[LAN_DUPLEX] = lan.duplex
     before: InterfaceCounters | None = context.memory.get("lan")
+    if before is not None and lan.counters.at - before.at < MIN_WINDOW_SECONDS:
+        return
     context.memory["lan"] = lan.counters
     rates = None if before is None else rates_between(before, lan.counters)
     if isinstance(rates, InterfaceRates):
