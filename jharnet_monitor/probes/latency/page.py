@@ -8,23 +8,18 @@ age.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol
+from collections.abc import Coroutine
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from jharnet_monitor.model import Cause
-from jharnet_monitor.probes.base import (
-    AgentLink,
-    Channel,
-    ChannelClosed,
-    Failed,
-    NoData,
-    ProbeContext,
-    Reading,
-)
+from jharnet_monitor.probes.base import AgentLink, Channel, Failed, NoData, ProbeContext, Reading
 from jharnet_monitor.probes.latency.statistics import EchoTally
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged
 from jharnet_monitor.rtc.connection import CallFailed, route_address
 from jharnet_monitor.rtc.datagrams import DatagramPath
 from jharnet_monitor.rtc.sdp import BadDescription
+
+_T = TypeVar("_T")
 
 DATAGRAMS = "datagrams"
 """The task of a page that opens a data channel and sends back what comes."""
@@ -41,9 +36,9 @@ answered, though earlier ones were."""
 async def run(context: ProbeContext) -> Reading:
     """Send `options["packets"]` datagrams over `options["seconds"]`.
 
-    Raises `Failed` (`udp_blocked`, `no_reply`) and `NoData`. `udp_ended_after_seconds` is the age
-    of the path at the last datagram that came back, where none did after it; what was sent later
-    is not counted.
+    Raises `Failed` (`udp_blocked`, `no_reply`), `NoData`, and `ChannelClosed` where the page ended
+    its half. `udp_ended_after_seconds` is the age of the path at the last datagram that came back,
+    where none did after it; what was sent later is not counted.
     """
     agent = context.agent
     if agent is None:
@@ -70,14 +65,33 @@ async def _measure(context: ProbeContext, agent: AgentLink, channel: Channel) ->
         try:
             async with asyncio.timeout(OFFER_SECONDS):
                 offer = await channel.receive()
-        except (TimeoutError, ChannelClosed) as error:
+        except TimeoutError as error:
             raise NoData(Cause.AGENT_LOST, "the page made no offer") from error
         await channel.send({"type": "answer", "sdp": await path.answer(offer.get("sdp"))})
-        if not await path.opened(OPEN_SECONDS):
+        if not await _unless_closed(channel, path.opened(OPEN_SECONDS)):
             detail = f"no data channel opened within {OPEN_SECONDS:g} s"
             raise Failed(Cause.UDP_BLOCKED, detail, conditions=conditions)
-        await series.send(path)
+        await _unless_closed(channel, series.send(path))
     return series.reading(conditions)
+
+
+async def _unless_closed(channel: Channel, work: Coroutine[Any, Any, _T]) -> _T:
+    """The result of `work`; `ChannelClosed` once the page has ended its half, for it is then not
+    known why datagrams are missing."""
+    running, closed = asyncio.ensure_future(work), asyncio.ensure_future(_end_of(channel))
+    both: set[asyncio.Future[Any]] = {running, closed}
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        return await (closed if closed.done() else running)
+    finally:
+        for one in both:
+            one.cancel()
+        await asyncio.gather(*both, return_exceptions=True)
+
+
+async def _end_of(channel: Channel) -> NoReturn:
+    while True:
+        await channel.receive()
 
 
 class SendsDatagrams(Protocol):

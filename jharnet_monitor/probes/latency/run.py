@@ -31,7 +31,7 @@ async def run(context: ProbeContext) -> Reading:
 
     `conditions["icmp_id"]` is their ICMP identifier, by which a capture or the lab can find exactly
     these packets. Raises `Failed` (`no_reply`) and `NoData` (`name_not_resolved`, `not_sent`,
-    `host_overloaded`).
+    `host_overloaded`); over the route `page` what `page.run` raises.
     """
     if context.route is Route.PAGE:
         return await page.run(context)

@@ -11,6 +11,8 @@ const NOT_NEEDED_RETRY = 30000;
 const REFUSED_AT_ONCE = 1500; // somebody answered: the line works
 const CLOSED = { 4401: "refused", 4408: "elsewhere", 4409: "not_needed" };
 const MOST_WAITING = 1000;
+// These tasks use the page's camera or one of its workers. Others may run several at the same time.
+const ONE_AT_A_TIME = ["bandwidth", "conference"];
 
 export class Channel {
   #came = new Map();
@@ -98,7 +100,8 @@ export class Channel {
 // `beat(frame)`, `ack(frame)`, `sent(n)` for each heartbeat, `attempt(answered)` for each attempt
 // that failed, and `spooled()`, the number of measurements that wait.
 export class Session {
-  #channels = new Map();
+  #channels = new Map(); // of this session, by number
+  #running = new Set(); // those whose task has not ended, of earlier sessions too
   #failures = 0;
   #ticks = 0;
   #socket = null;
@@ -182,13 +185,15 @@ export class Session {
 
   async #open({ id, task, params }) {
     const channel = new Channel(id, (frame) => this.send(frame));
-    const same = [...this.#channels.values()].filter((other) => other.task === task);
+    const before = ONE_AT_A_TIME.includes(task) ? [...this.#running] : [];
+    const same = before.filter((other) => other.task === task);
     if (same.some((other) => !other.ended)) {
       channel.close(`busy with another ${task}`);
       return;
     }
     channel.task = task;
     this.#channels.set(id, channel);
+    this.#running.add(channel);
     channel.done = new Promise((resolve) => (channel.finished = resolve));
     try {
       await Promise.all(same.map((other) => other.done)); // which have ended, and clear up
@@ -197,7 +202,9 @@ export class Session {
       channel.close(`failed: ${error.message}`.slice(0, 200));
     } finally {
       channel.close("done");
-      this.#channels.delete(id);
+      this.#running.delete(channel);
+      // the next session numbers its channels from 1 again
+      if (this.#channels.get(id) === channel) this.#channels.delete(id);
       channel.finished();
     }
   }
@@ -230,7 +237,8 @@ export class Session {
       this.on.attempt(performance.now() - this.#began < REFUSED_AT_ONCE);
     }
     this.welcome = false;
-    for (const channel of this.#channels.values()) channel.end("the session was lost");
+    this.#channels.clear();
+    for (const channel of this.#running) channel.end("the session was lost");
     const state = CLOSED[code] ?? "lost";
     this.on.state(state);
     if (state === "refused" || state === "elsewhere") return;
@@ -252,7 +260,7 @@ export class Session {
     const socket = this.#socket;
     this.#socket = this.#retryAt = null;
     this.welcome = false;
-    const running = [...this.#channels.values()];
+    const running = [...this.#running];
     for (const channel of running) channel.end("the page left");
     socket?.close();
     await Promise.all(running.map((channel) => channel.done));
