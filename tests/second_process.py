@@ -51,8 +51,8 @@ COMPUTING = frozenset({
 LOOKING = frozenset({"test_accessibility", "test_print", "test_web_browser"})
 """Files that look at pages in a browser, whatever time that takes; they run there, too."""
 WAITING = frozenset({
-    "test_exporters_stack", "test_install", "test_join_check", "test_join_stats", "test_join_visit",
-    "test_opening", "test_reload", "test_rollout", "test_second_process",
+    "test_exporters_stack", "test_install", "test_join_check", "test_join_stats", "test_join_tasks",
+    "test_join_visit", "test_opening", "test_reload", "test_rollout", "test_second_process",
     "test_state_exporters", "test_store", "test_update",
 })  # fmt: skip
 """Files that wait for hubs and programs of their own, such as Prometheus, pip and a browser in a
