@@ -48,7 +48,15 @@ NUMBER_TWICE = """async (module) => {
   ends[0]();
   await soon();
   sockets[1].say({ type: "closed", id: 1, why: "over" });
-  return { ended: channels.map((channel) => channel.ended), opened, before };
+  const ended = channels.map((channel) => channel.ended);
+  session.lost(0);
+  let left = false;
+  const leaving = session.leave().then(() => (left = true));
+  await soon();
+  const early = left;
+  ends.forEach((end) => end());
+  await leaving;
+  return { ended, opened, before, early };
 }"""
 
 BREAK = """(step) => {
@@ -103,9 +111,11 @@ async def test_a_task_that_ends_late_leaves_the_next_session_alone(
     door: Door, browser: Browser
 ) -> None:
     """Each session numbers its channels from 1: the new one's still gets its messages when the old
-    one of that number ends. A call waits until the one of the session before has ended."""
+    one of that number ends. A call waits until the one of the session before has ended, and so does
+    a page that leaves."""
     page = await open_link(browser, door.link)
     module = str(await page.locator("script[src*='join']").first.get_attribute("src"))
     found = await page.evaluate(NUMBER_TWICE, module.replace("join.js", "join-session.js"))
     assert found["ended"] == ["the session was lost", "over", ""]
     assert (found["opened"], found["before"]) == (["conference", "visit", "conference"], 2)
+    assert found["early"] is False
