@@ -552,13 +552,15 @@ def test_calls_over_emulated_links() -> None:
             measured = result.conditions[f"{way}_wire_loss_ratio"]
             near = 0.002 + 1 / flow["packets_in"]
             assert measured == pytest.approx(truth, abs=near), (office, way)
+            if office == "lossy":  # the flow has audio, too
+                video = result.values[f"{way}_video_loss_ratio"]
+                assert 0 < video == pytest.approx(truth, abs=0.01), (way, truth)
     of = results["wide"].conditions
     lag = of["hub_loop_lag_median_seconds"] + of["agent_loop_lag_median_seconds"]
     assert was_late(of) or 0.039 < of["rtt_p50_seconds"] < 0.046 + 3 * lag, of
     assert results["poor"].conditions["limited_by"] == "rate"
     assert results["poor"].conditions["worse_way"] == "up"
     assert not results["poor"].conditions["down_stepped_down"]
-    assert results["lossy"].values["down_video_loss_ratio"] == pytest.approx(0.02, abs=0.012)
     error = results["cut"].error
     assert isinstance(error, Failed)
     assert error.cause is Cause.INTERRUPTED
