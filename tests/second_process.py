@@ -53,7 +53,7 @@ LOOKING = frozenset({"test_accessibility", "test_print", "test_web_browser"})
 WAITING = frozenset({
     "test_exporters_stack", "test_install", "test_join_check", "test_join_stats", "test_join_tasks",
     "test_join_visit", "test_opening", "test_reload", "test_rollout", "test_second_process",
-    "test_state_exporters", "test_store", "test_update",
+    "test_state_exporters", "test_status_page", "test_store", "test_update", "test_update_trial",
 })  # fmt: skip
 """Files that wait for hubs and programs of their own, such as Prometheus, pip and a browser in a
 call on loopback: the third process runs them. They need a part of the CPU, and hold no times. No
