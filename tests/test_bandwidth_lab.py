@@ -79,22 +79,35 @@ def test_an_asymmetric_line(congestion: str) -> None:
     assert result.values["bytes_spent"] == pytest.approx(carried, rel=0.03)
 
 
+def _covers_the_loss(result: Result) -> bool:
+    """Whether the interval reaches from what arrives to what the line carries, with its mark."""
+    low, high = (result.values[f"download_bits_per_second_{end}"] for end in ("low", "high"))
+    marks = [result.conditions.get(name) for name in ("limited_by", "download_limited_by")]
+    return low < 9.7e6 and 10e6 < high < 11e6 and marks == ["loss", "loss"]
+
+
 def test_loss_that_limits_tcp() -> None:
-    """Loss is reported; the rate is what the line delivers, whatever TCP makes of it."""
+    """Loss is reported; the rate is what the line delivers, whatever TCP makes of it.
+
+    An interval of 95 % does not hold always: if the first test's does not, those of two more must.
+    """
     lossy = line("10 Mbit/s", loss="3%")
     with Lab.start(district(lossy, line("10 Mbit/s"), "reno"), PREFIX) as lab:
-        result = repeated(lambda: over_lab(lab, settings("10 Mbit/s"))[0], _spread)
-    assert result.error is None
-    assert result.down == pytest.approx(9.7, rel=0.03)
-    low, high = (result.values[f"download_bits_per_second_{end}"] for end in ("low", "high"))
-    assert low < 9.7e6, result
-    assert 10e6 < high < 11e6, result
-    assert result.up == pytest.approx(10, rel=0.03)
-    assert result.conditions["limited_by"] == "loss"
-    assert result.conditions["download_limited_by"] == "loss"
-    assert "upload_limited_by" not in result.conditions
-    capacity = result.values["download_capacity_bits_per_second"]
-    assert capacity == pytest.approx(10e6, rel=0.05), dict(result.conditions)
+
+        def tested() -> Result:
+            return repeated(lambda: over_lab(lab, settings("10 Mbit/s"))[0], _spread)
+
+        results = [tested()]
+        if results[0].error is None and not _covers_the_loss(results[0]):
+            results += [tested(), tested()]
+    for result in results:
+        assert result.error is None
+        assert result.down == pytest.approx(9.7, rel=0.03)
+        assert result.up == pytest.approx(10, rel=0.03)
+        assert "upload_limited_by" not in result.conditions
+        capacity = result.values["download_capacity_bits_per_second"]
+        assert capacity == pytest.approx(10e6, rel=0.05), dict(result.conditions)
+    assert sum(map(_covers_the_loss, results)) > len(results) / 2, results
 
 
 def test_trains_alone_show_the_capacity() -> None:
