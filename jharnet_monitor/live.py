@@ -115,9 +115,9 @@ class PastOutage:
 class OfficeLive:
     """The current state of an office, or of headquarters.
 
-    By series (`model.series_key`): `latest` holds the last run with any outcome, `last_conclusive`
-    the last `ok` or `failed` one, `last_ok` the last `ok` one. The latter two leave out speed tests
-    that will be repeated.
+    By series (`model.series_key`): `latest` holds the run that ended last, with any outcome,
+    `last_conclusive` the last `ok` or `failed` one, `last_ok` the last `ok` one. The latter two
+    leave out speed tests that will be repeated.
     """
 
     state: OfficeState = OfficeState.UNKNOWN
@@ -325,6 +325,9 @@ class Live:
 def _keep_newer(
     stored: dict[str, Measurement], key: str, measurement: Measurement, now: datetime | None
 ) -> None:
-    known, at = stored.get(key), measurement.started_at
-    if known is None or is_newer(at, known.started_at, now or known.started_at):
+    """Keep what ended last. (A planned call that is refused while one is running begins after it,
+    and must not hide its result.)
+    """
+    known, at = stored.get(key), measurement.ended_at
+    if known is None or is_newer(at, known.ended_at, now or known.ended_at):
         stored[key] = measurement

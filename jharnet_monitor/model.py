@@ -12,7 +12,7 @@ import secrets
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
@@ -286,6 +286,11 @@ class Measurement:
             "values": dict(self.values),
             **({ROUND_TRIPS: list(self.round_trips)} if self.round_trips else {}),
         }
+
+    @property
+    def ended_at(self) -> datetime:
+        """When it ended."""
+        return self.started_at + timedelta(seconds=self.duration)
 
     @property
     def route(self) -> Route | None:

@@ -23,6 +23,7 @@ from jharnet_monitor.lab import HEADQUARTERS, Lab
 from jharnet_monitor.wire.client import HubClient
 from tests import busy_host
 from tests.browser_support import chromium, chromium_at
+from tests.no_schedule import plan_nothing
 from tests.tab_support import Name, Seat, Tab, tab
 
 ARGUMENTS = ("--use-fake-device-for-media-stream", "--allow-loopback-in-peer-connection")
@@ -102,6 +103,7 @@ class PageLab:
         try:
             install(place, data, installation, datetime.now(UTC))
             config = yaml.safe_load(installation.config.read_text("utf-8"))
+            plan_nothing(config)
             if scheme == "http":
                 config["hub"]["tls"] = "off"
             _merge(config, settings or {})

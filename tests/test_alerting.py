@@ -47,7 +47,8 @@ MEASURED: tuple[tuple[str, dict[str, Any], dict[str, float]], ...] = (
 each: a call that this machine disturbed would be an alert."""
 
 TRIES = 8
-"""A train gives no capacity if this machine delayed its packets; it takes a second to try again."""
+"""A train gives no capacity if this machine delayed its packets, and a test may end without a
+result while it is busy; it takes seconds to try again."""
 
 EMPTY = {
     "report_last_sent": "no mail server, so none was sent",
@@ -90,10 +91,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def _measure(one: Stack, options: dict[str, Any], wanted: dict[str, float], path: str) -> None:
-    """Run a probe until it gives the values; fails after some tries."""
+    """Run a probe until it ends well and gives the values; fails after some tries. (A speed test
+    that this machine disturbed on its way up has its download, but no panel shows it.)
+    """
     for _ in range(TRIES):
         found = one.demo.hub.post(path, options)
-        if all(found["values"].get(name, -1.0) >= least for name, least in wanted.items()):
+        values = found["values"]
+        enough = all(values.get(name, -1.0) >= least for name, least in wanted.items())
+        if found["outcome"] == "ok" and enough:
             return
     raise AssertionError(f"{path} {options}: {found}")
 

@@ -125,6 +125,23 @@ def test_a_silent_office_has_loss_and_no_latency() -> None:
     assert value(live, "latency_jitter_seconds", office=OFFICE) is None
 
 
+def test_a_refusal_during_a_call_does_not_hide_it() -> None:
+    """A planned call that is refused while one is running began later, and ended before it; in
+    either order of their records, as after a restart."""
+    call = conference(OFFICE, NOW - timedelta(seconds=70), grade=3)
+    assert call.duration > 1
+    refused = no_data(OFFICE, "conference", call.started_at + timedelta(seconds=1), "conference_on")
+    later = no_data(OFFICE, "conference", call.ended_at, "conference_on")
+    for records in ((refused, call), (call, refused)):
+        live = one_office()
+        for record in records:
+            live.update(record, NOW)
+        assert live.offices[OFFICE].latest["conference"] is call
+        assert value(live, "probe_success", office=OFFICE, probe="conference", path="jharnet") == 1
+        live.update(later, NOW)
+        assert live.offices[OFFICE].latest["conference"] is later
+
+
 def test_nan_is_left_out() -> None:
     """A value that is not a number is left out."""
     live = one_office()

@@ -264,7 +264,7 @@ def _router_uptime(reading: Measurement) -> Iterator[RouterUptime]:
     """The router's uptime, as of the end of the reading of its counters."""
     uptime = reading.values.get("router_uptime_seconds")
     if uptime is not None:
-        yield RouterUptime(reading.started_at + timedelta(seconds=reading.duration), uptime)
+        yield RouterUptime(reading.ended_at, uptime)
 
 
 def _agent_runs_of(block: Block) -> Iterator[AgentRun]:

@@ -100,9 +100,10 @@ class Recorder:
     def _charge(self, measurement: Measurement) -> None:
         self.roll_over_day()
         if measurement.bytes_spent:
-            began, office = measurement.started_at, measurement.office
-            ended = began + timedelta(seconds=measurement.duration)
-            spent = SpentBytes(office, began, ended, measurement.bytes_spent)
+            spent = SpentBytes(
+                measurement.office, measurement.started_at, measurement.ended_at,
+                measurement.bytes_spent,
+            )  # fmt: skip
             self._spending.note(measurement.id, spent)
             self._publish_spent()
 

@@ -254,7 +254,7 @@ def _use(
     names = [f"{direction.transfer}_bits_per_second" for direction in Direction]
     known = (
         TrafficReading(
-            one.started_at + timedelta(seconds=one.duration),
+            one.ended_at,
             one.values["window_seconds"], *(one.values[name] for name in names),
         )
         for one in readings

@@ -1,0 +1,28 @@
+"""Keeps the hub's schedule out of a test: its hub then runs only what the test asks for.
+
+A planned test takes its turn on the line. While a call is on it is refused, and that record is
+newer than the call's own, so pages show the refusal.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+AWAY = timedelta(hours=6)
+"""No test takes as long. The tests of a line are due at the busy hour, or twelve hours later."""
+INDIA = ZoneInfo("Asia/Kolkata")
+
+
+def plan_nothing(config: dict[str, Any]) -> None:
+    """Change a hub's configuration: its offices are always open, and no speed test, conference test
+    or packet train is due within five hours."""
+    hour = f"{datetime.now(INDIA) + AWAY:%H}:00"
+    config["district"]["office_hours"] = {
+        "days": "mon-sun", "from": "00:00", "to": "23:59", "busy_hour": hour, "holidays": None,
+    }  # fmt: skip
+    config["probes"]["bandwidth"] |= {
+        "every": "1d", "trains_every": None, "internet_every": None, "headquarters_every": None,
+    }  # fmt: skip
+    config["probes"]["conference"]["at"] = []
