@@ -16,7 +16,9 @@ REMARKS = """[...document.querySelectorAll("[data-remark]")]
 RATE = 500_000
 CALLS = 5
 """At most so many calls are made: Firefox's picture may stand still before it follows the advice (a
-stated limit), and a call for which this computer is too busy is `no_data`."""
+stated limit), a call for which this computer is too busy is `no_data`, and a busy computer may show
+the hub's picture late."""
+SIDES = ("up", "down")
 
 
 async def test_firefox_over_plain_http_measures_all_and_survives_the_hub(tmp_path: Path) -> None:
@@ -66,12 +68,13 @@ async def test_firefox_steps_down_where_the_line_is_narrow(tmp_path: Path) -> No
             assert await page.ask("window.isSecureContext") is True
             for _ in range(CALLS):
                 result = await one.probe("conference", profile="720p", seconds=14)
-                if result["outcome"] == "ok" and not result["values"].get("up_freeze_ratio"):
+                values, conditions = result["values"], result["conditions"]
+                froze = any(values.get(f"{side}_freeze_ratio") for side in SIDES)
+                if result["outcome"] == "ok" and not froze:
                     break
-    values, conditions = result["values"], result["conditions"]
     assert result["outcome"] == "ok", (result["cause"], conditions)
     assert conditions["up_stepped_down"] and not conditions["down_stepped_down"], conditions
     assert 0.5 * RATE < values["up_bits_per_second"] <= 1.02 * RATE, values
     assert values["up_audio_loss_ratio"] < 0.03, values
     assert (values["up_height"], values["down_height"]) == (360, 720), values
-    assert (values["grade"], conditions["limited_by"]) == (3, "rate"), result
+    assert (values["grade"], conditions["limited_by"]) == (3, "rate"), values
