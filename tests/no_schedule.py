@@ -1,7 +1,8 @@
 """Keeps the hub's schedule out of a test: its hub then runs only what the test asks for.
 
-A planned test takes its turn on the line. While a call is on it is refused, and that record is
-newer than the call's own, so pages show the refusal.
+A planned test takes its turn on the line, so that the test's own probe waits or is marked as
+disturbed, or it is refused, and the refusal is one more record. Whether that happens would depend
+on the time of day.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class Series:
     def is_fresh(self, config: Config, measurement: Measurement, now: datetime) -> bool:
         """Whether a run describes the present; one from the far future (a clock was set) does
         not."""
-        age = (now - measurement.started_at).total_seconds() - measurement.duration
+        age = (now - measurement.ended_at).total_seconds()
         return abs(age) <= self.fresh_for(config, measurement.office)
 
 

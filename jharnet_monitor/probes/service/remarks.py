@@ -136,8 +136,8 @@ def _evidence(config: Config, run: Measurement, latency: Measurement | None) -> 
 
 
 def _is_too_far(run: Measurement, latency: Measurement) -> bool:
-    before = (latency.started_at - run.started_at).total_seconds() - run.duration
-    after = (run.started_at - latency.started_at).total_seconds() - latency.duration
+    before = (latency.started_at - run.ended_at).total_seconds()
+    after = (run.started_at - latency.ended_at).total_seconds()
     return max(before, after) > NEAR_SECONDS
 
 
