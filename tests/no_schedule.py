@@ -1,8 +1,9 @@
-"""Keeps the hub's schedule out of a test: its hub then runs only what the test asks for.
+"""Keeps the hub's schedule of tests out of a test.
 
 A planned test takes its turn on the line, so that the test's own probe waits or is marked as
 disturbed, or it is refused, and the refusal is one more record. Whether that happens would depend
-on the time of day.
+on the time of day. The first tests of an office (`hub.first_tests`) stay: they depend on how long
+its agent has been connected.
 """
 
 from __future__ import annotations

@@ -155,14 +155,15 @@ async def test_bytes_spent_without_the_database_stay_spent(tmp_path: Path) -> No
         await until(lambda: one.hub.recorder.spent_today("potka") == 7e6)
 
 
+@pytest.mark.parametrize("seconds", [86400, 59], ids=["a day", "only its end"])
 async def test_a_start_shows_no_run_that_lies_ahead(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:
     """The clock was ahead while it was recorded: it hid the failure that was measured later."""
     monkeypatch.setattr(opening, "PATIENCE_SECONDS", 60.0)
     now = datetime.now(UTC)
     store = earlier_run(tmp_path, now - timedelta(minutes=2))
-    store.add([minute("ahead", now + timedelta(days=1))])
+    store.add([minute("ahead", now + timedelta(seconds=seconds))])
     failed = replace(minute("failed", now), outcome=Outcome.FAILED, cause="no_reply")
     store.add([failed])
     store.close()

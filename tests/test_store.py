@@ -13,7 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -93,6 +95,26 @@ def test_latest_keeps_the_last_of_each_outcome(bench: Bench) -> None:
     bench.store.add([one("late", 1)])
     bench.store.add([one("own", 1, conditions={"path": "agent_hub"})])
     assert [m.id for m in bench.store.latest()] == ["own", "ok", "none"]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
+@pytest.mark.parametrize("at_once", [True, False], ids=["one batch", "one by one"])
+def test_latest_is_the_run_that_ended_last(
+    bench: Bench, order: tuple[int, ...], at_once: bool
+) -> None:
+    """A call that had no result, and a planned one that was refused while it ran: the refusal began
+    later and ended before it. The hub showed it from its next start on."""
+    lost: dict[str, Any] = {"outcome": Outcome.NO_DATA, "probe": "conference", "values": {}}
+    call = one("call", 10, cause="agent_lost", **lost)
+    refused = replace(one("refused", 10.5, cause="conference_on", **lost), duration=0.0)
+    before = one("before", 8, cause="no_agent", **lost)
+    bench.clock.step(720)
+    records = [(before, refused, call)[index] for index in order]
+    for batch in [records] if at_once else [[record] for record in records]:
+        bench.store.add(batch)
+    assert [m.id for m in bench.store.latest()] == ["call"]
+    bench.store.add([replace(refused, started_at=call.ended_at, id="next")])
+    assert [m.id for m in bench.store.latest()] == ["next"]
 
 
 def test_a_run_from_before_the_clock_was_set_back_is_not_the_latest(bench: Bench) -> None:

@@ -127,7 +127,7 @@ class DatabaseOpening:
     async def _restore(self) -> None:
         latest, now = await asyncio.to_thread(self._store.latest), self._clock.now()
         runs = filter(has_series, latest)  # those of a later version would fail pages and metrics
-        for run in sorted(runs, key=lambda run: not is_ahead(run.started_at, now)):
+        for run in sorted(runs, key=lambda run: not is_ahead(run.ended_at, now)):
             self._live.restore(run, now)  # one that lies ahead is kept only if it is the only one
         await asyncio.to_thread(self._recorder.restore_spent)
 

@@ -118,7 +118,8 @@ tallies = Table(
     Column("last", BigInteger, nullable=False),
     Column("last_started_at", BigInteger, nullable=False),
 )
-"""Running totals since the database was created, and the number of the latest measurement."""
+"""Running totals since the database was created, and the measurement that ended last: its number
+and start."""
 
 days = Table(
     "days",

@@ -62,35 +62,46 @@ class Tallies:
 def count(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
     """Add new rows (each with its `number`, `sent` and `received`) to the totals."""
     sums: dict[Key, dict[str, int]] = {}
+    ends: dict[Key, int] = {}
     now = 0
     for row in rows:
-        now = row["recorded_at"]
+        now, end = row["recorded_at"], _end(row["started_at"], row["duration"])
         key = (row["office"], row["probe"], row["path"], row["outcome"])
         existing = sums.setdefault(
-            key, {"runs": 0, "sent": 0, "received": 0, "last": 0, "last_started_at": -1}
+            key, {"runs": 0, "sent": 0, "received": 0, "last": 0, "last_started_at": 0}
         )
         existing["runs"] += 1
         existing["sent"] += row["sent"]
         existing["received"] += row["received"]
-        if _is_newer(row["started_at"], existing["last_started_at"], now):
+        if key not in ends or _is_newer(end, ends[key], now):
             existing["last"], existing["last_started_at"] = row["number"], row["started_at"]
+            ends[key] = end
     for key, added in sums.items():
-        _add(connection, key, added, now)
+        _add(connection, key, added, ends[key], now)
 
 
-def _add(connection: Connection, key: Key, added: dict[str, int], now: int) -> None:
-    table = t.tallies
+def _add(connection: Connection, key: Key, added: dict[str, int], end: int, now: int) -> None:
+    table, m = t.tallies, t.measurements
     here = [column == value for column, value in zip(table.primary_key.columns, key, strict=True)]
-    existing = connection.execute(select(table).where(*here)).first()
+    with_duration = table.outerjoin(m, m.c.number == table.c.last)
+    query = select(table, m.c.duration).select_from(with_duration).where(*here)
+    existing = connection.execute(query).first()
     if existing is None:
         names = [column.name for column in table.primary_key.columns]
         connection.execute(insert(table).values(**dict(zip(names, key, strict=True)), **added))
         return
-    if not _is_newer(added["last_started_at"], existing.last_started_at, now):  # handed in late
+    # A packed run has no row here, and its hour is over, so that its start serves as its end.
+    known = _end(existing.last_started_at, existing.duration or 0.0)
+    if not _is_newer(end, known, now):  # handed in late, or refused while the other one ran
         added |= {"last": existing.last, "last_started_at": existing.last_started_at}
     for name in ("runs", "sent", "received"):
         added[name] += getattr(existing, name)
     connection.execute(update(table).where(*here).values(**added))
+
+
+def _end(started_at: int, seconds: float) -> int:
+    """When a run ended, in ms."""
+    return started_at + round(seconds * 1000)
 
 
 def _is_newer(at: int, known: int, now: int) -> bool:
