@@ -211,6 +211,21 @@ def test_what_is_packed_is_not_stored_again(bench: Bench) -> None:
     assert len(bench.store.measurements()) == len(stored) + 1
 
 
+def test_a_late_minute_is_not_newer_than_the_packed_one_after_it(bench: Bench) -> None:
+    """It ended where that one began, and of what is packed only the start is at hand."""
+    fill(bench)
+    pack(bench)
+    before = {m.series: m for m in bench.store.latest() if m.office == "potka"}
+    latest = before["latency"]
+    late = replace(latest, started_at=latest.started_at - timedelta(minutes=1), id="late")
+    assert late.ended_at == latest.started_at
+    assert bench.store.add([late]) == [late]
+    assert {m.series: m for m in bench.store.latest() if m.office == "potka"} == before
+    later = replace(latest, started_at=latest.ended_at, id="later")
+    bench.store.add([later])
+    assert later in bench.store.latest()
+
+
 @pytest.mark.parametrize("seconds", [0.004, -0.004, 300.0, -300.0])
 def test_a_start_that_was_corrected_otherwise_is_not_another_run(
     bench: Bench, seconds: float

@@ -90,9 +90,12 @@ def _add(connection: Connection, key: Key, added: dict[str, int], end: int, now:
         names = [column.name for column in table.primary_key.columns]
         connection.execute(insert(table).values(**dict(zip(names, key, strict=True)), **added))
         return
-    # A packed run has no row here, and its hour is over, so that its start serves as its end.
-    known = _end(existing.last_started_at, existing.duration or 0.0)
-    if not _is_newer(end, known, now):  # handed in late, or refused while the other one ran
+    started_at, known = added["last_started_at"], existing.last_started_at
+    if existing.duration is None:  # packed or pruned: its start is compared, it has no row
+        newer = _is_newer(started_at, known, now)
+    else:
+        newer = _is_newer(end, _end(known, existing.duration), now)
+    if not newer:  # handed in late, or refused while the other one ran
         added |= {"last": existing.last, "last_started_at": existing.last_started_at}
     for name in ("runs", "sent", "received"):
         added[name] += getattr(existing, name)
