@@ -87,25 +87,37 @@ def _covers_the_loss(result: Result) -> bool:
     return arrives and 10e6 < high < 11e6 and marks == ["loss", "loss"]
 
 
+def _filled_by_tcp(result: Result) -> bool:
+    """Whether TCP filled the line in spite of the loss, as one test in twenty does by chance: its
+    rate is what the line delivers, and no packet train and paced stream are needed."""
+    return result.error is None and "download_limited_by" not in result.conditions
+
+
 def test_loss_that_limits_tcp() -> None:
     """Loss is reported; the rate is what the line delivers, whatever TCP makes of it.
 
-    An interval of 95 % does not hold always: if the first test's does not, those of two more must.
+    An interval of 95 % does not hold always: if the first test's does not, three of five must.
     """
     lossy = line("10 Mbit/s", loss="3%")
+    every = []
     with Lab.start(district(lossy, line("10 Mbit/s"), "reno"), PREFIX) as lab:
 
+        def measured() -> Result:
+            every.append(over_lab(lab, settings("10 Mbit/s"))[0])
+            return every[-1]
+
         def tested() -> Result:
-            return repeated(lambda: over_lab(lab, settings("10 Mbit/s"))[0], _spread)
+            return repeated(measured, lambda found: _spread(found) or _filled_by_tcp(found))
 
         results = [tested()]
         if results[0].error is None and not _covers_the_loss(results[0]):
-            results += [tested(), tested()]
-    for result in results:
+            results += [tested() for _ in range(4)]
+    for result in (*results, *filter(_filled_by_tcp, every)):
         assert result.error is None
         assert result.down == pytest.approx(9.7, rel=0.03)
         assert result.up == pytest.approx(10, rel=0.03)
         assert "upload_limited_by" not in result.conditions
+    for result in results:
         capacity = result.values["download_capacity_bits_per_second"]
         assert capacity == pytest.approx(10e6, rel=0.05), dict(result.conditions)
     assert sum(map(_covers_the_loss, results)) > len(results) / 2, results
