@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from jharnet_monitor.hub.agent_connection import AgentConnection
+from jharnet_monitor.judge.line.throughput import RttSample
 from jharnet_monitor.lab import Lab
 from jharnet_monitor.model import Cause, Direction
+from jharnet_monitor.probes.bandwidth.udp_hub import UdpChannel
 from jharnet_monitor.probes.base import Failed
 from tests.bandwidth_support import OFFICE, OverLab, Result, measure, over_lab, settings
 from tests.busy_host import overloaded, repeated
@@ -77,6 +81,32 @@ def test_an_asymmetric_line(congestion: str) -> None:
     assert "limited_by" not in result.conditions, seen
     carried = link["down"]["bytes_in"] + link["up"]["bytes_in"]
     assert result.values["bytes_spent"] == pytest.approx(carried, rel=0.03)
+
+
+def test_a_full_queue_that_drops_the_late_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TCP lost packets in the queue that it filled itself. Where no answer to a ping of the second
+    half arrived either, they were taken for the line's: `upload_limited_by: loss`."""
+    pinging = UdpChannel.pinging
+
+    @asynccontextmanager
+    async def early_answers(udp: UdpChannel, spacing: float) -> AsyncIterator[list[RttSample]]:
+        async with pinging(udp, spacing) as samples:
+            yield samples
+        middle = samples[0].sent + 0.45  # of a transfer of a second
+        samples[:] = [sample for sample in samples if sample.sent < middle]
+
+    monkeypatch.setattr(UdpChannel, "pinging", early_answers)
+    links = district(line("4 Mbit/s"), line("500 kbit/s"), "bbr")
+
+    def tested() -> Result:
+        with Lab.start(links, PREFIX) as lab:
+            return over_lab(lab, settings("4 Mbit/s", "500 kbit/s"))[0]
+
+    result = repeated(tested, overloaded)
+    assert result.error is None
+    assert result.conditions["upload_retransmitted"] > 0.012
+    assert result.up == pytest.approx(0.5, rel=0.03)
+    assert "limited_by" not in result.conditions
 
 
 def _covers_the_loss(result: Result) -> bool:

@@ -193,7 +193,8 @@ class ThroughputTest(BandwidthTest):
         loss = 0.0 if hidden else self._loss(direction, result, report)
         if loss >= MIN_LOSS:
             self._conditions[f"{name}_{self._loss_name(direction)}"] = round(loss, 4)
-        late_rtt = loaded if len(rtts) < MIN_RTTS else late_rtt
+        if late_rtt is None or len(rtts) < MIN_RTTS:  # a full queue may drop all late answers
+            late_rtt = loaded
         window = 0.0 if hidden else _window_share(direction, result, report)
         stalled = _stalled_share(result, report, seconds)
         if stalled:
