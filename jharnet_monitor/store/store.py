@@ -187,7 +187,7 @@ class Store:
         return ordered(select(m).where(*clauses), m.c)
 
     def latest(self) -> list[Measurement]:
-        """The run of each office, probe, path and outcome that ended last, by start."""
+        """The run of each office, probe, path and outcome that ended last, in order of start."""
         m = t.measurements
         query = select(m).join(t.tallies, t.tallies.c.last == m.c.number)
         with reading(self._engine) as connection:
