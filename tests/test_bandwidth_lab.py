@@ -83,17 +83,21 @@ def test_an_asymmetric_line(congestion: str) -> None:
     assert result.values["bytes_spent"] == pytest.approx(carried, rel=0.03)
 
 
-def test_a_full_queue_that_drops_the_late_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("answered", [0.45, 0.1])
+def test_a_full_queue_that_drops_the_answers(
+    answered: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """TCP lost packets in the queue that it filled itself. Where no answer to a ping of the second
-    half arrived either, they were taken for the line's: `upload_limited_by: loss`."""
+    half arrived either, or none during the transfer, they were taken for the line's loss:
+    `upload_limited_by: loss`. The answers after the transfer say nothing of its queue."""
     pinging = UdpChannel.pinging
 
     @asynccontextmanager
     async def early_answers(udp: UdpChannel, spacing: float) -> AsyncIterator[list[RttSample]]:
         async with pinging(udp, spacing) as samples:
             yield samples
-        middle = samples[0].sent + 0.45  # of a transfer of a second
-        samples[:] = [sample for sample in samples if sample.sent < middle]
+        first, end = samples[0].sent + answered, samples[0].sent + 1.12  # a transfer of a second
+        samples[:] = [one for one in samples if not first <= one.sent <= end]
 
     monkeypatch.setattr(UdpChannel, "pinging", early_answers)
     links = district(line("4 Mbit/s"), line("500 kbit/s"), "bbr")
@@ -106,6 +110,8 @@ def test_a_full_queue_that_drops_the_late_answers(monkeypatch: pytest.MonkeyPatc
     assert result.error is None
     assert result.conditions["upload_retransmitted"] > 0.012
     assert result.up == pytest.approx(0.5, rel=0.03)
+    assert result.values["upload_loaded_rtt_seconds"] > 0.1
+    assert result.values["download_loaded_rtt_seconds"] > 0.05  # idle: 0.0315
     assert "limited_by" not in result.conditions
 
 
@@ -120,7 +126,12 @@ def _covers_the_loss(result: Result) -> bool:
 def _filled_by_tcp(result: Result) -> bool:
     """Whether TCP filled the line in spite of the loss, as it may by chance (5 of 110 tests): its
     rate is what the line delivers, and no packet train and paced stream are needed."""
-    return result.error is None and "download_tcp_bits_per_second" not in result.conditions
+    needed = ("download_tcp_bits_per_second", "download_limited_by")
+    return (
+        result.error is None
+        and "download_capacity_bits_per_second" not in result.values
+        and not any(name in result.conditions for name in needed)
+    )
 
 
 def test_loss_that_limits_tcp() -> None:
@@ -142,7 +153,8 @@ def test_loss_that_limits_tcp() -> None:
         results = [tested()]
         if results[0].error is None and not _covers_the_loss(results[0]):
             results += [tested() for _ in range(4)]
-    for result in (*results, *filter(_filled_by_tcp, every)):
+    filled = [one for one in every if _filled_by_tcp(one) and not _spread(one)]
+    for result in (*results, *filled):
         assert result.error is None
         assert result.down == pytest.approx(9.7, rel=0.03)
         assert result.up == pytest.approx(10, rel=0.03)

@@ -180,7 +180,7 @@ class ThroughputTest(BandwidthTest):
         hidden = self._hub_sees_proxy(direction)
         _check_end(direction, result, report, hidden=hidden)
         measured = self._estimate(direction, result, report)
-        pings = sum(result.started <= sample.sent <= result.stopped for sample in rtts)
+        pings = _pings_in(rtts, result)
         measured = replace(measured, rate=measured.rate + pings * self._ping_bytes * 8 / seconds)
         self._conditions[f"{name}_ended"] = result.ended.value
         if limits.connections > 1:
@@ -193,7 +193,7 @@ class ThroughputTest(BandwidthTest):
         loss = 0.0 if hidden else self._loss(direction, result, report)
         if loss >= MIN_LOSS:
             self._conditions[f"{name}_{self._loss_name(direction)}"] = round(loss, 4)
-        if late_rtt is None or len(rtts) < MIN_RTTS:  # a full queue may drop all late answers
+        if late_rtt is None or pings < MIN_RTTS:  # a full queue may drop their answers
             late_rtt = loaded
         window = 0.0 if hidden else _window_share(direction, result, report)
         stalled = _stalled_share(result, report, seconds)
@@ -416,14 +416,20 @@ def _check_end(
 
 
 def _loaded_rtt(direction: Direction, streamed: TcpTransfer, rate: float) -> float | None:
-    """Mean RTT in seconds under load: of the pings, or else of the stream itself."""
+    """Mean RTT in seconds under load: of the pings, or of the stream itself if too few of those
+    sent during it were answered."""
     result = streamed.result
-    if len(streamed.rtts) >= MIN_RTTS:
+    if _pings_in(streamed.rtts, result) >= MIN_RTTS:
         return loaded_rtt(streamed.rtts, result.series.samples(), rate, result.stopped)
     if direction is Direction.DOWN:
         return result.tcp_rtt
     value = streamed.report.get("rtt")
     return float(value) if isinstance(value, int | float) and 0 < value < 60 else None
+
+
+def _pings_in(rtts: list[RttSample], result: TransferResult) -> int:
+    """How many answered pings were sent during the test."""
+    return sum(result.started <= sample.sent <= result.stopped for sample in rtts)
 
 
 def _late_rtt(rtts: list[RttSample], result: TransferResult) -> float | None:
