@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from jharnet_monitor.hub.agent_connection import AgentConnection
-from jharnet_monitor.judge.line.throughput import RttSample
 from jharnet_monitor.lab import Lab
 from jharnet_monitor.model import Cause, Direction
-from jharnet_monitor.probes.bandwidth.udp_hub import UdpChannel
+from jharnet_monitor.probes.bandwidth.throughput_test import TcpTransfer, ThroughputTest
 from jharnet_monitor.probes.base import Failed
 from tests.bandwidth_support import OFFICE, OverLab, Result, measure, over_lab, settings
 from tests.busy_host import overloaded, repeated
@@ -83,23 +80,21 @@ def test_an_asymmetric_line(congestion: str) -> None:
     assert result.values["bytes_spent"] == pytest.approx(carried, rel=0.03)
 
 
-@pytest.mark.parametrize("answered", [0.45, 0.1])
-def test_a_full_queue_that_drops_the_answers(
-    answered: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("lost", [0.5, 0])
+def test_a_full_queue_that_drops_the_answers(lost: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """TCP lost packets in the queue that it filled itself. Where no answer to a ping of the second
     half arrived either, or none during the transfer, they were taken for the line's loss:
-    `upload_limited_by: loss`. The answers after the transfer say nothing of its queue."""
-    pinging = UdpChannel.pinging
+    `upload_limited_by: loss`. The answers before and after it say nothing of its queue."""
+    transfer_with_pings = ThroughputTest._transfer_with_pings
 
-    @asynccontextmanager
-    async def early_answers(udp: UdpChannel, spacing: float) -> AsyncIterator[list[RttSample]]:
-        async with pinging(udp, spacing) as samples:
-            yield samples
-        first, end = samples[0].sent + answered, samples[0].sent + 1.12  # a transfer of a second
-        samples[:] = [one for one in samples if not first <= one.sent <= end]
+    async def some_lost(*args: Any) -> TcpTransfer:
+        found = await transfer_with_pings(*args)
+        start, end = found.result.started, found.result.stopped
+        start += lost * (end - start)
+        found.rtts[:] = [one for one in found.rtts if not start <= one.sent <= end]
+        return found
 
-    monkeypatch.setattr(UdpChannel, "pinging", early_answers)
+    monkeypatch.setattr(ThroughputTest, "_transfer_with_pings", some_lost)
     links = district(line("4 Mbit/s"), line("500 kbit/s"), "bbr")
 
     def tested() -> Result:

@@ -90,6 +90,12 @@ class TcpTransfer:
     report: Mapping[str, Any]
     rtts: list[RttSample]
 
+    @property
+    def rtts_during(self) -> list[RttSample]:
+        """Of the answered pings, those that were sent while the stream was measured."""
+        start, end = self.result.started, self.result.stopped
+        return [sample for sample in self.rtts if start <= sample.sent <= end]
+
 
 class ThroughputTest(BandwidthTest):
     """Measures each direction in turn over HTTP and, if that leaves a doubt, over UDP."""
@@ -172,7 +178,7 @@ class ThroughputTest(BandwidthTest):
             self._context.clock, limits
         )
         streamed = await self._transfer_with_pings(direction, transfer)
-        result, report, rtts = streamed.result, streamed.report, streamed.rtts
+        result, report = streamed.result, streamed.report
         reported = min(_count(report.get("sent")), limits.max_bytes)
         self._transfer_bytes += result.bytes_down + max(result.bytes_up, reported)
         seconds = result.stopped - result.started
@@ -180,21 +186,18 @@ class ThroughputTest(BandwidthTest):
         hidden = self._hub_sees_proxy(direction)
         _check_end(direction, result, report, hidden=hidden)
         measured = self._estimate(direction, result, report)
-        pings = _pings_in(rtts, result)
+        pings = len(streamed.rtts_during)
         measured = replace(measured, rate=measured.rate + pings * self._ping_bytes * 8 / seconds)
         self._conditions[f"{name}_ended"] = result.ended.value
         if limits.connections > 1:
             self._conditions[f"{name}_connections"] = limits.connections
         self._conditions[f"{name}_seconds"] = round(seconds, 3)
-        late_rtt = _late_rtt(rtts, result)
-        loaded = late_rtt if hidden else _loaded_rtt(direction, streamed, measured.rate)
+        loaded, late_rtt = _loaded_rtts(direction, streamed, measured.rate, hidden=hidden)
         if loaded is not None:
             self._values[f"{name}_loaded_rtt_seconds"] = loaded
         loss = 0.0 if hidden else self._loss(direction, result, report)
         if loss >= MIN_LOSS:
             self._conditions[f"{name}_{self._loss_name(direction)}"] = round(loss, 4)
-        if late_rtt is None or pings < MIN_RTTS:  # a full queue may drop their answers
-            late_rtt = loaded
         window = 0.0 if hidden else _window_share(direction, result, report)
         stalled = _stalled_share(result, report, seconds)
         if stalled:
@@ -415,28 +418,33 @@ def _check_end(
         raise NoData(Cause.AGENT_LOST, f"the agent ended the {name} early")
 
 
-def _loaded_rtt(direction: Direction, streamed: TcpTransfer, rate: float) -> float | None:
-    """Mean RTT in seconds under load: of the pings, or of the stream itself if too few of those
-    sent during it were answered."""
-    result = streamed.result
-    if _pings_in(streamed.rtts, result) >= MIN_RTTS:
-        return loaded_rtt(streamed.rtts, result.series.samples(), rate, result.stopped)
+def _loaded_rtts(
+    direction: Direction, streamed: TcpTransfer, rate: float, *, hidden: bool
+) -> tuple[float | None, float | None]:
+    """Mean RTT in seconds under load, and that of the second half: of the pings, or of TCP itself,
+    where that is known, if too few were answered, as a full queue may drop them.
+    """
+    result, during = streamed.result, streamed.rtts_during
+    middle = (result.started + result.stopped) / 2
+    late = [sample.seconds for sample in during if sample.sent >= middle]
+    late_rtt = fmean(late) if late else None
+    if hidden:
+        return late_rtt, late_rtt
+    own = _own_rtt(direction, streamed)
+    if own is not None and len(during) < MIN_RTTS:
+        return own, own
+    if len(streamed.rtts) < MIN_RTTS:
+        return None, None
+    loaded = loaded_rtt(streamed.rtts, result.series.samples(), rate, result.stopped)
+    return loaded, loaded if late_rtt is None else late_rtt
+
+
+def _own_rtt(direction: Direction, streamed: TcpTransfer) -> float | None:
+    """Mean RTT in seconds that the sender's TCP saw; None where it is not known."""
     if direction is Direction.DOWN:
-        return result.tcp_rtt
+        return streamed.result.tcp_rtt
     value = streamed.report.get("rtt")
     return float(value) if isinstance(value, int | float) and 0 < value < 60 else None
-
-
-def _pings_in(rtts: list[RttSample], result: TransferResult) -> int:
-    """How many answered pings were sent during the test."""
-    return sum(result.started <= sample.sent <= result.stopped for sample in rtts)
-
-
-def _late_rtt(rtts: list[RttSample], result: TransferResult) -> float | None:
-    """Mean RTT in seconds in the second half of the test."""
-    middle = (result.started + result.stopped) / 2
-    late = [sample.seconds for sample in rtts if middle <= sample.sent <= result.stopped]
-    return fmean(late) if late else None
 
 
 def _stalled_share(result: TransferResult, report: Mapping[str, Any], seconds: float) -> float:
