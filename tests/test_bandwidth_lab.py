@@ -83,8 +83,8 @@ def test_an_asymmetric_line(congestion: str) -> None:
 @pytest.mark.parametrize("lost", [0.5, 0])
 def test_a_full_queue_that_drops_the_answers(lost: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """TCP lost packets in the queue that it filled itself. Where no answer to a ping of the second
-    half arrived either, or none during the transfer, they were taken for the line's loss:
-    `upload_limited_by: loss`. The answers before and after it say nothing of its queue."""
+    half arrived either, they were taken for the line's loss: `upload_limited_by: loss`. Where none
+    of the whole transfer did, the RTT under load was that of the answers before and after it."""
     transfer_with_pings = ThroughputTest._transfer_with_pings
 
     async def some_lost(*args: Any) -> TcpTransfer:

@@ -20,8 +20,11 @@ from jharnet_monitor.judge.line.throughput import (
     loaded_rtt,
     window_seconds,
 )
+from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.bandwidth.bandwidth_test import MAX_UNCERTAINTY
+from jharnet_monitor.probes.bandwidth.http_hub import TransferResult
 from jharnet_monitor.probes.bandwidth.tcp_info import parse
+from jharnet_monitor.probes.bandwidth.throughput_test import TcpTransfer, _loaded_rtts
 
 
 def transfer(
@@ -99,6 +102,39 @@ def test_the_loaded_rtt_is_weighted_by_bytes() -> None:
     assert found == pytest.approx(0.23, rel=0.1)  # the plain mean is 0.13
     assert loaded_rtt([], samples, 2e6, 2.0) is None
     assert loaded_rtt([RttSample(5.0, 0.1)], samples, 2e6, 2.0) is None
+
+
+def _under_load(sent: list[float], own: float | None, *, hidden: bool) -> list[float | None]:
+    """The two RTTs of an upload from 0 to 1 s at a steady rate; `own` is TCP's. A ping sent in it
+    takes 0.2 s, one before or after it 0.03 s."""
+    result = TransferResult(started=0.0, stopped=1.0)
+    for step in range(11):
+        result.series.add(step / 10, 100 * step, 144_800 * step)
+    rtts = [RttSample(moment, 0.2 if 0 <= moment <= 1 else 0.03) for moment in sent]
+    streamed = TcpTransfer(result, {"rtt": own}, rtts)
+    return [*_loaded_rtts(Direction.UP, streamed, 12e6, hidden=hidden)]
+
+
+@pytest.mark.parametrize(
+    ("sent", "own", "hidden", "expected"),
+    [
+        ([-0.1, 0.1, 0.4, 0.7, 1.1], 0.15, False, [0.18, 0.2]),  # three answers are enough
+        ([-0.1, 0.1, 0.4, 1.1], 0.15, False, [0.15, 0.15]),
+        ([-0.2, -0.1, 1.1, 1.2], 0.15, False, [0.15, 0.15]),
+        ([-0.1, 0.35, 0.7, 1.1], None, False, [0.157, 0.2]),  # a join page on a narrow line
+        ([-0.1, 0.7], None, False, [None, None]),
+        ([-0.1, 0.1, 0.7, 1.1], 0.15, True, [0.2, 0.2]),  # the proxy's own RTT says nothing
+        ([-0.1, 0.1, 0.4, 1.1], 0.15, True, [None, None]),
+    ],
+)
+def test_the_loaded_rtt_where_answers_are_missing(
+    sent: list[float], own: float | None, hidden: bool, expected: list[float | None]
+) -> None:
+    """Too few answers of the transfer: TCP's own RTT, or what there is where it has none. The
+    answer before it weighs what arrived until halfway to the next one: 12 % and 24 %."""
+    assert _under_load(sent, own, hidden=hidden) == [
+        value if value is None else pytest.approx(value, rel=0.03) for value in expected
+    ]
 
 
 def test_two_counters_of_the_same_bytes() -> None:

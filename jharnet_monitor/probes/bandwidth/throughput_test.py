@@ -422,7 +422,8 @@ def _loaded_rtts(
     direction: Direction, streamed: TcpTransfer, rate: float, *, hidden: bool
 ) -> tuple[float | None, float | None]:
     """Mean RTT in seconds under load, and that of the second half: of the pings, or of TCP itself,
-    where that is known, if too few were answered, as a full queue may drop them.
+    where that is known, if too few were answered, as a full queue may drop them. Of a `hidden`
+    stream, of which the hub counts the proxy's connection, both are those of the second half.
     """
     result, during = streamed.result, streamed.rtts_during
     middle = (result.started + result.stopped) / 2
