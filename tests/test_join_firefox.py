@@ -38,7 +38,7 @@ async def test_firefox_over_plain_http_measures_all_and_survives_the_hub(tmp_pat
             delay = await one.undisturbed("latency", path="page")
             assert (delay["outcome"], delay["cause"]) == ("ok", None), delay
             assert delay["conditions"]["method"] == "data_channel"
-            assert 0.031 < delay["values"]["rtt_p50_seconds"] < 0.044
+            assert 0.031 < delay["values"]["rtt_p50_seconds"] < 0.044, delay
             call = await one.undisturbed("conference", profile="360p", seconds=6)
             assert (call["outcome"], call["values"].get("grade")) == ("ok", 3), call
             assert 0 < call["conditions"]["agent_loop_lag_seconds"] < 1, call["conditions"]
