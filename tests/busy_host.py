@@ -64,11 +64,13 @@ async def answered(measure: Callable[[], Awaitable[R]]) -> R:
 
 async def undisturbed(measure: Callable[[], Awaitable[R]]) -> R:
     """What `measure` returns, repeated while this machine was too busy for all figures, or for
-    certain ones."""
+    certain ones, and where it says that another test loaded the line: one of the first tests of an
+    office, for example, which begin a minute after its agent has connected."""
     for _ in range(REPETITIONS):
         result = await measure()
         known = result["conditions"] if isinstance(result, Mapping) else result.conditions
-        if not (overloaded(result) or was_late(known) or stalled(known)):
+        busy = overloaded(result) or was_late(known) or stalled(known)
+        if not (busy or known.get("under_load")):
             return result
     return await measure()
 

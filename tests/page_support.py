@@ -53,6 +53,14 @@ WATCHED = """(() => {
 })()"""
 """A page with this script keeps four times a second what its call's `getStats` says."""
 
+KEEP_BUSY = """window.busy = setInterval(() => {
+  const end = performance.now() + 50;
+  while (performance.now() < end);
+}, 60)"""
+"""The thread of a page with this script computes during five sixths of the time ..."""
+LET_REST = "clearInterval(window.busy)"
+"""... until this one."""
+
 
 def way(rate: str, delay: str = "15ms", queue: str = "200ms", **more: Any) -> dict[str, Any]:
     """One direction of a line of the lab."""

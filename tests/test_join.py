@@ -52,6 +52,10 @@ class Door:
         """Run a probe on the office, repeated where this machine was too busy for a result."""
         return await busy_host.undisturbed(lambda: self.hub.run_probe("potka", probe, options))
 
+    def measured_by_page(self) -> list[Measurement]:
+        """What the page has measured by itself, as the hub has it; the oldest first."""
+        return self.hub.store.measurements(office="potka", probe="latency", path="page_hub")
+
     def events(self, kind: str) -> list[Any]:
         """The events of the office in the event log."""
         soon = self.hub.clock.now()

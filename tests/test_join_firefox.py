@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab_support import needs_lab
-from tests.page_support import PageLab, district, way
+from tests.page_support import KEEP_BUSY, LET_REST, PageLab, district, way
 
 pytestmark = [pytest.mark.root, pytest.mark.browser("firefox-esr"), needs_lab]
 REMARKS = """[...document.querySelectorAll("[data-remark]")]
@@ -23,7 +23,8 @@ SIDES = ("up", "down")
 
 async def test_firefox_over_plain_http_measures_all_and_survives_the_hub(tmp_path: Path) -> None:
     """No secure context: both rates and the delay as the emulator has them, a call at the grade of
-    its profile, and after a restart of the hub every measurement stored once."""
+    its profile, and after a restart of the hub every measurement stored once. While the page's
+    thread is busy, no delay is given."""
     data = district("4 Mbit/s", way("4 Mbit/s"), way("2 Mbit/s"))
     with PageLab.started(data, tmp_path, "http", "jhffhttp") as one:
         async with one.tab("firefox", tmp_path) as page:
@@ -39,6 +40,12 @@ async def test_firefox_over_plain_http_measures_all_and_survives_the_hub(tmp_pat
             assert (delay["outcome"], delay["cause"]) == ("ok", None), delay
             assert delay["conditions"]["method"] == "data_channel"
             assert 0.031 < delay["values"]["rtt_p50_seconds"] < 0.044, delay
+            assert 0 <= delay["conditions"]["agent_loop_lag_p75_seconds"] < 0.003, delay
+            await page.ask(KEEP_BUSY)
+            busy = await one.probe("latency", path="page")
+            assert (busy["outcome"], busy["cause"]) == ("no_data", "host_overloaded"), busy
+            assert busy["conditions"]["agent_loop_lag_p75_seconds"] > 0.02, busy
+            await page.ask(LET_REST)
             call = await one.undisturbed("conference", profile="360p", seconds=6)
             assert (call["outcome"], call["values"].get("grade")) == ("ok", 3), call
             assert 0 < call["conditions"]["agent_loop_lag_seconds"] < 1, call["conditions"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jharnet_monitor.model import Measurement, Outcome
+from jharnet_monitor.model import Outcome
 from tests.tab_support import Tab, tab
 from tests.test_join import Door, door
 
@@ -68,14 +68,9 @@ async def test_a_page_behind_others_comes_back_and_hands_in_once(
         await page.order("Page.setWebLifecycleState", state="active")
         await door.until(lambda: door.hub.agents.get("potka") not in (None, second), 15)
         await page.until_state("waiting", 10)
-        await door.until(lambda: len(measured(door)) >= 2, 15)
-        rows = measured(door)
+        await door.until(lambda: len(door.measured_by_page()) >= 2, 15)
+        rows = door.measured_by_page()
         assert len({row.id for row in rows}) == len(rows)
         assert {row.outcome for row in rows} == {Outcome.OK}, rows
         assert all(row.conditions["agent_page_hidden"] for row in rows)
         assert all(4 < row.duration < 15 for row in rows), rows
-
-
-def measured(door: Door) -> list[Measurement]:
-    """What the page has measured by itself, as the hub has it."""
-    return door.hub.store.measurements(office="potka", probe="latency", path="page_hub")

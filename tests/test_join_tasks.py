@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+from itertools import pairwise
 
+import psutil
 import pytest
 from playwright.async_api import Browser
 
 from jharnet_monitor.model import Cause, Outcome
 from jharnet_monitor.probes.base import ChannelClosed
+from jharnet_monitor.probes.latency import page as latency_page
+from jharnet_monitor.web.render import STATIC
+from tests.page_support import KEEP_BUSY, LET_REST
 from tests.test_join import Door, browser, door, join, open_link
 
 __all__ = ["browser", "door"]
@@ -59,6 +65,21 @@ NUMBER_TWICE = """async (module) => {
   return { ended, opened, before, early };
 }"""
 
+STAMPS = """async () => {
+  const worker = new Worker(document.getElementById("join").dataset.worker, { type: "module" });
+  const stamps = [[], []];
+  worker.onmessage = ({ data }) => data.stamp && stamps[data.stamp - 1].push(data.at);
+  const after = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+  for (const number of [1, 2]) worker.postMessage({ stamps: number });
+  await after(2000);
+  worker.postMessage({ last: 1 });
+  await after(500);
+  worker.terminate();
+  return stamps;
+}"""
+DATAGRAMS = "join-datagrams.js"
+REPORT = "await Promise.race([lateness.end(), channel.over])"
+"""What a page reports at the end of a series of datagrams, in that module."""
 BREAK = """(step) => {
   RTCPeerConnection.prototype[step] = () => { throw new Error("not today"); };
 }"""
@@ -68,7 +89,7 @@ async def test_small_tasks_run_together_and_large_ones_do_not(door: Door, browse
     """Two measurements by datagrams at the same time both have a result; a second speed test is
     refused, with the reason."""
     await join(await open_link(browser, door.link))
-    runs = [door.hub.run_probe("potka", "latency", {"path": "page"}) for _ in range(2)]
+    runs = [door.undisturbed("latency", {"path": "page"}) for _ in range(2)]
     for result in await asyncio.gather(*runs):
         assert (result.outcome, result.cause) == (Outcome.OK, None), result.conditions
         assert result.values["received"] > 0
@@ -78,6 +99,109 @@ async def test_small_tasks_run_together_and_large_ones_do_not(door: Door, browse
     with pytest.raises(ChannelClosed, match="busy with another bandwidth"):
         await asyncio.wait_for(second.receive(), 30)
     await first.close()
+
+
+async def test_the_worker_posts_the_time_at_random_and_ends(door: Door, browser: Browser) -> None:
+    """A page that works at a fixed interval is then neither met nor missed each time. After the
+    last message no more come, and another series goes on."""
+    page = await open_link(browser, door.link)
+    [ended, others] = await page.evaluate(STAMPS)
+    gaps = [after - before for before, after in pairwise(ended)]
+    assert len(gaps) > 20 and min(gaps[:-1]) < 40 and max(gaps) > 60, gaps
+    assert others[-1] > ended[-1] + 200
+
+
+async def test_a_busy_page_gives_no_round_trip(door: Door, browser: Browser) -> None:
+    """Its thread computes during five sixths of the time, which would be in the round trips of the
+    datagrams and in those of its own heartbeats. Once it rests, both are given again."""
+    page = await open_link(browser, door.link)
+    await join(page)
+    await page.evaluate(KEEP_BUSY)
+    busy = await door.hub.run_probe("potka", "latency", {"path": "page"})
+    assert (busy.outcome, busy.cause) == (Outcome.NO_DATA, Cause.HOST_OVERLOADED), busy
+    assert busy.conditions["agent_loop_lag_p75_seconds"] > 0.02, busy.conditions
+    assert not busy.values
+    await lose_session(door)
+    await page.evaluate(LET_REST)
+    await lose_session(door)  # that minute is half of each
+    rested = await door.undisturbed("latency", {"path": "page"})
+    assert (rested.outcome, rested.cause) == (Outcome.OK, None), rested
+    assert 0 < rested.values["rtt_p50_seconds"] < 0.02
+    for end in ("hub", "agent"):
+        quartile = rested.conditions[f"{end}_loop_lag_p75_seconds"]
+        assert 0 <= quartile <= rested.conditions[f"{end}_loop_lag_seconds"], end
+    await lose_session(door)
+    first, *_, last = door.measured_by_page()
+    assert (first.outcome, first.values["received"] > 0) == (Outcome.OK, True), first
+    assert "rtt_p50_seconds" not in first.values, first
+    assert first.conditions["agent_loop_lag_p75_seconds"] > 0.02, first
+    late = last.conditions["agent_loop_lag_p75_seconds"] > latency_page.MAX_LAG_P75
+    assert late or 0 < last.values["rtt_p50_seconds"] < 0.02, last
+
+
+async def lose_session(door: Door) -> None:
+    """End the page's session after a heartbeat, so that it hands in what it has measured, and wait
+    until the hub has that."""
+    connection = door.hub.agents.get("potka")
+    assert connection is not None
+    rows = len(door.measured_by_page())
+    await asyncio.sleep(2.5)
+    await connection.socket.close(code=1001)
+    await door.until(lambda: len(door.measured_by_page()) > rows, 30)
+
+
+async def test_a_browser_that_stood_still_is_no_loss(door: Door, browser: Browser) -> None:
+    """The whole of it, and its worker, for longer than the hub waits for a datagram."""
+    await join(await open_link(browser, door.link))
+    series = {"path": "page", "packets": 40, "seconds": 8}
+    run = asyncio.create_task(door.hub.run_probe("potka", "latency", series))
+    await asyncio.sleep(3)
+    for number, seconds in ((signal.SIGSTOP, 3), (signal.SIGCONT, 0)):
+        for process in psutil.Process().children(recursive=True):
+            if "chrom" in process.name():
+                process.send_signal(number)
+        await asyncio.sleep(seconds)
+    result = await asyncio.wait_for(run, 60)
+    assert (result.outcome, result.cause) == (Outcome.NO_DATA, Cause.HOST_OVERLOADED), result
+    assert result.conditions["agent_loop_lag_seconds"] > 2, result.conditions
+    assert not result.values
+
+
+@pytest.mark.parametrize(
+    ("report", "cause"),
+    [
+        ("{ loop_lag: 0.001, loop_lag_p75: -1 }", Cause.BAD_REPORT),
+        ("{ loop_lag: '1', loop_lag_p75: 0.001 }", Cause.BAD_REPORT),
+        ("null", Cause.BAD_REPORT),
+        ("await new Promise(() => {})", Cause.AGENT_LOST),
+    ],
+)
+async def test_a_page_that_does_not_say_how_late_it_was(
+    door: Door, browser: Browser, monkeypatch: pytest.MonkeyPatch, report: str, cause: Cause
+) -> None:
+    """Its report is nonsense, or missing: there is no figure, for it may have been busy."""
+    if cause is Cause.AGENT_LOST:
+        monkeypatch.setattr(latency_page, "LAG_SECONDS", 1.0)
+    module = STATIC.joinpath(DATAGRAMS).read_text("utf-8")
+    assert module.count(REPORT) == 1
+    changed = {DATAGRAMS: module.replace(REPORT, report)}
+    await join(await open_link(browser, door.link, instead=changed))
+    result = await door.hub.run_probe("potka", "latency", {"path": "page", "packets": 3})
+    assert (result.outcome, result.cause) == (Outcome.NO_DATA, cause), result
+    assert not result.values
+
+
+async def test_a_page_from_before_an_update_is_measured(door: Door, browser: Browser) -> None:
+    """A tab that has been open since then cannot say how late it is: the figures are given, and no
+    lag of it."""
+    module = STATIC.joinpath(DATAGRAMS).read_text("utf-8")
+    assert module.count(", reports_lag: true") == 1
+    old = {DATAGRAMS: module.replace(", reports_lag: true", "")}
+    await join(await open_link(browser, door.link, instead=old))
+    result = await door.undisturbed("latency", {"path": "page"})
+    assert (result.outcome, result.cause) == (Outcome.OK, None), result
+    assert result.values["rtt_p50_seconds"] < 0.02
+    assert [name for name in result.conditions if name.startswith("agent_loop_lag")] == []
 
 
 async def test_a_page_that_is_closed_is_no_loss(door: Door, browser: Browser) -> None:

@@ -16,11 +16,12 @@ from jharnet_monitor.errors import UserError
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import Failed, NoData, ProbeContext
 from jharnet_monitor.probes.conference.relay import CallWay, relayed_ways
-from jharnet_monitor.probes.latency.page import DatagramSeries
+from jharnet_monitor.probes.latency.page import MAX_LAG_P75, DatagramSeries, EndLag
 from jharnet_monitor.probes.latency.run import run
 from jharnet_monitor.rtc.datagrams import DatagramPath
 from jharnet_monitor.rtc.sdp import BadDescription
 from jharnet_monitor.security.tokens import write_secret
+from jharnet_monitor.web.render import STATIC
 from tests.support import make_config
 
 URLS = ["turn:10.8.0.2:443?transport=tcp", "turns:hub.example.in:5349?transport=tcp"]
@@ -82,7 +83,7 @@ async def test_a_flow_that_ends_is_no_loss() -> None:
     mirror = Mirror(range(480, 600), packets=600, seconds=150.0)
     await mirror.series.send(mirror)
     found = mirror.series.reading({})
-    age = 480 * (0.25 + 0.04)
+    age = 480 * 0.25
     assert found.conditions["udp_ended_after_seconds"] == pytest.approx(age, abs=0.5)
     assert (found.values["sent"], found.values["loss_ratio"]) == (480, 0)
     silent = Mirror(range(600), packets=600, seconds=150.0)
@@ -90,6 +91,82 @@ async def test_a_flow_that_ends_is_no_loss() -> None:
     with pytest.raises(Failed, match="no_reply") as failed:
         silent.series.reading({})
     assert "udp_ended_after_seconds" not in failed.value.conditions
+
+
+@pytest.mark.parametrize(
+    ("lost", "ends", "why"),
+    [
+        ((), [EndLag("hub", 0.09, 0.002), EndLag("agent", 1.5, 0.002)], None),
+        ((), [EndLag("hub", None, None)], None),
+        ((3,), [EndLag("hub", 0.9, 0.002), EndLag("agent", 0.9, 0.002)], None),
+        ((), [EndLag("hub", 0.1, 0.004)], "the hub handled a quarter of what came 0.004 s late"),
+        ((), [EndLag("hub"), EndLag("agent", 0.1, 0.02)], "the agent handled a quarter"),
+        ((3,), [EndLag("hub", 1.1, 0.001)], "the hub stood still for 1.10 s"),
+        (range(20), [EndLag("hub"), EndLag("agent", 3.0, 0.0)], "the agent stood still for 3.00 s"),
+    ],
+)
+async def test_an_end_that_was_late_gives_no_figure(
+    lost: Container[int], ends: list[EndLag], why: str | None
+) -> None:
+    """Its own time is in most round trips, or it may have lost what did not come back in time. A
+    short pause is neither; where nothing is missing, nor is a long one. The lags are conditions."""
+    mirror = Mirror(lost)
+    await mirror.series.send(mirror)
+    if why is None:
+        found = mirror.series.reading({}, ends)
+        assert found.values["rtt_p50_seconds"] == pytest.approx(0.04)
+        conditions = found.conditions
+    else:
+        with pytest.raises(NoData, match="host_overloaded") as late:
+            mirror.series.reading({}, ends)
+        assert late.value.detail.startswith(why)
+        conditions = late.value.conditions
+    for end in ends:
+        assert conditions.get(f"{end.name}_loop_lag_seconds") == end.longest
+        assert conditions.get(f"{end.name}_loop_lag_p75_seconds") == end.p75
+
+
+async def test_a_page_that_stood_still_is_no_firewall() -> None:
+    """At the end of a long series: what it did not send back in time is no flow that ended."""
+    mirror = Mirror(range(480, 600), packets=600, seconds=150.0)
+    await mirror.series.send(mirror)
+    with pytest.raises(NoData, match="host_overloaded") as late:
+        mirror.series.reading({}, [EndLag("agent", 29.0, 0.0)])
+    assert "udp_ended_after_seconds" not in late.value.conditions
+
+
+@pytest.mark.parametrize("packets", [1, 4, 600])
+async def test_a_series_takes_as_long_as_it_says(packets: int) -> None:
+    """However few its datagrams are: it must end within the time limit of the probe."""
+    mirror = Mirror((), packets=packets, seconds=600.0)
+    began = mirror.clock.passed
+    await mirror.series.send(mirror)
+    assert mirror.clock.passed - began == pytest.approx(600.0)
+
+
+def test_the_page_leaves_out_what_the_hub_does() -> None:
+    """From the same lag on: the page of its own heartbeats, the hub of its datagrams."""
+    module = STATIC.joinpath("join-lateness.js").read_text("utf-8")
+    assert f"export const LATE = {MAX_LAG_P75};" in module
+
+
+async def test_datagrams_leave_at_random_times() -> None:
+    """Within the first half of their intervals, so that the rate is as stated."""
+
+    class Times(Mirror):
+        """Notes when each was sent."""
+
+        def send(self, datagram: bytes) -> None:
+            """Do so."""
+            at.append(self.clock.passed - 1000.0)
+
+    at: list[float] = []
+    times = Times((), packets=200, seconds=50.0)
+    await times.series.send(times)
+    into = [moment - 0.25 * number for number, moment in enumerate(at)]
+    assert 0 <= min(into) < 0.02
+    assert 0.1 < max(into) <= 0.125 + 1e-9
+    assert len({round(one, 6) for one in into}) > 150
 
 
 async def test_only_a_page_has_datagrams() -> None:

@@ -98,6 +98,19 @@ class BrowserSendStats(StatsMessage):
         return "silence" if self.silent else "tone"
 
 
+@dataclass(frozen=True, slots=True)
+class BrowserLag(StatsMessage):
+    """How late a page's thread handled what came during a series of datagrams, in seconds.
+
+    The fields are the keys of its `lag` message.
+    """
+
+    loop_lag: float
+    """The longest lag."""
+    loop_lag_p75: float
+    """The upper quartile."""
+
+
 class PictureAdvice:
     """The picture and the rate that a browser is to send: what REMB says, for one that ignores it.
 

@@ -22,9 +22,9 @@ from jharnet_monitor.web.status import Grade, office_row
 
 JOIN_ASSETS = (
     "join.js", "join-bandwidth.js", "join-call.js", "join-check.js", "join-codecs.js",
-    "join-datagrams.js", "join-devices.js", "join-keep.js", "join-latency.js", "join-media.js",
-    "join-paint.js", "join-processor.js", "join-service.js", "join-session.js", "join-stats.js",
-    "join-transfer.js", "join-visit.js", "join-worker.js",
+    "join-datagrams.js", "join-devices.js", "join-keep.js", "join-lateness.js",
+    "join-latency.js", "join-media.js", "join-paint.js", "join-processor.js", "join-service.js",
+    "join-session.js", "join-stats.js", "join-transfer.js", "join-visit.js", "join-worker.js",
 )  # fmt: skip
 
 

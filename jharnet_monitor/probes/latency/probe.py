@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 PACKETS = 20
 PACKETS_PER_SECOND = 10.0
 SHORTEST_FRESH_SECONDS = 60.0
-PAGE_SETUP_SECONDS = 40.0
-"""For a page to offer a data channel, and for it to open."""
+PAGE_SETUP_SECONDS = 70.0
+"""For a page to offer a data channel, for it to open, and for the page to report its lag."""
 PAGE_FRESH_INTERVALS = 2.5
 
 

@@ -1,4 +1,4 @@
-"""Whether this host kept up during a call: an overloaded host measures itself, not the network.
+"""Whether this host kept up during a test: an overloaded host measures itself, not the network.
 Overload shows in three ways: the event loop wakes late; the kernel lets this program wait for a CPU
 while others compute (`/proc/self/schedstat`); the hypervisor gives the CPU to another machine
 (steal, in `/proc/stat`). The last two can delay packets without a visible lag of the event loop;
@@ -14,7 +14,8 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+
+from jharnet_monitor.judge.latency import percentile
 
 _SAMPLE_INTERVAL = 0.05
 _STALL = 0.1
@@ -42,6 +43,8 @@ class HostLoad:
     median_lag: float | None = None
     """The median event-loop lag in seconds: half of the packets are read so late or later. None if
     not known, as on Windows, where a timer of an idle computer may be late by a tick of 16 ms."""
+    lag_p75: float | None = None
+    """The upper quartile of the event-loop lag in seconds; None as with `median_lag`."""
     disturbed: int = 0
     """Seconds of the call in which this program got too little of the CPU."""
 
@@ -88,9 +91,10 @@ class HostLoadMonitor:
         elapsed = max(time.monotonic() - self._started_at, 1e-6)
         cpu = (time.process_time() - self._cpu_at_start) / elapsed
         stalled = min(1.0, self._stalled_seconds / elapsed)
-        lags = self._lags or [0.0]
-        late = None if sys.platform == "win32" else median(lags)
-        return HostLoad(max(lags), stalled, max(0.0, cpu), late, self._disturbed)
+        lags = sorted(self._lags) or [0.0]
+        known = sys.platform != "win32"
+        half, most = (percentile(lags, share) if known else None for share in (0.5, 0.75))
+        return HostLoad(lags[-1], stalled, max(0.0, cpu), half, most, self._disturbed)
 
 
 def _wait_seconds() -> float:

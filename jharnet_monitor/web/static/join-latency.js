@@ -1,6 +1,8 @@
 // The page's own latency, a measurement a minute: the round trips of its heartbeats. They run in the
 // session's TCP connection, so they show delay and silence, but not the loss of packets.
 
+import { LATE, Lateness, percentile } from "./join-lateness.js";
+
 const MINUTE = 60000;
 const ALONE = 20000; // shorter while the hub cannot be reached: time for two attempts
 const TIMEOUT = 2000;
@@ -10,6 +12,7 @@ const PLACES = 1e6;
 export class Latency {
   #sent = new Map();
   #rtts = [];
+  #lateness = new Lateness();
   #count = 0; // of this period
   #answered = 0;
   #refused = 0;
@@ -58,13 +61,15 @@ export class Latency {
     this.#alone = !yes;
   }
 
-  tick() {
+  // `posted`: when the worker said so, by its clock.
+  tick(posted) {
     const now = performance.now();
     if (now - this.#ticked > SLEPT) {
       this.#fold(this.#ticked);
       this.#start(now);
     }
     this.#ticked = now;
+    this.#lateness.add(posted);
     this.#loaded ||= this.loaded();
     this.#hidden ||= document.hidden;
     if (now - this.#began >= (this.#alone ? ALONE : MINUTE)) this.#fold(now);
@@ -73,6 +78,7 @@ export class Latency {
   #start(now) {
     this.#sent.clear();
     this.#rtts = [];
+    this.#lateness = new Lateness();
     this.#count = this.#answered = this.#refused = this.#unanswered = 0;
     this.#loaded = this.#hidden = false;
     this.#began = now;
@@ -110,9 +116,12 @@ export class Latency {
     const late = [...this.#sent.values()].filter((at) => end - at < TIMEOUT).length;
     const sent = this.#count - late;
     if (sent <= 0) return null;
-    const values = { sent, received: Math.min(sent, this.#answered), ...delays(this.#rtts) };
-    if (this.#answered) return { values };
-    return { outcome: "failed", cause: "no_reply", values };
+    const lag = this.#lateness.summary()?.loop_lag_p75;
+    const conditions = lag === undefined ? {} : { agent_loop_lag_p75_seconds: round(lag) };
+    const trips = lag > LATE ? {} : delays(this.#rtts); // else they are rather the page's
+    const values = { sent, received: Math.min(sent, this.#answered), ...trips };
+    if (this.#answered) return { values, conditions };
+    return { outcome: "failed", cause: "no_reply", values, conditions };
   }
 
   #withoutHub() {
@@ -139,14 +148,6 @@ function delays(rtts) {
     rtt_p95_seconds: round(percentile(sorted, 0.95)),
     rtt_max_seconds: round(sorted.at(-1)),
   };
-}
-
-// Type 7 of Hyndman and Fan, as the hub computes it.
-function percentile(sorted, share) {
-  const position = share * (sorted.length - 1);
-  const low = Math.floor(position);
-  const high = Math.min(low + 1, sorted.length - 1);
-  return sorted[low] + (sorted[high] - sorted[low]) * (position - low);
 }
 
 const round = (number) => Math.round(number * PLACES) / PLACES;

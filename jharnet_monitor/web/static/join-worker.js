@@ -24,11 +24,34 @@ setInterval(look, LOOK);
 
 setInterval(() => {
   look();
-  postMessage({ lag: longest / 1000 });
+  postMessage({ lag: longest / 1000, at: performance.now() });
   longest = 0;
 }, TICK);
 
+// The series that sample how late the page handles what comes, by number, and their timers.
+const timers = new Map();
+
+function stamp(number, last) {
+  postMessage({ stamp: number, at: performance.now(), last });
+}
+
+// At random times, so that what the page does at a fixed interval is not always met, or missed.
+function stampAgain(number) {
+  stamp(number, false);
+  timers.set(number, setTimeout(stampAgain, LOOK * (0.5 + Math.random()), number));
+}
+
 onmessage = ({ data }) => {
+  if (data.stamps) {
+    stampAgain(data.stamps);
+    return;
+  }
+  if (data.last) {
+    clearTimeout(timers.get(data.last));
+    timers.delete(data.last);
+    stamp(data.last, true);
+    return;
+  }
   run += 1;
   if (data.writable) produce(run, data);
   else if (data.frames) time(run);

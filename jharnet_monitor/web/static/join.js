@@ -73,7 +73,7 @@ class Agent {
     this.bandwidth = new Bandwidth(this.transferWorker, office, token);
     this.worker.onmessage = ({ data }) => {
       if (data === "frame") this.media.frame?.();
-      else this.tick(data);
+      else if ("lag" in data) this.tick(data);
     };
   }
 
@@ -137,7 +137,7 @@ class Agent {
   async open(channel, task, params) {
     if (task === "echo") return echo(channel);
     if (task === "visit") return visit(channel, params);
-    if (task === "datagrams" && canCall) return datagrams(channel);
+    if (task === "datagrams" && canCall) return datagrams(channel, this.worker);
     if (task !== "bandwidth" && !(task === "conference" && canCall)) {
       channel.close(`this page has no ${task}`);
       return undefined;
@@ -163,7 +163,7 @@ class Agent {
     return conference(channel, params, { media: this.media, screen, tick: next });
   }
 
-  tick({ lag }) {
+  tick({ lag, at }) {
     this.ticks += 1;
     const now = performance.now();
     this.lag = Math.max(this.lag, lag);
@@ -173,7 +173,7 @@ class Agent {
     }
     if (now - this.ticked > SLEPT) this.session.renew();
     this.ticked = now;
-    if (this.session.alive) this.latency.tick();
+    if (this.session.alive) this.latency.tick(at);
     this.session.tick();
     if (this.ticks % RENEW_TICKS === 0) renew();
   }
