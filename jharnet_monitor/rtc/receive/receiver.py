@@ -39,7 +39,10 @@ _FAST_REPORT_LOSS = 0.06
 NACK_INTERVAL = 0.02
 """Seconds between checks for missing packets."""
 _LATE = 0.01
-"""Seconds by which a check that comes later waits for the next one with its report."""
+"""Seconds by which a check that comes later waits for the next one with its report ..."""
+_MUCH_LATER = 2.0
+"""... and so does the next one if it comes later by this factor: another pause has begun. (On a
+host that is always late, every second check reports.)"""
 _MAX_NACKS = 10
 """Requests for one packet."""
 _MAX_NACK_AGE = 2.0
@@ -154,14 +157,14 @@ class Receiver:
     async def run(self, send: Send) -> None:
         """Send reports and requests until cancelled or disconnected."""
         now = time.monotonic()
-        report_at, was_late = now + REPORT_INTERVAL, False
+        report_at, waited_for = now + REPORT_INTERVAL, 0.0
         while True:
             due = now + NACK_INTERVAL
             await asyncio.sleep(NACK_INTERVAL)
             now = time.monotonic()
             # What has arrived meanwhile is read next; a report before it states too few bytes.
-            is_late = now - due > _LATE and not was_late
-            was_late = is_late
+            is_late = now - due > max(_LATE, _MUCH_LATER * waited_for)
+            waited_for = now - due if is_late else 0.0
             try:
                 await self._send_nacks(now, send)
                 await self._request_keyframe(now, send)
