@@ -247,6 +247,24 @@ async def test_the_line_is_worked_out_in_another_process() -> None:
         assert await line_process.observe_line(audio, video, ReportArrivals(), sent) is None
 
 
+@pytest.mark.parametrize(("adapts", "queue"), [(True, 0.0), (False, 0.4)])
+async def test_what_a_browser_sent_late_was_not_in_the_lines_queue(
+    adapts: bool, queue: float
+) -> None:
+    """Its voice is 0.4 s late for good. Of an agent the picture is as late: nothing is shifted."""
+    audio, video = Arrivals(48_000), Arrivals(90_000)
+    for number in range(600):
+        late = 0.4 * (number >= 200)
+        add(audio, number, number * 960, 0.02 + number / 50 + late, FRAME_START | FRAME_END)
+    for number in range(360):
+        add(video, number, number * 3000, 0.02 + number / 30, FRAME_START | FRAME_END)
+    stated = tuple((number, 0.4) for number in range(200, 600))
+    sent = send_stats(audio_late=stated, adapts=adapts)
+    line = await line_process.observe_line(audio, video, ReportArrivals(), sent)
+    assert line is not None
+    assert line.longest_queue == pytest.approx(queue, abs=0.02)
+
+
 def add(log: Arrivals, number: int, timestamp: int, at: float, flags: int) -> None:
     """Add one arrival."""
     log.first = 0 if log.first is None else log.first

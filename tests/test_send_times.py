@@ -11,7 +11,6 @@ from jharnet_monitor.profiles import rung
 from jharnet_monitor.rtc.browser import BrowserSendStats
 from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.receive.arrivals import FRAME_END, FRAME_START, Arrivals
-from jharnet_monitor.rtc.receive.remb import RembEstimator
 from jharnet_monitor.rtc.receive.send_times import SendTimes, _longest_near, sent_late
 from jharnet_monitor.rtc.rtp import RtpHeader
 from jharnet_monitor.rtc.stats.playout import AudioQuality, audio_quality
@@ -92,7 +91,7 @@ def test_voice_that_a_computer_sends_late_is_not_the_lines() -> None:
     voice, video, times = call(paused, paused, clear)
     raw = quality(voice, ())
     assert raw.concealed > 0.07 * 50 * SECONDS and raw.pdv is not None and raw.pdv > 0.2
-    late = sent_late(voice, video, times)
+    late = sent_late(voice, video, times, True)
     assert dict(late)[150] == pytest.approx(0.3, abs=0.001)
     assert {number // 50 for number, _ in late} == {1, 2, 3, 4, 5}
     mended = quality(voice, late)
@@ -102,28 +101,35 @@ def test_voice_that_a_computer_sends_late_is_not_the_lines() -> None:
 
 def test_a_delay_of_the_line_stays_the_lines() -> None:
     """Where the line holds everything back, the picture is as late as the voice."""
-    assert sent_late(*call(at_once, at_once, lambda sent: paused(sent) + TRIP)) == ()
+    ends = call(at_once, at_once, lambda sent: paused(sent) + TRIP)
+    assert sent_late(*ends, True) == sent_late(*ends, False) == ()
 
 
 @pytest.mark.parametrize(
-    ("frames", "lost", "line"),
+    ("frames", "lost", "line", "timers_late"),
     [
-        (30, 0, holding(PHASE, 1 / 30, 0.1)),
-        (12, 0, holding(PHASE, 1 / 12, 0.25)),
-        (30, 5, holding(PHASE + 4 / 30, 2 / 30, 5 / 30)),
+        (30, 0, holding(PHASE, 1 / 30, 0.1), True),
+        (12, 0, holding(PHASE, 1 / 12, 0.25), True),
+        (30, 5, holding(PHASE + 4 / 30, 2 / 30, 5 / 30), True),
+        (30, 0, holding(PHASE, 1 / 30, 0.1), False),
+        (30, 20, holding(PHASE + 19 / 30, 2 / 30, 20 / 30), False),
     ],
 )
-def test_a_delay_that_no_picture_shows_stays_the_lines(frames: int, lost: int, line: Times) -> None:
+def test_a_delay_that_no_picture_shows_stays_the_lines(
+    frames: int, lost: int, line: Times, timers_late: bool
+) -> None:
     """It is shorter than the time between two pictures, of a slow camera or where some are lost."""
     ends = call(at_once, at_once, line, frames, lost)
     delayed = quality(ends[0], ()).pdv
     assert delayed is not None and delayed > 0.02
-    assert sent_late(*ends) == ()
+    assert sent_late(*ends, timers_late) == ()
 
 
-def test_a_short_delay_that_stays_is_the_computers() -> None:
-    """Firefox stays late after a pause: so is what arrives just after a picture."""
-    late = sent_late(*call(lambda at: at + 0.025 * (at >= 2), at_once, clear))
+@pytest.mark.parametrize("timers_late", [True, False])
+def test_a_short_delay_that_stays_is_the_computers(timers_late: bool) -> None:
+    """A browser stays late after a pause, or after one of its sound alone, which its timers do not
+    show: so is what arrives just after a picture."""
+    late = sent_late(*call(lambda at: at + 0.025 * (at >= 2), at_once, clear), timers_late)
     assert [number for number, _ in late] == list(range(100, 50 * SECONDS))
     assert dict(late)[250] == pytest.approx(0.025, abs=0.001)
 
@@ -134,13 +140,14 @@ def test_a_pause_of_the_computer_proves_nothing_at_other_times() -> None:
     def made(at: float) -> float:
         return max(at, 3.2) if at >= 3 else at
 
-    late = sent_late(*call(made, made, holding(PHASE, 1 / 30, 0.1)))
+    late = sent_late(*call(made, made, holding(PHASE, 1 / 30, 0.1)), True)
     assert late and all(2.9 < number / 50 < 3.4 for number, _ in late)
 
 
 def test_delays_of_both_are_separated() -> None:
     """The line adds 0.15 s from the third second on, beside the pauses of the computer."""
-    late = dict(sent_late(*call(paused, paused, lambda sent: clear(sent) + 0.15 * (sent >= 3))))
+    ends = call(paused, paused, lambda sent: clear(sent) + 0.15 * (sent >= 3))
+    late = dict(sent_late(*ends, True))
     assert late[100] == pytest.approx(0.2, abs=0.001)
     assert late[200] == pytest.approx(0.4, abs=0.001), "a second after it became slower"
     assert max(late.values()) < 0.501
@@ -148,8 +155,8 @@ def test_delays_of_both_are_separated() -> None:
 
 def test_without_a_picture_the_line_is_given_all() -> None:
     """Nothing says when the voice was sent; nor does the picture of another second."""
-    assert sent_late(*call(paused, paused, clear, frames=0)) == ()
-    first_second = sent_late(*call(paused, lambda at: at / SECONDS, clear))
+    assert sent_late(*call(paused, paused, clear, frames=0), True) == ()
+    first_second = sent_late(*call(paused, lambda at: at / SECONDS, clear), True)
     assert {number // 50 for number, _ in first_second} <= {0, 1}
 
 
@@ -173,16 +180,27 @@ def test_a_packet_without_a_send_time_is_not_noted() -> None:
     assert len(times.at) == 1
 
 
-@pytest.mark.parametrize(("lag", "late"), [(0.06, True), (0.006, False), (None, False)])
-async def test_only_a_disturbed_computer_sends_late(lag: float | None, late: bool) -> None:
-    """On another, and for an older page, nothing is taken from the line."""
+@pytest.mark.parametrize(
+    ("lag", "known", "shown"),
+    [(0.06, True, True), (0.006, True, False), (None, True, False), (0.06, False, None)],
+)
+async def test_a_browsers_packets_and_timers_show_what_it_sent_late(
+    lag: float | None, known: bool, shown: bool | None
+) -> None:
+    """Without send times nothing is taken from the line, whatever the timers of the page say."""
     voice, video, times = call(paused, paused, clear)
-    remb = RembEstimator(EXTENSION, 1, 1e6)
-    remb.send_times = times
     async with Call("127.0.0.1", rung("audio")) as there:
-        there._remb, there.receiver.audio, there.receiver.video = remb, voice, video
+        there._send_times = times if known else None
+        there.receiver.audio, there.receiver.video = voice, video
         with mock.patch.object(type(there._connection), "ports", (1, 2)):
             stats = BrowserSendStats.from_json({**SENT, "loop_lag": lag})
             sent = await there.browser_send_stats(stats)
-    assert sent.audio_late == (sent_late(voice, video, times) if late else ())
+    late = () if shown is None else sent_late(voice, video, times, shown)
+    assert sent.audio_late == late
     assert sent.audio_first == FIRST and sent.loop_lag_seconds == lag
+
+
+def test_late_timers_make_a_difference() -> None:
+    """Where the whole computer stands still, its picture pauses as well, and proves less."""
+    ends = call(paused, paused, clear)
+    assert len(sent_late(*ends, False)) < len(sent_late(*ends, True))

@@ -53,7 +53,7 @@ from jharnet_monitor.rtc.receive.arrivals import ReportArrivals
 from jharnet_monitor.rtc.receive.receiver import Receiver
 from jharnet_monitor.rtc.receive.receiver_report import find_report_app
 from jharnet_monitor.rtc.receive.remb import RembEstimator
-from jharnet_monitor.rtc.receive.send_times import sent_late
+from jharnet_monitor.rtc.receive.send_times import SendTimes, sent_late
 from jharnet_monitor.rtc.receive.transport_feedback import TransportFeedback
 from jharnet_monitor.rtc.send.sender import Sender
 from jharnet_monitor.rtc.stats.call_stats import ReceiveStats, SendStats, receive_stats
@@ -174,6 +174,7 @@ class Call:
         self._awake_since = self._started_at
         """Since when this program has run without a pause."""
         self._paused = False
+        self._send_times: SendTimes | None = None
         self._remb: RembEstimator | None = None
         self._transport_feedback: TransportFeedback | None = None
 
@@ -242,16 +243,20 @@ class Call:
         self.sender.start(local)
         self.receiver.start(remote, local)
 
-    def limit_browser_rate(self, top: Rung) -> None:
-        """Send REMB to the other end, a browser that is to send up to `top`.
+    def expect_browser(self, top: Rung) -> None:
+        """The other end is a browser that is to send up to `top`: note when it sends, limit its
+        rate by REMB. Call after `answer`.
 
-        Call after `answer`. Does nothing if the browser gets transport-wide feedback and estimates
-        the rate itself, which REMB would only lower; nor if it does not send abs-send-time.
+        A browser that gets transport-wide feedback estimates the rate itself, which REMB would only
+        lower. Without abs-send-time there is no REMB, and nothing to note.
         """
         extension_id = self._connection.remote_streams.abs_send_time_id
-        if extension_id is not None and self._transport_feedback is None:
+        if extension_id is None:
+            return
+        self._send_times = SendTimes(extension_id)
+        if self._transport_feedback is None:
             own_ssrc = self._connection.local_streams.video.ssrc
-            self._remb = RembEstimator(extension_id, own_ssrc, _REMB_MARGIN * top.line_rate)
+            self._remb = RembEstimator(own_ssrc, _REMB_MARGIN * top.line_rate)
 
     @property
     def browser_rate(self) -> float | None:
@@ -394,9 +399,10 @@ class Call:
         sent = await _run_in_thread(
             send_stats_from_arrivals, stats, audio, video, self._connection.ports
         )
-        if self._remb is None or (stats.loop_lag or 0.0) < LATE_TIMERS:
+        if self._send_times is None:
             return sent
-        late = await _run_in_thread(sent_late, audio, video, self._remb.send_times)
+        timers_late = (stats.loop_lag or 0.0) >= LATE_TIMERS
+        late = await _run_in_thread(sent_late, audio, video, self._send_times, timers_late)
         return replace(sent, audio_late=late)
 
     async def receive_stats(self, sent: SendStats) -> ReceiveStats:
@@ -431,7 +437,8 @@ class Call:
         if self._transport_feedback is not None:
             for feedback in self._transport_feedback.rtp_received(data, arrived_at):
                 await self._connection.send(feedback)
-        if self._remb is not None and (remb := self._remb.rtp_received(data, arrived_at)):
+        transit = None if self._send_times is None else self._send_times.add(data, arrived_at)
+        if self._remb is not None and (remb := self._remb.rtp_received(data, arrived_at, transit)):
             await self._connection.send(remb)
         if self.receiver.needs_feedback:
             await self.receiver.send_feedback(at, self._connection.send)

@@ -27,6 +27,7 @@ from jharnet_monitor.rtc.receive.arrivals import ReportArrivals
 from jharnet_monitor.rtc.receive.receiver import Receiver
 from jharnet_monitor.rtc.receive.receiver_report import ReceiverReportApp
 from jharnet_monitor.rtc.receive.remb import RembEstimator
+from jharnet_monitor.rtc.receive.send_times import SendTimes
 from jharnet_monitor.rtc.receive.transport_feedback import TransportFeedback
 from jharnet_monitor.rtc.sdp import (
     BadDescription,
@@ -136,13 +137,14 @@ RTP = (
 
 
 class RtpEnds:
-    """A receiver of each codec, and what limits a browser's rate."""
+    """A receiver of each codec, and what limits a browser's rate or notes when it sends."""
 
     def __init__(self) -> None:
         self.receivers = [Receiver(lambda: 0.05) for _ in range(2)]
         for receiver, codec in zip(self.receivers, ("vp8", "h264"), strict=True):
             receiver.start(_streams(codec), _streams(codec))
-        self.remb = RembEstimator(3, 5, 3e6)
+        self.send_times = SendTimes(3)
+        self.remb = RembEstimator(5, 3e6)
         self.feedback = TransportFeedback(4, 5)
         self.at = itertools.count()
 
@@ -153,7 +155,7 @@ class RtpEnds:
         for receiver in self.receivers:
             receiver.rtp_received(data, at)
         if len(data) >= 12:  # srtp gives nothing shorter
-            self.remb.rtp_received(data, at)
+            self.remb.rtp_received(data, at, self.send_times.add(data, at))
         for message in self.feedback.rtp_received(data, at):
             assert len(message) <= MAX_FEEDBACK_BYTES, len(message)
         if number % 500 == 0:

@@ -185,7 +185,7 @@ async def _hold(
         await dialogue.send("answer", sdp=await call.answer(offer))
         call.mark(context.config.probes.conference.dscp)
         if browser:
-            call.limit_browser_rate(plan.upward(context, top))
+            call.expect_browser(plan.upward(context, top))
         await dialogue.race(call.connect())
         tasks = {asyncio.create_task(_sample(call, context.options.get("watch")))}
         if browser:

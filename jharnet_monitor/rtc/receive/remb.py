@@ -10,7 +10,6 @@ from __future__ import annotations
 from aiortc.rtp import RTCP_PSFB_APP, RtcpPsfbPacket, pack_remb_fci
 
 from jharnet_monitor.rtc.receive.arrivals import LINE_OVERHEAD
-from jharnet_monitor.rtc.receive.send_times import SendTimes
 from jharnet_monitor.rtc.rtp import parse_header
 
 _WINDOW_SECONDS = 0.25
@@ -28,12 +27,8 @@ _MIN_RATE = 50_000
 class RembEstimator:
     """Estimates the rate for one peer from its RTP packets and makes the REMB packets."""
 
-    def __init__(self, abs_send_time_id: int, own_ssrc: int, max_rate: float) -> None:
-        """`max_rate` in bit/s limits the estimate; REMB is sent under `own_ssrc`.
-
-        `abs_send_time_id` is the id of the abs-send-time header extension.
-        """
-        self.send_times = SendTimes(abs_send_time_id)
+    def __init__(self, own_ssrc: int, max_rate: float) -> None:
+        """`max_rate` in bit/s limits the estimate; REMB is sent under `own_ssrc`."""
         self._own_ssrc = own_ssrc
         self._max_rate = max_rate
         self.rate = max_rate
@@ -46,8 +41,9 @@ class RembEstimator:
         self._no_decrease_before = 0.0
         self._ssrcs: set[int] = set()
 
-    def rtp_received(self, data: bytes, at: float) -> bytes | None:
-        """Note an RTP packet that arrived at `at` (monotonic seconds).
+    def rtp_received(self, data: bytes, at: float, transit: float | None) -> bytes | None:
+        """Note an RTP packet that arrived at `at` (monotonic seconds), `transit` seconds after it
+        was sent by an unrelated clock; None if it does not say when.
 
         Returns the REMB packet to send if the window is complete, else None.
         """
@@ -55,7 +51,7 @@ class RembEstimator:
             self._window_started_at = at
         self._window_bytes += len(data) + LINE_OVERHEAD
         header = parse_header(data)
-        if header is not None and (transit := self.send_times.add(data, at)) is not None:
+        if header is not None and transit is not None:
             self._window_transit = min(self._window_transit, transit)
             if len(self._ssrcs) < 4:
                 self._ssrcs.add(header.ssrc)

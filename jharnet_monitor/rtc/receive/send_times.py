@@ -2,7 +2,8 @@
 
 A browser does not number its late packets for us, as our own agent does. But a packet of its voice
 waits in the line about as long as the packets of its picture that arrive around it, and these say
-when they were sent: what the voice is later than that, the browser's computer made late.
+when they were sent: what the voice is later than that, the browser's computer made late. That need
+not show in the timers of its page: in Chromium another process records the sound.
 """
 
 from __future__ import annotations
@@ -53,16 +54,19 @@ class SendTimes:
         return transit
 
 
-def sent_late(voice: Arrivals, video: Arrivals, times: SendTimes) -> tuple[tuple[int, float], ...]:
+def sent_late(
+    voice: Arrivals, video: Arrivals, times: SendTimes, timers_late: bool
+) -> tuple[tuple[int, float], ...]:
     """The packets of the voice that were sent late, and by how many seconds.
 
     Packets are numbered from the first that arrived. The line is given the longest delay of the
     picture's packets within 0.1 s. It is given all without such packets, and where no packet within
-    0.1 s proves that the computer was late: it is later than the line can have held it up without
-    a picture that shows it.
+    0.1 s proves that the computer was late: it is later than the line can have held it up since the
+    packet of the picture before it. If a computer stands still as a whole, which its `timers_late`
+    show, its picture pauses, too: then the usual interval of the pictures counts, if it is shorter.
     """
     late = _beyond_picture(voice, times)
-    usual, first = _usual_interval(video), voice.first or 0
+    usual, first = _usual_interval(video) if timers_late else math.inf, voice.first or 0
     proofs = [
         voice.at[row]
         for row, seconds in late.items()
