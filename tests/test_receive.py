@@ -253,13 +253,15 @@ async def test_what_a_browser_sent_late_was_not_in_the_lines_queue(
 ) -> None:
     """Its voice is 0.4 s late for good. Of an agent the picture is as late: nothing is shifted."""
     audio, video = Arrivals(48_000), Arrivals(90_000)
+    audio.first = 1000
     for number in range(600):
         late = 0.4 * (number >= 200)
-        add(audio, number, number * 960, 0.02 + number / 50 + late, FRAME_START | FRAME_END)
+        at = 0.02 + number / 50 + late
+        add(audio, 1000 + number, number * 960, at, FRAME_START | FRAME_END)
     for number in range(360):
         add(video, number, number * 3000, 0.02 + number / 30, FRAME_START | FRAME_END)
     stated = tuple((number, 0.4) for number in range(200, 600))
-    sent = send_stats(audio_late=stated, adapts=adapts)
+    sent = send_stats(audio_first=1000, audio_late=stated, adapts=adapts)
     line = await line_process.observe_line(audio, video, ReportArrivals(), sent)
     assert line is not None
     assert line.longest_queue == pytest.approx(queue, abs=0.02)

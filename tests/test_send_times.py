@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
+from math import inf
 from unittest import mock
 
 import pytest
@@ -11,7 +13,7 @@ from jharnet_monitor.profiles import rung
 from jharnet_monitor.rtc.browser import BrowserSendStats
 from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.receive.arrivals import FRAME_END, FRAME_START, Arrivals
-from jharnet_monitor.rtc.receive.send_times import SendTimes, _longest_near, sent_late
+from jharnet_monitor.rtc.receive.send_times import SendTimes, _longest_near, _nearest, sent_late
 from jharnet_monitor.rtc.rtp import RtpHeader
 from jharnet_monitor.rtc.stats.playout import AudioQuality, audio_quality
 from tests.test_join_stats import SENT
@@ -125,13 +127,13 @@ def test_a_delay_that_no_picture_shows_stays_the_lines(
     assert sent_late(*ends, timers_late) == ()
 
 
-@pytest.mark.parametrize("timers_late", [True, False])
-def test_a_short_delay_that_stays_is_the_computers(timers_late: bool) -> None:
+@pytest.mark.parametrize(("timers_late", "delay"), [(True, 0.025), (False, 0.045)])
+def test_a_short_delay_that_stays_is_the_computers(timers_late: bool, delay: float) -> None:
     """A browser stays late after a pause, or after one of its sound alone, which its timers do not
     show: so is what arrives just after a picture."""
-    late = sent_late(*call(lambda at: at + 0.025 * (at >= 2), at_once, clear), timers_late)
+    late = sent_late(*call(lambda at: at + delay * (at >= 2), at_once, clear), timers_late)
     assert [number for number, _ in late] == list(range(100, 50 * SECONDS))
-    assert dict(late)[250] == pytest.approx(0.025, abs=0.001)
+    assert dict(late)[250] == pytest.approx(delay, abs=0.001)
 
 
 def test_a_pause_of_the_computer_proves_nothing_at_other_times() -> None:
@@ -161,13 +163,14 @@ def test_without_a_picture_the_line_is_given_all() -> None:
 
 
 def test_the_picture_within_a_tenth_of_a_second_counts() -> None:
-    """The longest transit before and after a moment; that of an older packet no longer."""
+    """The longest transit before and after a moment, and the nearest; of older packets none."""
     times = SendTimes(EXTENSION)
     for at, transit in ((0.0, 5.0), (1.0, 3.0), (1.05, 4.0), (1.3, 2.0)):
         times.at.append(at)
         times.transit.append(transit)
     moments = (0.05, 0.5, 0.91, 0.96, 1.14, 1.16, 1.25)
-    assert list(_longest_near(times, moments)) == [5.0, None, 3.0, 4.0, 4.0, None, 2.0]
+    assert list(_longest_near(times, moments)) == [5.0, inf, 3.0, 4.0, 4.0, inf, 2.0]
+    assert _nearest(times, moments) == [5.0, inf, 3.0, 3.0, 4.0, inf, 2.0]
 
 
 def test_a_packet_without_a_send_time_is_not_noted() -> None:
@@ -198,6 +201,41 @@ async def test_a_browsers_packets_and_timers_show_what_it_sent_late(
     late = () if shown is None else sent_late(voice, video, times, shown)
     assert sent.audio_late == late
     assert sent.audio_first == FIRST and sent.loop_lag_seconds == lag
+
+
+def test_the_lines_jitter_stays() -> None:
+    """Of a voice that is late for good, what varies is what the picture around it waited."""
+    chance = random.Random(5)
+    waits = [chance.uniform(0, 0.03) for _ in range(1000 * SECONDS)]
+
+    def line(sent: float) -> float:
+        return clear(sent) + waits[int(1000 * sent) % len(waits)]
+
+    voice, video, times = call(lambda at: at + 0.3 * (at >= 1), at_once, line)
+    late = sent_late(voice, video, times, False)
+    # The last of it arrives after the picture has ended.
+    mended = audio_quality(voice, FIRST, 250, 0, dict(late))
+    true = audio_quality(call(at_once, at_once, line)[0], FIRST, 250, 0, {})
+    assert true.jitter and true.pdv and mended.jitter and mended.pdv
+    assert 0.5 * true.jitter < mended.jitter < 1.5 * true.jitter
+    assert mended.pdv == pytest.approx(true.pdv, rel=0.1)
+
+
+def test_a_picture_of_before_shows_what_the_line_does() -> None:
+    """A slow camera's last picture came more than 0.1 s ago, as late as the line made it: what was
+    sent after it can be as late. The picture that comes next is not."""
+
+    def line(sent: float) -> float:
+        since = sent % 1
+        if since < 0.25:
+            since = 0.3 + 0.6 * since
+        elif since < 0.45:
+            since = 0.425 + 0.1 * since
+        else:
+            since += TRIP
+        return int(sent) + since
+
+    assert sent_late(*call(at_once, at_once, line, frames=2), False) == ()
 
 
 def test_late_timers_make_a_difference() -> None:

@@ -23,6 +23,9 @@ _TICKS_PER_SECOND = 1 << 18
 """abs-send-time counts 2^-18 s in 24 bits and wraps every 64 s."""
 _NEAR = 0.1
 """Seconds around a packet of the voice in which packets of the picture show what the line did."""
+_UNSURE = 0.03
+"""Seconds by which a packet must be late to prove it where the timers were punctual: for so long a
+picture's packet of 1200 bytes occupies a line of 0.3 Mbit/s, which the voice behind it waits."""
 _USUAL = 0.9
 """Quantile of the intervals between pictures that is the usual one: a PC that stands still, or a
 loss, makes a few of them longer."""
@@ -59,45 +62,52 @@ def sent_late(
 ) -> tuple[tuple[int, float], ...]:
     """The packets of the voice that were sent late, and by how many seconds.
 
-    Packets are numbered from the first that arrived. The line is given the longest delay of the
-    picture's packets within 0.1 s. It is given all without such packets, and where no packet within
-    0.1 s proves that the computer was late: it is later than the line can have held it up since the
+    Packets are numbered from the first that arrived. The line is given the delay of the picture's
+    packet that arrived nearest, so that its jitter stays. It is given all where none arrived within
+    0.1 s, and where no packet of the voice within 0.1 s proves that the computer was late.
+
+    A packet proves it if it is later than a line that keeps the order can have made it since the
     packet of the picture before it. If a computer stands still as a whole, which its `timers_late`
-    show, its picture pauses, too: then the usual interval of the pictures counts, if it is shorter.
+    show, its picture pauses, too: then also by more than the usual interval of the pictures.
     """
-    late = _beyond_picture(voice, times)
-    usual, first = _usual_interval(video) if timers_late else math.inf, voice.first or 0
+    moments = voice.at[: len(voice.sequence)]
+    nearest = _nearest(times, moments)
+    transits = _transits(voice, times, nearest)
+    usual = _usual_interval(video) + LATE if timers_late else math.inf
+    margin = LATE if timers_late else _UNSURE
     proofs = [
-        voice.at[row]
-        for row, seconds in late.items()
-        if seconds > min(usual, _since_picture(times, voice.at[row])) + LATE
+        at
+        for at, transit, wait in zip(moments, transits, _longest_near(times, moments), strict=True)
+        if transit > min(wait + usual, _longest_in_order(times, at, wait) + margin)
     ]
+    first = voice.first or 0
+    late = (transit - wait for transit, wait in zip(transits, nearest, strict=True))
     return tuple(
-        (voice.sequence[row] - first, seconds)
-        for row, seconds in late.items()
-        if seconds > LATE and _has_near(proofs, voice.at[row])
+        (sequence - first, seconds)
+        for sequence, at, seconds in zip(voice.sequence, moments, late, strict=False)
+        if seconds > LATE and _has_near(proofs, at)
     )
 
 
-def _beyond_picture(voice: Arrivals, times: SendTimes) -> dict[int, float]:
-    """By row, the seconds by which the voice is later than the picture around it."""
-    rows = range(len(voice.sequence))
-    transits = [voice.at[row] - voice.timestamp[row] / voice.clock_rate for row in rows]
-    waits = _longest_near(times, voice.at[: len(rows)])
-    waited = {row: wait for row, wait in zip(rows, waits, strict=True) if wait is not None}
-    shortest = min((transits[row] for row in waited), default=0.0)
-    fastest = min(times.transit, default=0.0)
-    return {row: (transits[row] - shortest) - (wait - fastest) for row, wait in waited.items()}
+def _transits(voice: Arrivals, times: SendTimes, nearest: Sequence[float]) -> list[float]:
+    """Transits of the voice by the picture's clock: its fastest packet waited as the picture's."""
+    transits = [
+        at - stamp / voice.clock_rate
+        for at, stamp, _ in zip(voice.at, voice.timestamp, nearest, strict=False)
+    ]
+    known = (t for t, wait in zip(transits, nearest, strict=True) if wait < math.inf)
+    offset = min(times.transit, default=0.0) - min(known, default=0.0)
+    return [transit + offset for transit in transits]
 
 
-def _since_picture(times: SendTimes, at: float) -> float:
-    """Seconds since a packet of the picture arrived.
-
-    In a line that keeps the order, a packet of the voice that arrives after it was sent after it,
-    too: it waited at most these seconds longer.
-    """
-    before = bisect_left(times.at, at)
-    return at - times.at[before - 1] if before else math.inf
+def _longest_in_order(times: SendTimes, at: float, wait: float) -> float:
+    """The longest transit, in a line that keeps the order, of a packet of the voice that arrives at
+    `at`: it was sent after the packet of the picture that arrived before it. `wait` is the longest
+    transit of those around it."""
+    before = bisect_left(times.at, at) - 1
+    if before < 0:
+        return math.inf
+    return max(wait, times.transit[before]) + at - times.at[before]
 
 
 def _has_near(moments: Sequence[float], at: float) -> bool:
@@ -113,11 +123,23 @@ def _usual_interval(video: Arrivals) -> float:
     return ticks[int(_USUAL * (len(ticks) - 1))] / video.clock_rate if ticks else _NEAR
 
 
-def _longest_near(times: SendTimes, moments: Sequence[float]) -> Iterator[float | None]:
-    """For each moment, in order, the longest transit of what arrived within 0.1 s of it.
+def _nearest(times: SendTimes, moments: Sequence[float]) -> list[float]:
+    """For each moment, in order, the transit of what arrived nearest to it; infinite if nothing
+    did within 0.1 s."""
+    found: list[float] = []
+    for moment in moments:
+        after = bisect_left(times.at, moment)
+        around = range(max(0, after - 1), min(after + 1, len(times.at)))
+        distance, row = min(
+            ((abs(times.at[row] - moment), row) for row in around), default=(1.0, 0)
+        )
+        found.append(times.transit[row] if distance <= _NEAR else math.inf)
+    return found
 
-    None if nothing did.
-    """
+
+def _longest_near(times: SendTimes, moments: Sequence[float]) -> Iterator[float]:
+    """For each moment, in order, the longest transit of what arrived within 0.1 s of it; infinite
+    if nothing did."""
     near: deque[int] = deque()
     """Rows whose transit is longer than those of all later ones."""
     entered = 0
@@ -129,4 +151,4 @@ def _longest_near(times: SendTimes, moments: Sequence[float]) -> Iterator[float 
             entered += 1
         while near and times.at[near[0]] < moment - _NEAR:
             near.popleft()
-        yield times.transit[near[0]] if near else None
+        yield times.transit[near[0]] if near else math.inf
