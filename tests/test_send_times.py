@@ -238,6 +238,22 @@ def test_a_picture_of_before_shows_what_the_line_does() -> None:
     assert sent_late(*call(at_once, at_once, line, frames=2), False) == ()
 
 
+def test_what_waits_behind_a_picture_on_a_narrow_line_is_the_lines() -> None:
+    """A packet of the picture occupies a line of 0.3 Mbit/s for 24 ms, the fastest one, too."""
+    voice, video, times = Arrivals(48_000), Arrivals(90_000), SendTimes(EXTENSION)
+    sends = [(number / 50, 100, number) for number in range(50 * SECONDS)]
+    sends += [(number / 30 + PHASE, 900, number) for number in range(30 * SECONDS)]
+    at = 0.0
+    for sent, size, number in sorted(sends):
+        at = max(at, sent) + size * 8 / 0.3e6
+        log, rate = (voice, 48_000) if size == 100 else (video, 90_000)
+        header = RtpHeader(111, True, FIRST + number, round(rate * sent), 7, 12)
+        log.add(header, size, at, FRAME_START | FRAME_END, None)
+        if log is video:
+            times.add(packet(sent), at)
+    assert sent_late(voice, video, times, False) == ()
+
+
 def test_late_timers_make_a_difference() -> None:
     """Where the whole computer stands still, its picture pauses as well, and proves less."""
     ends = call(paused, paused, clear)
