@@ -17,6 +17,7 @@ from urllib.request import Request, urlopen
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.bandwidth.tcp_connection import random_block
 from jharnet_monitor.probes.internet.speedtest_client import (
+    REQUESTS,
     TIMEOUT_SECONDS,
     Pacer,
     SocketCounters,
@@ -25,8 +26,8 @@ from jharnet_monitor.probes.internet.speedtest_client import (
 )
 
 BLOCK_BYTES = 1 << 14
-UPLOAD_BLOCKS = 64
-"""Blocks of `random_block` in one upload request: 4 MB."""
+UPLOAD_BLOCKS = 320
+"""Blocks of `random_block` in one upload request: 20 MB, which LibreSpeed's own page sends."""
 GARBAGE_MEGABYTES = 100
 
 
@@ -41,23 +42,28 @@ class HttpFileClient:
         """`server` is the address of the file."""
         self._counters, self._stop, self._pacer = counters, stop, pacer
         self._server = server
+        self._found = ""
 
     @property
     def _download_url(self) -> str:
         return self._server
 
     def choose_server(self) -> str:
-        """Request the first byte; returns the address. Raises `SpeedtestFailed`."""
+        """Request the first byte; returns the address to which this leads.
+
+        Raises `SpeedtestFailed`.
+        """
         request = Request(self._download_url, headers={"Range": "bytes=0-0"})  # noqa: S310 - ours
         try:
             with urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - configured
                 kind = answer.headers.get_content_type()
                 answer.read(1)
+                self._found = answer.geturl()
         except (OSError, HTTPException, URLError) as error:
             raise SpeedtestFailed(cause_of(error), str(error)[:200]) from error
         if kind == "text/html":
             raise SpeedtestFailed(Cause.BLOCKED, "the answer is a web page instead of data")
-        return self._server
+        return self._server if self._found == self._download_url else self._found
 
     def download(self, threads: int) -> None:
         """Download over `threads` connections until the test is over."""
@@ -69,7 +75,9 @@ class HttpFileClient:
 
     def _run(self, threads: int, transfer_once: object) -> None:
         def work() -> None:
-            while not self._stop.is_set():
+            for _ in range(REQUESTS):
+                if self._stop.is_set():
+                    return
                 try:
                     transfer_once()  # type: ignore[operator]
                 except (OSError, HTTPException) as error:
@@ -85,11 +93,11 @@ class HttpFileClient:
             other.join()
 
     def _download_once(self) -> None:
-        connection = self._connect(self._download_url)
-        connection.request("GET", _target(self._download_url))
+        connection = self._connect(self._found)
+        connection.request("GET", _target(self._found))
         answer = connection.getresponse()
-        if answer.status >= 400:
-            raise HTTPError(self._download_url, answer.status, answer.reason, answer.headers, None)
+        if answer.status >= 300:
+            raise HTTPError(self._found, answer.status, answer.reason, answer.headers, None)
         while not self._stop.is_set() and (block := answer.read(BLOCK_BYTES)):
             self._pacer.wait(len(block))
         connection.close()
@@ -135,7 +143,7 @@ class LibreSpeedClient(HttpFileClient):
             connection.send(block)
         answer = connection.getresponse()
         answer.read()
-        if answer.status >= 400:
+        if answer.status >= 300:
             raise HTTPError(url, answer.status, answer.reason, answer.headers, None)
         connection.close()
 

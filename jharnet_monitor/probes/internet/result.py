@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
 
 from jharnet_monitor.judge.line.reading import (
-    PROMISED,
+    MAX_WINDOW_SHARE,
     Limit,
     RateReading,
-    bounded_by_pace,
+    TcpStream,
+    by_tcp,
     least_error,
     reaches_pace,
 )
-from jharnet_monitor.judge.line.throughput import WINDOW_SECONDS
+from jharnet_monitor.judge.line.throughput import WINDOW_SECONDS, Estimate
 from jharnet_monitor.model import Cause, Direction, Route
+from jharnet_monitor.probes.bandwidth.throughput_test import QUEUE_FACTOR, QUEUE_SECONDS
 from jharnet_monitor.probes.base import Failed, NoData, ProbeError, Reading
 from jharnet_monitor.probes.internet import COUNTS_HEADER
 from jharnet_monitor.probes.internet.plan import OVERHEAD_BYTES
@@ -86,9 +89,10 @@ def _add_direction(
         raise NoData(Cause.BAD_REPORT, f"no rate for the {name}")
     uncertainty = _positive(part.get("uncertainty"), 10)
     if uncertainty is not None:
-        uncertainty = max(uncertainty, least_error(rate))
-        conditions[f"{name}_uncertainty"] = round(uncertainty, 4)
-    found = _rate_reading(rate, uncertainty, _positive(part.get("pace"), MAX_RATE))
+        conditions[f"{name}_uncertainty"] = round(max(uncertainty, least_error(rate)), 4)
+    loaded_rtt = _positive(part.get("loaded_rtt"), 60)
+    queue = _queue_stood(values.get("idle_rtt_seconds"), loaded_rtt)
+    found = _rate_reading(rate, uncertainty, part, queue)
     values[f"{name}_bits_per_second"] = found.rate
     values[f"{name}_bits_per_second_low"] = found.low
     if found.high is not None:
@@ -97,21 +101,37 @@ def _add_direction(
         conditions[f"{name}_at_least"] = True
     if found.limited_by is not None:
         conditions[f"{name}_limited_by"] = conditions["limited_by"] = found.limited_by.value
-    loaded_rtt = _positive(part.get("loaded_rtt"), 60)
     if loaded_rtt is not None:
         values[f"{name}_loaded_rtt_seconds"] = loaded_rtt
     conditions[f"{name}_ended"] = str(part.get("ended"))[:20]
 
 
-def _rate_reading(rate: float, uncertainty: float | None, pace: float | None) -> RateReading:
+def _queue_stood(idle_rtt: float | None, loaded_rtt: float | None) -> bool | None:
+    """Whether a queue stood during a transfer, from RTTs in seconds; None if one is unknown."""
+    if idle_rtt is None or loaded_rtt is None:
+        return None
+    return loaded_rtt > QUEUE_FACTOR * idle_rtt + QUEUE_SECONDS
+
+
+def _rate_reading(
+    rate: float, uncertainty: float | None, part: Mapping[str, Any], queue: bool | None
+) -> RateReading:
     """The reading of a rate in bit/s with its error, a share, if that is known."""
+    pace = _positive(part.get("pace"), MAX_RATE) or math.inf
     if uncertainty is None:
-        reached = pace is not None and reaches_pace(rate, pace)
+        reached = reaches_pace(rate, pace)
         return RateReading(rate, 0.0, None, None if reached else Limit.TIME, at_least=reached)
-    limit = Limit.TIME if uncertainty > PROMISED else None
-    low, high = rate * max(0.0, 1 - uncertainty), rate * (1 + uncertainty)
-    found = RateReading(rate, low, high, limit)
-    return found if pace is None else bounded_by_pace(found, pace)
+    stream = TcpStream.of(
+        Estimate(rate, uncertainty, part.get("stable") is not False, 0.0, 0.0),
+        loss=_share(part.get("loss")),
+        window=0.0,
+        queue=queue,
+        pace=pace,
+    )
+    found = by_tcp(stream)
+    if _share(part.get("window")) > MAX_WINDOW_SHARE:  # the server's: no computer of ours
+        return replace(found, high=None, at_least=True)
+    return found
 
 
 def _raise_error(request: Mapping[str, Any], result: Mapping[str, Any]) -> None:
@@ -192,3 +212,8 @@ def _positive(value: Any, limit: float) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value) if 0 < value < limit else None
+
+
+def _share(value: Any) -> float:
+    """The value if it is a share, else 0: older agents report none."""
+    return min(1.0, _positive(value, 2) or 0.0)

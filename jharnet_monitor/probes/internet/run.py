@@ -25,8 +25,9 @@ from jharnet_monitor.worker_process import ask_process
 WORKER = "jharnet_monitor.probes.internet.worker"
 WORKER_SECONDS = 70.0
 """Time limit of the worker process."""
-ONE_THREAD_RATE, MORE_THREADS = 20e6, 4
-"""One connection fills a line of up to this many bit/s; more would only fill its queue."""
+ONE_THREAD_RATE, FOUR_THREADS_RATE = 20e6, 300e6
+"""One connection fills a line of up to this many bit/s; more would only fill its queue. Above the
+second, the pictures of four connections (32 MB each) would last for less than three seconds."""
 
 
 def make_request(
@@ -38,10 +39,17 @@ def make_request(
         "server": _address(server) if method == "ookla" else server,
         "run": secrets.token_urlsafe(12),
         "rate": {"download": planned[0] * HEADROOM, "upload": planned[1] * HEADROOM},
-        "threads": 1 if max(planned) <= ONE_THREAD_RATE else MORE_THREADS,
+        "threads": _threads(max(planned)),
         "seconds": DIRECTION_SECONDS,
         "bytes": {"download": max_bytes(planned[0]), "upload": max_bytes(planned[1])},
     }
+
+
+def _threads(rate: float) -> int:
+    """How many connections test a line of `rate` bit/s."""
+    if rate <= ONE_THREAD_RATE:
+        return 1
+    return 4 if rate <= FOUR_THREADS_RATE else 8
 
 
 def _address(server: str | None) -> str | None:

@@ -14,6 +14,7 @@ import ssl
 import struct
 import threading
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from http.client import HTTPException, HTTPMessage
 from typing import Any
@@ -31,6 +32,9 @@ SpeedtestError = speedtest.SpeedtestException
 
 TIMEOUT_SECONDS = 8
 REQUESTS = 64
+LARGEST_PICTURE, LARGEST_UPLOAD = 4000, 7_340_032
+"""speedtest-cli's largest: in pixels (32 MB), and in bytes."""
+MAX_UPLOAD = 1 << 26
 BURST_BYTES = 1 << 17
 
 
@@ -178,11 +182,16 @@ class _Opener(OpenerDirector):
         """Open as speedtest-cli does, but not after the end, and record errors."""
         if self._stop.is_set():
             raise URLError("the test is over")
+        if isinstance(body := getattr(fullurl, "data", None), speedtest.HTTPUploaderData):
+            body._data = UploadBody(body.length)
         try:
             response = super().open(fullurl, data, TIMEOUT_SECONDS)
         except (OSError, HTTPException) as error:
-            self._counters.errors.append(error)
+            if not any(error is each for each in self._counters.errors):
+                self._counters.errors.append(error)
             raise
+        if isinstance(response, _PacedResponse):  # after a redirect, which opens by this method
+            return response
         if _is_page(response.headers):
             self._counters.errors.append(
                 SpeedtestFailed(Cause.BLOCKED, "the answer is a web page instead of data")
@@ -201,6 +210,41 @@ def _is_page(headers: HTTPMessage) -> bool:
     return headers.get_content_type() == "text/html"
 
 
+def large_requests(upload_bytes: float) -> dict[str, Any]:
+    """The part of speedtest-cli's configuration that says what it requests: only what is large.
+
+    A rate of small pictures is that of their connections. Each connection of an upload can carry
+    `upload_bytes`, up to `MAX_UPLOAD`, but is no smaller than speedtest-cli's largest.
+    """
+    size = int(min(MAX_UPLOAD, max(LARGEST_UPLOAD, upload_bytes)))
+    return {
+        "sizes": {"upload": [size], "download": [LARGEST_PICTURE]},
+        "counts": {"upload": REQUESTS, "download": REQUESTS},
+        "threads": {"upload": 1, "download": 1},
+        "length": {"upload": 60, "download": 60},
+        "upload_max": REQUESTS,
+    }
+
+
+class UploadBody:
+    """A form of `size` bytes, which is never in memory as a whole as speedtest-cli's own is."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._sent = size, 0
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes. A line hardly compresses them: they repeat after 64 kB."""
+        start = self._sent % len(_FORM)
+        found = _FORM[start : start + min(size, self._size - self._sent)]
+        if not self._sent:
+            found = (_FORM_START + found)[: len(found)]
+        self._sent += len(found)
+        return found
+
+
+_FORM_START, _FORM = b"content1=", urlsafe_b64encode(os.urandom(3 << 14))
+
+
 class SpeedtestClient(speedtest.Speedtest):  # type: ignore[misc]
     """speedtest-cli, which contacts no public service if a server is named."""
 
@@ -211,7 +255,10 @@ class SpeedtestClient(speedtest.Speedtest):  # type: ignore[misc]
         pacer: Pacer,
         server: str | None,
         run: str,
+        upload_bytes: float,
     ) -> None:
+        """`upload_bytes` is what one connection may have to carry."""
+        self._upload_bytes = upload_bytes
         self._counters = counters
         self._stop = stop
         self._pacer = pacer
@@ -220,25 +267,20 @@ class SpeedtestClient(speedtest.Speedtest):  # type: ignore[misc]
         super().__init__(timeout=TIMEOUT_SECONDS, secure=server is None, shutdown_event=stop)
 
     def get_config(self) -> dict[str, Any]:
-        """The public configuration; with a server named, fixed values."""
+        """The public configuration, or fixed values where a server is named; `large_requests`."""
         self._opener = _Opener(self._counters, self._stop, self._pacer)
         if self._named is None:
-            found: dict[str, Any] | None = super().get_config()
-            if found is None:
+            if super().get_config() is None:
                 raise SpeedtestFailed(
                     Cause.SERVER_ERROR, "the public service gave no configuration"
                 )
-            return found
-        self.config.update(
-            client={"ip": "", "lat": "0", "lon": "0", "isp": "", "country": ""},
-            ignore_servers=[],
-            sizes={"upload": [1 << 23], "download": [4000]},
-            counts={"upload": REQUESTS, "download": REQUESTS},
-            threads={"upload": 1, "download": 1},
-            length={"upload": 60, "download": 60},
-            upload_max=REQUESTS,
-        )
-        self.lat_lon = (0.0, 0.0)
+        else:
+            self.config.update(
+                client={"ip": "", "lat": "0", "lon": "0", "isp": "", "country": ""},
+                ignore_servers=[],
+            )
+            self.lat_lon = (0.0, 0.0)
+        self.config.update(large_requests(self._upload_bytes))
         return dict(self.config)
 
     def choose_server(self) -> str:

@@ -18,22 +18,21 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.client import HTTPException
 from math import isfinite
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from jharnet_monitor.judge.line.throughput import (
     LATE_SECONDS,
     Estimate,
-    estimate,
-    is_stable,
     stalled_share,
+    window_seconds,
 )
 from jharnet_monitor.model import Cause, Direction
-from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries
-from jharnet_monitor.probes.bandwidth.tcp_info import tcp_info
+from jharnet_monitor.probes.bandwidth.tcp_info import TcpInfo, tcp_info
 from jharnet_monitor.probes.internet import iperf3
 from jharnet_monitor.probes.internet.http_clients import HttpFileClient, LibreSpeedClient
 from jharnet_monitor.probes.internet.speedtest_client import (
@@ -45,6 +44,7 @@ from jharnet_monitor.probes.internet.speedtest_client import (
     SpeedtestFailed,
     cause_of,
 )
+from jharnet_monitor.probes.internet.transfer_series import TransferSeries
 
 POLL_SECONDS = 0.004
 MAX_LATE_SHARE = 0.1
@@ -54,6 +54,8 @@ SILENCE_SECONDS = 2.0
 HANDSHAKES = 5
 HANDSHAKE_SPACING_SECONDS = 0.15
 MAX_THREADS = 8
+SPARE = 1.25
+"""Connections do not share the bytes of a direction evenly."""
 
 
 def handshake_rtt(url: str) -> float | None:
@@ -132,7 +134,8 @@ class InternetTest:
                 return HttpFileClient(*shared, str(server))
             case "librespeed":
                 return LibreSpeedClient(*shared, str(server))
-        return SpeedtestClient(*shared, server, str(self._request.get("run", "")))
+        upload_bytes = SPARE * float(self._request["bytes"]["upload"]) / self._threads
+        return SpeedtestClient(*shared, server, str(self._request.get("run", "")), upload_bytes)
 
     def _run_iperf3(self, server: str) -> None:
         """Measure both directions with the program iperf3, which has its own counters."""
@@ -156,20 +159,22 @@ class InternetTest:
         self._stop.clear()
         self._pacer.start(float(self._request["rate"][name]))
         thread = threading.Thread(target=transfer, daemon=True)
-        series = CounterSeries()
+        series = TransferSeries(direction, self._threads, window_seconds(self.result["idle_rtt"]))
         handshakes = HandshakeThread(url)
         thread.start()
         try:
             ended = self._poll(direction, series, thread)
         finally:
             self._stop.set()
-        errors, payload = list(self._counters.errors), self._count_bytes(direction)
+        errors, infos = list(self._counters.errors), self._counters.read()
+        payload = self._count_bytes(direction, infos)
         self._counters.reset()
         thread.join(TIMEOUT_SECONDS)
         loaded_rtt = handshakes.stop()
         found = self._estimate(direction, series, ended == "silence", errors)
         late = (self._late,) if self._late else ()
-        uncertainty = found.uncertainty + stalled_share(late, self._seconds)
+        idle = series.idle if self._threads > 1 else 0.0
+        uncertainty = found.uncertainty + stalled_share(late, self._seconds) + idle
         if direction is Direction.DOWN:  # data in flight at the reset also used the line
             rtt = loaded_rtt or self.result["idle_rtt"]
             self.result["bytes_down"] += int(found.rate / 8 * rtt)
@@ -177,6 +182,9 @@ class InternetTest:
             "rate": found.rate,
             "pace": float(self._request["rate"][name]),
             "uncertainty": uncertainty if isfinite(uncertainty) else None,
+            "stable": found.stable,
+            "loss": _loss(direction, infos),
+            "window": _window_share(direction, infos),
             "ended": ended,
             "loaded_rtt": loaded_rtt,
             "payload": payload,
@@ -184,26 +192,40 @@ class InternetTest:
         }
 
     def _estimate(
-        self, direction: Direction, series: CounterSeries, silent: bool, errors: list[BaseException]
+        self,
+        direction: Direction,
+        series: TransferSeries,
+        silent: bool,
+        errors: list[BaseException],
     ) -> Estimate:
-        """The rate of a direction; raises `SpeedtestFailed` if there is none."""
+        """The rate of a direction; raises `SpeedtestFailed` if there is none.
+
+        Answers that refuse the data are short, and so are some others; they have no rate.
+        """
         name = direction.transfer
         failed = next((e for e in errors if isinstance(e, SpeedtestFailed)), None)
         if failed is not None:
             raise failed
-        found = None if silent else estimate(series.samples())
+        found = None if silent else series.estimate()
         if found is None and errors:
-            raise SpeedtestFailed(cause_of(errors[0]), f"{name}: {errors[0]}"[:200])
+            error = next((e for e in errors if isinstance(e, HTTPError)), errors[0])
+            raise SpeedtestFailed(cause_of(error), f"{name}: {error}"[:200])
         if self._late > MAX_LATE_SHARE:
             raise SpeedtestFailed(
                 Cause.HOST_OVERLOADED,
                 f"this computer did not keep up for {self._late:.0%} of the {name}",
             )
+        if found is None and series.renewed:
+            raise SpeedtestFailed(
+                Cause.SERVER_ERROR,
+                f"{name}: the server's answers are too short to measure a rate; "
+                "use a larger file, or another server",
+            )
         if found is None:
             raise SpeedtestFailed(Cause.INTERRUPTED, f"{name}: too little data to measure a rate")
         return found
 
-    def _poll(self, direction: Direction, series: CounterSeries, thread: threading.Thread) -> str:
+    def _poll(self, direction: Direction, series: TransferSeries, thread: threading.Thread) -> str:
         """Read the counters until the rate is stable or a limit is reached; returns the reason."""
         started = now = time.monotonic()
         max_bytes = int(self._request["bytes"][direction.transfer])
@@ -216,30 +238,41 @@ class InternetTest:
             self._seconds = now - started
             self._late = late_seconds / self._seconds
             infos = self._counters.read()
-            if direction is Direction.DOWN:
-                changed = bool(infos) and series.add_received(now, infos, 0)
-            else:
-                changed = series.add_acknowledged(now, infos)
-            last = series.points[-1].seconds if series.points else started
-            if changed and is_stable(series.samples()):
+            if series.add(now, infos):
                 return "stable"
             if now - started >= max_seconds:
                 return "time"
             if sum(i.ip_bytes_in + i.ip_bytes_out for i in infos) >= max_bytes:
                 return "bytes"
-            if now - last >= SILENCE_SECONDS:
+            if now - (series.changed or started) >= SILENCE_SECONDS:
                 return "silence"
             if not thread.is_alive():
                 return "worker"
 
-    def _count_bytes(self, direction: Direction) -> int:
+    def _count_bytes(self, direction: Direction, infos: Sequence[TcpInfo]) -> int:
         """Add the IP bytes of this direction's sockets to the result; returns their payload."""
-        infos = self._counters.read()
         self.result["bytes_down"] += sum(i.ip_bytes_in for i in infos)
         self.result["bytes_up"] += sum(i.ip_bytes_out for i in infos)
         return sum(
             i.bytes_received if direction is Direction.DOWN else i.bytes_acked for i in infos
         )
+
+
+def _loss(direction: Direction, infos: Sequence[TcpInfo]) -> float:
+    """The share that was sent again. Of what arrived, the share behind a gap, as an upper bound."""
+    if direction is Direction.DOWN:
+        lost, sent = sum(i.out_of_order for i in infos), sum(i.data_segments_in for i in infos)
+    else:
+        lost, sent = sum(i.bytes_retransmitted for i in infos), sum(i.bytes_sent for i in infos)
+    return min(1.0, lost / sent) if sent else 0.0
+
+
+def _window_share(direction: Direction, infos: Sequence[TcpInfo]) -> float:
+    """The share of an upload's time in which the server's window limited it; 0 for a download."""
+    if direction is Direction.DOWN:
+        return 0.0
+    busy = sum(info.busy for info in infos)
+    return min(1.0, sum(info.rwnd_limited for info in infos) / busy) if busy else 0.0
 
 
 def main() -> None:
