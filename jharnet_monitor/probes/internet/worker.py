@@ -22,7 +22,6 @@ from collections.abc import Callable, Sequence
 from http.client import HTTPException
 from math import isfinite
 from typing import Any
-from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from jharnet_monitor.judge.line.throughput import (
@@ -208,8 +207,7 @@ class InternetTest:
             raise failed
         found = None if silent else series.estimate()
         if found is None and errors:
-            error = next((e for e in errors if isinstance(e, HTTPError)), errors[0])
-            raise SpeedtestFailed(cause_of(error), f"{name}: {error}"[:200])
+            raise SpeedtestFailed(cause_of(errors[0]), f"{name}: {errors[0]}"[:200])
         if self._late > MAX_LATE_SHARE:
             raise SpeedtestFailed(
                 Cause.HOST_OVERLOADED,
