@@ -48,7 +48,7 @@ def _info(direction: Direction, payload: int) -> TcpInfo:
         header=MTU - MSS,
         bytes_received=payload if way else 0,
         data_segments_in=segments if way else 0,
-        bytes_acked=0 if way else payload,
+        bytes_acked=0 if way else payload + 1,
         delivered=0 if way else segments,
     )
 
@@ -112,6 +112,12 @@ def test_a_long_connection_that_did_not_settle() -> None:
     assert not found.stable
 
 
+def test_a_short_answer_that_stood_still() -> None:
+    """A lost last packet makes it the longest; the others show that the line carries more."""
+    series, _ = _fed(Direction.DOWN, [(0.3, STEADY)] * 4 + [(1.4, (4.0, *[0.1] * 6))])
+    assert series.estimate() is None
+
+
 def test_several_threads_that_renew_their_connections() -> None:
     """One series holds all; what connections delivered nothing is known, and too much refused."""
     series, _ = _fed(Direction.DOWN, [(1.1, STEADY), (1.1, STEADY)], threads=4)
@@ -124,12 +130,44 @@ def test_several_threads_that_renew_their_connections() -> None:
     assert series.estimate() is None
 
 
-def test_a_connection_without_data_is_silent() -> None:
+@pytest.mark.parametrize("direction", list(Direction))
+def test_a_connection_without_data_is_silent(direction: Direction) -> None:
     """Otherwise new connections would put off the end of a test in which nothing arrives."""
-    series = TransferSeries(Direction.DOWN, 1, 0.5)
-    series.add(1.0, [_info(Direction.DOWN, 5 * MSS)])
-    series.add(2.0, [_info(Direction.DOWN, 5 * MSS), _info(Direction.DOWN, 0)])
+    series = TransferSeries(direction, 1, 0.5)
+    series.add(1.0, [_info(direction, 5 * MSS)])
+    series.add(2.0, [_info(direction, 5 * MSS), _info(direction, 0)])
     assert series.changed == 1.0
+
+
+def test_a_gap_in_the_sequence_is_not_silent() -> None:
+    """Behind a lost segment others arrive, though no byte of theirs counts yet."""
+    series = TransferSeries(Direction.DOWN, 1, 0.5)
+    info = _info(Direction.DOWN, 5 * MSS)
+    series.add(1.0, [info])
+    series.add(2.0, [replace(info, data_segments_in=9)])
+    assert series.changed == 2.0
+
+
+def test_a_wait_for_an_answer_is_no_part_of_it() -> None:
+    """A short answer after a second would otherwise be as long as two windows."""
+    series = TransferSeries(Direction.DOWN, 1, 0.5)
+    done: list[TcpInfo] = []
+    for number in range(4):
+        for step in range(120):
+            current = _info(Direction.DOWN, max(0, step - 115) * MSS)
+            assert not series.add(100.0 + 1.2 * number + step / 100, [*done, current])
+        done.append(current)
+    assert series.estimate() is None
+
+
+def test_several_short_connections_are_not_stable() -> None:
+    """A test that ended with them would have no rate, although the next ones may be longer."""
+    _, stable = _fed(Direction.DOWN, [(0.4, STEADY)] * 6, threads=4)
+    assert not stable
+    series, _ = _fed(Direction.DOWN, [(0.2, STEADY), (2.0, STEADY)], threads=4)
+    found = series.estimate()
+    assert found is not None
+    assert found.rate == pytest.approx(16e6, rel=0.05)
 
 
 def test_only_large_pictures_are_requested(

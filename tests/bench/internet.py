@@ -7,7 +7,7 @@ logarithmic), a queue of 80 to 400 ms, and on one line of three 0.1 to 1 % of lo
 0.8 to 2 times the rate, the other end's congestion control BBR or Reno. Each line is tested against
 one server: `ours`; `public`, which has the pictures and uploads of the public service; `file`, of
 20 kB to 20 MB (logarithmic); `librespeed`; and `refusing`, which answers what is asked of it with
-an error, a reset or an empty picture, at once or after at most 0.3 s. A rate counts as wrong if
+an error, a reset or an empty picture, at once or after at most 1.8 s. A rate counts as wrong if
 neither its interval has the rate of the line nor the reading is marked. Needs root; it takes two
 and a half minutes.
 """
@@ -79,7 +79,7 @@ def drawn(chance: random.Random, kind: str) -> Line:
     """A line with a server of this kind."""
     rate = logarithmic(chance, 0.3e6, 10e6)
     path = {"file": f"/file/{logarithmic(chance, 20e3, 20e6):.0f}", "librespeed": "/backend"}
-    how = f"/refuse/{chance.choice(REFUSALS)}/{chance.uniform(0, 300):.0f}"
+    how = f"/refuse/{chance.choice(REFUSALS)}/{chance.uniform(0, 1800):.0f}"
     refusal = f"{how}/{chance.choice(('GET', 'POST'))}/{logarithmic(chance, 1, 5000):.0f}"
     return Line(
         kind=kind,
@@ -150,7 +150,7 @@ def rows_of(kind: str, outcomes: Sequence[Outcome]) -> list[Row]:
         wrong = sum(wrong for _, _, wrong in rates)
         if kind == "refusing":
             refused = [o for o in these if ("GET" in o.line.path) is (way == "download")]
-            off = sum((rate := judged(o, way)) is not None and rate[0] < -10 for o in refused)
+            off = sum((rate := judged(o, way)) is not None and abs(rate[0]) > 10 for o in refused)
             found.append(at_most(f"  {way} refused, and a rate off by 10 %", off, 0, "tests"))
         elif rates:
             found += [

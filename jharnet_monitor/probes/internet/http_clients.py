@@ -130,7 +130,7 @@ class LibreSpeedClient(HttpFileClient):
         return f"{self._server.rstrip('/')}/garbage.php?ckSize={GARBAGE_MEGABYTES}"
 
     def _upload_once(self) -> None:
-        url = f"{self._server.rstrip('/')}/empty.php"
+        url = self._found.partition("garbage.php")[0] + "empty.php"
         connection = self._connect(url)
         block = random_block()
         connection.putrequest("POST", _target(url))

@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from http.client import HTTPException
 from math import isfinite
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from jharnet_monitor.judge.line.throughput import (
@@ -206,8 +207,12 @@ class InternetTest:
         if failed is not None:
             raise failed
         found = None if silent else series.estimate()
+        refused = next((e for e in errors if isinstance(e, HTTPError)), None)
+        if refused and not (found and found.stable):
+            found = None
         if found is None and errors:
-            raise SpeedtestFailed(cause_of(errors[0]), f"{name}: {errors[0]}"[:200])
+            error = refused or errors[0]
+            raise SpeedtestFailed(cause_of(error), f"{name}: {error}"[:200])
         if self._late > MAX_LATE_SHARE:
             raise SpeedtestFailed(
                 Cause.HOST_OVERLOADED,
