@@ -358,3 +358,16 @@ async def test_a_busy_computer_is_no_data() -> None:
     with pytest.raises(NoData) as caught:
         await reading(internet.make_request(None, (4e6, 4e6)), result)
     assert caught.value.cause is Cause.HOST_OVERLOADED
+
+
+def test_the_loss_and_the_window_of_all_connections() -> None:
+    """Over all connections together, so that a short one does not decide for all."""
+    up, down = _info(Direction.UP, 90 * MSS), _info(Direction.DOWN, 90 * MSS)
+    sent = replace(up, bytes_sent=900, bytes_retransmitted=9, busy=0.9, rwnd_limited=0.3)
+    short = replace(up, bytes_sent=100, bytes_retransmitted=11, busy=0.1, rwnd_limited=0.1)
+    assert worker._loss(Direction.UP, [sent, short]) == pytest.approx(0.02)
+    assert worker._window_share(Direction.UP, [sent, short]) == pytest.approx(0.4)
+    behind = replace(down, out_of_order=9)
+    assert worker._loss(Direction.DOWN, [behind, down]) == pytest.approx(0.05)
+    assert worker._window_share(Direction.DOWN, [sent]) == 0
+    assert worker._loss(Direction.UP, []) == worker._window_share(Direction.UP, []) == 0
