@@ -48,6 +48,18 @@ launching.PAUSE_SECONDS = 0
 launch(versions_in(Path(sys.argv[1])), sys.argv[1:])
 print("the base runs", flush=True)
 """
+STOPPED_WHILE_IT_STARTS_ONE = BASE.replace(
+    "launch(versions_in",
+    """import os, signal
+class Popen(launching.subprocess.Popen):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGTERM)
+launching.subprocess.Popen = Popen
+launch(versions_in""",
+)
+PAUSES = BASE.replace("PAUSE_SECONDS = 0", "PAUSE_SECONDS = 3")
+GOES_ON = BASE + "import time\ntime.sleep(60)\n"
 GOOD = """#!{python}
 import sys, time
 sys.path.insert(0, {root!r})
@@ -76,18 +88,18 @@ def program(versions: Versions, text: str, name: str = "7.1.0-5") -> None:
     versions.mark_complete(name)
 
 
-def base(directory: Path) -> list[str]:
+def base(directory: Path, text: str = BASE) -> list[str]:
     """The command of the base, which was installed by hand."""
     path = directory / "base"
-    path.write_text(BASE.format(python=sys.executable, root=str(ROOT)))
+    path.write_text(text.format(python=sys.executable, root=str(ROOT)))
     path.chmod(0o755)
     return [str(path), str(directory)]
 
 
-def started(directory: Path, status: int = 0) -> str:
+def started(directory: Path, status: int = 0, text: str = BASE) -> str:
     """What is printed when the base is started, until it ends with this status."""
     done = subprocess.run(
-        base(directory), capture_output=True, text=True, check=False, timeout=60,
+        base(directory, text), capture_output=True, text=True, check=False, timeout=60,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == status, done.stderr
@@ -196,6 +208,42 @@ def test_a_stop_during_the_trial_is_passed_on(versions: Versions) -> None:
         running.kill()
     last = versions.last()
     assert last is not None and last.on_trial and last.attempts == 0
+
+
+def test_a_stop_while_the_version_starts_is_passed_on(versions: Versions) -> None:
+    """The signal comes when its process exists and is not known yet."""
+    program(versions, HANGS)
+    begin_trial(versions)
+    began = time.monotonic()
+    assert started(versions.directory, text=STOPPED_WHILE_IT_STARTS_ONE) == ""
+    assert time.monotonic() - began < 15  # the end of the trial would end it, too
+    last = versions.last()
+    assert last is not None and last.on_trial and last.attempts == 0
+
+
+@pytest.mark.parametrize(("text", "status", "attempts"), [(PAUSES, 0, 1), (GOES_ON, -15, 3)])
+def test_a_stop_after_a_failure_ends_the_program(
+    versions: Versions, text: str, status: int, attempts: int
+) -> None:
+    """In the pause before the next start, and when the old version runs again."""
+    program(versions, CRASHES)
+    begin_trial(versions)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    running = subprocess.Popen(
+        base(versions.directory, text), env=environment, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert running.stdout is not None
+        if text is GOES_ON:
+            assert running.stdout.readline() == "the base runs\n"
+        while not ((last := versions.last()) and last.why):
+            time.sleep(0.05)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(20) == status and running.stdout.read() == ""
+    finally:
+        running.kill()
+    last = versions.last()
+    assert last is not None and last.attempts == attempts
 
 
 def test_starts_before_the_machine_was_switched_off_do_not_count(

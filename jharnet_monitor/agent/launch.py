@@ -105,15 +105,28 @@ class _Watch:
     def __init__(self, versions: Versions, trial: LastUpdate) -> None:
         self._versions = versions
         self._trial = trial
-        self._stopping = False
+        self._stopped_by: int | None = None
+        """The signal that stops this process, and the version with it."""
         self._child: subprocess.Popen[bytes] | None = None
 
     def run(
         self, program: Path, arguments: Sequence[str], environment: dict[str, str]
     ) -> int | None:
         """Run it until it ends; returns this process's exit status, or None to choose again."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._pass_on)
+        before = {
+            number: signal.signal(number, self._pass_on)
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        try:
+            status = self._run_child(program, arguments, environment)
+        finally:  # this object would lose a later signal
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        return status if self._stopped_by is None else 0
+
+    def _run_child(
+        self, program: Path, arguments: Sequence[str], environment: dict[str, str]
+    ) -> int | None:
         argv = [str(program), *arguments]
         log.info("version %s runs on trial, start %d", self._trial.version, self._trial.attempts)
         try:
@@ -121,8 +134,10 @@ class _Watch:
         except OSError as error:
             self._versions.roll_back(f"it cannot be started: {error.strerror}")
             return None
+        if self._stopped_by is not None:  # while it started, there was nothing to pass it on to
+            self._child.send_signal(self._stopped_by)
         status = self._wait(self._child)
-        if self._stopping:
+        if self._stopped_by is not None:
             self._versions.note_stop()
             return 0
         if status == START_AGAIN:
@@ -156,7 +171,7 @@ class _Watch:
         return last is not None and not last.on_trial
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
-        self._stopping = True
+        self._stopped_by = number
         if self._child is not None:
             self._child.send_signal(number)
 
