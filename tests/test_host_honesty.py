@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -33,6 +34,7 @@ from jharnet_monitor.probes.conference.signalling import Dialogue
 from jharnet_monitor.probes.conference.twin import line_of_call
 from jharnet_monitor.profiles import AUDIO_CLOCK_RATE, Profile, Rung, rung
 from jharnet_monitor.rtc import call as rtc_call
+from jharnet_monitor.rtc.aiortc_private import StampedDatagram, StampedSocket
 from jharnet_monitor.rtc.call import Call
 from jharnet_monitor.rtc.media.clips import audio_clip, video_clip
 from jharnet_monitor.rtc.receive.receiver import Receiver
@@ -411,3 +413,28 @@ async def test_a_program_that_stands_still_is_not_the_line(
     assert max(pauses) > 0.05
     if sys.platform != "win32":  # which has no such times
         assert max(now - at for at, now in read) > 0.025
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its kernel does not say when a packet came")
+async def test_a_round_trip_does_not_contain_the_time_of_a_busy_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both ends read each report 0.03 s late. A round trip is between the kernels, on loopback next
+    to nothing."""
+    found: list[float | None] = []
+    receive_stats, receive = Call.receive_stats, StampedSocket.recvfrom
+
+    async def kept(end: Call, sent: SendStats) -> ReceiveStats:
+        found.append(sent.round_trip_p50)
+        return await receive_stats(end, sent)
+
+    def late(sock: StampedSocket, size: int, flags: int = 0) -> tuple[StampedDatagram, Any]:
+        is_report = 192 <= sock.recv(2, socket.MSG_PEEK)[1] < 224
+        time.sleep(0.03 * is_report)
+        return receive(sock, size, flags)
+
+    monkeypatch.setattr(Call, "receive_stats", kept)
+    monkeypatch.setattr(StampedSocket, "recvfrom", late)
+    result = await call(LoopbackAgent(), seconds=4.0)
+    assert len(found) == 2, result
+    assert all(one is not None and one < 0.01 for one in found), found

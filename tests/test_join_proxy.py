@@ -194,6 +194,9 @@ async def test_the_join_page_works_behind_a_path(browser: Browser, tmp_path: Pat
         assert values["download_bits_per_second"] == pytest.approx(max(downloads), rel=0.1)
         assert (conditions["behind_proxy"], conditions["download_counted_by"]) == (True, "page")
         call = await door.undisturbed("conference", {"profile": "audio", "seconds": 4})
+        if call.outcome is Outcome.OK and call.values["grade"] == 0:
+            # Chromium's sound paused, which does not go through the proxy.
+            call = await door.undisturbed("conference", {"profile": "audio", "seconds": 4})
         assert (call.outcome, call.cause) == (Outcome.OK, None), call.conditions
         assert call.values["grade"] == 1, "the best grade of a call without a picture"
         manifest = await page.locator("link[rel=manifest]").get_attribute("href")

@@ -23,7 +23,7 @@ from aioice.candidate import Candidate, candidate_foundation, candidate_priority
 from aioice.ice import Connection, StunProtocol
 from aiortc import RTCPeerConnection
 from aiortc.rtcdtlstransport import RTCDtlsTransport
-from aiortc.rtcicetransport import RTCIceGatherer
+from aiortc.rtcicetransport import RTCIceGatherer, RTCIceTransport
 from aiortc.rtcrtpreceiver import RTCRtpReceiver
 from aiortc.rtcrtpsender import RTCRtpSender
 
@@ -40,14 +40,8 @@ _SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@ll")
 _MAX_AGE_SECONDS = 5.0
 """A datagram cannot have waited longer in the socket; then the clock was set meanwhile."""
-_MAX_ARRIVALS = 250
-"""Arrivals that nobody has asked for; older ones are forgotten."""
-_RTP_HEADER_BYTES = 12
-"""The fixed header, which SRTP does not encrypt (RFC 3711, 3.1)."""
-_RTP_FIRST = bytes(range(128, 192))
-"""The first byte of RTP and RTCP ..."""
 _RTCP_TYPES = bytes(range(192, 224))
-"""... and the second one of RTCP."""
+"""The second byte of RTCP (RFC 5761, 4)."""
 
 
 class LibraryChanged(RuntimeError):
@@ -65,7 +59,12 @@ _KNOWN: tuple[tuple[Any, str, str], ...] = (
     (RTCDtlsTransport._send_rtp, "self data", "_tx_srtp transport"),
     (RTCDtlsTransport._handle_rtp_data, "self data arrival_time_ms", "_rtp_router"),
     (RTCDtlsTransport._handle_rtcp_data, "self data", "_rtp_router"),
-    (RTCDtlsTransport._recv_next, "self", "_handle_rtp_data _handle_rtcp_data _rx_srtp"),
+    (
+        RTCDtlsTransport._recv_next,
+        "self",
+        "transport _recv _handle_rtp_data _handle_rtcp_data _rx_srtp",
+    ),
+    (RTCIceTransport.__init__, "self gatherer", "_connection _recv"),
     (RTCIceGatherer.gather, "self", "_connection gather_candidates"),
     (Connection.gather_candidates, "self", "_local_candidates _local_candidates_end"),
     (Connection.get_component_candidates, "self component addresses timeout", "_protocols"),
@@ -107,29 +106,29 @@ CHECK_RETRANSMISSIONS = 20
 CHECK_INTERVAL_SECONDS = 0.15
 
 
-class StampedSocket(socket.socket):
-    """A UDP socket that knows when the kernel received the datagram that was read last."""
+class StampedDatagram(bytes):
+    """A datagram that knows when the kernel received it, as long as it is not copied."""
 
     arrived_at: float
     """In monotonic seconds."""
 
-    def recvfrom(self, bufsize: int, flags: int = 0) -> tuple[bytes, Any]:
+
+class StampedSocket(socket.socket):
+    """A UDP socket that reads datagrams with the kernel's time of arrival."""
+
+    def recvfrom(self, bufsize: int, flags: int = 0) -> tuple[StampedDatagram, Any]:
         """As of any socket; asyncio reads by this method."""
         data, ancillary, _, address = self.recvmsg(
             bufsize, socket.CMSG_SPACE(_TIMESPEC.size), flags
         )
-        now, age = time.monotonic(), 0.0
+        now, wall, age = time.monotonic(), time.time(), 0.0
         for level, kind, value in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
                 seconds, nanoseconds = _TIMESPEC.unpack(value)
-                age = time.time() - seconds - nanoseconds / 1e9
-        self.arrived_at = now - age if 0 < age < _MAX_AGE_SECONDS else now
-        return data, address
-
-
-def _is_rtp(datagram: bytes) -> bool:
-    """Whether it is RTP, among what else comes to the port of a call (RFC 7983, 7; RFC 5761, 4)."""
-    return datagram[:1] in _RTP_FIRST and datagram[1:2] not in _RTCP_TYPES
+                age = wall - seconds - nanoseconds / 1e9
+        datagram = StampedDatagram(data)
+        datagram.arrived_at = now - age if 0 < age < _MAX_AGE_SECONDS else now
+        return datagram, address
 
 
 class Port(StunProtocol):
@@ -143,8 +142,6 @@ class Port(StunProtocol):
         self.send_errno: int | None = None
         """The latest error number with which the kernel refused to send; None if none."""
         self.socket: socket.socket | None = None
-        self._arrivals: dict[bytes, float] = {}
-        """When RTP packets arrived, by their headers, until they are decrypted."""
         self._tokens = float(MAX_DATAGRAMS_PER_SECOND)
         self._tokens_at = 0.0
         self._counted: int | None = None
@@ -162,10 +159,6 @@ class Port(StunProtocol):
             return
         self.received += 1
         self.bytes += len(data) + HEADER_BYTES
-        if isinstance(self.socket, StampedSocket) and isinstance(data, bytes) and _is_rtp(data):
-            self._arrivals.setdefault(data[:_RTP_HEADER_BYTES], self.socket.arrived_at)
-            if len(self._arrivals) > _MAX_ARRIVALS:
-                del self._arrivals[next(iter(self._arrivals))]
         super().datagram_received(data, addr)
 
     def is_flooded(self) -> bool:
@@ -181,10 +174,6 @@ class Port(StunProtocol):
         if seconds >= 1.0:
             self._counted, self._counted_at = arrived, now
         return flooded or self.flood_drops > 0
-
-    def arrived_at(self, packet: bytes) -> float | None:
-        """When the kernel received this (decrypted) RTP packet, asked once; None if not known."""
-        return self._arrivals.pop(packet[:_RTP_HEADER_BYTES], None)
 
     def error_received(self, exc: Exception) -> None:
         """Note that the kernel refused a datagram: no route, or a firewall of this host."""
@@ -332,12 +321,16 @@ def remote_address(connection: RTCPeerConnection) -> tuple[str, int] | None:
 
 
 class PacketHandler(Protocol):
-    """Gets the packets of a `PacketTap`: plain RTP or RTCP as `data`, `at` in monotonic seconds."""
+    """Gets the packets of a `PacketTap`: plain RTP or RTCP as `data`.
 
-    async def rtp_received(self, data: bytes, at: float) -> None:
+    `at` is when the program read or has the packet, `arrived_at` when the kernel received it, both
+    in monotonic seconds. They are the same where the kernel does not tell (Windows).
+    """
+
+    async def rtp_received(self, data: bytes, at: float, arrived_at: float) -> None:
         """An RTP packet arrived."""
 
-    async def rtcp_received(self, data: bytes, at: float) -> None:
+    async def rtcp_received(self, data: bytes, at: float, arrived_at: float) -> None:
         """A (compound) RTCP packet arrived."""
 
     async def rtp_outgoing(self, data: bytes, send: Callable[[bytes], Awaitable[None]]) -> None:
@@ -364,12 +357,25 @@ class PacketTap:
         transport: Any = transport_of(connection)
         self.send: Callable[[bytes], Awaitable[None]] = transport._send_rtp
         """Encrypt and send one RTP or RTCP packet now; raises `ConnectionError`."""
+        receive_next: Callable[[], Awaitable[bytes]] = transport.transport._recv
+        arrived_at: float | None = None
+        """Of the datagram that aiortc decrypts and hands over before it reads the next."""
+
+        async def receive() -> bytes:
+            nonlocal arrived_at
+            datagram = await receive_next()
+            arrived_at = datagram.arrived_at if isinstance(datagram, StampedDatagram) else None
+            return datagram
+
+        def times() -> tuple[float, float]:
+            now = time.monotonic()
+            return now, now if arrived_at is None else arrived_at
 
         async def handle_rtp(data: bytes, arrival_time_ms: int) -> None:
-            await handler.rtp_received(data, time.monotonic())
+            await handler.rtp_received(data, *times())
 
         async def handle_rtcp(data: bytes) -> None:
-            await handler.rtcp_received(data, time.monotonic())
+            await handler.rtcp_received(data, *times())
 
         async def send_outgoing(data: bytes) -> None:
             if data[1] in _RTCP_TYPES:
@@ -387,6 +393,7 @@ class PacketTap:
             setattr(receiver, _BITRATE_ESTIMATOR, None)
         for sender in connection.getSenders():
             setattr(sender, _RTP_HISTORY, _DiscardingDict())
+        transport.transport._recv = receive
         transport._handle_rtp_data = handle_rtp
         transport._handle_rtcp_data = handle_rtcp
         transport._send_rtp = send_outgoing

@@ -430,9 +430,8 @@ class Call:
 
     # The packets of the connection (`PacketHandler`)
 
-    async def rtp_received(self, data: bytes, at: float) -> None:
-        """Process an RTP packet that was read at `at`."""
-        arrived_at = self._connection.arrived_at(data, at)
+    async def rtp_received(self, data: bytes, at: float, arrived_at: float) -> None:
+        """Process an RTP packet."""
         self.receiver.rtp_received(data, arrived_at)
         if self._transport_feedback is not None:
             for feedback in self._transport_feedback.rtp_received(data, arrived_at):
@@ -443,8 +442,8 @@ class Call:
         if self.receiver.needs_feedback:
             await self.receiver.send_feedback(at, self._connection.send)
 
-    async def rtcp_received(self, data: bytes, at: float) -> None:
-        """Process an RTCP packet that arrived: reports on our media, NACK and PLI."""
+    async def rtcp_received(self, data: bytes, at: float, arrived_at: float) -> None:
+        """Process an RTCP packet: reports on our media, NACK and PLI."""
         self._reports.add(at, len(data))
         try:
             packets = RtcpPacket.parse(data)
@@ -454,10 +453,10 @@ class Call:
         for packet in packets:
             if isinstance(packet, RtcpSrPacket):
                 ntp_timestamp = packet.sender_info.ntp_timestamp
-                self.receiver.sender_report_received(packet.ssrc, ntp_timestamp, at)
+                self.receiver.sender_report_received(packet.ssrc, ntp_timestamp, arrived_at)
             if isinstance(packet, RtcpSrPacket | RtcpRrPacket):
                 for report in packet.reports:
-                    self.sender.report_received(report, at)
+                    self.sender.report_received(report, at, arrived_at)
             elif isinstance(packet, RtcpRtpfbPacket) and packet.fmt == RTCP_RTPFB_NACK:
                 await self.sender.retransmit(packet.lost, self._connection.send)
             elif isinstance(packet, RtcpPsfbPacket) and packet.fmt in (

@@ -183,12 +183,6 @@ class PeerConnection:
                 by_network=False,
             ) from error
 
-    def arrived_at(self, packet: bytes, read_at: float) -> float:
-        """When the kernel received an RTP packet that was read at `read_at` (monotonic seconds);
-        `read_at` where the kernel does not tell (Windows)."""
-        found = None if self._port is None else self._port.arrived_at(packet)
-        return read_at if found is None else found
-
     def mark(self, dscp: int) -> None:
         """Send with this code point (RFC 2474) from now on; valid after the negotiation."""
         if self._port is not None and dscp:

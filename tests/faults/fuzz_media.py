@@ -214,7 +214,8 @@ class RtcpEnd:
 
     async def take(self, data: bytes) -> None:
         """Take a (compound) packet, as `rtc.call` does."""
-        await Call.rtcp_received(self.call, data, next(self.at) / 20)
+        at = next(self.at) / 20
+        await Call.rtcp_received(self.call, data, at, at)
         if self.sender._stepping_down is not None:
             await self.sender._stepping_down
 

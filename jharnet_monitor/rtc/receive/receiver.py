@@ -170,7 +170,7 @@ class Receiver:
                 await self._request_keyframe(now, send)
                 if now >= report_at and not is_late and not self.reports_stopped:
                     report_at = now + self._report_interval(now)
-                    await self._send_report(now, send)
+                    await self._send_report(time.monotonic(), send)  # requests took their time
             except ConnectionError:
                 return
 

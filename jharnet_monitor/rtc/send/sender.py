@@ -218,15 +218,18 @@ class Sender:
             while len(self._sender_reports) > _MAX_SENDER_REPORTS:
                 self._sender_reports.popitem(last=False)
 
-    def report_received(self, report: RtcpReceiverInfo, at: float) -> None:
-        """Process a report block on one of our streams that arrived at `at`."""
+    def report_received(self, report: RtcpReceiverInfo, at: float, arrived_at: float) -> None:
+        """Process a report block on one of our streams, which was read at `at`.
+
+        The round trip ends when the kernel received it: the rest is a delay of this host.
+        """
         if self._streams is None:
             return
         self._note_first_report(at)
         self.last_report_at = at
         sent_at = self._sender_reports.get(report.lsr) if report.lsr else None
         if sent_at is not None:
-            round_trip = at - sent_at - report.dlsr / 65536
+            round_trip = arrived_at - sent_at - report.dlsr / 65536
             if 0 < round_trip < 60:
                 self.round_trips.append((at, round_trip))
         is_audio = report.ssrc == self._streams.audio.ssrc

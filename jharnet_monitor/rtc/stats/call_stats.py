@@ -39,9 +39,8 @@ from jharnet_monitor.rtc.stats.playout import AudioQuality, audio_quality
 _MAX_NUMBER = 1e10
 """Larger numbers in a peer's statistics are rejected."""
 MAX_MEDIAN_LAG = 0.003
-"""Seconds. Over lines of 43 ms in the lab, both ends in one process, 12 calls with a median lag of
-at most 1.7 ms read 0 to 11 ms too much, and 12 with 3.2 to 7.8 ms read 17 to 38 ms too much; a call
-over 1 Mbit/s beside the latter got a grade that was too low."""
+"""Seconds. Round trips lie between the kernels, but an end that is so late sends late, too. A call
+over 1 Mbit/s whose ends had a median lag of 3.2 to 7.8 ms got a grade that was too low."""
 INTERRUPTION = 5.0
 """Burst ratio of the audio from which its gaps are interruptions of the line, which do not depend
 on how many packets are sent."""
@@ -191,8 +190,7 @@ class SendStats(StatsMessage):
 
     @property
     def is_late(self) -> bool:
-        """Whether this host read most of its packets so late that the round trips of the call are
-        rather its own than the line's."""
+        """Whether this host was so late that its own time may be in the round trips of the call."""
         return (self.loop_lag_median_seconds or 0.0) > MAX_MEDIAN_LAG
 
 
