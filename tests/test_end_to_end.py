@@ -236,15 +236,26 @@ def _findings(one: Demo, office: str, since: datetime) -> list[str]:
     return [t.state.value for t in found if t.supersedes is not None]
 
 
+def _recorded(one: Demo, office: str, since: datetime) -> str:
+    """All changes and events, by which a cause is found, a line each."""
+    store = Store(f"sqlite:///{one.installation.directory}/monitor.db", SystemClock())
+    log = store.event_log
+    rows: list[Any] = log.transitions(office, since)
+    rows += log.events(office, since, datetime.now(UTC))
+    store.close()
+    return "\n".join(str(row) for row in sorted(rows, key=lambda row: row.at))
+
+
 CUTS = {"potka": "link", "dumaria": "power"}
 
 
 @pytest.fixture(scope="module")
 def cut(district: Demo) -> datetime:
     """Twenty seconds without a line at one office and without power at the other, at the same time:
-    both unreachable at once, then up; gives when it began.
+    both unreachable at once, then up; gives a time before it. An outage begins with the last reply,
+    up to a second before the cut.
     """
-    lab, began = district.place.lab, datetime.now(UTC)
+    lab, before = district.place.lab, datetime.now(UTC) - timedelta(seconds=10)
     assert lab is not None
     assert {_state(district, office) for office in CUTS} == {"up"}
     for office, what in CUTS.items():
@@ -257,14 +268,15 @@ def cut(district: Demo) -> datetime:
     district.programs.start_agent("dumaria")
     assert _until(lambda: _state(district, "potka") == "up", 12)
     assert _until(lambda: _state(district, "dumaria") == "up", 15 + returned - time.monotonic())
-    return began
+    return before
 
 
 def test_a_cut_line_is_distinguished_from_power_afterwards(district: Demo, cut: datetime) -> None:
     """Within a minute `link_down`: the agent recorded meanwhile that its own gateway answered, and
     hands that in.
     """
-    assert _until(lambda: "link_down" in _findings(district, "potka", cut), 60)
+    found = _until(lambda: "link_down" in _findings(district, "potka", cut), 60)
+    assert found, _recorded(district, "potka", cut)
     assert "power_down" not in _findings(district, "potka", cut)
 
     since = cut - timedelta(minutes=2)  # the agent's minute began before the cut
@@ -275,7 +287,8 @@ def test_a_cut_line_is_distinguished_from_power_afterwards(district: Demo, cut: 
 
 def test_a_power_cut_is_distinguished_from_a_line_fault(district: Demo, cut: datetime) -> None:
     """The PC comes back with a new boot, without a goodbye: `power_down`."""
-    assert _until(lambda: "power_down" in _findings(district, "dumaria", cut), 60)
+    found = _until(lambda: "power_down" in _findings(district, "dumaria", cut), 60)
+    assert found, _recorded(district, "dumaria", cut)
     assert "link_down" not in _findings(district, "dumaria", cut)
 
 

@@ -217,18 +217,26 @@ def test_blocks_part_by_path_and_hold_the_starts(bench: Bench) -> None:
 
 
 def test_the_event_log_keeps_states_and_what_was_learnt_later(bench: Bench) -> None:
-    """The state in force at the start of a period belongs to it; a later finding supersedes."""
+    """The state in force at the start of a period belongs to it; a later finding supersedes, though
+    it begins before the state: with the last reply, some seconds before the office is called down.
+    """
     event_log, hour = bench.store.event_log, timedelta(hours=1)
     event_log.add_transition("potka", OfficeState.UP, START, {"router": True})
     down = event_log.add_transition("potka", OfficeState.UNREACHABLE, START + hour, {})
     event_log.add_transition("potka", OfficeState.UP, START + 2 * hour, {})
-    event_log.add_transition("potka", OfficeState.POWER_DOWN, START + hour, {"boot_id": "new"},
+    last_reply = START + hour - timedelta(seconds=8)
+    event_log.add_transition("potka", OfficeState.POWER_DOWN, last_reply, {"boot_id": "new"},
                          until=START + 2 * hour, supersedes=down)  # fmt: skip
-    found = event_log.transitions("potka", START + 0.5 * hour, START + 3 * hour)
-    assert [(t.state.value, t.supersedes) for t in found] == [
-        ("up", None), ("unreachable", None), ("power_down", down), ("up", None),
-    ]  # fmt: skip
-    for first in (-1, 0.5, 1, 2.5):
+    of_outage = [("power_down", down), ("unreachable", None), ("up", None)]
+    for first, expected in (
+        (-1, [("up", None), *of_outage]),
+        (0.5, [("up", None), *of_outage]),
+        (1.5, of_outage),
+        (2.5, [("up", None)]),
+    ):
+        found = event_log.transitions("potka", START + first * hour, START + 3 * hour)
+        assert [(t.state.value, t.supersedes) for t in found] == expected
+    for first in (-1, 0.5, 1, 1.5, 2.5):
         bounds = START + first * hour, START + 3 * hour
         [changes, none] = event_log.recorded_states(["potka", "boram"], *bounds)
         assert none == [] and changes == [

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, Row, bindparam, func, insert, or_, select
+from sqlalchemy import ColumnElement, Engine, Row, Select, bindparam, func, insert, or_, select
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.judge.conference.drill import Drill
@@ -26,6 +26,8 @@ WITHDRAWN = "maintenance_withdrawn"
 """The kind of event that ends a planned window before its time."""
 _NEWEST_OF_EACH = 20
 """Rows read per office in the hope of finding the newest state of each among them."""
+_EARLIER = timedelta(days=1)
+"""What is found out about a change begins at most so much before it; mostly some seconds."""
 _CLOCK_STEP = timedelta(days=2)
 """The longest time by which a clock that was set back is allowed for."""
 _STATES = {state.value: state for state in OfficeState}
@@ -124,45 +126,34 @@ class EventLog:
     def transitions(
         self, office: str, since: datetime | None = None, until: datetime | None = None
     ) -> list[Transition]:
-        """An office's changes within [since, until), after the one in force at `since`."""
+        """An office's changes within [since, until), after the one in force at `since`, each with
+        what was found out about it, though that may begin earlier."""
         table = t.transitions
         query = select(table).where(table.c.office == office)
         if until is not None:
             query = query.where(table.c.at < t.to_ms(until))
         with reading(self._engine) as connection:
+            begin = {}
             if since is not None:
-                first = (
-                    select(table.c.at)
-                    .where(table.c.office == office, table.c.at <= t.to_ms(since))
-                    .where(table.c.supersedes.is_(None))
-                    .order_by(table.c.at.desc())
-                    .limit(1)
-                )
-                begin = connection.execute(first).scalar_one_or_none()
-                query = query.where(table.c.at >= (t.to_ms(since) if begin is None else begin))
-            rows = connection.execute(query.order_by(table.c.at, table.c.number)).all()
+                first = connection.execute(_in_force(since), {"one": office}).one_or_none()
+                query, begin = query.where(*_from_begin()), _begin(first, since)
+            rows = connection.execute(query.order_by(table.c.at, table.c.number), begin).all()
         return [_transition(row) for row in rows]
 
     def recorded_states(
         self, offices: Iterable[str], since: datetime, until: datetime
     ) -> Iterator[list[RecordedState]]:
         """The same changes as `transitions`, of each of the offices in turn, without evidence."""
-        table, office = t.transitions.c, t.transitions.c.office == bindparam("one")
-        first = (
-            select(table.at)
-            .where(office, table.at <= t.to_ms(since), table.supersedes.is_(None))
-            .order_by(table.at.desc())
-            .limit(1)
-        )
+        table = t.transitions.c
         changes = (
             select(table.number, table.state, table.at, table.until, table.supersedes)
-            .where(office, table.at >= bindparam("begin"), table.at < t.to_ms(until))
+            .where(table.office == bindparam("one"), *_from_begin(), table.at < t.to_ms(until))
             .order_by(table.at, table.number)
         )
         with reading(self._engine) as connection:
             for one in offices:
-                begin = connection.execute(first, {"one": one}).scalar_one_or_none()
-                after = {"one": one, "begin": t.to_ms(since) if begin is None else begin}
+                first = connection.execute(_in_force(since), {"one": one}).one_or_none()
+                after = {"one": one, **_begin(first, since)}
                 yield [
                     RecordedState(
                         number, _STATES[state], t.from_ms(at),
@@ -465,6 +456,33 @@ def _event(row: Row[Any]) -> LoggedEvent:
 
 def _drill(body: str) -> Drill:
     return Drill.from_json(json.loads(body))
+
+
+def _in_force(since: datetime) -> Select[Any]:
+    """The live change of an office (`one`) that was in force at `since`: time and number."""
+    table = t.transitions.c
+    return (
+        select(table.at, table.number)
+        .where(table.office == bindparam("one"), table.at <= t.to_ms(since))
+        .where(table.supersedes.is_(None))
+        .order_by(table.at.desc())
+        .limit(1)
+    )
+
+
+def _from_begin() -> tuple[ColumnElement[bool], ...]:
+    """The changes from `begin` on, and what supersedes those with this `number` and later ones."""
+    table = t.transitions.c
+    found_out = table.supersedes >= bindparam("number")
+    return table.at >= bindparam("earliest"), or_(table.at >= bindparam("begin"), found_out)
+
+
+def _begin(in_force: Row[Any] | None, since: datetime) -> dict[str, int]:
+    """The parameters of `_from_begin`."""
+    begin = t.to_ms(since) if in_force is None else in_force.at
+    number = 0 if in_force is None else in_force.number
+    earliest = begin - _EARLIER // timedelta(milliseconds=1)
+    return {"begin": begin, "number": number, "earliest": earliest}
 
 
 def _transition(row: Row[Any]) -> Transition:
