@@ -6,6 +6,7 @@ One small district for the whole file: a good office, a lossy one, and one whose
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -237,13 +238,15 @@ def _findings(one: Demo, office: str, since: datetime) -> list[str]:
 
 
 def _recorded(one: Demo, office: str, since: datetime) -> str:
-    """All changes and events, by which a cause is found, a line each."""
+    """All changes and events, by which a cause is found, and whether a review broke off, a line
+    each."""
     store = Store(f"sqlite:///{one.installation.directory}/monitor.db", SystemClock())
     log = store.event_log
     rows: list[Any] = log.transitions(office, since)
     rows += log.events(office, since, datetime.now(UTC))
     store.close()
-    return "\n".join(str(row) for row in sorted(rows, key=lambda row: row.at))
+    lines = [str(row) for row in sorted(rows, key=lambda row: row.at)]
+    return "\n".join(lines + re.findall(".*part_restarts_total.*", _get(one, "/metrics")))
 
 
 CUTS = {"potka": "link", "dumaria": "power"}

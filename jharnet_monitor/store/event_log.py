@@ -27,7 +27,7 @@ WITHDRAWN = "maintenance_withdrawn"
 _NEWEST_OF_EACH = 20
 """Rows read per office in the hope of finding the newest state of each among them."""
 _EARLIER = timedelta(days=1)
-"""What is found out about a change begins at most so much before it; mostly some seconds."""
+"""How long before a change what is found out about it is looked for; mostly it is some seconds."""
 _CLOCK_STEP = timedelta(days=2)
 """The longest time by which a clock that was set back is allowed for."""
 _STATES = {state.value: state for state in OfficeState}
