@@ -20,9 +20,12 @@ from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.probes.latency.icmp import PingNotAllowed
 from jharnet_monitor.probes.latency.monitor import LatencyMonitor
+from jharnet_monitor.probes.latency.target import Reachability, Target
 from jharnet_monitor.store import Store
+from jharnet_monitor.supervisor import Supervisor
 from jharnet_monitor.wire.intake import Vitals
 from tests.support import make_config
+from tests.test_supervisor import Bench as HubBench
 
 
 class Bench:
@@ -167,3 +170,41 @@ async def test_a_state_and_its_beginning_survive_a_restart(tmp_path: Path) -> No
     office = live.offices["potka"]
     assert office.state is not OfficeState.UNREACHABLE
     assert (office.outage_start, office.outages) == (None, 1)
+
+
+@pytest.mark.parametrize("reconnects", [False, True])
+async def test_an_outage_that_the_session_outlives_gets_its_cause(
+    tmp_path: Path, reconnects: bool
+) -> None:
+    """A session outlives an outage of up to 36 seconds while a probe runs, or it is replaced by the
+    agent's next one. The agent counted as heard throughout, and the outage had no cause for ever.
+    """
+    bench = HubBench(tmp_path)
+    steps, began = Supervisor(bench.clock, bench.live.hub.parts), bench.clock.now()
+    bench.monitor._tracker.uplink_answers = True
+    bench.monitor.start_steps(steps)
+
+    async def seconds(count: int, answers: bool) -> None:
+        now = bench.clock.now()
+        for role in ("router", "pc"):
+            change = Reachability(Target("potka", role, "192.0.2.1"), answers, now, now)
+            bench.monitor._note_reachability(change)
+        for second in range(count):
+            vitals = Vitals("b", 86400.0 + (bench.clock.now() - began).total_seconds(), 0)
+            if answers and second % 2 == 0:
+                await bench.monitor.agent_heartbeat("potka", vitals)
+            await bench.seconds(1)
+
+    await bench.monitor.agent_connected("potka", Vitals("b", 86400.0, 0))
+    await seconds(60, True)
+    await seconds(20, False)
+    assert bench.live.offices["potka"].state is OfficeState.UNREACHABLE
+    if reconnects:
+        await bench.monitor.agent_connected("potka", Vitals("b", 86480.0, 0))
+    await seconds(60, True)
+    past = bench.live.offices["potka"].last_outage
+    assert past is not None and past.cause is OfficeState.LINK_DOWN
+    kinds = [e.kind for e in bench.store.event_log.events("potka") if e.kind != "reached"]
+    assert kinds == ["joined", "silent", "joined" if reconnects else "heard"]
+    await steps.stop()
+    bench.store.close()

@@ -158,6 +158,22 @@ async def test_a_review_that_failed_is_repeated(
     assert bench.live.hub.parts.restarts["outage reviews"] == 5
 
 
+async def test_evidence_that_keeps_arriving_delays_no_review() -> None:
+    """An agent that hands in days of records sends a batch every second or two: each postponed the
+    review, so that the cause was not known before the last batch."""
+    live, clock = Live(CurrentConfig(make_config())), ManualClock(START)
+    reviews = list[float]()
+    attribution = SimpleNamespace(review=lambda _: reviews.append(clock.monotonic()))
+    schedule = ReviewSchedule(attribution, live, clock)  # type: ignore[arg-type]
+    for second in range(120):
+        if second < 60:
+            schedule.schedule_review("potka")
+        await clock.advance(1)
+        await schedule.run_due()
+    assert reviews[:3] == [3, 6, 9]
+    assert reviews[-2:] == [60, 87], "one more when all of it has arrived"
+
+
 async def test_reviews_that_fail_leave_the_others_their_turn() -> None:
     """After a start each of 100 offices is reviewed once, one in a second, though 99 fail."""
     known = PastOutage(OfficeState.LINK_DOWN, START, START + timedelta(minutes=5), START)

@@ -212,23 +212,29 @@ class OfficeMonitor(AgentEvents):
     async def agent_connected(self, office: str, vitals: Vitals) -> None:
         """Note the agent's boot id, which may show the cause of an outage."""
         seen = self._tracker.offices[office]
-        seen.seen_before, seen.returned, seen.goodbye = True, True, False
+        seen.seen_before, seen.returned, seen.goodbye, seen.silent = True, True, False, False
         agent = self._live.offices[office].agent
         agent.connected, agent.signed_off, agent.version = True, False, vitals.version
         agent.kind = vitals.kind
         self._update_vitals(office, vitals)
-        await self._journal.add_event(office, "joined", asdict(vitals))
+        await self._add_vitals(office, "joined", vitals)
         self._reviews.schedule_review(office)
         await self._update_states()
 
     async def agent_heartbeat(self, office: str, vitals: Vitals) -> None:
-        """Update the agent's vitals."""
+        """Update the agent's vitals; note its boot id if it had been silent."""
+        seen = self._tracker.offices[office]
+        heard_again, seen.silent = seen.silent, False
         self._update_vitals(office, vitals)
+        if heard_again:
+            await self._add_vitals(office, "heard", vitals)
+            self._reviews.schedule_review(office)
+            await self._update_states()
 
     async def agent_disconnected(self, office: str, goodbye: bool) -> None:
         """Note the end of the connection, with or without a goodbye."""
         seen = self._tracker.offices[office]
-        seen.last_frame_at, seen.goodbye = None, goodbye
+        seen.last_frame_at, seen.goodbye, seen.silent = None, goodbye, False
         agent = self._live.offices[office].agent
         agent.connected, agent.signed_off = False, goodbye
         kind = "goodbye" if goodbye else "left"
@@ -261,6 +267,11 @@ class OfficeMonitor(AgentEvents):
         agent.clock_offset = None if agent_time is None else agent_time - now.timestamp()
         agent.last_heard = self._live.offices[office].last_seen = self._clock.now()
 
+    async def _add_vitals(self, office: str, kind: str, vitals: Vitals) -> None:
+        """Journal the vitals, as of when they arrived: a silence that follows is not earlier."""
+        last_heard = self._live.offices[office].agent.last_heard
+        await self._journal.add_event(office, kind, asdict(vitals), last_heard)
+
     # --- states
 
     async def _update_planned(self) -> None:
@@ -281,6 +292,10 @@ class OfficeMonitor(AgentEvents):
         """Derive the live state from the evidence, and journal every change."""
         self._recorder.roll_over_day()
         uplink, changes = self._apply_evidence()
+        for office in self._tracker.fell_silent():
+            agent = self._live.offices[office].agent
+            event = (office, "silent", {"kind": agent.kind}, agent.last_heard)
+            self._start(self._journal.add_event(*event))
         if uplink is not None:
             await self._journal.add_event(ALL_OFFICES, "uplink", {"works": uplink.works}, uplink.at)
         await self._journal.add_changes(changes)

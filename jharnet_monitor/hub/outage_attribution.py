@@ -185,10 +185,12 @@ class ReviewSchedule:
 
     def schedule_review(self, office: str) -> None:
         """Schedule a review soon, for new evidence, and another when all evidence should have
-        arrived."""
+        arrived. One that is due before then stays: evidence may keep arriving for minutes."""
         now = self._clock.monotonic()
-        later = [moment for moment in self._due.get(office, []) if moment > now + SOON_SECONDS]
-        self._due[office] = [now + SOON_SECONDS, *(later or [now + LATER_SECONDS])]
+        planned = self._due.get(office, [])
+        soon = min([now + SOON_SECONDS, *planned])
+        later = [moment for moment in planned if moment > now + SOON_SECONDS]
+        self._due[office] = [soon, *(later or [now + LATER_SECONDS])]
 
     async def run_due(self) -> None:
         """Run the reviews that are due, or else one of those that follow a start."""
@@ -247,14 +249,16 @@ def _planned(windows: Sequence[Window]) -> Iterator[MaintenanceChange]:
 
 def _fact(event: LoggedEvent) -> Iterator[Observation]:
     data = event.data
+    if data.get("kind") == "browser":  # a page proves nothing about power
+        return
     match event.kind:
         case "reached":
             yield ReachabilityChange(event.at, data["role"], data["answers"])
         case "uplink":
             yield UplinkChange(event.at, data["works"])
-        case "joined" if data.get("kind") != "browser":  # a browser proves nothing about power
+        case "joined" | "heard":
             yield AgentConnected(event.at, data["boot_id"], data["uptime"])
-        case "left" | "goodbye":
+        case "left" | "goodbye" | "silent":
             yield AgentGone(event.at, event.kind == "goodbye")
         case "hub_started" | "hub_stopped":
             yield HubChange(event.at, event.kind == "hub_started")

@@ -40,6 +40,8 @@ class OfficeEvidence:
     pc: bool | None = None
     last_frame_at: float | None = None
     """When the connected agent last sent anything, monotonic; None without a connection."""
+    silent: bool = False
+    """The connected agent has sent nothing for so long that this is evidence."""
     goodbye: bool = False
     seen_before: bool = False
     """The agent has connected at least once in the recorded history."""
@@ -93,6 +95,17 @@ class StateTracker:
         if seen.last_frame_at is None:
             return False
         return self.clock.monotonic() - seen.last_frame_at - self._stopped < FRESH_SECONDS
+
+    def fell_silent(self) -> list[str]:
+        """The offices whose agent has fallen silent since the last call, its connection open: TCP
+        outlives a short outage, and then no other event shows that the agent was not heard.
+        """
+        found = []
+        for office, seen in self.offices.items():
+            if seen.last_frame_at is not None and not seen.silent and not self.is_alive(seen):
+                seen.silent = True
+                found.append(office)
+        return found
 
     def uplink(self) -> bool | None:
         """Whether headquarters' uplink carries packets; None where that is not known."""
