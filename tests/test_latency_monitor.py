@@ -253,6 +253,27 @@ async def test_what_was_known_before_a_stop_is_unknown_after_it(back: bool) -> N
         assert run.seconds(run.changes[2].since) == pytest.approx(50.06, abs=0.01)
 
 
+async def test_an_outage_around_a_stop_keeps_its_beginning() -> None:
+    """The hub is stopped for 40 s within an outage: the outage lasted until then, for all it knows.
+    The unknown state was dated at the last reply before the outage, so that nothing was left of it.
+    """
+    run = MonitorRun(settings_for({"router": "10.8.1.1"}), lambda _, at: 10 < at < 100)
+    await run.advance(40.5, lambda: run.clock.stop_the_process(40.0), 50.0)
+    assert run.reported() == [("router", answers) for answers in (True, False, None, False, True)]
+    since = [run.seconds(change.since) for change in run.changes[1:]]
+    assert since == pytest.approx([10.04, 80.5, 80.5, 100.04], abs=0.6)
+
+
+async def test_no_silence_is_from_before_the_first_request() -> None:
+    """A hub that starts within an outage opens its database first, and records its start then: an
+    outage dated before that counted as known before the start, and had no cause."""
+    run = MonitorRun(settings_for({"router": "10.8.1.1"}), lambda _, at: True)
+    await run.clock.advance(20.0)
+    await run.advance(30.0)
+    assert run.reported() == [("router", False)]
+    assert run.seconds(run.changes[0].since) == 20.0
+
+
 async def test_a_short_stop_changes_nothing() -> None:
     """Within the time in which an outage is noticed, what was known holds."""
     run = MonitorRun(settings_for({"router": "10.8.1.1"}))

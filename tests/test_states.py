@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,8 @@ from jharnet_monitor.store import Store
 from jharnet_monitor.supervisor import Supervisor
 from jharnet_monitor.wire.intake import Vitals
 from tests.support import make_config
+from tests.test_latency_monitor import SimulatedNetwork
+from tests.test_supervisor import START
 from tests.test_supervisor import Bench as HubBench
 
 
@@ -172,39 +174,105 @@ async def test_a_state_and_its_beginning_survive_a_restart(tmp_path: Path) -> No
     assert (office.outage_start, office.outages) == (None, 1)
 
 
+class WatchedHub(HubBench):
+    """A hub whose office potka answers, or does not."""
+
+    def note(self, answers: bool) -> None:
+        """Router and PC began or ceased to answer."""
+        now = self.clock.now()
+        for role in ("router", "pc"):
+            change = Reachability(Target("potka", role, "192.0.2.1"), answers, now, now)
+            self.monitor._note_reachability(change)
+
+    async def heartbeats(self, count: int) -> None:
+        """Let the agent send heartbeats, every two seconds."""
+        for _ in range(count):
+            await self.monitor.agent_heartbeat("potka", self.vitals())
+            await self.seconds(2)
+
+    def vitals(self) -> Vitals:
+        """The vitals of an agent whose PC has been running for a day."""
+        return Vitals("b", 86400.0 + (self.clock.now() - START).total_seconds(), 0)
+
+
 @pytest.mark.parametrize("reconnects", [False, True])
 async def test_an_outage_that_the_session_outlives_gets_its_cause(
     tmp_path: Path, reconnects: bool
 ) -> None:
     """A session outlives an outage of up to 36 seconds while a probe runs, or it is replaced by the
     agent's next one. The agent counted as heard throughout, and the outage had no cause for ever.
+    A silent agent of an office that answers pings is not recorded.
     """
-    bench = HubBench(tmp_path)
-    steps, began = Supervisor(bench.clock, bench.live.hub.parts), bench.clock.now()
-    bench.monitor._tracker.uplink_answers = True
-    bench.monitor.start_steps(steps)
-
-    async def seconds(count: int, answers: bool) -> None:
-        now = bench.clock.now()
-        for role in ("router", "pc"):
-            change = Reachability(Target("potka", role, "192.0.2.1"), answers, now, now)
-            bench.monitor._note_reachability(change)
-        for second in range(count):
-            vitals = Vitals("b", 86400.0 + (bench.clock.now() - began).total_seconds(), 0)
-            if answers and second % 2 == 0:
-                await bench.monitor.agent_heartbeat("potka", vitals)
-            await bench.seconds(1)
-
-    await bench.monitor.agent_connected("potka", Vitals("b", 86400.0, 0))
-    await seconds(60, True)
-    await seconds(20, False)
-    assert bench.live.offices["potka"].state is OfficeState.UNREACHABLE
+    hub = WatchedHub(tmp_path)
+    steps = Supervisor(hub.clock, hub.live.hub.parts)
+    hub.monitor._tracker.uplink_answers = True
+    hub.monitor.start_steps(steps)
+    await hub.monitor.agent_connected("potka", hub.vitals())
+    hub.note(True)
+    await hub.heartbeats(30)
+    await hub.seconds(10)
+    await hub.heartbeats(10)
+    hub.note(False)
+    await hub.seconds(20)
+    assert hub.live.offices["potka"].state is OfficeState.UNREACHABLE
+    hub.note(True)
     if reconnects:
-        await bench.monitor.agent_connected("potka", Vitals("b", 86480.0, 0))
-    await seconds(60, True)
-    past = bench.live.offices["potka"].last_outage
+        await hub.monitor.agent_connected("potka", hub.vitals())
+    await hub.heartbeats(30)
+    past = hub.live.offices["potka"].last_outage
     assert past is not None and past.cause is OfficeState.LINK_DOWN
-    kinds = [e.kind for e in bench.store.event_log.events("potka") if e.kind != "reached"]
+    kinds = [e.kind for e in hub.store.event_log.events("potka") if e.kind != "reached"]
     assert kinds == ["joined", "silent", "joined" if reconnects else "heard"]
     await steps.stop()
-    bench.store.close()
+    hub.store.close()
+
+
+async def test_a_heartbeat_does_not_wait_for_the_database(tmp_path: Path) -> None:
+    """The session's next frames would wait with it, and the agent seem silent again."""
+    hub, held = WatchedHub(tmp_path), asyncio.Event()
+    await hub.monitor.agent_connected("potka", hub.vitals())
+    hub.monitor._tracker.offices["potka"].silent = True
+
+    async def slow(*_: object) -> None:
+        await held.wait()
+
+    hub.writer.write = slow  # type: ignore[method-assign]
+    async with asyncio.timeout(1):
+        await hub.monitor.agent_heartbeat("potka", hub.vitals())
+    held.set()
+    await asyncio.gather(*hub.monitor._pending)
+    hub.store.close()
+
+
+async def test_an_outage_in_which_the_hub_restarts_gets_its_cause(tmp_path: Path) -> None:
+    """What a hub found down after its start was dated before the start, at the time when it was
+    made, and forgotten with the start. So the rest of the outage had no cause for ever.
+    """
+    cut, now = False, START
+
+    def lost(address: str, _: float) -> bool:
+        return cut and address.startswith("10.8.1.")
+
+    for restarted in (False, True):
+        hub = WatchedHub(tmp_path, now)
+        hub.monitor._latency_monitor._sender = SimulatedNetwork(hub.clock, lost)
+        await hub.seconds(5)
+        await hub.monitor.restore()
+        running = asyncio.create_task(hub.monitor.run())
+        if restarted:
+            await hub.seconds(40)
+            cut = False
+        await hub.seconds(3)
+        await hub.monitor.agent_connected("potka", hub.vitals())
+        await hub.heartbeats(30)
+        if not restarted:
+            cut = True
+            await hub.seconds(40)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        now = hub.clock.now() + timedelta(seconds=20)
+        changes = hub.store.event_log.transitions("potka", START)
+        hub.store.close()
+    outages = {t.number for t in changes if t.state is OfficeState.UNREACHABLE}
+    assert len(outages) == 2
+    assert outages == {t.supersedes for t in changes if t.state is OfficeState.LINK_DOWN}

@@ -226,10 +226,9 @@ class OfficeMonitor(AgentEvents):
         seen = self._tracker.offices[office]
         heard_again, seen.silent = seen.silent, False
         self._update_vitals(office, vitals)
-        if heard_again:
-            await self._add_vitals(office, "heard", vitals)
+        if heard_again:  # in the background, because more frames of the session wait to be read
+            self._start(self._add_vitals(office, "heard", vitals))
             self._reviews.schedule_review(office)
-            await self._update_states()
 
     async def agent_disconnected(self, office: str, goodbye: bool) -> None:
         """Note the end of the connection, with or without a goodbye."""
@@ -267,10 +266,10 @@ class OfficeMonitor(AgentEvents):
         agent.clock_offset = None if agent_time is None else agent_time - now.timestamp()
         agent.last_heard = self._live.offices[office].last_seen = self._clock.now()
 
-    async def _add_vitals(self, office: str, kind: str, vitals: Vitals) -> None:
+    def _add_vitals(self, office: str, kind: str, vitals: Vitals) -> Coroutine[Any, Any, None]:
         """Journal the vitals, as of when they arrived: a silence that follows is not earlier."""
         last_heard = self._live.offices[office].agent.last_heard
-        await self._journal.add_event(office, kind, asdict(vitals), last_heard)
+        return self._journal.add_event(office, kind, asdict(vitals), last_heard)
 
     # --- states
 

@@ -137,7 +137,7 @@ class OutageAttribution:
         event_log = self._store.event_log
         events = [
             event
-            for who in (office, ALL_OFFICES)
+            for who in (ALL_OFFICES, office)  # at the same time, the hub's start comes first
             for event in (
                 *event_log.events_before(who, since, _EARLIER_EVENTS),
                 *event_log.events(who, since, until),
@@ -168,7 +168,8 @@ class ReviewSchedule:
         self._outage_attribution = outage_attribution
         self._live = live
         self._clock = clock
-        self._due: dict[str, list[float]] = {}
+        self._soon: dict[str, float] = {}
+        self._later: dict[str, float] = {}
         self._retries: dict[str, float] = {}
         """When an office is reviewed again after an unexpected error."""
         self._after_start: deque[str] = deque()
@@ -185,27 +186,25 @@ class ReviewSchedule:
 
     def schedule_review(self, office: str) -> None:
         """Schedule a review soon, for new evidence, and another when all evidence should have
-        arrived. One that is due before then stays: evidence may keep arriving for minutes."""
+        arrived. More evidence postpones the first, but not the second: it may arrive for minutes.
+        """
         now = self._clock.monotonic()
-        planned = self._due.get(office, [])
-        soon = min([now + SOON_SECONDS, *planned])
-        later = [moment for moment in planned if moment > now + SOON_SECONDS]
-        self._due[office] = [soon, *(later or [now + LATER_SECONDS])]
+        self._soon[office] = now + SOON_SECONDS
+        self._later.setdefault(office, now + LATER_SECONDS)
 
     async def run_due(self) -> None:
         """Run the reviews that are due, or else one of those that follow a start."""
-        now = self._clock.monotonic()
-        due = {office for office, moments in self._due.items() if moments[0] <= now}
-        due |= {office for office, moment in self._retries.items() if moment <= now}
+        now, scheduled = self._clock.monotonic(), (self._soon, self._later, self._retries)
+        due = {office for moments in scheduled for office, at in moments.items() if at <= now}
         if not due and self._after_start:
             await self.review(self._after_start.popleft())
         for office in sorted(due):
             if office in self._after_start:
                 self._after_start.remove(office)
             self._retries.pop(office, None)
-            later = [moment for moment in self._due.pop(office, ()) if moment > now]
-            if later:
-                self._due[office] = later
+            for moments in (self._soon, self._later):
+                if moments.get(office, now) <= now:
+                    moments.pop(office, None)
             await self.review(office)
 
     async def review(self, office: str) -> None:

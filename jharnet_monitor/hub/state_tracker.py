@@ -41,7 +41,7 @@ class OfficeEvidence:
     last_frame_at: float | None = None
     """When the connected agent last sent anything, monotonic; None without a connection."""
     silent: bool = False
-    """The connected agent has sent nothing for so long that this is evidence."""
+    """The connected agent was found silent in an outage, see `StateTracker.fell_silent`."""
     goodbye: bool = False
     seen_before: bool = False
     """The agent has connected at least once in the recorded history."""
@@ -97,14 +97,16 @@ class StateTracker:
         return self.clock.monotonic() - seen.last_frame_at - self._stopped < FRESH_SECONDS
 
     def fell_silent(self) -> list[str]:
-        """The offices whose agent has fallen silent since the last call, its connection open: TCP
-        outlives a short outage, and then no other event shows that the agent was not heard.
+        """The offices that are not up and whose agent is silent, its connection open, each once.
+        TCP outlives a short outage, and then no other event shows that the agent was not heard.
         """
         found = []
-        for office, seen in self.offices.items():
-            if seen.last_frame_at is not None and not seen.silent and not self.is_alive(seen):
-                seen.silent = True
-                found.append(office)
+        for office, state in self._states.items():
+            seen = self.offices[office]
+            if state is OfficeState.UP or seen.silent or seen.last_frame_at is None:
+                continue
+            seen.silent = not self.is_alive(seen)
+            found += [office] * seen.silent
         return found
 
     def uplink(self) -> bool | None:

@@ -13,7 +13,8 @@ class Debouncer:
     down.
 
     `since` is the time of the last change of `answers`: the last reply before the address went
-    down, or the first reply after it. All times are seconds of one monotonic clock.
+    down, or the first reply after it. A state that was forgotten lasted until then, and no silence
+    is from before `begin`. All times are seconds of one monotonic clock.
 
     >>> address = Debouncer(down_after=3, up_after=2, now=0.0)
     >>> address.record_reply(sent=1.0, now=1.1), address.answers, address.since
@@ -35,12 +36,18 @@ class Debouncer:
         """When the newest request that was answered was sent."""
         self._forgotten = float("-inf")
         """Requests sent before this time are ignored."""
+        self._earliest = now
+        """A silence counts from this time at the earliest."""
         self.last_reply = self._first_reply = now
         self._replies = 0
         self.timeouts = 0
         """Timeouts in a row, since the last request that was answered."""
         self.answers: bool | None = None
         self.since = now
+
+    def begin(self, now: float) -> None:
+        """The first request is sent now."""
+        self._earliest = now
 
     def record_reply(self, sent: float, now: float) -> bool:
         """Record that the request sent at `sent` was answered; True if `answers` changed."""
@@ -62,20 +69,22 @@ class Debouncer:
             return False
         self.timeouts += 1
         self._replies = 0
-        return self.timeouts >= self._down_after and self._set(False, self.last_reply)
+        return self.timeouts >= self._down_after and self.set_down()
 
     def set_down(self) -> bool:
         """Count the address as down, because no reply is possible; True if `answers` changed."""
         self._replies = 0
-        return self._set(False, self.last_reply)
+        return self._set(False, max(self.last_reply, self._earliest))
 
-    def set_unknown(self, sent_before: float = float("-inf")) -> bool:
+    def set_unknown(self, now: float, sent_before: float = float("-inf")) -> bool:
         """Forget the state, because nothing was sent for a while; True if `answers` changed.
         Outcomes of requests sent before `sent_before` are ignored from now on.
         """
         self._forgotten = sent_before
         self.timeouts = self._replies = 0
-        return self._set(None, self.last_reply)
+        if self.answers is False:
+            self._earliest = now
+        return self._set(None, max(self.last_reply, self._earliest))
 
     def _set(self, answers: bool | None, since: float) -> bool:
         if self.answers is answers:

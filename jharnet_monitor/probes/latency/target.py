@@ -43,7 +43,7 @@ class Reachability:
     """A target started or stopped answering, or (None) its state became unknown.
 
     `decided_at` is when that was decided, `since` when it happened: the last reply before a
-    silence, or the first one after it. Both are UTC.
+    silence, or the first one after it; see `Debouncer`. Both are UTC.
     """
 
     target: Target
@@ -134,6 +134,10 @@ class Watch:
         """Whether the target counts as answering but did not answer the last request."""
         return self._debouncer.answers is True and self._debouncer.timeouts > 0
 
+    def begin(self) -> None:
+        """Requests are sent from now on: that nothing answered before proves nothing."""
+        self._debouncer.begin(self._clock.monotonic())
+
     def send(self, sender: EchoSender, window: PingWindow) -> None:
         """Send a scheduled request, which counts in `window`."""
         self.window = window
@@ -163,7 +167,8 @@ class Watch:
         """Set the state to unknown after this program was stopped. Replies that waited meanwhile
         are ignored.
         """
-        if self._debouncer.set_unknown(sent_before=self._clock.monotonic() * 1e9):
+        now = self._clock.monotonic()
+        if self._debouncer.set_unknown(now, sent_before=now * 1e9):
             self._report()
 
     def settled(self, echo: Echo) -> None:
@@ -203,8 +208,8 @@ class Watch:
         """
         self._failed_sends += 1
         if self._failed_sends >= self._down_after:
-            gateway = self.target.role == "gateway"
-            if self._debouncer.set_down() if gateway else self._debouncer.set_unknown():
+            gateway, now = self.target.role == "gateway", self._clock.monotonic()
+            if self._debouncer.set_down() if gateway else self._debouncer.set_unknown(now):
                 self._report()
 
     def _report(self) -> None:
