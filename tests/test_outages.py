@@ -237,6 +237,27 @@ def test_a_pc_switched_off_at_closing_time_is_no_outage() -> None:
         assert state_times(spans, at(60), at(1000)).availability == 1.0
 
 
+@pytest.mark.parametrize("left", [100, 299])
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_pc_is_not_present_because_it_is_found_off_again(left: int, restarts: bool) -> None:
+    """The hub stops within an outage and finds the PC down afterwards. One that was off before the
+    outage proves nothing by its new boot: the outage stays `unreachable`. One that was there until
+    then was without power, also in the rest of the outage.
+    """
+    observations: list[Observation] = [
+        ReachabilityChange(at(1), "router", True), ReachabilityChange(at(1), "pc", True),
+        AgentConnected(at(2), "a", 900.0),
+        AgentGone(at(left), left == 100), ReachabilityChange(at(left), "pc", False),
+        ReachabilityChange(at(300), "router", False),
+        *([HubChange(at(400), False), HubChange(at(420), True)] if restarts else []),
+        *[ReachabilityChange(at(421), role, None) for role in ("router", "pc") if not restarts],
+        *[ReachabilityChange(at(423), role, False) for role in ("router", "pc")],
+        ReachabilityChange(at(1000), "router", True), AgentConnected(at(1010), "b", 40.0),
+    ]  # fmt: skip
+    found = {name for name, *_ in states(reconstruct(observations, [], at(0), at(1100)))}
+    assert ("power_down" in found, "unreachable" in found) == (left == 299, left == 100)
+
+
 def test_the_edges_of_an_outage_are_part_of_it() -> None:
     """The agent was last heard some seconds before the router stopped answering: one outage."""
     observations: list[Observation] = [

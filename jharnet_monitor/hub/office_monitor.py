@@ -231,13 +231,14 @@ class OfficeMonitor(AgentEvents):
             self._reviews.schedule_review(office)
 
     async def agent_disconnected(self, office: str, goodbye: bool) -> None:
-        """Note the end of the connection, with or without a goodbye."""
+        """Note the end of the connection, with or without a goodbye, after its last heartbeat."""
         seen = self._tracker.offices[office]
         seen.last_frame_at, seen.goodbye, seen.silent = None, goodbye, False
         agent = self._live.offices[office].agent
         agent.connected, agent.signed_off = False, goodbye
         kind = "goodbye" if goodbye else "left"
-        await self._journal.add_event(office, kind, {"boot_id": agent.boot_id}, agent.last_heard)
+        after = (agent.last_heard or self._clock.now()) + timedelta(milliseconds=1)
+        await self._journal.add_event(office, kind, {"boot_id": agent.boot_id}, after)
         await self._update_states()
 
     def agent_refused(self, office: str, count: int) -> None:

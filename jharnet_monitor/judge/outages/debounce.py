@@ -13,8 +13,8 @@ class Debouncer:
     down.
 
     `since` is the time of the last change of `answers`: the last reply before the address went
-    down, or the first reply after it. A state that was forgotten lasted until then, and no silence
-    is from before `begin`. All times are seconds of one monotonic clock.
+    down, or the first reply after it. A silence does not begin before `begin`, and lasts until its
+    state is forgotten. All times are seconds of one monotonic clock.
 
     >>> address = Debouncer(down_after=3, up_after=2, now=0.0)
     >>> address.record_reply(sent=1.0, now=1.1), address.answers, address.since
@@ -46,7 +46,7 @@ class Debouncer:
         self.since = now
 
     def begin(self, now: float) -> None:
-        """The first request is sent now."""
+        """Requests are sent from now on."""
         self._earliest = now
 
     def record_reply(self, sent: float, now: float) -> bool:
@@ -82,9 +82,7 @@ class Debouncer:
         """
         self._forgotten = sent_before
         self.timeouts = self._replies = 0
-        if self.answers is False:
-            self._earliest = now
-        return self._set(None, max(self.last_reply, self._earliest))
+        return self._set(None, now if self.answers is False else self.last_reply)
 
     def _set(self, answers: bool | None, since: float) -> bool:
         if self.answers is answers:

@@ -76,7 +76,7 @@ def reconstruct(
     result: list[Span] = []
     blind_since = start
     for span in smooth(_live_spans(ordered, start, until, agent)):
-        if span.state not in _BLIND_STATES:
+        if not (span.state in _BLIND_STATES or _is_start(span, blind_since)):
             blind_since = span.end
         if span.state is not OfficeState.UNREACHABLE:
             result.append(span)
@@ -84,6 +84,12 @@ def reconstruct(
         parts = attribute(span.start, span.end, contexts.of(span, blind_since))
         result += [Span(part.state, part.start, part.end, part.reason) for part in parts]
     return result
+
+
+def _is_start(span: Span, blind_since: datetime) -> bool:
+    """Whether the span is the first moments of a hub that started within a blind time."""
+    short = span.end - span.start < _PRESENCE_WINDOW
+    return span.state is OfficeState.UNKNOWN and short and span.start > blind_since
 
 
 def _live_spans(
@@ -171,7 +177,9 @@ class _Contexts:
         self._next = 0
         self._agent: AgentConnected | AgentGone | None = None
         self._boot: str | None = None
-        self._pc: ReachabilityChange | None = None
+        self._pc_answers: bool | None = None
+        self._pc_left: datetime | None = None
+        """When the PC last ceased to answer."""
 
     def of(self, outage: Span, blind_since: datetime) -> OutageContext:
         """The context of an outage; nothing was received from the office since `blind_since`.
@@ -199,8 +207,10 @@ class _Contexts:
                 self._agent, self._boot = observation, boot_id
             case AgentGone():
                 self._agent = observation
-            case ReachabilityChange(role="pc") if observation.answers is not None:
-                self._pc = observation
+            case ReachabilityChange(role="pc", answers=bool(answers)):
+                if self._pc_answers and not answers:
+                    self._pc_left = observation.at
+                self._pc_answers = answers
             case _:
                 pass
 
@@ -214,9 +224,9 @@ class _Contexts:
                 return False
 
     def _pc_present(self, blind_since: datetime) -> bool:
-        if self._pc is None:
-            return False
-        return bool(self._pc.answers) or self._pc.at >= blind_since - _PRESENCE_WINDOW
+        if self._pc_answers or self._pc_left is None:
+            return bool(self._pc_answers)
+        return self._pc_left >= blind_since - _PRESENCE_WINDOW
 
     def _boot_after(self, outage: Span) -> Boot | None:
         for observation in self._later(outage):

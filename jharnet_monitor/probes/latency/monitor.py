@@ -103,7 +103,6 @@ class LatencyMonitor:
     async def run(self) -> None:
         """Measure until cancelled. Raises `PingNotAllowed` where this process may not ping."""
         for watch in self._watches:
-            watch.begin()
             if watch.address is not None:
                 self._open(watch)
         async with asyncio.TaskGroup() as tasks:

@@ -113,6 +113,8 @@ class Watch:
         self._down_after = settings.down_after - (target.role == "gateway")
         self._debouncer = Debouncer(self._down_after, settings.up_after, clock.monotonic())
         self._failed_sends = 0
+        self._sending = False
+        """Whether requests are sent; without any, silence proves nothing."""
         self.address: SocketAddress | None
         try:
             self.address, self.named = socket_address(target.host), False
@@ -134,10 +136,6 @@ class Watch:
         """Whether the target counts as answering but did not answer the last request."""
         return self._debouncer.answers is True and self._debouncer.timeouts > 0
 
-    def begin(self) -> None:
-        """Requests are sent from now on: that nothing answered before proves nothing."""
-        self._debouncer.begin(self._clock.monotonic())
-
     def send(self, sender: EchoSender, window: PingWindow) -> None:
         """Send a scheduled request, which counts in `window`."""
         self.window = window
@@ -152,6 +150,9 @@ class Watch:
         else:
             window.waiting += 1
             self._failed_sends = 0
+            if not self._sending:
+                self._sending = True
+                self._debouncer.begin(self._clock.monotonic())
 
     def send_check(self, sender: EchoSender) -> None:
         """Send an additional request: it counts for reachability, never for loss."""
@@ -167,7 +168,7 @@ class Watch:
         """Set the state to unknown after this program was stopped. Replies that waited meanwhile
         are ignored.
         """
-        now = self._clock.monotonic()
+        now, self._sending = self._clock.monotonic(), False
         if self._debouncer.set_unknown(now, sent_before=now * 1e9):
             self._report()
 
@@ -208,6 +209,7 @@ class Watch:
         """
         self._failed_sends += 1
         if self._failed_sends >= self._down_after:
+            self._sending = False
             gateway, now = self.target.role == "gateway", self._clock.monotonic()
             if self._debouncer.set_down() if gateway else self._debouncer.set_unknown(now):
                 self._report()
