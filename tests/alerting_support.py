@@ -27,7 +27,7 @@ from jharnet_monitor.demo.setup import PORT, Installation, install
 from jharnet_monitor.lab.layout import HEADQUARTERS
 from jharnet_monitor.wire.client import HubClient
 from tests.exporters_support import EXPORTERS, alertmanager, prometheus, read_yaml
-from tests.no_schedule import plan_nothing
+from tests.no_schedule import plan_nothing, zone_at_noon
 
 MINUTE = 2
 """Seconds that stand for a minute in the rules' `for`."""
@@ -151,7 +151,7 @@ def _district(directory: Path, prefix: str) -> Iterator[Demo]:
 
 
 def _for_the_test(config: dict[str, Any]) -> None:
-    plan_nothing(config)
+    plan_nothing(config, zone_at_noon())
     config["probes"]["latency"] = {"every": "5s", "packets": 25}
     config["thresholds"] = {"outage": f"{2 * MINUTE}s"}
     for number, office in enumerate(config["offices"]):

@@ -29,6 +29,7 @@ from jharnet_monitor.lab.layout import HEADQUARTERS
 from jharnet_monitor.store import Store
 from jharnet_monitor.wire.client import HubClient
 from tests.conftest import find_program
+from tests.no_schedule import demo_without_schedule
 from tests.programs_support import kill_hub
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
@@ -66,7 +67,8 @@ DISTRICT = {
 def district(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """The district at work, measured once by every probe."""
     reports = tmp_path_factory.mktemp("reports")
-    with running(LabPlace(DISTRICT, "jhe2e"), DISTRICT, reports, Console(quiet=True)) as (one, _):
+    place, console = LabPlace(DISTRICT, "jhe2e"), Console(quiet=True)
+    with demo_without_schedule(), running(place, DISTRICT, reports, console) as (one, _):
         one.wait_for_agents()
         one.measure()
         one.compare()

@@ -26,6 +26,7 @@ from jharnet_monitor.wire.protocol import ProtocolError
 from tests import join_media
 from tests.browser_support import chromium
 from tests.made_up import NOW
+from tests.no_schedule import zone_at_noon
 from tests.test_join import ARGUMENTS, CALL, TOKEN, Door, browser, door, join, open_link, says
 
 __all__ = ["browser", "door"]
@@ -171,7 +172,7 @@ async def test_half_an_hour_before_a_conference_the_tab_says_what_to_do(
     page = await open_link(browser, door.link)
     await expect(page).to_have_title("Video conference test: Potka · JharNet monitor")
     now = door.hub.clock.now()
-    zone = f"Etc/GMT{(now.hour - 12):+d}"  # in which it is past noon, so the day does not end
+    zone = zone_at_noon()
     local = now.astimezone(ZoneInfo(zone))
     assert local.hour == 12
     district = door.hub.config.district.model_validate({

@@ -19,6 +19,7 @@ from jharnet_monitor.wire.client import HubClient
 from tests.browser_support import chromium, chromium_at
 from tests.busy_host import undisturbed
 from tests.lab_support import needs_lab
+from tests.no_schedule import demo_without_schedule
 from tests.page_support import WATCHED, PageLab, district, until_state, way
 from tests.test_join import ARGUMENTS, join
 
@@ -59,7 +60,8 @@ async def test_a_browser_steps_down_by_the_hubs_feedback(tmp_path: Path) -> None
 
     It is told no rate: it finds that within two seconds by the hub's transport-wide feedback.
     """
-    with running(LabPlace(DISTRICT, "jhjoin"), DISTRICT, tmp_path, Console(quiet=True)) as (one, _):
+    place, console = LabPlace(DISTRICT, "jhjoin"), Console(quiet=True)
+    with demo_without_schedule(), running(place, DISTRICT, tmp_path, console) as (one, _):
         lab = one.place.lab
         assert lab is not None
         async with asyncio.timeout(40):

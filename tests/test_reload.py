@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from jharnet_monitor.security.tokens import hash_token
 from jharnet_monitor.store import SpentBytes
 from jharnet_monitor.store.pruning import OF_THE_DATABASE, SETTINGS
 from jharnet_monitor.wire.intake import Vitals
+from tests.no_schedule import plan_nothing
 
 
 class RunningHub:
@@ -33,6 +34,7 @@ class RunningHub:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.file = directory / "jharnet.yaml"
+        far = datetime.now(UTC) + timedelta(days=3)
         self.data: dict[str, Any] = {
             "district": {"id": "d", "name": "East Singhbhum", "name_hi": "पूर्वी सिंहभूम"},
             "hub": {
@@ -41,12 +43,13 @@ class RunningHub:
                 "tls": False,
                 "uplink": {"contracted": "34 Mbit/s"},
             },
-            "probes": {"drill": {"at": ["16:00"]}},
+            "probes": {"drill": {"at": ["16:00"], "days": f"{far:%a}".lower()}},
             "offices": [
                 {"id": "potka", "name": "Potka", "name_hi": "पोटका", "pc": "127.0.0.2",
                  "link": {"contracted": "4 Mbit/s"}},
             ],
         }  # fmt: skip
+        plan_nothing(self.data)
         self.write()
         self.hub = Hub(self.file, load_config(self.file), SystemClock())
 

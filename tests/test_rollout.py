@@ -32,6 +32,7 @@ from jharnet_monitor.model import format_utc
 from jharnet_monitor.wire.intake import read_vitals
 from jharnet_monitor.wire.protocol import Channels, SessionChannel, decode
 from tests.faults.installation import TOKEN, Installation
+from tests.no_schedule import zone_at_noon
 from tests.update_support import PATIENCE, hub_at, small_bundle
 
 OLD, NEW = "7.0.0", "7.1.0"
@@ -241,8 +242,7 @@ async def test_an_office_says_why_it_waits(tmp_path: Path) -> None:
                 data["updates"]["hours"] = "off-hours"
                 hours = {"days": "mon-sun", "from": "00:00", "to": "23:59", "holidays": None}
                 data["district"]["office_hours"] = hours
-                ahead = hub.clock.now().hour - 12  # by a zone in which it is noon
-                data["district"]["timezone"] = f"Etc/GMT{ahead:+d}"
+                data["district"]["timezone"] = zone_at_noon()
                 one.file.write_text(yaml.safe_dump(data), "utf-8")
                 await hub.reload()
                 closed = "waits for the end of office hours (updates.hours)"

@@ -14,12 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from jharnet_monitor.agent.versions import LastUpdate, Versions
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.handover.bundle import Machines, Source, write_bundle
 from jharnet_monitor.hub.daemon import Hub
 from tests.faults.installation import Installation
+from tests.no_schedule import plan_nothing, zone_at_noon
 
 ROOT = Path(__file__).parents[1]
 HERE = Machines(os.uname().machine, [f"{sys.version_info.major}.{sys.version_info.minor}"])
@@ -32,9 +35,13 @@ PATIENCE = 240.0
 async def hub_at(
     directory: Path, offices: int = 2, **updates: Any
 ) -> AsyncIterator[tuple[Installation, Hub]]:
-    """A hub that lets agents fetch at any time, with some settings of `updates` of the test's."""
+    """A hub that lets agents fetch at any time, with some settings of `updates` of the test's. It
+    plans no probe, whose bytes would count with those of the update."""
     settings = {"hours": "always", "soak": "1s", "trial": "20s", "share": "100%", **updates}
     one = Installation(directory, "sqlite:///monitor.db", offices, updates=settings)
+    data = yaml.safe_load(one.file.read_text("utf-8"))
+    plan_nothing(data, zone_at_noon())
+    one.file.write_text(yaml.safe_dump(data), "utf-8")
     hub = Hub(one.file, load_config(one.file), SystemClock())
     at_work = asyncio.create_task(hub.run())
     try:
