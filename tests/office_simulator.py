@@ -233,6 +233,24 @@ def draw_faults(random: Random, seconds: int, count: int, overlap: bool) -> list
     return faults
 
 
+def draw_long_outages(random: Random, seconds: int, count: int) -> list[Fault]:
+    """Cuts of line or power for up to an hour, each with up to two other faults meanwhile, mostly
+    short restarts of the hub."""
+    faults: list[Fault] = []
+    for number in range(count):
+        begin = number * (seconds // count) + random.randint(120, 300)
+        length = random.randint(60, 3600)
+        faults.append(Fault(random.choice(["link", "power"]), begin, begin + length))
+        for _ in range(random.randint(0, 2)):
+            kind, later = (
+                random.choice(["hub", "hub", "uplink", "lan"]),
+                random.randint(-30, length),
+            )
+            lasts = random.choice([3, 8, 20, 60, 300])
+            faults.append(Fault(kind, begin + later, begin + later + lasts))
+    return faults
+
+
 def without(faults: Iterable[Fault], kind: str) -> list[Fault]:
     """The same faults except for one kind."""
     return [replace(fault) for fault in faults if fault.kind != kind]

@@ -82,6 +82,9 @@ class OutageContext:
     """What the agent recorded by itself, around and during the outage."""
     router_start: datetime | None = None
     """When the router started, by its own uptime after the outage."""
+    heard_again: datetime | None = None
+    """When the office was heard again, if that is later than the end of the outage, which ends when
+    the hub stops, or can send nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,8 @@ def attribute(start: datetime, end: datetime, context: OutageContext) -> list[Ou
     """
     whole = OutagePart(OfficeState.UNREACHABLE, start, end, Reason.NO_WITNESS)
     parts, claims = [whole], list(_claims(whole, context))
-    if context.router_start is not None and context.router_start < end + MIN_PART:
+    returned = context.heard_again or end
+    if context.router_start is not None and context.router_start < returned + MIN_PART:
         parts = [_cause_by_router(whole, context.router_start)]
         claims = [claim for claim in claims if claim.reason is Reason.AGENT_RAN]
     for claim in claims:
@@ -130,10 +134,10 @@ def _cause_by_router(whole: OutagePart, started: datetime) -> OutagePart:
 
 def _claims(whole: OutagePart, context: OutageContext) -> Iterator[OutagePart]:
     """The causes that the PC's evidence supports, the stronger ones last."""
-    boot_after = context.boot_after
+    boot_after, returned = context.boot_after, context.heard_again or whole.end
     if boot_after is not None and _ran_throughout(boot_after, whole.start, context.boot_before):
         yield replace(whole, state=OfficeState.LINK_DOWN, reason=Reason.SAME_BOOT)
-    elif boot_after is not None and boot_after.at < whole.end + BOOT_GRACE:
+    elif boot_after is not None and boot_after.at < returned + BOOT_GRACE:
         last = _last_run_before(boot_after, context.agent_runs)
         ran_on = last is not None and last.end > whole.start - RECORD_LOSS and not last.clean_stop
         if ran_on or (context.pc_present and (last is None or not last.clean_stop)):

@@ -35,8 +35,6 @@ _EVIDENCE_WINDOW = timedelta(days=7)
 """Observations later than this after an outage are no evidence of its cause."""
 _RUNS_BEFORE = timedelta(minutes=5)
 """How long before an outage an agent's run may have ended to be evidence."""
-_BLIND_STATES = (OfficeState.UNREACHABLE, OfficeState.UPLINK_DOWN, OfficeState.MONITOR_DOWN)
-"""States in which nothing from an office arrives, whatever happens there."""
 
 _SEVERITY = {
     OfficeState.UPLINK_DOWN: 5,
@@ -74,22 +72,13 @@ def reconstruct(
     ordered = sorted(observations, key=lambda observation: observation.at)
     contexts = _Contexts(ordered, agent_runs)
     result: list[Span] = []
-    blind_since = start
     for span in smooth(_live_spans(ordered, start, until, agent)):
-        if not (span.state in _BLIND_STATES or _is_start(span, blind_since)):
-            blind_since = span.end
         if span.state is not OfficeState.UNREACHABLE:
             result.append(span)
             continue
-        parts = attribute(span.start, span.end, contexts.of(span, blind_since))
+        parts = attribute(span.start, span.end, contexts.of(span))
         result += [Span(part.state, part.start, part.end, part.reason) for part in parts]
     return result
-
-
-def _is_start(span: Span, blind_since: datetime) -> bool:
-    """Whether the span is the first moments of a hub that started within a blind time."""
-    short = span.end - span.start < _PRESENCE_WINDOW
-    return span.state is OfficeState.UNKNOWN and short and span.start > blind_since
 
 
 def _live_spans(
@@ -134,6 +123,25 @@ def _apply(evidence: LiveEvidence, observation: Observation) -> LiveEvidence:
     return replace(evidence, **changes)  # type: ignore[arg-type]
 
 
+def _silences(ordered: Iterable[Observation]) -> list[tuple[datetime, datetime | None]]:
+    """The periods in which nothing at the office was heard, for whatever reason, also because the
+    hub did not run: begin, and end if there is one. Replies for less than `MIN_SPAN` end none.
+    """
+    evidence = LiveEvidence(agent=AgentPresence.NEVER)
+    found: list[tuple[datetime, datetime | None]] = []
+    for observation in ordered:
+        evidence = _apply(evidence, observation)
+        since, until = found[-1] if found else (observation.at, None)
+        if evidence.router or evidence.pc or evidence.agent is AgentPresence.HEARD:
+            if found and until is None:
+                found[-1] = (since, observation.at)
+        elif not found or (until is not None and observation.at - until >= MIN_SPAN):
+            found.append((observation.at, None))
+        else:
+            found[-1] = (since, None)
+    return found
+
+
 def smooth(spans: Sequence[Span]) -> list[Span]:
     """Merge every span shorter than `MIN_SPAN` with the more severe of its neighbours."""
     result = _joined(spans)
@@ -171,6 +179,7 @@ class _Contexts:
 
     def __init__(self, ordered: Sequence[Observation], agent_runs: Iterable[AgentRun]) -> None:
         self._ordered = ordered
+        self._silences = _silences(ordered)
         self._runs = sorted(agent_runs, key=lambda run: run.start)
         self._starts = [run.start for run in self._runs]
         self._ends = [run.end for run in self._runs]
@@ -181,8 +190,8 @@ class _Contexts:
         self._pc_left: datetime | None = None
         """When the PC last ceased to answer."""
 
-    def of(self, outage: Span, blind_since: datetime) -> OutageContext:
-        """The context of an outage; nothing was received from the office since `blind_since`.
+    def of(self, outage: Span) -> OutageContext:
+        """The context of an outage.
 
         The edges of an outage are imprecise: observations closer to its start count as before it,
         observations closer to its end as after it.
@@ -191,15 +200,24 @@ class _Contexts:
         while self._next < len(self._ordered) and self._ordered[self._next].at <= middle:
             self._apply(self._ordered[self._next])
             self._next += 1
+        since, until = self._silence(middle) or (outage.start, outage.end)
         first = bisect_left(self._ends, outage.start - _RUNS_BEFORE)
         last = bisect_left(self._starts, outage.end)
         return OutageContext(
             boot_before=self._boot,
-            pc_present=self._agent_present(blind_since) or self._pc_present(blind_since),
+            pc_present=self._agent_present(since) or self._pc_present(since),
             boot_after=self._boot_after(outage),
             agent_runs=self._runs[first:last],
             router_start=self._router_start(outage),
+            heard_again=until,
         )
+
+    def _silence(self, moment: datetime) -> tuple[datetime, datetime | None] | None:
+        """The silence at a moment; None if something was heard then."""
+        for since, until in self._silences:
+            if since <= moment and (until is None or moment < until):
+                return since, until
+        return None
 
     def _apply(self, observation: Observation) -> None:
         match observation:
