@@ -41,7 +41,8 @@ def at(second: float) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`link`, `power`, `lan`, `uplink`, `hub`, `killed`, `stopped` or `burst`, in seconds."""
+    """`link`, `power`, `lan`, `uplink`, `hub`, `killed`, `stopped`, `off` (the PC is shut down) or
+    `burst`, in seconds."""
 
     kind: str
     begin: int
@@ -92,9 +93,15 @@ class Office:
             self.fold_began = self.runs_from  # the current minute is lost with the power
             if not self._is("power", second + 1):
                 self.boot, self.booted = self.boot + 1, second + 1
+        elif self._is("off", second):
+            if self._runs(second - 1):
+                self._fold(second, clean_stop=True)
+            self.runs_from = self.fold_began = second + 1 + BOOT
+            if not self._is("off", second + 1):
+                self.boot, self.booted = self.boot + 1, second + 1
         elif self._is("killed", second) or self._is("stopped", second):
             if self._runs(second - 1):
-                self._fold(second)
+                self._fold(second, clean_stop=self._is("stopped", second))
             self.runs_from = self.fold_began = max(self.runs_from, second + 1)
         elif self._runs(second) and second - self.fold_began >= FOLD:
             self._fold(second)
@@ -102,12 +109,13 @@ class Office:
     def _runs(self, second: int) -> bool:
         return second >= self.runs_from
 
-    def _fold(self, second: int) -> None:
+    def _fold(self, second: int, *, clean_stop: bool = False) -> None:
         cut = sum(self._is("lan", s) for s in range(self.fold_began, second))
         if second > self.fold_began:
             gateway = cut < (second - self.fold_began) / 2
             began, end = at(self.fold_began), at(second)
-            self.agent_runs.append(AgentRun(f"boot{self.boot}", began, end, gateway))
+            run = AgentRun(f"boot{self.boot}", began, end, gateway, clean_stop)
+            self.agent_runs.append(run)
         self.fold_began = second
 
     # --- at headquarters
@@ -145,7 +153,8 @@ class Office:
         broken = any(self._is(kind, second) for kind in ("link", "power", "burst"))
         if name == "router":
             return not broken
-        return not broken and not self._is("lan", second) and second >= self.booted + BOOT / 2
+        off = self._is("lan", second) or self._is("off", second)
+        return not broken and not off and second >= self.booted + BOOT / 2
 
     def _ping(self, second: int) -> None:
         for name, address in self.addresses.items():
@@ -178,15 +187,16 @@ class Office:
                 uptime = float(second - self.booted)
                 self.observations.append(AgentConnected(at(second), f"boot{self.boot}", uptime))
             self.heard, self.presence = second, AgentPresence.HEARD
-        elif self.heard is not None and self._is("stopped", second) and self._reaches(second):
+        elif self.heard is not None and self._says_goodbye(second):
             self.observations.append(AgentGone(at(second), True))
             self.heard, self.presence = None, AgentPresence.GOODBYE
         elif self.heard is not None and second - self.heard > FRESH:
             self.observations.append(AgentGone(at(self.heard), False))
             self.heard, self.presence = None, AgentPresence.SILENT
 
-    def _reaches(self, second: int) -> bool:
-        return self._carries("pc", second)
+    def _says_goodbye(self, second: int) -> bool:
+        stops = self._is("stopped", second) or self._is("off", second)
+        return stops and self._carries("router", second) and not self._is("lan", second)
 
     def _evidence(self) -> LiveEvidence:
         return LiveEvidence(
@@ -234,20 +244,18 @@ def draw_faults(random: Random, seconds: int, count: int, overlap: bool) -> list
 
 
 def draw_long_outages(random: Random, seconds: int, count: int) -> list[Fault]:
-    """Cuts of line or power for up to an hour, each with up to two other faults meanwhile, mostly
-    short restarts of the hub."""
+    """Cuts of line or power for up to an hour, each with up to three other faults around it: mostly
+    restarts of the hub, and a PC that is shut down."""
     faults: list[Fault] = []
     for number in range(count):
-        begin = number * (seconds // count) + random.randint(120, 300)
+        begin = number * (seconds // count) + random.randint(900, 1200)
         length = random.randint(60, 3600)
         faults.append(Fault(random.choice(["link", "power"]), begin, begin + length))
-        for _ in range(random.randint(0, 2)):
-            kind, later = (
-                random.choice(["hub", "hub", "uplink", "lan"]),
-                random.randint(-30, length),
-            )
-            lasts = random.choice([3, 8, 20, 60, 300])
-            faults.append(Fault(kind, begin + later, begin + later + lasts))
+        for _ in range(random.randint(0, 3)):
+            kind = random.choice(["hub", "hub", "uplink", "lan", "off"])
+            later = begin + random.randint(-600, length)
+            lasts = random.choice([3, 8, 20, 60, 300, 1500])
+            faults.append(Fault(kind, later, later + lasts))
     return faults
 
 

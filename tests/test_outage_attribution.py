@@ -133,3 +133,36 @@ def test_an_outage_that_goes_on_is_not_over_in_the_future(watched: Watched) -> N
     watched.change(True)
     past = watched.review()
     assert (past.began, past.ended) == (minute(60), minute(70))
+
+
+def test_what_answered_is_known_however_often_the_agent_connected(watched: Watched) -> None:
+    """The event that says that the router answers is older than 60 of the agent. The PC is shut
+    down, the line fails hours later, and the next start of the PC is not the end of a power cut."""
+
+    def agent(kind: str, boot: str = "b") -> None:
+        vitals = {"kind": "program", "boot_id": boot, "uptime": 30.0}
+        watched.log.add_event("potka", kind, watched.clock.now(), vitals)
+
+    def answers(state: OfficeState, **roles: bool) -> None:
+        watched.log.add_transition("potka", state, watched.clock.now(), {})
+        for role, answers in roles.items():
+            fact = {"role": role, "answers": answers}
+            watched.log.add_event("potka", "reached", watched.clock.now(), fact)
+
+    for number in range(40):
+        watched.go_to(1 + number)
+        agent("left")
+        agent("joined")
+    for minutes, answering in ((50, False), (51, True)):
+        watched.go_to(minutes)
+        answers(OfficeState.UP, pc=answering)
+    watched.go_to(60)
+    agent("goodbye")
+    answers(OfficeState.AGENT_OFF, pc=False)
+    watched.go_to(800)
+    answers(OfficeState.UNREACHABLE, router=False)
+    watched.go_to(820)
+    answers(OfficeState.UP, router=True)
+    agent("joined", "c")
+    watched.go_to(821)
+    assert watched.review().cause is OfficeState.UNREACHABLE

@@ -37,6 +37,7 @@ from jharnet_monitor.judge.outages.timeline import Span, reconstruct, smooth
 from jharnet_monitor.model import LIVE_STATES, OfficeState
 from tests.office_simulator import START, Fault, Office, at, draw_faults, draw_long_outages
 
+KNOWN = DOWN - {OfficeState.UNREACHABLE}
 TOLERANCE = 10
 """Seconds around every change in which the state may still be the old one."""
 
@@ -262,6 +263,46 @@ def test_an_outage_that_the_hub_did_not_watch_throughout_has_one_cause(
     assert ("power_down" in found, "unreachable" in found) == (left == 299, left == 100)
 
 
+THERE: list[Observation] = [
+    ReachabilityChange(at(1), "router", True), ReachabilityChange(at(1), "pc", True),
+    AgentConnected(at(2), "a", 900.0),
+]  # fmt: skip
+GONE: list[Observation] = [
+    AgentGone(at(999), False),
+    *[ReachabilityChange(at(1000), role, False) for role in ("router", "pc")],
+]
+HUB_AWAY = [HubChange(at(2000), False), HubChange(at(40000), True)]
+RECORDS = [AgentRun("a", at(940), at(1800), True, clean_stop=True)]
+
+
+@pytest.mark.parametrize(
+    ("then", "runs", "back", "wanted"),
+    [
+        ([*HUB_AWAY, RouterUptime(at(40010), 600.0)], [], ("a", 50000.0), "link_down"),
+        (HUB_AWAY, [], ("b", 1200.0), "unreachable"),
+        ([MaintenanceChange(at(1000), True), MaintenanceChange(at(35000), False)], RECORDS,
+         ("b", 30.0), "unreachable"),
+        ([HubChange(at(4000), False), HubChange(at(4002), True),
+          ReachabilityChange(at(4003), "router", False)], RECORDS, ("b", 30.0), "unreachable"),
+    ],
+    ids=["router restarted unseen", "PC started unseen", "shut down in planned work",
+         "shut down before a restart"],
+)  # fmt: skip
+def test_nothing_is_claimed_of_what_the_hub_could_not_see(
+    then: list[Observation], runs: list[AgentRun], back: tuple[str, float], wanted: str
+) -> None:
+    """A start of router or PC long after the hub had stopped, or a PC that was shut down meanwhile,
+    does not show a power cut."""
+    boot, uptime = back
+    observations = [
+        *THERE, *GONE, *then,
+        ReachabilityChange(at(40001), "router", True), AgentConnected(at(40012), boot, uptime),
+    ]  # fmt: skip
+    found = {name for name, *_ in states(reconstruct(observations, runs, at(0), at(41000)))}
+    assert "power_down" not in found
+    assert wanted in found
+
+
 def test_a_cause_is_sought_whatever_was_heard_around_the_outage() -> None:
     """Nothing before it, and after it a session of three seconds, then nothing any more."""
     observations: list[Observation] = [
@@ -368,19 +409,18 @@ def test_faults_get_their_cause(overlap: bool) -> None:
 
 
 def test_a_long_outage_keeps_its_cause_while_the_hub_restarts() -> None:
-    """Of long outages with restarts of the hub in them, the cause is known for 98 % of the time and
-    wrong for none of it."""
+    """Long outages around which the hub restarts or a PC is shut down: the cause is known for 90 %
+    of the time, and wrong for none of it, nor for any other time."""
     score: Counter[str] = Counter()
     for seed in range(8):
         office = Office(draw_long_outages(Random(seed), 14000, 3), 14000).run()
         truth, final = [office.truth(second) for second in range(14000)], judged(office)
         for second in set(range(30, 14000)) - near_a_change(truth, TOLERANCE):
-            causes = truth[second] & {OfficeState.LINK_DOWN, OfficeState.POWER_DOWN}
+            causes = truth[second] & KNOWN
+            assert final[second] not in KNOWN - causes, (seed, second)
             score["out"] += bool(causes)
             score["right"] += final[second] in causes
-            score["unknown"] += bool(causes) and final[second] is OfficeState.UNREACHABLE
-    assert score["right"] >= 0.98 * score["out"] > 0, f"seeds 0-7: {score}"
-    assert score["right"] + score["unknown"] == score["out"], f"seeds 0-7: {score}"
+    assert score["right"] >= 0.9 * score["out"] > 0, f"seeds 0-7: {score}"
 
 
 def test_a_short_burst_is_no_outage() -> None:

@@ -30,7 +30,7 @@ from jharnet_monitor.judge.outages.observations import (
     UplinkChange,
 )
 from jharnet_monitor.judge.outages.state import AgentPresence
-from jharnet_monitor.judge.outages.timeline import Span, reconstruct
+from jharnet_monitor.judge.outages.timeline import Span, reconstruct, silence_at, silences
 from jharnet_monitor.live import Live, PastOutage
 from jharnet_monitor.model import Measurement, OfficeState, Route
 from jharnet_monitor.report.data.state_spans import in_order, overwrite
@@ -90,9 +90,12 @@ class OutageAttribution:
             return None
         start = outages[0].start - LEAD
         expected = self._current.config.office(office).agent is not None
+        facts = self._facts(office, start, now)
+        silence = silence_at(silences(facts), outages[0].start)
+        since = start if silence is None else min(start, silence.begin - LEAD)
         spans = reconstruct(
-            self._facts(office, start, now),
-            self._agent_runs(office, start, now),
+            facts,
+            self._agent_runs(office, since, now),
             start,
             now,
             AgentPresence.NEVER if expected else AgentPresence.NOT_EXPECTED,
@@ -143,6 +146,9 @@ class OutageAttribution:
                 *event_log.events(who, since, until),
             )
         ]
+        for role in ("router", "pc"):  # whose last change may be older than all of these
+            reached = event_log.last_event(office, "reached", since, f'"role":"{role}"')
+            events += [] if reached is None else [reached]
         facts = [fact for event in events for fact in _fact(event)]
         facts += _planned(event_log.windows(since, until, office))
         readings = self._store.measurements(

@@ -83,8 +83,8 @@ class OutageContext:
     router_start: datetime | None = None
     """When the router started, by its own uptime after the outage."""
     heard_again: datetime | None = None
-    """When the office was heard again, if that is later than the end of the outage, which ends when
-    the hub stops, or can send nothing."""
+    """When the office was heard again, if it was silent beyond the end of the outage, which ends
+    when the hub stops, or can send nothing."""
 
 
 @dataclass(frozen=True, slots=True)

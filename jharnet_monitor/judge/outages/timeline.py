@@ -7,12 +7,20 @@ happened, not by when they were noticed.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import Enum
 
-from jharnet_monitor.judge.outages.causes import AgentRun, Boot, OutageContext, Reason, attribute
+from jharnet_monitor.judge.outages.causes import (
+    BOOT_GRACE,
+    AgentRun,
+    Boot,
+    OutageContext,
+    Reason,
+    attribute,
+)
 from jharnet_monitor.judge.outages.observations import (
     AgentConnected,
     AgentGone,
@@ -34,7 +42,9 @@ _PRESENCE_WINDOW = timedelta(seconds=15)
 _EVIDENCE_WINDOW = timedelta(days=7)
 """Observations later than this after an outage are no evidence of its cause."""
 _RUNS_BEFORE = timedelta(minutes=5)
-"""How long before an outage an agent's run may have ended to be evidence."""
+"""How long before a silence an agent's run may have ended to be evidence."""
+LONGEST_PAUSE = BOOT_GRACE
+"""After a longer time in which the hub could not hear anything, nothing is known of the PC."""
 
 _SEVERITY = {
     OfficeState.UPLINK_DOWN: 5,
@@ -123,23 +133,79 @@ def _apply(evidence: LiveEvidence, observation: Observation) -> LiveEvidence:
     return replace(evidence, **changes)  # type: ignore[arg-type]
 
 
-def _silences(ordered: Iterable[Observation]) -> list[tuple[datetime, datetime | None]]:
-    """The periods in which nothing at the office was heard, for whatever reason, also because the
-    hub did not run: begin, and end if there is one. Replies for less than `MIN_SPAN` end none.
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Nothing at an office was heard during [begin, end), and no planned work announced it; no end
+    while it lasts. Replies for less than `MIN_SPAN` are part of it, and times of up to
+    `LONGEST_PAUSE` in which the hub could not have heard anything. It ends where a longer one
+    begins.
     """
+
+    begin: datetime
+    end: datetime | None
+
+
+def silences(observations: Iterable[Observation]) -> list[Silence]:
+    """All silences, in order."""
+    found: list[Silence] = []
+    begin: datetime | None = None
+    for hearing, start, end in _hearing(sorted(observations, key=lambda one: one.at)):
+        length = timedelta.max if end is None else end - start
+        over = {
+            _Hearing.HEARD: length >= MIN_SPAN,
+            _Hearing.SILENT: False,
+            _Hearing.DEAF: end is not None and length > LONGEST_PAUSE,
+            _Hearing.PLANNED: True,
+        }[hearing]
+        if over and begin is not None:
+            found.append(Silence(begin, start))
+            begin = None
+        elif not over and begin is None and hearing is not _Hearing.HEARD:
+            begin = start
+    return found if begin is None else [*found, Silence(begin, None)]
+
+
+def silence_at(found: Sequence[Silence], moment: datetime) -> Silence | None:
+    """The silence at a moment; None if something was heard then."""
+    number = bisect_right(found, moment, key=lambda silence: silence.begin) - 1
+    if number < 0:
+        return None
+    silence = found[number]
+    return silence if silence.end is None or moment < silence.end else None
+
+
+class _Hearing(Enum):
+    """What the hub hears from an office; `DEAF` if it could not hear anything."""
+
+    HEARD, SILENT, DEAF, PLANNED = range(4)
+
+
+def _hearing(
+    ordered: Iterable[Observation],
+) -> Iterator[tuple[_Hearing, datetime, datetime | None]]:
+    """What the hub hears over time, with begin and end, without gaps; the last has no end."""
     evidence = LiveEvidence(agent=AgentPresence.NEVER)
-    found: list[tuple[datetime, datetime | None]] = []
+    now: tuple[_Hearing, datetime] | None = None
     for observation in ordered:
         evidence = _apply(evidence, observation)
-        since, until = found[-1] if found else (observation.at, None)
-        if evidence.router or evidence.pc or evidence.agent is AgentPresence.HEARD:
-            if found and until is None:
-                found[-1] = (since, observation.at)
-        elif not found or (until is not None and observation.at - until >= MIN_SPAN):
-            found.append((observation.at, None))
-        else:
-            found[-1] = (since, None)
-    return found
+        hearing = _hearing_by(evidence)
+        if now is not None and now[0] is not hearing:
+            yield *now, observation.at
+        if now is None or now[0] is not hearing:
+            now = hearing, observation.at
+    if now is not None:
+        yield *now, None
+
+
+def _hearing_by(evidence: LiveEvidence) -> _Hearing:
+    if evidence.planned:
+        return _Hearing.PLANNED
+    if evidence.router or evidence.pc or evidence.agent is AgentPresence.HEARD:
+        return _Hearing.HEARD
+    sends = evidence.router is not None or evidence.pc is not None
+    if evidence.hub_healthy and evidence.uplink is not False and sends:
+        return _Hearing.SILENT
+    return _Hearing.DEAF
 
 
 def smooth(spans: Sequence[Span]) -> list[Span]:
@@ -179,16 +245,16 @@ class _Contexts:
 
     def __init__(self, ordered: Sequence[Observation], agent_runs: Iterable[AgentRun]) -> None:
         self._ordered = ordered
-        self._silences = _silences(ordered)
+        self._silences = silences(ordered)
         self._runs = sorted(agent_runs, key=lambda run: run.start)
         self._starts = [run.start for run in self._runs]
         self._ends = [run.end for run in self._runs]
         self._next = 0
         self._agent: AgentConnected | AgentGone | None = None
         self._boot: str | None = None
-        self._pc_answers: bool | None = None
+        self._pc_answers = False
         self._pc_left: datetime | None = None
-        """When the PC last ceased to answer."""
+        """When the PC last ceased to answer, or the hub to hear it."""
 
     def of(self, outage: Span) -> OutageContext:
         """The context of an outage.
@@ -200,24 +266,18 @@ class _Contexts:
         while self._next < len(self._ordered) and self._ordered[self._next].at <= middle:
             self._apply(self._ordered[self._next])
             self._next += 1
-        since, until = self._silence(middle) or (outage.start, outage.end)
-        first = bisect_left(self._ends, outage.start - _RUNS_BEFORE)
+        silence = silence_at(self._silences, middle) or Silence(outage.start, outage.end)
+        since = min(silence.begin, outage.start)
+        first = bisect_left(self._ends, since - _RUNS_BEFORE)
         last = bisect_left(self._starts, outage.end)
         return OutageContext(
             boot_before=self._boot,
-            pc_present=self._agent_present(since) or self._pc_present(since),
+            pc_present=self._agent_present(silence.begin) or self._pc_present(silence.begin),
             boot_after=self._boot_after(outage),
             agent_runs=self._runs[first:last],
             router_start=self._router_start(outage),
-            heard_again=until,
+            heard_again=max(silence.end or outage.end, outage.end),
         )
-
-    def _silence(self, moment: datetime) -> tuple[datetime, datetime | None] | None:
-        """The silence at a moment; None if something was heard then."""
-        for since, until in self._silences:
-            if since <= moment and (until is None or moment < until):
-                return since, until
-        return None
 
     def _apply(self, observation: Observation) -> None:
         match observation:
@@ -225,26 +285,33 @@ class _Contexts:
                 self._agent, self._boot = observation, boot_id
             case AgentGone():
                 self._agent = observation
-            case ReachabilityChange(role="pc", answers=bool(answers)):
-                if self._pc_answers and not answers:
-                    self._pc_left = observation.at
-                self._pc_answers = answers
+            case ReachabilityChange(role="pc"):
+                self._note_pc(observation.answers, observation.at)
+            case HubChange(running=False):
+                self._note_pc(None, observation.at)
+                if isinstance(self._agent, AgentConnected):
+                    self._agent = AgentGone(observation.at, goodbye=False)
             case _:
                 pass
 
-    def _agent_present(self, blind_since: datetime) -> bool:
+    def _note_pc(self, answers: bool | None, at: datetime) -> None:
+        if self._pc_answers and not answers:
+            self._pc_left = at
+        self._pc_answers = bool(answers)
+
+    def _agent_present(self, silent_since: datetime) -> bool:
         match self._agent:
             case AgentConnected():
                 return True
             case AgentGone(goodbye=False) as gone:
-                return gone.at >= blind_since - _PRESENCE_WINDOW
+                return gone.at >= silent_since - _PRESENCE_WINDOW
             case _:
                 return False
 
-    def _pc_present(self, blind_since: datetime) -> bool:
+    def _pc_present(self, silent_since: datetime) -> bool:
         if self._pc_answers or self._pc_left is None:
-            return bool(self._pc_answers)
-        return self._pc_left >= blind_since - _PRESENCE_WINDOW
+            return self._pc_answers
+        return self._pc_left >= silent_since - _PRESENCE_WINDOW
 
     def _boot_after(self, outage: Span) -> Boot | None:
         for observation in self._later(outage):
