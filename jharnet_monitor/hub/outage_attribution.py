@@ -146,11 +146,13 @@ class OutageAttribution:
                 *event_log.events(who, since, until),
             )
         ]
+        addresses = self._current.config.office(office)
         for role in ("router", "pc"):  # whose last change may be older than all of these
-            reached = event_log.last_event(office, "reached", since, f'"role":"{role}"')
-            events += [] if reached is None else [reached]
+            if getattr(addresses, role) is not None:
+                events += event_log.events_before(office, since, 1, f'"role":"{role}"')
         facts = [fact for event in events for fact in _fact(event)]
-        facts += _planned(event_log.windows(since, until, office))
+        earliest = min((event.at for event in events), default=since)
+        facts += _planned(event_log.windows(min(earliest, since), until, office))
         readings = self._store.measurements(
             office=office, probe="utilisation", since=since, until=until
         )

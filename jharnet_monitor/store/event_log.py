@@ -307,8 +307,11 @@ class EventLog:
         with reading(self._engine) as connection:
             return [_event(row) for row in connection.execute(query)]
 
-    def events_before(self, office: str, before: datetime, count: int) -> list[LoggedEvent]:
-        """The last `count` events of an office before a moment, in order."""
+    def events_before(
+        self, office: str, before: datetime, count: int, holding: str = ""
+    ) -> list[LoggedEvent]:
+        """The last `count` events of an office before a moment, with `holding` in their data, in
+        order."""
         table = t.events
         query = (
             select(table)
@@ -316,6 +319,8 @@ class EventLog:
             .order_by(table.c.at.desc(), table.c.number.desc())
             .limit(count)
         )
+        if holding:
+            query = query.where(table.c.data.contains(holding, autoescape=True))
         with reading(self._engine) as connection:
             rows = connection.execute(query).all()
         return [_event(row) for row in rows[::-1]]
