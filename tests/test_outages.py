@@ -303,6 +303,17 @@ def test_nothing_is_claimed_of_what_the_hub_could_not_see(
     assert wanted in found
 
 
+def test_a_pc_that_was_there_when_the_hub_stopped_may_have_left_since() -> None:
+    """The hub does not run for hours, finds nothing that answers, and the PC starts anew."""
+    observations = [
+        *THERE, *HUB_AWAY,
+        *[ReachabilityChange(at(40001), role, False) for role in ("router", "pc")],
+        ReachabilityChange(at(41000), "router", True), AgentConnected(at(41012), "b", 30.0),
+    ]  # fmt: skip
+    found = {name for name, *_ in states(reconstruct(observations, [], at(0), at(42000)))}
+    assert "unreachable" in found and "power_down" not in found
+
+
 def test_a_cause_is_sought_whatever_was_heard_around_the_outage() -> None:
     """Nothing before it, and after it a session of three seconds, then nothing any more."""
     observations: list[Observation] = [
