@@ -20,7 +20,7 @@ from jharnet_monitor.lab import linux
 from jharnet_monitor.lab.emulator import Emulator
 from jharnet_monitor.lab.emulator_process import _run_emulator
 from jharnet_monitor.lab.namespaces import inside, remove_namespaces, run_ip, set_sysctls
-from jharnet_monitor.lab.packet_log import PacketLogWriter
+from jharnet_monitor.lab.packet_log import PacketLogWriter, read_packet_log
 from jharnet_monitor.lab.pipe import Pipe
 from jharnet_monitor.lab.spec import LinkDirection
 
@@ -103,9 +103,9 @@ class Chain:
         self.pipes = pipes
         self._results = os.memfd_create("jharnet-chain")
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        log = Path(f"/run/{self.prefix}.ring")
+        self._log = Path(f"/run/{self.prefix}.ring")
         emulator = Emulator(
-            tuns, pipes, lambda end, _: ((end,), end ^ 1), PacketLogWriter(log), theirs,
+            tuns, pipes, lambda end, _: ((end,), end ^ 1), PacketLogWriter(self._log), theirs,
             self._results,
         )  # fmt: skip
         parent = os.getpid()
@@ -116,18 +116,34 @@ class Chain:
         theirs.close()
         for tun in tuns:
             os.close(tun)
-        self._stack.callback(self._stop, log)
+        self._stack.callback(self._stop)
         self.request("status")  # it answers once it forwards
 
-    def _stop(self, log: Path) -> None:
+    def _stop(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
         self._control.close()
         os.close(self._results)
-        log.unlink(missing_ok=True)
+        self._log.unlink(missing_ok=True)
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def round_trips(self, since: float) -> list[float]:
+        """Of the office's answers to headquarters' pings, as the packets passed the first link: the
+        oldest first, in seconds, from the monotonic time `since` on. However late the emulator is,
+        a probe has to agree with these."""
+        sent: dict[tuple[int, int], float] = {}
+        took: dict[tuple[int, int], float] = {}
+        for packet in read_packet_log(self._log):
+            ping, ends = (packet.echo_id, packet.sequence), (packet.source, packet.target)
+            if packet.arrived < since:
+                continue
+            if ends == (HEADQUARTERS, OFFICE):
+                sent.setdefault(ping, packet.arrived)
+            elif ends == (OFFICE, HEADQUARTERS) and ping in sent and packet.left is not None:
+                took[ping] = packet.left - sent[ping]  # the last link that it leaves is the first
+        return list(took.values())
 
     # What can be done to a chain
 

@@ -92,9 +92,10 @@ def test_delay_can_be_changed_while_running(lab: Lab) -> None:
     lab.set("potka", "up.delay", "60ms")
     after = sorted(echo.rtt for echo in prober.probe([target], 40, 0.01, 0.5))
     assert len(before) == len(after) == 40
-    assert before[0] >= 0.0248
-    assert before[20] == pytest.approx(0.025, abs=0.003)  # median, also on a busy machine
-    assert after[20] == pytest.approx(0.075, abs=0.003)
+    assert before[0] >= 0.0248 and after[0] >= 0.0748
+    # the quickest, as a busy machine delays the others
+    assert before[0] == pytest.approx(0.025, abs=0.003)
+    assert after[0] == pytest.approx(0.075, abs=0.003)
     assert lab.settings("potka", "up").delay == pytest.approx(0.06)
 
 
