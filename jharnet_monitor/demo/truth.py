@@ -47,8 +47,9 @@ def latency_rows(
 ) -> list[ComparisonRow]:
     """Median RTT and lost packets of one burst, with the emulator's record of its packets.
 
-    The true RTT is the median over the packets of the time that request and reply took through the
-    links; the true loss is the number of the flow's packets that the emulator dropped, both ways.
+    The true RTT is the median over the packets of the time from the request's entry into the links
+    to the exit of its reply; the true loss is the number of the flow's packets that the emulator
+    dropped, both ways.
     """
     both = [f for f in flows if _is_burst(f, measured["conditions"])]
     trips = _round_trips(measured["conditions"], packets)
@@ -119,18 +120,17 @@ def _is_burst(flow: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
 
 
 def _round_trips(conditions: Mapping[str, Any], packets: Iterable[EchoPacket]) -> list[float]:
-    """Seconds that each request and its reply took through the links, if both arrived."""
+    """Seconds from the request's entry into the links to the exit of its reply, if both arrived."""
     address, identifier = conditions.get("address"), conditions.get("icmp_id")
     there: dict[int, float] = {}
     trips = []
     for packet in packets:
         if packet.echo_id != identifier or packet.left is None:
             continue
-        took = packet.left - packet.arrived
         if packet.target == address:
-            there[packet.sequence] = took
+            there[packet.sequence] = packet.arrived
         elif packet.source == address and packet.sequence in there:
-            trips.append(there.pop(packet.sequence) + took)
+            trips.append(packet.left - there.pop(packet.sequence))
     return trips
 
 
