@@ -207,8 +207,13 @@ class PageLab:
         return result
 
     async def undisturbed(self, probe: str, **options: Any) -> dict[str, Any]:
-        """As `probe`, repeated where this machine was too busy for a result."""
-        return await busy_host.undisturbed(lambda: self.probe(probe, **options))
+        """As `probe`, repeated where this machine was too busy for a result, or for the line."""
+
+        async def measured() -> dict[str, Any]:
+            self.lab.reset()
+            return await self.probe(probe, **options)
+
+        return await busy_host.undisturbed(measured, lambda: busy_host.line_was_late(self.lab))
 
     async def measurements(self, probe: str, path: str) -> list[dict[str, Any]]:
         """What the hub has stored of the office by this probe over this path."""

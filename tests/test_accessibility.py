@@ -149,6 +149,7 @@ async def test_the_pages_work_by_keyboard(client: Client, past: str) -> None:
     async with chromium() as browser:
         context = await browser.new_context(base_url=str(client.make_url("/")), locale="en")
         page = await context.new_page()
+        page.set_default_timeout(120_000)
         await page.goto("/drills")
         await page.keyboard.press("Tab")
         assert await page.evaluate("document.activeElement.className") == "skip"

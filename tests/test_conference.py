@@ -37,7 +37,7 @@ from jharnet_monitor.rtc.sdp import BadDescription, candidate_addresses, parse_s
 from jharnet_monitor.rtc.stats.call_stats import ReceiveStats, SendStats
 from jharnet_monitor.rtc.stats.host_load import HostLoad, HostLoadMonitor
 from jharnet_monitor.rtc.stats.line_process import observe_line
-from tests.busy_host import overloaded, repeated, was_late
+from tests.busy_host import MAX_LATE_MS, overloaded, repeated, was_late
 from tests.call_support import LabCall, LoopbackAgent, Result, call, undisturbed_call
 from tests.support import make_context
 
@@ -330,7 +330,9 @@ async def test_a_peer_that_floods() -> None:
     async def far(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
         reading = PortReadingChannel(channel)
         half = asyncio.create_task(agent_task(reading, params, context))
-        await asyncio.sleep(0.5)
+        while not reading.port:
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             for _ in range(40):
                 for _ in range(250):
@@ -473,10 +475,6 @@ def test_an_unsupported_library_is_reported_with_its_version(
 
 def _way(rate: str, **keys: Any) -> dict[str, Any]:
     return {"delay": "20ms", "rate": rate, "queue": "200ms", **keys}
-
-
-MAX_LATE_MS = 50
-"""From this lateness of one packet on the emulator, which is the line, stood still."""
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ async def test_a_database_that_does_not_answer_is_not_ready(
         writing = asyncio.create_task(hub.record())
         for _ in range(61):
             await hub.clock.advance(1)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)  # a thread reads the size of the database
         await hub.clock.advance(1)
         assert hub.health.ready() == (False, "no write to the database has succeeded for 62 s")
         answered.set()

@@ -25,6 +25,7 @@ from jharnet_monitor.security import tokens
 from jharnet_monitor.wire.protocol import CLOSE_NOT_NEEDED, CLOSE_WRONG_TOKEN
 from tests import busy_host
 from tests.browser_support import FAKE_DEVICES, chromium
+from tests.no_schedule import plan_nothing
 
 TOKEN = tokens.make_token()
 ARGUMENTS = (*FAKE_DEVICES, "--allow-loopback-in-peer-connection")
@@ -85,30 +86,30 @@ async def opened_door(tmp_path: Path, **settings: Any) -> AsyncIterator[Door]:
     """The same, with more settings of the section `hub`."""
     port = free_port()
     tokens.write_secret(tmp_path / "potka", tokens.hash_token(TOKEN))
-    config = Config.model_validate(
-        {
-            "district": {"id": "d", "name": "East Singhbhum", "name_hi": "पूर्वी सिंहभूम"},
-            "hub": {
-                "listen": f"127.0.0.1:{port}",
-                "database": f"sqlite:///{tmp_path}/monitor.db",
-                "tls": False,
-                "access_log": str(tmp_path / "access-log"),
-                "udp_ports": "41000-41099",
-                "uplink": {"contracted": "34 Mbit/s"},
-                **settings,
-            },
-            "offices": [
-                {
-                    "id": "potka",
-                    "name": "Potka",
-                    "name_hi": "पोटका",
-                    "pc": "127.0.0.2",
-                    "link": {"contracted": "4 Mbit/s"},
-                    "agent": {"token_hash_file": str(tmp_path / "potka")},
-                }
-            ],
-        }
-    )
+    data: dict[str, Any] = {
+        "district": {"id": "d", "name": "East Singhbhum", "name_hi": "पूर्वी सिंहभूम"},
+        "hub": {
+            "listen": f"127.0.0.1:{port}",
+            "database": f"sqlite:///{tmp_path}/monitor.db",
+            "tls": False,
+            "access_log": str(tmp_path / "access-log"),
+            "udp_ports": "41000-41099",
+            "uplink": {"contracted": "34 Mbit/s"},
+            **settings,
+        },
+        "offices": [
+            {
+                "id": "potka",
+                "name": "Potka",
+                "name_hi": "पोटका",
+                "pc": "127.0.0.2",
+                "link": {"contracted": "4 Mbit/s"},
+                "agent": {"token_hash_file": str(tmp_path / "potka")},
+            }
+        ],
+    }
+    plan_nothing(data)
+    config = Config.model_validate(data)
     await asyncio.to_thread(prepare_clips)
     hub = Hub(tmp_path / "jharnet.yaml", config, SystemClock())
     running = asyncio.create_task(hub.run())

@@ -28,7 +28,7 @@ async def servers() -> AsyncIterator[dict[str, PageServer]]:
     """One that is quick, one that is slow, one that hangs, and one that sends on to the quick."""
     async with AsyncExitStack() as stack:
         found = {"quick": PageServer(wait=0.1), "slow": PageServer(wait=1.2),
-                 "hangs": PageServer(wait=60.0)}  # fmt: skip
+                 "hangs": PageServer(wait=120.0)}  # fmt: skip
         for server in found.values():
             await stack.enter_async_context(server.serving())
         for name, there in (("onward", found["quick"].url), ("elsewhere", "http://127.0.0.3:1/")):
@@ -45,7 +45,7 @@ async def test_a_page_visits_services(
     urls = {name: server.url for name, server in servers.items()}
     urls["closed"] = "http://127.0.0.1:9/"
     services = [{"name": name, "url": url} for name, url in urls.items()]
-    settings = ServiceProbe.model_validate({"timeout": "3s", "slow": "1s", "services": services})
+    settings = ServiceProbe.model_validate({"timeout": "10s", "slow": "1s", "services": services})
     before = door.hub.current.config
     probes = before.probes.model_copy(update={"service": settings})
     door.hub.current.replace(before.model_copy(update={"probes": probes}))
@@ -57,8 +57,9 @@ async def test_a_page_visits_services(
 
     quick, slow = await visited("quick"), await visited("slow")
     assert quick.outcome is slow.outcome is Outcome.OK, (quick, slow)
-    assert 0.1 <= quick.values["answer_seconds"] < 0.9
-    assert 1.2 <= slow.values["answer_seconds"] < 2.2
+    assert quick.values["answer_seconds"] >= 0.1
+    assert slow.values["answer_seconds"] >= 1.2
+    assert 0.5 < slow.values["answer_seconds"] - quick.values["answer_seconds"] < 5
     assert set(slow.values) == {"answer_seconds"} and slow.conditions["agent_client"] == "browser"
     onward = await visited("onward")
     assert onward.outcome is Outcome.OK and onward.values["answer_seconds"] >= 0.1

@@ -186,7 +186,10 @@ class TestResponder:
                 for last in (1, 2, 3, 4):
                     pinger.send(listener, socket_address(f"10.77.0.{last}"), tag=last)
                 await pinger.settle()
-                await asyncio.sleep(0.5)
+                async with asyncio.timeout(20):
+                    while UnexpectedReply.LATE not in listener.unexpected_replies:
+                        await asyncio.sleep(0.05)
+                await asyncio.sleep(0.3)  # none comes twice
             pinger.close()
             return listener, pinger
 

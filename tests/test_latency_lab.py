@@ -56,7 +56,7 @@ def at_headquarters(lab: Lab, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 def test_counts_and_times_match_the_emulator(lab: Lab) -> None:
-    """The same packets sent and received, and the same median RTT to 1 ms."""
+    """The same packets sent and received, and the same median RTT to 2 ms."""
     config = settings_for({"router": lab.addresses("potka").router}, timeout="1s")
     context = ProbeContext(config, config.offices[0], SystemClock(), None, {"packets": 50})
 
@@ -71,7 +71,7 @@ def test_counts_and_times_match_the_emulator(lab: Lab) -> None:
     assert reading.values["sent"] == len(requests) == 50
     assert reading.values["received"] == len(replies) < 50
     truth = median(left - requests[sequence] for sequence, left in replies.items())
-    assert reading.values["rtt_p50_seconds"] == pytest.approx(truth, abs=0.001)
+    assert reading.values["rtt_p50_seconds"] == pytest.approx(truth, abs=0.002)
 
 
 class Watch:

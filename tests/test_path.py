@@ -298,7 +298,7 @@ def test_both_ways_over_three_routers(chain: Chain) -> None:
     a router that clears marks are found at their hop; marks are counted at the receiver."""
     chain.rules(1, "forward", "oif link1 ip length > 1300 drop")
     chain.rules(2, "forward", "oif link1 ip dscp set 0")
-    made = config(rounds=16, spacing="120ms")  # a short pause of this machine meets few of them
+    made = config(rounds=16, spacing="120ms", timeout="1s")  # a pause of this machine loses none
     context = ProbeContext(made, made.offices[0], SystemClock(), ChainAgent(chain))
     try:
         with inside(chain.namespace("hq")):

@@ -59,6 +59,7 @@ async def test_paper_is_white_and_what_failed_stands_out_without_colour(
     style = "getComputedStyle(document.querySelector('{}'))"
     async with chromium() as browser:
         page = await browser.new_page(base_url=str(client.make_url("/")))
+        page.set_default_timeout(120_000)
         await page.emulate_media(media="screen", color_scheme="light")
         await page.goto(f"/drills/{drill.id}")
         ink = await page.evaluate(style.format("body") + ".color")

@@ -41,13 +41,16 @@ from jharnet_monitor.probes.service.run import run
 from jharnet_monitor.probes.service.stopwatch import Phase
 from jharnet_monitor.probes.service.visit import visit
 from jharnet_monitor.security.tls import read_authority
+from tests.busy_host import REPETITIONS
 from tests.call_support import channel_pair
 from tests.service_support import PAGE, PageServer, SlowResolver, server_tls
 from tests.support import make_config, running
 from tests.test_session import Endpoint, make_agent
 
-NEAR = 0.15
-"""Seconds by which a phase may differ on a busy machine."""
+NEAR = 0.35
+"""Seconds by which a phase may differ on a busy machine; a visit may say so from 0.2 s on."""
+SLOW = 0.8
+"""Seconds that a slow phase takes."""
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +78,19 @@ def order(url: str, **changes: Any) -> VisitOrder:
 async def look(
     server: PageServer, resolver: SlowResolver | None = None, **changes: Any
 ) -> VisitResult:
-    """Visit a server; a resolver makes it a visit by name."""
+    """Visit a server, again if this machine was too busy; a resolver makes it one by name."""
+    for _ in range(REPETITIONS):
+        result = await once(server, resolver, **changes)
+        if result.cause is not Cause.HOST_OVERLOADED:
+            return result
+        server.requests.clear()
+    return await once(server, resolver, **changes)
+
+
+async def once(
+    server: PageServer, resolver: SlowResolver | None = None, **changes: Any
+) -> VisitResult:
+    """Visit a server one time."""
     url = server.url if resolver is None else server.url.replace("127.0.0.1", "localhost")
     return await visit(order(url, **changes), time.monotonic, resolver)
 
@@ -86,15 +101,15 @@ async def test_the_time_is_charged_to_the_phase_that_took_it(
 ) -> None:
     """And all phases together are the whole, to a millisecond."""
     server = PageServer(
-        tls=0.4 * (slow == "tls"), wait=0.4 * (slow == "first_byte"),
-        transfer=0.4 * (slow == "transfer"), context=tls,
+        tls=SLOW * (slow == "tls"), wait=SLOW * (slow == "first_byte"),
+        transfer=SLOW * (slow == "transfer"), context=tls,
     )  # fmt: skip
     async with server.serving():
-        result = await look(server, SlowResolver(0.4 * (slow == "dns")))
+        result = await look(server, SlowResolver(SLOW * (slow == "dns")))
     assert result.cause is None
     assert set(result.seconds) == set(Phase)
     assert sum(result.seconds.values()) == pytest.approx(result.total, abs=1e-3)
-    assert result.seconds[slow] == pytest.approx(0.4, abs=NEAR)
+    assert result.seconds[slow] == pytest.approx(SLOW, abs=NEAR)
     assert all(took < NEAR for phase, took in result.seconds.items() if phase != slow)
     assert (result.status, result.bytes, result.requests) == (200, len(PAGE), 1)
 
@@ -186,9 +201,8 @@ async def test_a_visit_ends_in_time_and_says_what_it_waited_for(
 ) -> None:
     """The phases before it are known; the one that broke off is not."""
     async with server.serving():
-        began = time.monotonic()
         result = await look(server, seconds=0.4)
-    assert time.monotonic() - began < 2
+    assert result.total < 2
     assert (result.cause, result.phase) == (Cause.TIMEOUT, phase)
     assert phase not in result.seconds and Phase.CONNECT in result.seconds
 
@@ -476,7 +490,7 @@ async def test_a_busy_computer_is_not_a_slow_service() -> None:
 
     async with PageServer(wait=1.0).serving() as server:
         hogging = asyncio.create_task(hog())
-        result = await look(server)
+        result = await once(server)
         await hogging
     assert result.cause is Cause.HOST_OVERLOADED
 
