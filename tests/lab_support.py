@@ -194,7 +194,7 @@ class Prober:
         self._sent: dict[tuple[str, int], float] = {}
 
     def probe(self, targets: Sequence[str], rounds: int, gap: float, wait: float) -> list[Echo]:
-        """Send a request every `gap` seconds; wait `wait` seconds for the last replies."""
+        """Send a request every `gap` seconds; wait up to `wait` seconds for the last replies."""
         answered: list[Echo] = []
         following = time.monotonic()
         for sequence in range(rounds):
@@ -206,7 +206,7 @@ class Prober:
                 self._sent[target, sequence] = time.time()
                 self._socket.sendto(packet, (target, 0))
         end = time.monotonic() + wait
-        while (pause := end - time.monotonic()) > 0:
+        while len(answered) < rounds * len(targets) and (pause := end - time.monotonic()) > 0:
             answered += self._collect(pause)
         return answered
 

@@ -88,7 +88,7 @@ class MailHost:
         self._controller = Controller(
             self, hostname="127.0.0.1", port=self.port, tls_context=context,
             require_starttls=True, auth_required=True, authenticator=_sign_in,
-            data_size_limit=50_000_000,
+            data_size_limit=50_000_000, ready_timeout=120,
         )  # fmt: skip
         self._controller.start()
 

@@ -11,7 +11,7 @@ from jharnet_monitor.demo.setup import PORT
 from jharnet_monitor.lab import HEADQUARTERS
 from tests.conftest import find_program
 from tests.page_support import OFFICE, PageLab
-from tests.turn_support import HEADQUARTERS_PC
+from tests.turn_support import HEADQUARTERS_PC, listens
 
 PROXY_PORT, PATH = 8080, "/jharnet"
 BEHIND_PROXY: dict[str, Any] = {
@@ -66,8 +66,10 @@ async def nginx(one: PageLab, passing: str = STREAMING) -> AsyncIterator[str]:
     with log.open("wb") as out:
         server = one.lab.popen(HEADQUARTERS, argv, stdout=out, stderr=out)
         try:
-            await asyncio.sleep(1)
-            assert server.poll() is None, log.read_text("utf-8", "replace")
+            async with asyncio.timeout(60):
+                while not listens(one, PROXY_PORT):
+                    assert server.poll() is None, log.read_text("utf-8", "replace")
+                    await asyncio.sleep(0.05)
             yield f"{BEHIND_PROXY['url']}/join/{OFFICE}#{one.link.partition('#')[2]}"
         finally:
             server.terminate()

@@ -20,6 +20,7 @@ from jharnet_monitor.demo.programs import Programs
 from jharnet_monitor.demo.setup import PORT, Installation, install
 from jharnet_monitor.errors import TemporaryError
 from jharnet_monitor.lab import HEADQUARTERS, Lab
+from jharnet_monitor.probes.latency.page import MAX_LAG_P75
 from jharnet_monitor.wire.client import HubClient
 from tests import busy_host
 from tests.browser_support import chromium, chromium_at
@@ -214,6 +215,14 @@ class PageLab:
             return await self.probe(probe, **options)
 
         return await busy_host.undisturbed(measured, lambda: busy_host.line_was_late(self.lab))
+
+    def hold_round_trips(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Hold those of a page's heartbeats over a line of 40 ms, in the first row that measured:
+        one without a round trip says how late the page was."""
+        measured = [row for row in rows if row["outcome"] == "ok"]
+        assert measured, rows
+        late = (measured[0]["conditions"].get("agent_loop_lag_p75_seconds") or 0.0) > MAX_LAG_P75
+        assert late or 0.03 < measured[0]["values"]["rtt_min_seconds"] < 0.1, measured[0]
 
     async def measurements(self, probe: str, path: str) -> list[dict[str, Any]]:
         """What the hub has stored of the office by this probe over this path."""

@@ -59,9 +59,9 @@ def lab(shared: Lab) -> Iterator[Lab]:
 
 
 def answers(lab: Lab, address: str) -> bool:
-    """Whether headquarters gets an echo reply from the address within half a second."""
+    """Whether headquarters gets an echo reply from the address within two seconds."""
     prober = Prober(lab)
-    return bool(prober.probe([address], rounds=1, gap=0.0, wait=0.5))
+    return bool(prober.probe([address], rounds=1, gap=0.0, wait=2.0))
 
 
 def flood(lab: Lab, rate: float, packets: int, size: int = 1400) -> Arrivals:
@@ -88,9 +88,9 @@ def test_all_addresses_answer(lab: Lab) -> None:
 def test_delay_can_be_changed_while_running(lab: Lab) -> None:
     """The round trip is the sum of both delays; a change applies from the next packet on."""
     prober, target = Prober(lab), lab.addresses("potka").router
-    before = sorted(echo.rtt for echo in prober.probe([target], 40, 0.01, 0.5))
+    before = sorted(echo.rtt for echo in prober.probe([target], 40, 0.01, 2.0))
     lab.set("potka", "up.delay", "60ms")
-    after = sorted(echo.rtt for echo in prober.probe([target], 40, 0.01, 0.5))
+    after = sorted(echo.rtt for echo in prober.probe([target], 40, 0.01, 2.0))
     assert len(before) == len(after) == 40
     assert before[0] >= 0.0248 and after[0] >= 0.0748
     # the quickest, as a busy machine delays the others

@@ -17,6 +17,7 @@ from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.config.sealed_settings import settings_hash
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.hub import opening
 from jharnet_monitor.hub.daemon import Hub
 from jharnet_monitor.hub.line_limiter import LineLimiter
 from jharnet_monitor.security.tokens import hash_token
@@ -82,6 +83,12 @@ async def hub_at_work(directory: Path) -> AsyncIterator[RunningHub]:
     finally:
         one.hub.stop()
         await asyncio.wait_for(task, 60)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub has its database from the start, however long a busy machine takes to open it."""
+    monkeypatch.setattr(opening, "PATIENCE_SECONDS", 60.0)
 
 
 @pytest.fixture

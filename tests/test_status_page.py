@@ -9,6 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.hub.active_tests import ActiveTest, ActiveTests
@@ -142,8 +144,9 @@ def test_many_offices_are_grouped() -> None:
     )
 
 
-async def test_changes_are_sent(tmp_path: Path) -> None:
+async def test_changes_are_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader is sent the rows that changed and their order, and the end when the hub stops."""
+    monkeypatch.setattr("jharnet_monitor.web.past.PATIENCE_SECONDS", 60.0)
     live = full(2)
     hub = MadeUpHub(live, tmp_path)
     async with serving(hub) as client:

@@ -33,7 +33,7 @@ from jharnet_monitor.errors import UserError
 from jharnet_monitor.handover.release import ReleaseRefused, read_release
 from jharnet_monitor.handover.releases import Releases
 from jharnet_monitor.hub import daemon as hub_daemon
-from jharnet_monitor.hub import update_round
+from jharnet_monitor.hub import first_tests, update_round
 from jharnet_monitor.hub import updates as hub_updates
 from jharnet_monitor.hub.daemon import Hub
 from jharnet_monitor.hub.rollout import Rollout, write_rollout
@@ -80,6 +80,8 @@ async def test_a_version_comes_over_the_line(
     """Over a session that breaks, every byte once, inside the budget; installed beside the old one,
     put in force on trial; the next version, changed at the hub, is refused and halts the rest."""
     monkeypatch.setattr(hub_daemon, "LOOK_SECONDS", 0.1)
+    # a speed test of a minute later would be in the bytes spent
+    monkeypatch.setattr(first_tests, "FIRST_AFTER_SECONDS", 1e9)
     async with hub_at(tmp_path / "hub") as (one, hub):
         releases = Releases(hub.config.updates.directory)
         bundle, fingerprint = small_bundle(tmp_path, "7.1.0", 5, SAYS_ITS_VERSION, PADDING)

@@ -58,7 +58,7 @@ class Popen(launching.subprocess.Popen):
 launching.subprocess.Popen = Popen
 launch(versions_in""",
 )
-PAUSES = BASE.replace("PAUSE_SECONDS = 0", "PAUSE_SECONDS = 3")
+PAUSES = BASE.replace("PAUSE_SECONDS = 0", "PAUSE_SECONDS = 8")
 GOES_ON = BASE + "import time\ntime.sleep(60)\n"
 GOOD = """#!{python}
 import sys, time
@@ -148,7 +148,7 @@ def test_a_version_that_does_not_get_through_goes(versions: Versions) -> None:
     begin_trial(versions, seconds=1.0)
     began = time.monotonic()
     assert started(versions.directory) == "the new one runs\n"
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 50  # it would hang for 60
     last = versions.last()
     assert last is not None and last.state is UpdateState.ROLLED_BACK
     assert "did not reach the hub" in last.why and versions.current() == "7.0.0-4"
@@ -203,7 +203,7 @@ def test_a_stop_during_the_trial_is_passed_on(versions: Versions) -> None:
         while not (hanging := psutil.Process(running.pid).children()):
             time.sleep(0.05)
         running.send_signal(signal.SIGTERM)
-        assert running.wait(10) == 0 and not hanging[0].is_running()
+        assert running.wait(60) == 0 and not hanging[0].is_running()
     finally:
         running.kill()
     last = versions.last()
@@ -213,10 +213,10 @@ def test_a_stop_during_the_trial_is_passed_on(versions: Versions) -> None:
 def test_a_stop_while_the_version_starts_is_passed_on(versions: Versions) -> None:
     """The signal comes when its process exists and is not known yet."""
     program(versions, HANGS)
-    begin_trial(versions)
+    begin_trial(versions, seconds=300.0)
     began = time.monotonic()
     assert started(versions.directory, text=STOPPED_WHILE_IT_STARTS_ONE) == ""
-    assert time.monotonic() - began < 15  # the end of the trial would end it, too
+    assert time.monotonic() - began < 50  # it would hang for 60
     last = versions.last()
     assert last is not None and last.on_trial and last.attempts == 0
 
@@ -239,7 +239,7 @@ def test_a_stop_after_a_failure_ends_the_program(
         while not ((last := versions.last()) and last.why):
             time.sleep(0.05)
         running.send_signal(signal.SIGTERM)
-        assert running.wait(20) == status and running.stdout.read() == ""
+        assert running.wait(60) == status and running.stdout.read() == ""
     finally:
         running.kill()
     last = versions.last()

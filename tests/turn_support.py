@@ -117,7 +117,7 @@ async def _coturn(one: PageLab, given: Relay, here: str) -> AsyncIterator[Path]:
         server = one.lab.popen(HEADQUARTERS, argv, stdout=out, stderr=out)
         try:
             async with asyncio.timeout(20):
-                while not _listens(one):
+                while not listens(one, TURN_PORT):
                     assert server.poll() is None, log.read_text("utf-8", "replace")
                     await asyncio.sleep(0.05)
             yield log
@@ -126,9 +126,9 @@ async def _coturn(one: PageLab, given: Relay, here: str) -> AsyncIterator[Path]:
             server.wait()
 
 
-def _listens(one: PageLab) -> bool:
-    """Whether something listens on the port at headquarters."""
-    shown = one.lab.run(HEADQUARTERS, ["ss", "-Hltn", "sport", "=", str(TURN_PORT)])
+def listens(one: PageLab, port: int) -> bool:
+    """Whether something listens on the TCP port at headquarters."""
+    shown = one.lab.run(HEADQUARTERS, ["ss", "-Hltn", "sport", "=", str(port)])
     return bool(shown.stdout.strip())
 
 
