@@ -222,7 +222,7 @@ class PageLab:
         measured = [row for row in rows if row["outcome"] == "ok"]
         assert measured, rows
         late = (measured[0]["conditions"].get("agent_loop_lag_p75_seconds") or 0.0) > MAX_LAG_P75
-        assert late or 0.03 < measured[0]["values"]["rtt_min_seconds"] < 0.1, measured[0]
+        assert late or 0.03 < measured[0]["values"].get("rtt_min_seconds", 0) < 0.1, measured[0]
 
     async def measurements(self, probe: str, path: str) -> list[dict[str, Any]]:
         """What the hub has stored of the office by this probe over this path."""
