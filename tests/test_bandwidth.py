@@ -22,11 +22,14 @@ from jharnet_monitor.probes.bandwidth import (
     bandwidth_test,
     http_agent,
     http_hub,
+    poll_lateness,
+    throughput_test,
     udp_hub,
     udp_socket,
 )
 from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries, CounterSeriesError
 from jharnet_monitor.probes.bandwidth.plan import Plan
+from jharnet_monitor.probes.bandwidth.poll_lateness import PollLateness
 from jharnet_monitor.probes.bandwidth.probe import BANDWIDTH
 from jharnet_monitor.probes.bandwidth.tcp_connection import TcpConnection
 from jharnet_monitor.probes.bandwidth.udp_socket import Datagram, DatagramKind, bind_socket
@@ -345,7 +348,7 @@ async def test_an_agent_that_reconnects_during_a_test() -> None:
 
 async def test_a_hub_that_does_not_keep_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A blocked event loop says nothing about the network."""
-    monkeypatch.setattr(http_hub, "LATE_SECONDS", -1.0)
+    monkeypatch.setattr(poll_lateness, "LATE_SECONDS", -1.0)
     async with on_loopback() as agent:
         result = await measure(settings("20 Mbit/s"), agent)
     assert isinstance(result.error, NoData)
@@ -417,6 +420,58 @@ async def test_two_pauses_alike_make_a_rate_uncertain(
         assert result.values.get(f"{name}_bits_per_second_high", inf) > 25e6, result
         marked = {f"{name}_limited_by", f"{name}_at_least"} & set(result.conditions)
         assert marked, "it may reach the pace"
+
+
+def test_the_pauses_of_an_end_are_longer_than_those_of_a_timer() -> None:
+    """Readings 4 ms apart: 3 ms late is a timer, 10 and 60 ms are pauses; the last is late."""
+    counted, now = PollLateness(7.0, 0.004), 7.0
+    assert (counted.late, counted.paused) == (0.0, 0.0)
+    for lag in (0.003, 0.01, 0.06, 0.003):
+        counted.add(now := now + 0.004 + lag)
+    assert counted.late == pytest.approx(0.01 / (now - 7.0))
+    assert counted.paused == pytest.approx(0.07 / (now - 7.0))
+
+
+async def test_short_pauses_call_for_a_paced_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """20 pauses a second of 10 ms, as a hypervisor makes them: nothing was late for 50 ms, and a
+    TCP stream that got 9 to 32 % less than the line carries had no mark."""
+    measure_stream = http_hub.HubTransfer._measure
+
+    async def pausing(transfer: http_hub.HubTransfer) -> None:
+        for number in range(60):
+            asyncio.get_running_loop().call_later(0.05 * number, time.sleep, 0.01)
+        await measure_stream(transfer)
+
+    monkeypatch.setattr(http_hub.HubTransfer, "_measure", pausing)
+    async with on_loopback() as agent:
+        result = await busy_host.answered(lambda: measure(settings("20 Mbit/s"), agent))
+    assert result.error is None, result
+    for name in ("download", "upload"):
+        assert result.conditions[f"{name}_stalled_ratio"] > 0.1
+        assert result.conditions.get(f"{name}_at_least") or (
+            f"{name}_tcp_bits_per_second" in result.conditions
+        ), "the pace of the test, or a paced stream, bounds it"
+
+
+@pytest.mark.parametrize(
+    ("hub", "report", "share"),
+    [
+        (0.0, {"late": 0.0, "paused": 0.009}, 0.0),
+        (0.03, {"late": 0.0, "paused": 0.2}, 0.23),
+        (0.3, {"late": 0.1, "paused": 0.3}, 0.5),
+        (0.02, {"late": 0.0}, 0.02),
+        (0.02, {"late": 0.03}, 0.02 + 0.03 + 0.05),
+        (0.02, {"late": "0.03", "paused": None}, 0.02),
+        (0.02, {"paused": float("nan")}, 0.02),
+    ],
+)
+def test_the_share_of_the_time_by_which_a_stream_was_slower(
+    hub: float, report: dict[str, Any], share: float
+) -> None:
+    """Of both ends together, at most a half, and none below 1 %; an agent of version 0.1.0 says
+    only how late it was."""
+    result = http_hub.TransferResult(paused=hub)
+    assert throughput_test._stalled_share(result, report, 1.0) == pytest.approx(share)
 
 
 def test_a_late_pong_shows_no_round_trip() -> None:

@@ -221,6 +221,9 @@ def reading(
         if limit is None and tcp.rate > (1 + DISAGREE) * paced.rate:
             limit = Limit.TIME
         found = replace(found, rate=tcp.rate, high=high, limited_by=limit)
+    if tcp is not None and _fell_short(tcp, paced):  # an end that stood still, or other traffic
+        low = min(found.low, tcp.ends[0])
+        found = replace(found, low=low, limited_by=found.limited_by or Limit.HOST)
     if _is_policed(paced, capacity):
         return replace(found, limited_by=Limit.POLICER)
     return found
@@ -253,14 +256,22 @@ def _unfilled(tcp: TcpStream | None, paced: PacedRate) -> RateReading:
 def _is_shared(tcp: TcpStream, paced: PacedRate, capacity: float | None) -> bool:
     """Whether TCP filled the queue but got clearly less than the paced stream, or they disagree and
     both got clearly less than a packet train. TCP need not have filled a queue that is short.
+    An end that stood still can explain the former.
     """
     if paced.loss > MARKED_LOSS:
         return False
-    if tcp.queue and tcp.stable and tcp.ends[1] < paced.rate * (1 - SHARED):
+    if _fell_short(tcp, paced) and tcp.ends[1] < paced.rate * (1 - SHARED):
         return True
     disagrees = abs(tcp.rate - paced.rate) > DISAGREE * paced.rate
     best = max(tcp.rate, paced.rate)
     return disagrees and paced.queue_seconds > 0 and (capacity or 0.0) > (1 + SHARED) * best
+
+
+def _fell_short(tcp: TcpStream, paced: PacedRate) -> bool:
+    """Whether TCP filled the queue of a line without loss but got clearly less than it carries."""
+    if not tcp.queue or not tcp.stable or paced.loss > MARKED_LOSS:
+        return False
+    return tcp.rate * (1 + tcp.error) < paced.rate * (1 - SHARED)
 
 
 def _shared(tcp: TcpStream, paced: PacedRate, capacity: float | None) -> RateReading:
@@ -270,7 +281,8 @@ def _shared(tcp: TcpStream, paced: PacedRate, capacity: float | None) -> RateRea
     line = max(capacity or 0.0, paced.rate, tcp.rate)
     rate = min(tcp.rate, paced.rate) if tcp.stable else paced.rate
     low, high = tcp.ends
-    return RateReading(rate, max(0.0, min(low, 2 * rate - line)), max(high, line), Limit.SHARED)
+    highest = max(high, line * (1 + least_error(line)))
+    return RateReading(rate, max(0.0, min(low, 2 * rate - line)), highest, Limit.SHARED)
 
 
 def _is_policed(paced: PacedRate, capacity: float | None) -> bool:

@@ -32,6 +32,9 @@ MAX_CORRELATION = 0.97
 
 LATE_SECONDS = 0.05
 """Where a program wakes up later than this, its computer did not keep up in the meantime."""
+PAUSE_SECONDS = 0.005
+"""A shorter pause of a computer does not slow down a TCP stream. In a longer one the line can run
+empty, where BBR has only two round trips of data under way."""
 
 MSS, MTU = 1448, 1500
 """Bytes of TCP payload in a full packet with timestamps, and bytes of that packet at the IP

@@ -18,9 +18,9 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
-from jharnet_monitor.judge.line.throughput import LATE_SECONDS
 from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries
+from jharnet_monitor.probes.bandwidth.poll_lateness import PollLateness
 from jharnet_monitor.probes.bandwidth.tcp_connection import (
     POLL_SECONDS,
     TcpConnections,
@@ -68,7 +68,7 @@ class AgentTransfer(ABC):
         self._context = context
         self._connections = TcpConnections()
         self._error: str | None = None
-        self._late_seconds = self._seconds = 0.0
+        self._lateness = PollLateness(context.clock.monotonic(), POLL_SECONDS)
 
     async def run(self, urls: list[str]) -> None:
         """Transfer until every connection has ended, or until cancelled."""
@@ -86,13 +86,12 @@ class AgentTransfer(ABC):
                 self._error = f"the hub answered {status}"
 
     async def _poll(self) -> None:
-        started = now = self._context.clock.monotonic()
+        clock = self._context.clock
+        self._lateness = PollLateness(clock.monotonic(), POLL_SECONDS)
         while True:
             self._count(self._connections.infos())
             await asyncio.sleep(POLL_SECONDS)
-            before, now = now, self._context.clock.monotonic()
-            self._late_seconds += max(0.0, now - before - POLL_SECONDS - LATE_SECONDS)
-            self._seconds = now - started
+            self._lateness.add(clock.monotonic())
 
     @abstractmethod
     async def _request(self, url: str) -> int:
@@ -103,11 +102,13 @@ class AgentTransfer(ABC):
         """Record the kernel's counters."""
 
     def report(self) -> dict[str, Any]:
-        """The report to the hub: `late` is the share of the time in which this end did not keep up,
+        """The report to the hub: `late` and `paused` are the shares of the time of `PollLateness`,
         `error` why there was no transfer.
         """
-        late = round(self._late_seconds / self._seconds, 3) if self._seconds else 0.0
-        return {"late": late} if self._error is None else {"error": self._error}
+        if self._error is not None:
+            return {"error": self._error}
+        lateness = self._lateness
+        return {"late": round(lateness.late, 3), "paused": round(lateness.paused, 3)}
 
 
 class AgentDownload(AgentTransfer):

@@ -15,9 +15,10 @@ from statistics import fmean
 from aiohttp import web
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.judge.line.throughput import LATE_SECONDS, is_stable
+from jharnet_monitor.judge.line.throughput import is_stable
 from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries
 from jharnet_monitor.probes.bandwidth.plan import Limits
+from jharnet_monitor.probes.bandwidth.poll_lateness import PollLateness
 from jharnet_monitor.probes.bandwidth.tcp_connection import (
     POLL_SECONDS,
     TcpConnection,
@@ -49,9 +50,9 @@ class TransferResult:
     """What the hub measured of one transfer, in seconds of its monotonic clock.
 
     `waited` is the time from the offer to the agent's first request.
-    `late` is the share of the time in which the hub's host did not keep up. `slowed` is for how
-    long the hub slowed down a sender that exceeded its pace, summed over the connections. `rtts`
-    are the sender's smoothed round-trip times, where the hub sends.
+    `late` and `paused` are the shares of the time of `PollLateness`. `slowed` is for how long the
+    hub slowed down a sender that exceeded its pace, summed over the connections. `rtts` are the
+    sender's smoothed round-trip times, where the hub sends.
     """
 
     series: CounterSeries = field(default_factory=CounterSeries)
@@ -59,6 +60,7 @@ class TransferResult:
     infos: list[TcpInfo] = field(default_factory=list)
     payload: int = 0
     late: float = 0.0
+    paused: float = 0.0
     slowed: float = 0.0
     rtts: list[float] = field(default_factory=list)
     started: float = 0.0
@@ -157,14 +159,13 @@ class HubTransfer(ABC):
     async def _measure(self) -> None:
         """Read the kernel's counters until the transfer should stop."""
         result, clock = self.result, self._clock
-        result.started = started = now = clock.monotonic()
-        late_seconds = 0.0
+        result.started = clock.monotonic()
+        lateness = PollLateness(result.started, POLL_SECONDS)
         while not any(task.done() for task in self._tasks):
             await asyncio.sleep(POLL_SECONDS)
-            before, now = now, clock.monotonic()
-            result.stopped = now
-            late_seconds += max(0.0, now - before - POLL_SECONDS - LATE_SECONDS)
-            result.late = late_seconds / (now - started)
+            result.stopped = now = clock.monotonic()
+            lateness.add(now)
+            result.late, result.paused = lateness.late, lateness.paused
             result.infos = self._connections.infos()
             if self._should_stop(now, self._count(now, result.infos)):
                 return

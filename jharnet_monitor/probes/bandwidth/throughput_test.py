@@ -59,6 +59,8 @@ REPORT_SECONDS, REPORT_ROUND_TRIPS = 15.0, 10.0
 """Time limit of the agent's report, which may have to be sent several times."""
 MOST_STALLED = 0.5
 """A share of the time that makes any rate uncertain."""
+MIN_STALLED = 0.01
+"""A smaller share is within the error of any rate."""
 DRAIN_SECONDS = 1.0
 """How long a proxy may still pass on what it has of a transfer that is over at the hub: then the
 agent ends it, who would not be reset."""
@@ -449,10 +451,22 @@ def _own_rtt(direction: Direction, streamed: TcpTransfer) -> float | None:
 
 
 def _stalled_share(result: TransferResult, report: Mapping[str, Any], seconds: float) -> float:
-    """The share of the time by which the stream may have been slower than the line."""
-    ends = (result.late, report.get("late"))
-    late = [one for one in ends if isinstance(one, int | float) and 0 < one < inf]
-    return min(MOST_STALLED, stalled_share(late, seconds))
+    """The share of the time by which the stream may have been slower than the line.
+
+    An agent of version 0.1.0 and a page report only by how much they were `late`.
+    """
+    share = result.paused
+    paused, late = _share(report.get("paused")), _share(report.get("late"))
+    if paused is not None:
+        share += paused
+    elif late:
+        share += stalled_share((late,), seconds)
+    return 0.0 if share < MIN_STALLED else min(MOST_STALLED, share)
+
+
+def _share(value: Any) -> float | None:
+    """The value if it is a share of the time, else None."""
+    return float(value) if isinstance(value, int | float) and 0 <= value < inf else None
 
 
 def _window_share(direction: Direction, result: TransferResult, report: Mapping[str, Any]) -> float:
