@@ -9,7 +9,7 @@ in the first rows.
 
     python -m tests.bench.bandwidth_stolen [--quick] [--json FILE] [--seed N]
 
-Needs root (for the lab). It takes six minutes.
+Needs root (for the lab). It takes three minutes.
 """
 
 from __future__ import annotations
