@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_LATE_MS = 50
 """From this lateness of one packet on the emulator, which is the line, stood still."""
+MAX_STALLED = 0.05
+"""A smaller share of the time is one of the short pauses that a busy machine has in most tests."""
 REPETITIONS = 4
 """A machine that is too busy five times in a row is too busy for the tests."""
 
@@ -48,8 +50,9 @@ def overloaded(result: Result) -> bool:
 
 
 def stalled(conditions: Mapping[str, Any]) -> bool:
-    """Whether an end of a speed test stood still, so that its rate is less certain."""
-    return any(f"{name}_stalled_ratio" in conditions for name in ("download", "upload"))
+    """Whether an end of a speed test stood still so long that its rate is less certain."""
+    names = ("download_stalled_ratio", "upload_stalled_ratio")
+    return any(conditions.get(name, 0.0) > MAX_STALLED for name in names)
 
 
 def was_late(conditions: Mapping[str, Any]) -> bool:

@@ -48,6 +48,7 @@ async def test_only_a_busy_machine_repeats_a_test(
         ({"cause": "host_overloaded", "conditions": {}}, 2),
         ({"cause": None, "conditions": {"hub_loop_lag_median_seconds": 0.004}}, 2),
         ({"cause": None, "conditions": {"upload_stalled_ratio": 0.1}}, 2),
+        ({"cause": None, "conditions": {"upload_stalled_ratio": 0.04}}, 1),
         ({"cause": None, "conditions": {"under_load": True}}, 2),
     ],
 )

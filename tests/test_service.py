@@ -200,11 +200,15 @@ async def test_a_visit_ends_in_time_and_says_what_it_waited_for(
     server: PageServer, phase: Phase
 ) -> None:
     """The phases before it are known; the one that broke off is not. Closing its connection takes
-    no time either, on a machine that is too busy five times."""
+    no time either: the server would wait for 9 s."""
     async with server.serving():
-        began = time.monotonic()
-        result = await look(server, seconds=0.4)
-        assert time.monotonic() - began < 15
+        for _ in range(1 + REPETITIONS):
+            began = time.monotonic()
+            result = await once(server, seconds=0.4)
+            took = time.monotonic() - began
+            if result.cause is not Cause.HOST_OVERLOADED:
+                break
+    assert took < 5
     assert result.total < 2
     assert (result.cause, result.phase) == (Cause.TIMEOUT, phase)
     assert phase not in result.seconds and Phase.CONNECT in result.seconds

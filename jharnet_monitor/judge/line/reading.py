@@ -211,22 +211,27 @@ def reading(
         return None if tcp is None else by_tcp(tcp)
     if tcp is not None and _is_shared(tcp, paced, capacity):
         return _shared(tcp, paced, capacity)
-    if not paced.filled:
-        return _unfilled(tcp, paced)
-    found = RateReading(paced.rate, *_interval(paced), _limit(tcp, paced))
-    if tcp is not None and tcp.stable and tcp.error <= 2 * SURE and tcp.rate > paced.rate:
-        # the line has carried that: a stalled sender leaves gaps in the paced stream
-        high = max(found.high or 0.0, tcp.ends[1])
-        limit = found.limited_by
-        if limit is None and tcp.rate > (1 + DISAGREE) * paced.rate:
-            limit = Limit.TIME
-        found = replace(found, rate=tcp.rate, high=high, limited_by=limit)
+    found = _filled(tcp, paced) if paced.filled else _unfilled(tcp, paced)
     if tcp is not None and _fell_short(tcp, paced):  # an end that stood still, or other traffic
         low = min(found.low, tcp.ends[0])
-        found = replace(found, low=low, limited_by=found.limited_by or Limit.HOST)
-    if _is_policed(paced, capacity):
+        found = replace(found, low=low, limited_by=found.limited_by or Limit.TIME)
+    if paced.filled and _is_policed(paced, capacity):
         return replace(found, limited_by=Limit.POLICER)
     return found
+
+
+def _filled(tcp: TcpStream | None, paced: PacedRate) -> RateReading:
+    """The reading if the paced stream filled the line. What TCP got, the line has carried: a
+    stalled sender leaves gaps in a paced stream.
+    """
+    found = RateReading(paced.rate, *_interval(paced), _limit(tcp, paced))
+    if tcp is None or not tcp.stable or tcp.error > 2 * SURE or tcp.rate <= paced.rate:
+        return found
+    if tcp.rate <= (1 + DISAGREE) * paced.rate:  # no pause slowed down streams that agree
+        high = max(found.high or 0.0, replace(tcp, stalled=0.0).ends[1])
+        return replace(found, rate=tcp.rate, high=high)
+    high, limit = max(found.high or 0.0, tcp.ends[1]), found.limited_by or Limit.TIME
+    return replace(found, rate=tcp.rate, high=high, limited_by=limit)
 
 
 def _interval(paced: PacedRate) -> tuple[float, float]:
@@ -256,13 +261,16 @@ def _unfilled(tcp: TcpStream | None, paced: PacedRate) -> RateReading:
 def _is_shared(tcp: TcpStream, paced: PacedRate, capacity: float | None) -> bool:
     """Whether TCP filled the queue but got clearly less than the paced stream, or they disagree and
     both got clearly less than a packet train. TCP need not have filled a queue that is short.
-    An end that stood still can explain the former.
+    Neither holds where an end that stood still explains what TCP got less.
     """
     if paced.loss > MARKED_LOSS:
         return False
     if _fell_short(tcp, paced) and tcp.ends[1] < paced.rate * (1 - SHARED):
         return True
-    disagrees = abs(tcp.rate - paced.rate) > DISAGREE * paced.rate
+    without_pauses = tcp.rate / (1 - tcp.stalled)
+    disagrees = (
+        tcp.rate > (1 + DISAGREE) * paced.rate or without_pauses < (1 - DISAGREE) * paced.rate
+    )
     best = max(tcp.rate, paced.rate)
     return disagrees and paced.queue_seconds > 0 and (capacity or 0.0) > (1 + SHARED) * best
 
@@ -281,7 +289,7 @@ def _shared(tcp: TcpStream, paced: PacedRate, capacity: float | None) -> RateRea
     line = max(capacity or 0.0, paced.rate, tcp.rate)
     rate = min(tcp.rate, paced.rate) if tcp.stable else paced.rate
     low, high = tcp.ends
-    highest = max(high, line * (1 + least_error(line)))
+    highest = max(high, line * (1 + max(paced.error, least_error(line))))
     return RateReading(rate, max(0.0, min(low, 2 * rate - line)), highest, Limit.SHARED)
 
 

@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
-from math import inf
 from statistics import fmean
 from typing import Any
 
@@ -405,12 +404,12 @@ def _check_end(
     One that is `hidden` by a proxy may end at the agent first, which is late to hear of it.
     """
     name = direction.transfer
-    late = report.get("late")
+    late = _share(report.get("late"))
     if result.late > MAX_LATE_SHARE:
         raise NoData(
             Cause.HOST_OVERLOADED, f"the hub did not keep up for {result.late:.0%} of the {name}"
         )
-    if isinstance(late, int | float) and MAX_LATE_SHARE < late < inf:
+    if late is not None and late > MAX_LATE_SHARE:
         raise NoData(
             Cause.HOST_OVERLOADED, f"the agent did not keep up for {late:.0%} of the {name}"
         )
@@ -466,7 +465,9 @@ def _stalled_share(result: TransferResult, report: Mapping[str, Any], seconds: f
 
 def _share(value: Any) -> float | None:
     """The value if it is a share of the time, else None."""
-    return float(value) if isinstance(value, int | float) and 0 <= value < inf else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        return None
+    return float(value)
 
 
 def _window_share(direction: Direction, result: TransferResult, report: Mapping[str, Any]) -> float:
