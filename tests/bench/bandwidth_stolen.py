@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -74,6 +75,8 @@ def tested(seed: str) -> Tested:
             [result] = over_lab(lab, config)
         finally:
             stolen = monitor.stop()
+    if result.error is not None:
+        print(seed, result.error, file=sys.stderr, flush=True)
     known = () if result.error is not None else tuple(
         _rate(result, way, 1e6 * rate) for way, rate in rates.items()
     )  # fmt: skip
