@@ -6,6 +6,8 @@ it, as a person would.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
@@ -22,8 +24,10 @@ MAX_LATE_MS = 50
 """From this lateness of one packet on the emulator, which is the line, stood still."""
 MAX_STALLED = 0.05
 """A smaller share of the time is one of the short pauses that a busy machine has in most tests."""
-REPETITIONS = 4
-"""A machine that is too busy five times in a row is too busy for the tests."""
+WAITS = (1.0, 3.0, 6.0, 10.0)
+"""Seconds before each repetition: a hypervisor takes the CPU in phases. A machine that is too busy
+five times in a row is too busy for the tests."""
+REPETITIONS = len(WAITS)
 
 
 class _Result(Protocol):
@@ -63,10 +67,11 @@ def was_late(conditions: Mapping[str, Any]) -> bool:
 
 async def answered(measure: Callable[[], Awaitable[R]]) -> R:
     """What `measure` returns, repeated while this machine was too busy for any figure."""
-    for _ in range(REPETITIONS):
+    for wait in WAITS:
         result = await measure()
         if not overloaded(result):
             return result
+        await asyncio.sleep(wait)
     return await measure()
 
 
@@ -83,21 +88,23 @@ async def undisturbed(
     certain ones, or `disturbed` the line, and where it says that another test loaded the line: one
     of the first tests of an office, for example, which begin a minute after its agent has
     connected."""
-    for _ in range(REPETITIONS):
+    for wait in WAITS:
         result = await measure()
         known = result["conditions"] if isinstance(result, Mapping) else result.conditions
         busy = overloaded(result) or was_late(known) or stalled(known)
         if not (busy or known.get("under_load") or disturbed()):
             return result
+        await asyncio.sleep(wait)
     return await measure()
 
 
 def repeated(measure: Callable[[], T], disturbed: Callable[[T], bool]) -> T:
     """What `measure` returns, repeated while that is `disturbed`; for one that holds its lab."""
-    for _ in range(REPETITIONS):
+    for wait in WAITS:
         result = measure()
         if not disturbed(result):
             return result
+        time.sleep(wait)
     return measure()
 
 
@@ -109,7 +116,7 @@ def repeats(test: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
 
     @wraps(test)
     async def run(*args: P.args, **options: P.kwargs) -> None:
-        for _ in range(REPETITIONS):
+        for wait in WAITS:
             busy: list[str] = []
             begin = ProbeError.__init__
 
@@ -124,6 +131,7 @@ def repeats(test: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
             except (AssertionError, TimeoutError):
                 if not busy:
                     raise
+            await asyncio.sleep(wait)
         return await test(*args, **options)
 
     return run

@@ -8,7 +8,14 @@ import pytest
 
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import NoData
+from tests import busy_host
 from tests.busy_host import REPETITIONS, repeats, undisturbed
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is busy here."""
+    monkeypatch.setattr(busy_host, "WAITS", (0.0,) * REPETITIONS)
 
 
 @pytest.mark.parametrize(
