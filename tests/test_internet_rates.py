@@ -16,6 +16,7 @@ import speedtest
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.judge.line.throughput import MSS, MTU, Estimate
 from jharnet_monitor.model import Cause, Direction
+from jharnet_monitor.probes.bandwidth import poll_lateness
 from jharnet_monitor.probes.bandwidth.tcp_info import TcpInfo, parse
 from jharnet_monitor.probes.base import NoData, ProbeContext
 from jharnet_monitor.probes.internet import run as internet
@@ -276,7 +277,7 @@ async def test_an_agent_that_hides_its_bytes(spent: dict[str, int]) -> None:
 
 def test_a_computer_that_is_too_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A computer that does not keep up with the transfer may limit it: there is no rate."""
-    monkeypatch.setattr(worker, "LATE_SECONDS", -1.0)
+    monkeypatch.setattr(poll_lateness, "LATE_SECONDS", -1.0)
     test = InternetTest(
         internet.make_request("http://127.0.0.1:9/speedtest/upload.php", (4e6, 4e6))
     )

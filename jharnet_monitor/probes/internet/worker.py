@@ -26,12 +26,12 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from jharnet_monitor.judge.line.throughput import (
-    LATE_SECONDS,
     Estimate,
     stalled_share,
     window_seconds,
 )
 from jharnet_monitor.model import Cause, Direction
+from jharnet_monitor.probes.bandwidth.poll_lateness import PollLateness
 from jharnet_monitor.probes.bandwidth.tcp_info import TcpInfo, tcp_info
 from jharnet_monitor.probes.internet import iperf3
 from jharnet_monitor.probes.internet.http_clients import HttpFileClient, LibreSpeedClient
@@ -230,16 +230,15 @@ class InternetTest:
 
     def _poll(self, direction: Direction, series: TransferSeries, thread: threading.Thread) -> str:
         """Read the counters until the rate is stable or a limit is reached; returns the reason."""
-        started = now = time.monotonic()
+        started = time.monotonic()
         max_bytes = int(self._request["bytes"][direction.transfer])
         max_seconds = float(self._request["seconds"])
-        late_seconds = 0.0
+        lateness = PollLateness(started, POLL_SECONDS)
         while True:
             time.sleep(POLL_SECONDS)
-            before, now = now, time.monotonic()
-            late_seconds += max(0.0, now - before - POLL_SECONDS - LATE_SECONDS)
-            self._seconds = now - started
-            self._late = late_seconds / self._seconds
+            now = time.monotonic()
+            lateness.add(now)
+            self._seconds, self._late = now - started, lateness.late
             infos = self._counters.read()
             if series.add(now, infos):
                 return "stable"
