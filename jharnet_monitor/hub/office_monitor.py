@@ -247,8 +247,9 @@ class OfficeMonitor(AgentEvents):
 
     async def agent_checked(self, office: str, findings: Mapping[str, str]) -> None:
         """Store the check and show it on the office's page."""
-        self._live.offices[office].agent.check = DeviceCheck(self._clock.now(), findings)
-        await self._journal.add_event(office, DEVICES_CHECKED, {"findings": dict(findings)})
+        check = self._live.offices[office].agent.check = DeviceCheck(self._clock.now(), findings)
+        data = {"findings": dict(findings)}
+        await self._journal.add_event(office, DEVICES_CHECKED, data, check.at)
 
     async def agent_measured(self, office: str, measurements: list[Measurement]) -> None:
         """Store an agent's measurements and review recent outages, whose cause they may show."""
