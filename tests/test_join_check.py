@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from html import unescape
+from itertools import count
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -28,6 +29,7 @@ from tests.browser_support import chromium
 from tests.made_up import NOW
 from tests.no_schedule import zone_at_noon
 from tests.test_join import ARGUMENTS, CALL, TOKEN, Door, browser, door, join, open_link, says
+from tests.test_load import EVENING, Hub
 
 __all__ = ["browser", "door"]
 
@@ -127,6 +129,20 @@ async def test_without_permission_or_devices_it_says_so(door: Door, browser: Bro
         page = await open_link(without, door.link, *BOTH, instead=SHORT)
         found = await check(page)
         assert (found["camera"], found["microphone"]) == ("none", "none")
+
+
+async def test_a_check_has_one_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page and the journal give the same, however long the hub takes from one to the other."""
+    hub = Hub(tmp_path)
+    times = (EVENING + timedelta(seconds=seconds) for seconds in count())
+    monkeypatch.setattr(hub.clock, "now", lambda: next(times))
+    await hub.office_monitor.agent_checked("potka", {"camera": "refused"})
+    agent = hub.live.offices["potka"].agent
+    before, agent.check = agent.check, None
+    await hub.writer.write_later()
+    await hub.office_monitor.restore_agents()
+    assert agent.check == before is not None
+    hub.store.close()
 
 
 @pytest.mark.browser
