@@ -88,11 +88,11 @@ def holding(first: float, interval: float, period: float) -> Times:
 
 
 def test_voice_that_a_computer_sends_late_is_not_the_lines() -> None:
-    """Firefox on a computer that paused sent its voice in bursts; 12 to 18 % of it came too late,
+    """Firefox on a computer that paused sent its voice in bursts, much of it too late to be played,
     and a line that lost nothing got grade 0."""
     voice, video, times = call(paused, paused, clear)
     raw = quality(voice, ())
-    assert raw.concealed > 0.07 * 50 * SECONDS and raw.pdv is not None and raw.pdv > 0.2
+    assert raw.concealed > 0.06 * 50 * SECONDS and raw.pdv is not None and raw.pdv > 0.2
     late = sent_late(voice, video, times, True)
     assert dict(late)[150] == pytest.approx(0.3, abs=0.001)
     assert {number // 50 for number, _ in late} == {1, 2, 3, 4, 5}

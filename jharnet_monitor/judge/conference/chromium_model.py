@@ -26,8 +26,6 @@ _BACKED_OFF_SCALE = 0.67
 FRAMES_PER_SECOND = 30
 _VIDEO_PAYLOAD = 1150
 """Bytes of video per packet."""
-_STRETCHED_PACKETS = 0.28
-"""Audio packets per gap that need no concealment, since the player stretches what it still has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +80,3 @@ def scaled_freeze_ratio(freeze_ratio: float, scale: float) -> float:
     (0.0253, 0.543)
     """
     return float(1.0 - (1.0 - min(1.0, freeze_ratio)) ** scale)
-
-
-def concealed_packets(gaps: list[int]) -> float:
-    """Audio packets that the player has to conceal, from the length of each gap in packets.
-
-    >>> round(concealed_packets([1, 1, 10]), 2)
-    11.16
-    """
-    return sum(length - _STRETCHED_PACKETS for length in gaps)

@@ -151,7 +151,7 @@ def limited_by(
         return GradeLimit.DELAY if quality.round_trip > LIMITING_RTT else GradeLimit.NONE
     if quality.stepped_down and _limited_by_rate(quality, grade, limits):
         return GradeLimit.RATE
-    # The playout delay covers 97 of 100 audio packets; more concealment than the limit is loss.
+    # Late audio is concealed only until the buffer has grown; more than the limit is loss.
     if quality.video_loss_ratio >= LIMITING_LOSS or quality.concealed_ratio > limits.concealed:
         return GradeLimit.LOSS
     loss, delay = quality.video_loss_ratio / LIMITING_LOSS, quality.round_trip / LIMITING_RTT
