@@ -1,8 +1,9 @@
 """The buffer from which a client plays the voice: NetEQ of libwebrtc, packet by packet. Pure.
 
-Its constants are those of libwebrtc's `decision_logic.cc`, `delay_manager.h` and
-`underrun_optimizer.cc`; none is fitted. What Chromium conceals of late and lost packets is compared
-with it in `tests/bench/late_voice.py`.
+Its rules, times and weights are those of libwebrtc's `decision_logic.cc`, `delay_manager.h` and
+`underrun_optimizer.cc`. The three speeds are estimates, on which the result hardly depends; the
+stretched share was fitted before, to loss alone. What Chromium conceals of late and lost packets is
+compared with it in `tests/bench/late_voice.py`.
 """
 
 from __future__ import annotations
