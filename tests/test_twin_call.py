@@ -280,3 +280,15 @@ def test_a_call_whose_flight_does_not_fit_shows_nothing() -> None:
     [run] = _call(line, 1).shown()
     nothing = ReceivedQuality(concealed=1.0, frozen=1.0, frames=0.0, height=0.0, rate=0.0)
     assert run.down == run.up == nothing
+
+
+def test_a_call_does_not_depend_on_the_lines_simulated_with_it() -> None:
+    """A line that its own call overloads, alone and beside one with transfers of others. It was
+    frozen all the time beside one."""
+    narrow = LineModel(DirectionModel(rate=0.085e6, queue=0.12, delay=0.02), DirectionModel())
+    filled = DirectionModel(rate=1e6, queue=0.2, delay=0.02, transfer_on=5.0, transfer_off=5.0)
+    alone = simulate_each([narrow], 10.0, 1, runs=8)[0]
+    together = simulate_each([LineModel(filled, filled), narrow], 10.0, 1, runs=8)[1]
+    for name in ("concealed", "frozen", "frames", "rate"):
+        means = [np.mean([getattr(run.down, name) for run in runs]) for runs in (alone, together)]
+        assert means[0] == pytest.approx(means[1], rel=0.25, abs=0.02), name

@@ -164,6 +164,31 @@ def test_a_queue_is_overloaded_if_no_packet_of_others_fits() -> None:
         assert bool(path._overloaded.all()) is expected, (waits, others, own)
 
 
+def test_a_queue_without_others_has_a_bound_where_another_line_has_others() -> None:
+    """Two packets of 10 ms every 10 ms: the first line holds five and the one in service."""
+    columns = {name: np.full(2, value) for name, value in STILL.items()}
+    columns["others"], columns["cross"] = np.array([0.0, 0.5e6]), np.array([0.0, 0.5e6])
+    path = Path(columns, np.random.default_rng(1))
+    lost = 0
+    for step in range(200):
+        lost += int(_send(path, step * 0.01, 2).lost[0])
+        assert path.backlog[0] <= 0.06 + 1e-9, step
+    assert lost == pytest.approx(200 - 6, abs=2)
+
+
+def test_an_overloaded_queue_is_served_while_paced_packets_enter() -> None:
+    """Ten packets within 100 ms, of which others leave 1 / 1.5 of the line: the queue grows by what
+    is beyond that."""
+    path = _path(others=0.5e6, cross=0.5e6)
+    path._last[:] = 1.0
+    path._own_rate[:], path.backlog[:] = 1e6, 0.05
+    sent = _send(path, 1.0, 10, span=0.1)
+    entered = 10 - int(sent.lost[0])
+    assert path._overloaded.all() and 4 <= entered <= 9
+    served = 0.1 * (1 - 0.5 / 1.5)
+    assert path.backlog[0] == pytest.approx(0.05 + entered * (0.01 - served / 10))
+
+
 def test_a_policer_is_overloaded_if_its_tokens_do_not_pass_a_packet_of_others() -> None:
     """8 ms of tokens are needed, what comes until then included: others take their own share of
     that, at 1.5 times the rate more than comes."""

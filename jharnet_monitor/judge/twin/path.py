@@ -67,6 +67,8 @@ class Path:
         """The share of all packets that the line takes."""
         self._others_load = np.zeros(lanes)
         """What others send, as a share of the rate."""
+        self._others_entering = np.zeros(lanes)
+        """What of it the queue or the bucket takes."""
         self._gone, self._every = columns["gone"], columns["every"]
         pairs = np.repeat(rng.random(lanes // 2), 2)
         self._phase = pairs * self._every
@@ -123,11 +125,12 @@ class Path:
             self._tokens + (1 - load) * passed < self._grains,
             self.backlog + self._grains > self.queue,
         )
-        self._overloaded = full & (self._shared < 1)
+        self._overloaded = full & (self._shared < 1) & (self._grains > 0)
         passes = np.minimum(1.0, np.where(self._policed, rest, self._shared))
         passes = np.where(self._overloaded, passes, 1.0)
         if self._transfer is not None:
             self._transfer.meet(passes * (1 - self.loss), passes < 1)
+        self._others_entering = np.minimum(1.0, load * passes)
         return np.asarray(load * passes)
 
     def _accepted_with_others(self, count: Counts, each: Floats, accepted: Counts) -> Counts:
@@ -163,7 +166,8 @@ class Path:
         accepted = np.clip(room, 0, count).astype(np.int64)
         if self._with_others:
             accepted = self._accepted_with_others(count, each, accepted)
-            gap = np.where(self._overloaded, 0.0, gap)
+            # Others take their share of what the bottleneck serves meanwhile.
+            gap = np.where(self._overloaded, gap * (1 - self._others_entering), gap)
         if self._any_gone:
             accepted = np.where(self.cut(now), 0, accepted)
         self._own += np.where(self._policed, accepted, count) * size * 8
