@@ -147,6 +147,37 @@ async def test_an_agent_that_a_reload_removes_is_not_reported_absent(tmp_path: P
         assert one.metric("agent_connected", office="potka") is None
 
 
+async def test_nothing_is_known_of_an_address_that_a_reload_removes(tmp_path: Path) -> None:
+    """The last reply of a PC that is pinged no more would hide a cut line for ever: `up`. A router
+    whose address changes has not answered yet, and one that stays is not forgotten."""
+
+    async def until(router: bool | None, pc: bool | None) -> None:
+        async with asyncio.timeout(60):
+            while (seen.router, seen.pc) != (router, pc):
+                await asyncio.sleep(0.02)
+
+    async with hub_at_work(tmp_path) as one:
+        office, hub = one.data["offices"][0], one.hub
+        seen = hub.office_monitor._tracker.offices["potka"]
+        office["router"] = "127.0.0.3"
+        one.write()
+        await hub.reload()
+        await until(True, True)
+        del office["pc"]
+        one.write()
+        await hub.reload()
+        await until(True, None)
+        office["router"] = "no-such-router.invalid"
+        one.write()
+        await hub.reload()
+        await until(None, None)
+        await asyncio.sleep(0.1)
+        events = [e.data for e in hub.store.event_log.events("potka") if e.kind == "reached"]
+    assert [e for e in events if e["answers"] is None] == [
+        {"role": "pc", "answers": None}, {"role": "router", "answers": None}
+    ]  # fmt: skip
+
+
 async def test_bytes_spent_count_in_the_day_of_the_new_zone(
     running: RunningHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

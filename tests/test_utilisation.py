@@ -261,6 +261,28 @@ async def test_errors_and_duplex_of_line_and_lan(router: Snmpd, tmp_path: Path) 
         assert after.conditions.get("lan_errors") == (None if share is None else False)
 
 
+async def test_counters_of_two_interfaces_give_no_rate(router: Snmpd, tmp_path: Path) -> None:
+    """A reload that names another interface: its counters minus those of the first one would be
+    25 Gbit/s, and all its damaged packets those of five minutes."""
+    hub = Hub(router, tmp_path, interface="lan0", lan_interface="lan0")
+    hub.lan = {"octets": (10**9, 10**9), "packets": (10**6, 10**6)}
+    hub.set_row(packets=(10**9, 10**8), faults=(10**7, 0))
+    assert (await hub.measure()).conditions["no_rate"] == "first_reading"
+    snmp = hub.config.offices[0].snmp
+    assert snmp is not None
+    changed = snmp.model_copy(update={"interface": "wan0", "lan_interface": "wan0"})
+    office = hub.config.offices[0].model_copy(update={"snmp": changed})
+    hub.current.replace(hub.config.model_copy(update={"offices": (office,)}))
+    await hub.pass_traffic(300, 50_000, 0)
+    found = await hub.measure()
+    assert (found.conditions["no_rate"], rates(found)) == ("first_reading", (None, None, None))
+    assert "lan_error_ratio" not in found.values
+    await hub.pass_traffic(300, 50_000, 0)
+    found = await hub.measure()
+    assert rates(found) == (2e6, 0.0, 300.0)
+    assert found.values["lan_error_ratio"] == 0
+
+
 async def test_readings_close_together_give_no_rate(router: Snmpd, tmp_path: Path) -> None:
     """After 10 s the counters may not be up to date, so the window continues."""
     hub = Hub(router, tmp_path)

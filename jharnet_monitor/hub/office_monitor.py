@@ -158,6 +158,7 @@ class OfficeMonitor(AgentEvents):
             self._cannot_ping(error)
             await self._restart.wait()
         self._restart.clear()
+        self._forget_addresses(monitor)
 
     def _cannot_ping(self, error: BaseException) -> None:
         """Continue without latency if the hub may not ping; raise any other error.
@@ -176,6 +177,19 @@ class OfficeMonitor(AgentEvents):
         same."""
         self._latency_monitor = self._new_latency_monitor()
         self._restart.set()
+
+    def _forget_addresses(self, before: LatencyMonitor) -> None:
+        """Note that nothing is known of the addresses that only `before` pinged: no reply of an
+        address that a reload removed or changed would ever be missed.
+        """
+        pinged = {(t.office, t.role, t.host) for t in self._latency_monitor.answers()}
+        now = self._clock.now()
+        for target in before.answers():
+            if target.office is None or (target.office, target.role, target.host) in pinged:
+                continue
+            seen = self._tracker.offices[target.office]
+            if (seen.router if target.role == "router" else seen.pc) is not None:
+                self._note_reachability(Reachability(target, None, now, now))
 
     def _new_latency_monitor(self) -> LatencyMonitor:
         return LatencyMonitor(

@@ -46,11 +46,13 @@ async def run(context: ProbeContext) -> Reading:
     if reading.line.duplex is not None:
         conditions["duplex"] = reading.line.duplex
     values = {"router_uptime_seconds": reading.uptime}
-    _add_lan(context, reading.lan, values, conditions)
-    before: InterfaceCounters | None = context.memory.get("counters")
+    host = settings.address or context.office.router
+    _add_lan(context, (host, settings.lan_interface), reading.lan, values, conditions)
+    interface = (host, settings.interface)
+    before = _counters_before(context, "line", interface)
     if before is not None and after.at - before.at < MIN_WINDOW_SECONDS:
         return Reading(values, conditions | {"no_rate": "too_soon"})
-    context.memory["counters"] = after
+    context.memory["line"] = (interface, after)
     if before is None:
         return Reading(values, conditions | {"no_rate": "first_reading"})
     rates = rates_between(before, after)
@@ -70,9 +72,17 @@ async def run(context: ProbeContext) -> Reading:
     return Reading(values, conditions)
 
 
+def _counters_before(
+    context: ProbeContext, which: str, interface: tuple[str | None, str | None]
+) -> InterfaceCounters | None:
+    """The previous reading; None if it was of another interface, as before a reload."""
+    known, counters = context.memory.get(which, (None, None))
+    return counters if known == interface else None
+
+
 def _add_lan(
-    context: ProbeContext, lan: InterfaceReading | None, values: dict[str, float],
-    conditions: dict[str, Any],
+    context: ProbeContext, interface: tuple[str | None, str | None],
+    lan: InterfaceReading | None, values: dict[str, float], conditions: dict[str, Any],
 ) -> None:  # fmt: skip
     """Add what the router reports about the office's own network: duplex, share of damaged
     packets."""
@@ -80,10 +90,10 @@ def _add_lan(
         return
     if lan.duplex is not None:
         conditions[LAN_DUPLEX] = lan.duplex
-    before: InterfaceCounters | None = context.memory.get("lan")
+    before = _counters_before(context, "lan", interface)
     if before is not None and lan.counters.at - before.at < MIN_WINDOW_SECONDS:
         return
-    context.memory["lan"] = lan.counters
+    context.memory["lan"] = (interface, lan.counters)
     rates = None if before is None else rates_between(before, lan.counters)
     if isinstance(rates, InterfaceRates):
         known = [s for s in (rates.inbound_errors, rates.outbound_errors) if s is not None]
