@@ -10,6 +10,7 @@ import sys
 import time
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,11 +20,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import Connection, Engine, create_engine, inspect
 
 from jharnet_monitor.model import ROUND_TRIPS, CountedIds, Measurement, Outcome
 from jharnet_monitor.probes import PRUNABLE
-from jharnet_monitor.store import Store, StoreError
+from jharnet_monitor.store import Store, StoreError, interned_json
 from jharnet_monitor.store.column_batches import Packed, unpack_starts, unpack_values
 from jharnet_monitor.store.columns import (
     pack_ids,
@@ -317,6 +318,41 @@ def test_pruning_packed_hours_keeps_hashes_and_days(bench: Bench) -> None:
     assert sum(sum(day.outcomes.values()) for day in days) == sum(
         m.probe == "latency" for m in before
     )
+
+
+def test_conditions_of_pruned_runs_go_with_them(bench: Bench) -> None:
+    """Each traced path has its hops as conditions of its own, which would stay for ever. Those of
+    other rows stay, and so do those of a row that comes while they are sought."""
+    fill(bench)
+    paths = [one(f"p{n}", 60 * HOURS + 60 + n, probe="path", conditions={"hops": [str(n)]},
+                 values={"bytes_spent": 900.0}) for n in range(50)]  # fmt: skip
+    bench.store.add(paths)
+    bench.clock.step(3600)
+    bench.store.chain.seal()
+    pack(bench)
+    hops = "SELECT body FROM texts WHERE substr(body, 1, 7) = '{\"hops\"'"
+    assert len(bench.sql(hops)) == 50
+    bench.clock.step(93 * 86400)
+    kept = [m for m in bench.store.measurements() if m.probe == "bandwidth"]
+    bench.store.retention.prune(START + timedelta(days=1), INDIA, PRUNABLE)
+    again = one("again", 93 * 1440, probe="path", conditions={"hops": ["7"]})
+    reading = interned_json.reading
+
+    @contextmanager
+    def then_a_row_comes(engine: Engine) -> Iterator[Connection]:
+        with reading(engine) as connection:
+            yield connection
+        bench.store.add([again])
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(interned_json, "reading", then_a_row_comes)
+        assert bench.store.packing.step()
+    pack(bench)
+    assert bench.sql(hops) == [('{"hops":["7"]}',)]
+    fresh = Store(bench.url, bench.clock)
+    assert fresh.measurements() == [*kept, again]
+    assert fresh.chain.verify(RULE) == []
+    fresh.close()
 
 
 def as_schema_1(bench: Bench) -> None:

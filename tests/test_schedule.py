@@ -15,6 +15,7 @@ import pytest
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.config.current import CurrentConfig
+from jharnet_monitor.hub import scheduler as scheduler_module
 from jharnet_monitor.hub.scheduler import Scheduler
 from jharnet_monitor.live import HubStatus
 from tests.support import OFFICES, make_config
@@ -75,6 +76,36 @@ async def test_a_clock_step_stalls_no_job(clock: SteppedClock, step: timedelta) 
         await asyncio.sleep(2.5)
         after = [moment for moment in runs if moment > stepped]
         assert 2 <= len(after) <= 4, "neither stalled nor caught up for years"
+    finally:
+        scheduler.stop()
+
+
+@pytest.mark.parametrize(("step", "runs", "missed"), [(5, 1, 0), (13, 0, 1), (1, 0, 0)])
+async def test_a_step_past_the_time_of_a_job_does_not_drop_it(
+    clock: SteppedClock, monkeypatch: pytest.MonkeyPatch, step: int, runs: int, missed: int
+) -> None:
+    """The clock is corrected from 11:58 to 12:03 after a power cut: the job of 12:00 runs then,
+    once, and that of the next day is planned. From 11:58 to 12:11 it is counted as missed."""
+    monkeypatch.setattr(scheduler_module, "SETTLE", timedelta(seconds=0.5))
+    noon = clock.now().replace(hour=12, minute=0, second=0, microsecond=0)
+    clock.offset = noon - timedelta(minutes=2) - clock.now()
+    begun: list[datetime] = []
+
+    async def job() -> None:
+        begun.append(clock.now())
+
+    health = HubStatus()
+    scheduler = Scheduler(CurrentConfig(make_config()), clock, _nothing, health)
+    scheduler.add_job("noon", {"hour": 17, "minute": 30}, job)  # 12:00 UTC
+    scheduler.start()
+    try:
+        clock.offset += timedelta(minutes=step)
+        scheduler.watch()
+        await asyncio.sleep(1.5)
+        assert len(begun) == runs
+        assert health.schedule_missed["noon"] == missed
+        [planned] = [j for j in scheduler._scheduler.get_jobs() if j.id == "noon"]
+        assert planned.next_run_time == noon + timedelta(days=step > 2)
     finally:
         scheduler.stop()
 

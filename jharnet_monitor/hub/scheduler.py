@@ -6,7 +6,7 @@ Each probe declares its jobs (`Probe.jobs`). Speed tests follow the district's t
 Every job has a fixed id and a grace time, missed runs are coalesced, and each missed run is counted
 (by default APScheduler silently skips a job that wakes a second late). If the wall clock is set
 back, jobs would stall; if it is set forward, APScheduler would enumerate years of runs. `watch`
-detects such a step and rebuilds the schedule.
+detects such a step and rebuilds the schedule; what became due by a step is run or counted as missed.
 """
 
 from __future__ import annotations
@@ -158,10 +158,33 @@ class Scheduler:
 
     def _rebuild(self) -> None:
         running = self._scheduler.running
+        due = self._due() if running else []
         self.stop()
         self._scheduler = self._new_scheduler()
         if running:
             self.start()
+            self._catch_up(due)
+
+    def _due(self) -> list[tuple[str, datetime]]:
+        """The jobs that should have begun by now, and when; those at an interval begin again."""
+        return [
+            (job.id, job.next_run_time)
+            for job in self._scheduler.get_jobs()
+            if job.next_run_time <= self._clock.now()
+            and not isinstance(job.trigger, IntervalTrigger)
+        ]
+
+    def _catch_up(self, due: Sequence[tuple[str, datetime]]) -> None:
+        """Run each of these jobs once within its grace time, as APScheduler would have done."""
+        now = self._clock.now()
+        for name, planned in due:
+            job = self._scheduler.get_job(name)
+            if job is None:
+                continue
+            if now - planned > timedelta(seconds=GRACE_SECONDS):
+                self._count_missed(name)
+            else:
+                job.modify(next_run_time=min(job.next_run_time, now + SETTLE))
 
     def _plan(self) -> None:
         config = self._config
@@ -250,5 +273,8 @@ class Scheduler:
         self._health.schedule_last_run = now
 
     def _missed(self, event: JobExecutionEvent) -> None:
-        log.warning("missed a run of %s", event.job_id)
-        self._health.schedule_missed[event.job_id.split(" ")[0]] += 1
+        self._count_missed(event.job_id)
+
+    def _count_missed(self, job_id: str) -> None:
+        log.warning("missed a run of %s", job_id)
+        self._health.schedule_missed[job_id.split(" ")[0]] += 1

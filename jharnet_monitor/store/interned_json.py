@@ -8,15 +8,27 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Engine, delete, func, insert, select
 
 from jharnet_monitor.store import tables as t
+from jharnet_monitor.store.engine import reading, writing
 
 MOST_CACHED_BYTES = 8_000_000
 """When the cache takes so much memory, it is emptied. A path takes 9 kB, other conditions 1 kB."""
 _ENTRY_BYTES = 100
 _PARSED_TIMES, _PARSED_BYTES = 6, 250
 """What parsed JSON takes at most: so many times its text, and so much more (measured: 4 to 6)."""
+
+_SWEEP = "sweep_texts"
+"""The key of `memory` that says that some texts may have no row any more."""
+_SWEPT_AT_ONCE = 2000
+
+
+def note_unused(connection: Connection) -> None:
+    """Note that rows were deleted whose texts no other row may have; `sweep` looks for them."""
+    memory = t.memory
+    connection.execute(delete(memory).where(memory.c.key == _SWEEP))
+    connection.execute(insert(memory).values(key=_SWEEP, body="true"))
 
 
 class InternedJson:
@@ -67,6 +79,34 @@ class InternedJson:
         if number is not None and self._has_room(sys.getsizeof(body)):
             self._numbers[body] = number
         return number
+
+    def sweep(self, engine: Engine) -> bool:
+        """Delete some of the conditions that no row has any more; False if there are none left.
+
+        They are sought without the lock of a writer. A row that came meanwhile may have one again.
+        """
+        memory, texts, rows = t.memory, t.texts, t.measurements
+        with reading(engine) as connection:
+            due = select(memory.c.key).where(memory.c.key == _SWEEP)
+            if connection.execute(due).scalar() is None:
+                return False
+            newest_row = connection.execute(select(func.max(rows.c.number))).scalar() or 0
+            # The newest stays: SQLite gives its number to the next text if it is deleted.
+            newest = select(func.max(texts.c.number)).scalar_subquery()
+            unused = connection.execute(
+                select(texts.c.number)
+                .where(texts.c.body.startswith("{"), texts.c.number < newest)
+                .where(texts.c.number.not_in(select(rows.c.conditions)))
+                .limit(_SWEPT_AT_ONCE)
+            ).scalars().all()  # fmt: skip
+        with writing(engine) as connection:
+            later = select(rows.c.conditions).where(rows.c.number > newest_row)
+            swept = delete(texts).where(texts.c.number.in_(unused), texts.c.number.not_in(later))
+            found = connection.execute(swept).rowcount
+            self.clear()
+            if not found:
+                connection.execute(delete(memory).where(memory.c.key == _SWEEP))
+        return bool(found)
 
     def clear(self) -> None:
         """Empty the cache, before texts are deleted."""

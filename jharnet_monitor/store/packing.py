@@ -18,14 +18,14 @@ from itertools import groupby, islice
 from operator import attrgetter, itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import NoResultFound
 
 from jharnet_monitor.model import ROUND_TRIPS
 from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.chain import Chain, ChainLink, SealedPart, parts_of
 from jharnet_monitor.store.engine import reading, writing
-from jharnet_monitor.store.interned_json import InternedJson
+from jharnet_monitor.store.interned_json import InternedJson, note_unused
 from jharnet_monitor.store.packed_series import PackedSeries, Shape, packed
 from jharnet_monitor.store.records import EVENT_TABLES, Records, measurement_line
 from jharnet_monitor.store.round_trips import RoundTrips, pack_round_trips, unpack_round_trips
@@ -37,10 +37,8 @@ FEWEST_ROWS = 4
 """A series with fewer measurements in an hour stays in rows, which are smaller then."""
 PACKED, LEFT = 1, 2
 """States of an hour (`chunks.packed`): packed, or left in rows because it was changed."""
-_SWEEP = "sweep_texts"
-"""The key of `memory` that says that texts may be left over from packed rows."""
 _SPENT = '"bytes_spent"'
-_AT_ONCE, _SWEPT_AT_ONCE = 500, 2000
+_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,7 @@ class Packing:
         """
         link = self._chain.unpacked()
         if link is None:
-            return self._sweep()
+            return self._interned.sweep(self._engine)
         hour = self._packed_hour(link)
         if hour is None:
             log.error("the hour from %s UTC is not packed: its records are not what was sealed",
@@ -164,7 +162,7 @@ class Packing:
                 row = {"link": link.number, "begin": hour.trips[0], "last": hour.trips[1]}
                 connection.execute(insert(t.packed_round_trips).values(**row, body=hour.body))
             if hour.old:
-                _mark_sweep(connection)
+                note_unused(connection)
             first, last = link.previous_rows.get(m.name, 0), link.last_rows.get(m.name, 0)
             for numbers in _portions(row.number for one in hour.blocks for row in one.rows):
                 connection.execute(delete(m).where(m.c.number.in_(numbers)))
@@ -193,35 +191,6 @@ class Packing:
         ]
         if rows:
             connection.execute(insert(t.packed_series), rows)
-
-    def _sweep(self) -> bool:
-        """Delete some of the texts that only packed rows had; False if there are none left."""
-        memory, texts = t.memory, t.texts
-        with reading(self._engine) as connection:
-            due = select(memory.c.key).where(memory.c.key == _SWEEP)
-            if connection.execute(due).scalar() is None:
-                return False
-        with writing(self._engine) as connection:
-            # The newest stays: SQLite gives its number to the next text if it is deleted.
-            newest = select(func.max(texts.c.number)).scalar_subquery()
-            unused = (
-                select(texts.c.number)
-                .where(texts.c.body.startswith("{"), texts.c.number < newest)
-                .where(texts.c.number.not_in(select(t.measurements.c.conditions)))
-                .limit(_SWEPT_AT_ONCE)
-            )
-            swept = connection.execute(delete(texts).where(texts.c.number.in_(unused))).rowcount
-            self._interned.clear()
-            if not swept:
-                connection.execute(delete(memory).where(memory.c.key == _SWEEP))
-        return bool(swept)
-
-
-def _mark_sweep(connection: Connection) -> None:
-    """Note that texts may be left over. Only rows of schema 0001 have texts of their own."""
-    memory = t.memory
-    connection.execute(delete(memory).where(memory.c.key == _SWEEP))
-    connection.execute(insert(memory).values(key=_SWEEP, body="true"))
 
 
 def _expected(link: ChainLink) -> dict[str, SealedPart]:

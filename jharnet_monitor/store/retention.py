@@ -25,6 +25,7 @@ from jharnet_monitor.store import tables as t
 from jharnet_monitor.store.bulk_reader import Block, BulkReader
 from jharnet_monitor.store.chain import Chain, ChainLink
 from jharnet_monitor.store.engine import reading, writing
+from jharnet_monitor.store.interned_json import note_unused
 from jharnet_monitor.store.packed_reader import PackedReader
 from jharnet_monitor.store.pruning import OF_THE_DATABASE, PRUNED, pruning_data
 from jharnet_monitor.store.rows import canonical
@@ -101,7 +102,10 @@ class Retention:
             count = select(func.coalesce(func.sum(p.c.rows), 0)).where(*packed)
             removed = int(connection.execute(count).scalar_one())
             connection.execute(delete(p).where(*packed))
-            removed += connection.execute(delete(m).where(*rows)).rowcount
+            unpacked = connection.execute(delete(m).where(*rows)).rowcount
+            if unpacked:
+                note_unused(connection)
+            removed += unpacked
             if ROUND_TRIPS in kinds:
                 connection.execute(delete(trips).where(trips.c.link == link.number))
                 others = update(m).where(*within, m.c.round_trips.is_not(None))
