@@ -178,6 +178,16 @@ async def test_nothing_is_known_of_an_address_that_a_reload_removes(tmp_path: Pa
     ]  # fmt: skip
 
 
+async def test_what_an_agent_lost_counts_beside_a_page(running: RunningHub) -> None:
+    """A page that joins while the program is off does not set its counter back."""
+    monitor = running.hub.office_monitor
+    for kind in ("program", "browser", "program"):
+        dropped = 50 if kind == "program" else 0
+        await monitor.agent_connected("potka", Vitals("b", 1.0, 0, None, kind, dropped))
+        await monitor.agent_heartbeat("potka", Vitals("b", 9.0, 0, None, kind, dropped))
+        assert running.metric("agent_dropped_measurements_total", office="potka") == 50
+
+
 async def test_bytes_spent_count_in_the_day_of_the_new_zone(
     running: RunningHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

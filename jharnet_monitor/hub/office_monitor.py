@@ -29,7 +29,7 @@ from jharnet_monitor.probes.latency.target import Reachability
 from jharnet_monitor.probes.latency.window import LatencySummary
 from jharnet_monitor.store import StoreError
 from jharnet_monitor.supervisor import Supervisor
-from jharnet_monitor.wire.intake import Vitals
+from jharnet_monitor.wire.intake import PROGRAM, Vitals
 
 log = logging.getLogger(__name__)
 
@@ -276,7 +276,8 @@ class OfficeMonitor(AgentEvents):
         self._tracker.offices[office].last_frame_at = self._clock.monotonic()
         agent = self._live.offices[office].agent
         agent.boot_id, agent.spooled = vitals.boot_id, vitals.spooled
-        agent.dropped = vitals.dropped
+        if vitals.kind == PROGRAM:  # a page keeps no count of what it lost before
+            agent.dropped = vitals.dropped
         agent.update = None if vitals.update is None else asdict(vitals.update)
         agent_time, now = vitals.now, self._clock.now()
         agent.clock_offset = None if agent_time is None else agent_time - now.timestamp()
