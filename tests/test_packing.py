@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Engine, create_engine, inspect
 
 from jharnet_monitor.model import ROUND_TRIPS, CountedIds, Measurement, Outcome
 from jharnet_monitor.probes import PRUNABLE
-from jharnet_monitor.store import Store, StoreError, interned_json
+from jharnet_monitor.store import Store, StoreError
 from jharnet_monitor.store.column_batches import Packed, unpack_starts, unpack_values
 from jharnet_monitor.store.columns import (
     pack_ids,
@@ -34,6 +34,7 @@ from jharnet_monitor.store.columns import (
     unpack_integers,
     unpack_numbers,
 )
+from jharnet_monitor.store.engine import reading
 from jharnet_monitor.store.pruning import PruningRule
 from jharnet_monitor.store.round_trips import RoundTrips, pack_round_trips, unpack_round_trips
 from jharnet_monitor.store.rows import canonical
@@ -336,7 +337,6 @@ def test_conditions_of_pruned_runs_go_with_them(bench: Bench) -> None:
     kept = [m for m in bench.store.measurements() if m.probe == "bandwidth"]
     bench.store.retention.prune(START + timedelta(days=1), INDIA, PRUNABLE)
     again = one("again", 93 * 1440, probe="path", conditions={"hops": ["7"]})
-    reading = interned_json.reading
 
     @contextmanager
     def then_a_row_comes(engine: Engine) -> Iterator[Connection]:
@@ -345,7 +345,7 @@ def test_conditions_of_pruned_runs_go_with_them(bench: Bench) -> None:
         bench.store.add([again])
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(interned_json, "reading", then_a_row_comes)
+        patched.setattr("jharnet_monitor.store.interned_json.reading", then_a_row_comes)
         assert bench.store.packing.step()
     pack(bench)
     assert bench.sql(hops) == [('{"hops":["7"]}',)]

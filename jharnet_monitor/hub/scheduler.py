@@ -6,7 +6,7 @@ Each probe declares its jobs (`Probe.jobs`). Speed tests follow the district's t
 Every job has a fixed id and a grace time, missed runs are coalesced, and each missed run is counted
 (by default APScheduler silently skips a job that wakes a second late). If the wall clock is set
 back, jobs would stall; if it is set forward, APScheduler would enumerate years of runs. `watch`
-detects such a step and rebuilds the schedule; what became due by a step is run or counted as missed.
+detects such a step and rebuilds the schedule; what became due by it is run or counted as missed.
 """
 
 from __future__ import annotations
@@ -277,4 +277,4 @@ class Scheduler:
 
     def _count_missed(self, job_id: str) -> None:
         log.warning("missed a run of %s", job_id)
-        self._health.schedule_missed[job_id.split(" ")[0]] += 1
+        self._health.schedule_missed[job_id.split(" ", maxsplit=1)[0]] += 1
