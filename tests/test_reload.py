@@ -203,10 +203,17 @@ async def test_bytes_spent_count_in_the_day_of_the_new_zone(
 
 @pytest.mark.parametrize(
     ("section", "key", "value"),
-    [("hub", "listen", "127.0.0.1:9"), ("hub", "database", "sqlite:///other.db")],
+    [
+        ("hub", "listen", "127.0.0.1:9"),
+        ("hub", "database", "sqlite:///other.db"),
+        ("hub", "trusted_proxies", ["10.0.0.1"]),
+        ("hub", "access_log", "elsewhere"),
+        ("hub", "access_log_days", 30),
+        ("hub", "url", "http://jharnet.example.in/monitor"),
+    ],
 )
 async def test_what_needs_a_restart_is_refused(
-    running: RunningHub, section: str, key: str, value: str
+    running: RunningHub, section: str, key: str, value: object
 ) -> None:
     """One line, and the old configuration stays in force as a whole."""
     running.data[section][key] = value
@@ -216,6 +223,18 @@ async def test_what_needs_a_restart_is_refused(
         await running.hub.reload()
     assert running.hub.config.budget == 300_000_000
     assert running.hub.live.hub.reload_success is False
+
+
+async def test_where_records_wait_does_not_change_while_the_hub_runs(tmp_path: Path) -> None:
+    """With PostgreSQL that is beside the reports: the hub would go on to use the old place."""
+    one = RunningHub(tmp_path)
+    one.data["hub"]["database"] = "postgresql://monitor@127.0.0.1:9/monitor"
+    one.write()
+    hub = Hub(one.file, load_config(one.file), SystemClock())
+    one.data["report"] = {"directory": "papers"}
+    one.write()
+    with pytest.raises(UserError, match=r"report\.directory: a change needs a restart"):
+        await hub.reload()
 
 
 async def test_the_uplink_limit_may_change_while_it_is_held() -> None:

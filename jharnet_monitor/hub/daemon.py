@@ -426,7 +426,7 @@ class Hub:
     async def reload(self) -> None:
         """Read the configuration again; a wrong one changes nothing and raises `UserError`.
 
-        Listener, database, TLS and the set of offices need a restart; everything else (probes,
+        What `_used_at_start` names and the set of offices need a restart; everything else (probes,
         thresholds, contracts, budget, report) is applied at once.
         """
         try:
@@ -450,11 +450,27 @@ class Hub:
         task.add_done_callback(_log_refusal)
 
     def _refuse_what_needs_a_restart(self, config: Config) -> None:
-        for name in ("listen", "database", "tls"):
-            if getattr(config.hub, name) != getattr(self.config.hub, name):
-                raise UserError(f"{self.config_path}: hub.{name}: a change needs a restart")
+        in_force, wanted = _used_at_start(self.config), _used_at_start(config)
+        for name, value in in_force.items():
+            if wanted[name] != value:
+                raise UserError(f"{self.config_path}: {name}: a change needs a restart")
         if {o.id for o in config.offices} != {o.id for o in self.config.offices}:
             raise UserError(f"{self.config_path}: offices: adding or removing needs a restart")
+
+
+def _used_at_start(config: Config) -> dict[str, object]:
+    """The settings that the hub uses when it starts, and never again."""
+    hub = config.hub
+    return {
+        "hub.listen": hub.listen,
+        "hub.database": hub.database,
+        "hub.tls": hub.tls,
+        "hub.trusted_proxies": hub.trusted_proxies,
+        "hub.access_log": hub.access_log,
+        "hub.access_log_days": hub.access_log_days,
+        "the path of hub.url": hub.base,
+        "report.directory": config.waiting_file,  # with PostgreSQL; else it is beside the database
+    }
 
 
 def _log_refusal(task: asyncio.Future[None]) -> None:
