@@ -16,7 +16,7 @@ from jharnet_monitor.judge.twin.line import DirectionModel, LineModel
 from jharnet_monitor.judge.twin.measured_rates import LATENCY, ROUTER, SPEED_TEST, TRAINS
 from jharnet_monitor.judge.twin.office_line import CallLine, OfficeLine, derived, office_line
 from jharnet_monitor.model import LONG_TESTS, Cause, Direction, Measurement, Outcome
-from jharnet_monitor.probes.base import Failed, ProbeContext, Reading
+from jharnet_monitor.probes.base import Failed, NoData, ProbeContext, Reading
 from jharnet_monitor.probes.conference import run
 from jharnet_monitor.probes.conference.relay import CallWay
 from tests.call_support import LoopbackAgent
@@ -414,6 +414,57 @@ def test_values_that_say_nothing_are_left_out() -> None:
     }
     found = office_line(call(), odd, AT)
     assert found.line == LineModel(CLEAR, CLEAR) and not found.is_completed
+
+
+def _attempts(monkeypatch: pytest.MonkeyPatch, *outcomes: Failed | NoData | None) -> ProbeContext:
+    """A context whose attempts at a call end so, each with 1000 bytes on the line; None is a
+    call that works."""
+    left = list(outcomes)
+
+    async def hold(*given: Any) -> tuple[Reading, None]:
+        given[-1].bytes = 1000
+        if (outcome := left.pop(0)) is not None:
+            raise outcome
+        return Reading({"grade": 4.0}), None
+
+    ways = [CallWay("turn:10.0.0.1?transport=tcp"), CallWay("turns:10.0.0.1?transport=tcp")]
+    monkeypatch.setattr(run, "_hold", hold)
+    monkeypatch.setattr(run, "relayed_ways", lambda _: ways)
+    config = make_config()
+    agent: Any = LoopbackAgent(in_browser=True)
+    return ProbeContext(config, config.offices[0], ManualClock(AT), agent)
+
+
+@pytest.mark.parametrize("failure", [Failed(Cause.INTERRUPTED), NoData(Cause.HOST_OVERLOADED)])
+async def test_a_relayed_call_that_ends_early_is_not_a_blocked_transport(
+    monkeypatch: pytest.MonkeyPatch, failure: Failed | NoData
+) -> None:
+    """The relay carried it until the line was interrupted, as a direct call might have been."""
+    context = _attempts(monkeypatch, Failed(Cause.UDP_BLOCKED), failure)
+    with pytest.raises(type(failure)) as found:
+        await run.run(context)
+    assert found.value.cause is failure.cause
+    assert found.value.conditions == {
+        "transport": "turn-tcp", "transports_blocked": "udp", "bytes_spent": 2000,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("works", [False, True])
+async def test_the_bytes_of_all_attempts_at_a_call_are_spent(
+    monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    """An attempt that a firewall ends took of the budget, too."""
+    blocked = Cause.UDP_BLOCKED, Cause.DTLS_FAILED, Cause.NO_MEDIA
+    attempts: list[Failed | None] = [Failed(cause) for cause in blocked]
+    context = _attempts(monkeypatch, *attempts[:2], None if works else attempts[2])
+    try:
+        conditions = dict((await run.run(context)).conditions)
+    except Failed as error:
+        assert not works and error.cause is Cause.UDP_BLOCKED
+        conditions = error.conditions
+    assert conditions["bytes_spent"] == 3000
+    tried = "udp, turn-tcp" if works else "udp, turn-tcp, turn-tls"
+    assert conditions["transports_blocked"] == tried
 
 
 @pytest.mark.parametrize("relayed", [False, True])

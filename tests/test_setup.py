@@ -56,7 +56,8 @@ def test_a_token_has_256_bits_and_matches_only_its_own_hash(tmp_path: Path) -> N
     tokens.write_secret(file, tokens.hash_token(token) + "\n")
     assert token not in file.read_text()
     assert tokens.matches(token, file)
-    for wrong in (other, "", token[:-1], token + "x", tokens.hash_token(token), "é"):
+    not_utf8 = "\udcff", "\ud800"  # as a header and as JSON may hold it
+    for wrong in (other, "", token[:-1], token + "x", tokens.hash_token(token), "é", *not_utf8):
         assert not tokens.matches(wrong, file)
 
 

@@ -37,7 +37,7 @@ def hash_token(token: str) -> str:
     >>> hash_token("abc")
     'sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
     """
-    return PREFIX + hashlib.sha256(token.encode()).hexdigest()
+    return PREFIX + hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
 
 
 def is_token_hash(text: str) -> bool:

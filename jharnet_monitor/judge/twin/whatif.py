@@ -63,7 +63,7 @@ def parse_change(given: Mapping[str, str], clients: Mapping[str, Client]) -> Cha
     if rtt is not None and not _TRIPS[0] <= rtt <= _TRIPS[1]:
         raise BadChange("rtt must be from 1ms to 5s")
     count = given.get("clients", "1")
-    if not (count.isascii() and count.isdecimal()) or not 1 <= int(count[:4]) <= MOST_CLIENTS:
+    if not re.fullmatch("[0-9]{1,4}", count) or not 1 <= int(count) <= MOST_CLIENTS:
         raise BadChange(f"clients must be a whole number from 1 to {MOST_CLIENTS}")
     name = given.get("client", REFERENCE.name)
     if name != REFERENCE.name and name not in clients:

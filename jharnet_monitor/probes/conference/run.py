@@ -88,21 +88,30 @@ async def run(context: ProbeContext) -> Reading:
 async def _run_relayed(
     context: ProbeContext, agent: AgentLink, blocked: Failed, began: datetime
 ) -> Reading:
-    """The call over the first transport that carries it; raises `blocked` where none does."""
-    tried = [DIRECT]
+    """The call over the first transport that carries it; raises `blocked` where none does.
+
+    `bytes_spent` is that of all attempts.
+    """
+    tried, spent = [DIRECT], _bytes(blocked.conditions)
     for way in relayed_ways(context):
         carried = {"transport": way.transport, "transports_blocked": ", ".join(tried)}
         try:
             reading = await _run_over(context, agent, way, began)
-        except Failed:
-            tried.append(way.transport)
-            continue
-        except NoData as error:
-            error.conditions.update(carried)
+        except ProbeError as error:
+            spent += _bytes(error.conditions)
+            if isinstance(error, Failed) and error.cause is not Cause.INTERRUPTED:
+                tried.append(way.transport)
+                continue
+            error.conditions.update(carried, bytes_spent=spent)
             raise
-        return Reading(reading.values, {**reading.conditions, **carried})
-    blocked.conditions["transports_blocked"] = ", ".join(tried)
+        spent += _bytes(reading.conditions)
+        return Reading(reading.values, {**reading.conditions, **carried, "bytes_spent": spent})
+    blocked.conditions.update(transports_blocked=", ".join(tried), bytes_spent=spent)
     raise blocked
+
+
+def _bytes(conditions: Mapping[str, Any]) -> int:
+    return int(conditions.get("bytes_spent", 0))
 
 
 async def _run_over(
