@@ -99,6 +99,7 @@ class Cause(StrEnum):
     AGENT_TOO_OLD = "agent_too_old"
     NEEDS_PROGRAM = "needs_program"
     NOT_ON_WINDOWS = "not_on_windows"
+    PAGE_OUTDATED = "page_outdated"
     BUDGET_SPENT = "budget_spent"
     CONFERENCE_ON = "conference_on"
     UNREACHABLE = "unreachable"

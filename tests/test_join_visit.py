@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 
 import pytest
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
 from jharnet_monitor.config.schema import ServiceProbe
 from jharnet_monitor.model import Cause, Measurement, Outcome
@@ -70,6 +70,28 @@ async def test_a_page_visits_services(
         assert failed.outcome is Outcome.FAILED and failed.cause == Cause.CONNECTION_FAILED
 
 
+async def test_a_page_does_not_blame_a_service_that_is_newer_than_itself(
+    door: Door, browser: Browser, servers: dict[str, PageServer]
+) -> None:
+    """Its content security policy refuses the address. The page says that it must be reloaded; then
+    it visits the service."""
+    page = await open_link(browser, door.link)
+    await join(page)
+    services = [{"name": "new", "url": servers["quick"].url}]
+    settings = ServiceProbe.model_validate({"timeout": "10s", "slow": "1s", "services": services})
+    before = door.hub.current.config
+    probes = before.probes.model_copy(update={"service": settings})
+    door.hub.current.replace(before.model_copy(update={"probes": probes}))
+    found = await door.hub.run_probe("potka", "service", {"service": "new"})
+    assert (found.outcome, found.cause) == (Outcome.NO_DATA, Cause.PAGE_OUTDATED)
+    await expect(page.locator("[data-remark=outdated]")).to_be_visible(timeout=90_000)
+    await page.reload()
+    await expect(page.locator(".say-waiting")).to_be_visible()
+    await expect(page.locator("[data-remark=outdated]")).to_be_hidden()
+    found = await door.hub.run_probe("potka", "service", {"service": "new"})
+    assert found.outcome is Outcome.OK, found
+
+
 def test_what_a_page_reports_is_checked() -> None:
     """An impossible report is no data; encryption around an open service is no failure."""
     for report in _impossible():
@@ -79,6 +101,9 @@ def test_what_a_page_reports_is_checked() -> None:
     with pytest.raises(NoData) as caught:
         reading_of_page({"outcome": "mixed"}, ORDER)
     assert caught.value.cause is Cause.NEEDS_PROGRAM
+    with pytest.raises(NoData) as caught:
+        reading_of_page({"outcome": "outdated"}, ORDER)
+    assert caught.value.cause is Cause.PAGE_OUTDATED
     with pytest.raises(Failed):
         reading_of_page({"outcome": "failed", "seconds": 1.0}, ORDER)
 

@@ -80,6 +80,8 @@ class JoinPage:
     picture: Rung
     """The picture of a conference, for the test of the computer."""
     codec: str
+    visits: str
+    """The origins that its content security policy lets it visit, which are fixed once it is open."""
     most_stalled: float
     """If its computer limits more than this share of a call's time, it counts as too slow."""
 
@@ -96,5 +98,6 @@ def join_page(live: Live, office: Office, formats: Formats) -> JoinPage:
         readiness(live, office, row, formats),
         calls.profile.rung,
         calls.codec,
+        " ".join(origins(live.config.probes.service)),
         MAX_STALLED_SHARE,
     )

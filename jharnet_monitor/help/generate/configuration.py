@@ -33,8 +33,9 @@ The hub reads one YAML file, `config/jharnet.yaml`; an agent may have one of its
   configuration.
 - **Check** it with `jharnet-monitor check-config FILE`. Let the running hub take it up with
   `jharnet-monitor reload`: a faulty file changes nothing. A change of `hub.listen`, `hub.database`,
-  `hub.tls`, `hub.trusted_proxies`, `hub.access_log`, `hub.access_log_days` or the path of `hub.url`,
-  and adding or removing an office, needs a restart; with PostgreSQL also one of `report.directory`.
+  `hub.tls`, `hub.trusted_proxies`, `hub.access_log`, `hub.access_log_days` or the path of
+  `hub.url`, and adding or removing an office, needs a restart; with PostgreSQL also one of
+  `report.directory`.
 - An editor with a YAML language server completes keys and marks errors: the shipped file names its
   schema, `jharnet.schema.json`, in its first line.
 

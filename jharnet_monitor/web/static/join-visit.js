@@ -3,11 +3,15 @@
 
 const LONGEST = 120000;
 
-export async function visit(channel, { url, seconds }) {
+// `known` are the origins that this page may visit. An address that was configured after it was
+// opened is refused by its content security policy, which would look like a failed connection.
+export async function visit(channel, { url, seconds }, known) {
   const address = new URL(url);
   if (!/^https?:$/.test(address.protocol) || !(seconds > 0)) throw new Error("a visit needs an address and its time");
   if (location.protocol === "https:" && address.protocol === "http:" && !isLocal(address)) {
     channel.answer({ outcome: "mixed" });
+  } else if (!known.some((one) => new URL(one).origin === address.origin)) {
+    channel.answer({ outcome: "outdated" });
   } else {
     channel.answer(await fetched(address, Math.min(1000 * seconds, LONGEST), channel));
   }

@@ -136,7 +136,7 @@ class Agent {
 
   async open(channel, task, params) {
     if (task === "echo") return echo(channel);
-    if (task === "visit") return visit(channel, params);
+    if (task === "visit") return visit(channel, params, page.dataset.visits.split(" ").filter(Boolean));
     if (task === "datagrams" && canCall) return datagrams(channel, this.worker);
     if (task !== "bandwidth" && !(task === "conference" && canCall)) {
       channel.close(`this page has no ${task}`);
@@ -221,6 +221,7 @@ async function renew() {
       if (now.innerHTML !== then.innerHTML) now.replaceChildren(...then.childNodes);
     }
     document.title = next.title;
+    remark("outdated", next.getElementById("join").dataset.visits !== page.dataset.visits);
   } catch {
     // The state above already shows that the line is down.
   }
