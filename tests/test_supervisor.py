@@ -226,6 +226,27 @@ async def test_a_change_is_live_before_anything_else_happens(
     assert states == [OfficeState.UP, OfficeState.UNREACHABLE]
 
 
+async def test_a_state_is_not_stored_after_a_later_one(bench: Bench) -> None:
+    """The uplink returns, and milliseconds later an office's router answers. Its `up` was stored
+    before the `unreachable` of the first look, which then lasted until the next change."""
+    seen, monitor = bench.monitor._tracker.offices["potka"], bench.monitor
+    works = True
+    monitor._latency_monitor.uplink_is_up = lambda: works  # type: ignore[method-assign]
+    seen.router = seen.pc = True
+    await monitor._update_states()
+    for works, answers in ((False, False), (True, False), (True, True)):
+        seen.router = seen.pc = answers
+        first = asyncio.create_task(monitor._update_states())
+        await asyncio.sleep(0)
+        bench.clock._pass(0.04)
+        if (works, answers) == (True, False):
+            continue  # while that is written, the router answers
+        await first
+    await asyncio.gather(*(t for t in asyncio.all_tasks() if t is not asyncio.current_task()))
+    found = sorted(bench.store.event_log.transitions("potka"), key=lambda t: t.number)
+    assert [t.state.value for t in found] == ["up", "uplink_down", "unreachable", "up"]
+
+
 async def test_a_link_cut_while_the_database_is_away_is_not_forgotten(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

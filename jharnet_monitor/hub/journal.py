@@ -17,6 +17,7 @@ from jharnet_monitor.hub.outage_attribution import ALL_OFFICES
 from jharnet_monitor.hub.records import (
     HEARTBEAT_KEY,
     EventRecord,
+    Record,
     StartRecord,
     StateRecord,
     ValueRecord,
@@ -24,6 +25,7 @@ from jharnet_monitor.hub.records import (
 from jharnet_monitor.hub.state_tracker import StateChange
 from jharnet_monitor.hub.store_writer import StoreWriter
 from jharnet_monitor.judge.outages.history import ANSWERING
+from jharnet_monitor.judge.outages.observations import UplinkChange
 from jharnet_monitor.live import DeviceCheck
 from jharnet_monitor.model import OfficeState, parse_utc
 from jharnet_monitor.store import LoggedEvent
@@ -55,14 +57,20 @@ class Journal:
         """Add an event; `at` is when it happened, by default now."""
         await self._writer.write(EventRecord(office, kind, at or self._clock.now(), data))
 
-    async def add_changes(self, changes: Sequence[StateChange]) -> None:
-        """Add changes of state with their evidence, in this order."""
-        await self._writer.write(
-            *(
-                StateRecord(change.office, change.state, change.at, asdict(change.evidence))
-                for change in changes
-            )
-        )
+    async def add_changes(
+        self, changes: Sequence[StateChange], uplink: UplinkChange | None = None
+    ) -> None:
+        """Add the uplink's change and then changes of state with their evidence, in this order. In
+        one write, so that no later change comes between them.
+        """
+        records: list[Record] = [
+            StateRecord(change.office, change.state, change.at, asdict(change.evidence))
+            for change in changes
+        ]
+        if uplink is not None:
+            data = {"works": uplink.works}
+            records.insert(0, EventRecord(ALL_OFFICES, "uplink", uplink.at, data))
+        await self._writer.write(*records)
 
     async def heartbeat(self) -> None:
         """Write a heartbeat every few seconds, so that the time of a crash is known."""

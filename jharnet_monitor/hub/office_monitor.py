@@ -13,7 +13,7 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.hub.agent_server import AgentEvents
 from jharnet_monitor.hub.journal import DEVICES_CHECKED, Journal
-from jharnet_monitor.hub.outage_attribution import ALL_OFFICES, OutageAttribution, ReviewSchedule
+from jharnet_monitor.hub.outage_attribution import OutageAttribution, ReviewSchedule
 from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.state_tracker import StateChange, StateTracker
@@ -312,9 +312,7 @@ class OfficeMonitor(AgentEvents):
             agent = self._live.offices[office].agent
             event = (office, "silent", {"kind": agent.kind}, agent.last_heard)
             self._start(self._journal.add_event(*event))
-        if uplink is not None:
-            await self._journal.add_event(ALL_OFFICES, "uplink", {"works": uplink.works}, uplink.at)
-        await self._journal.add_changes(changes)
+        await self._journal.add_changes(changes, uplink)
 
     def _apply_evidence(self) -> tuple[UplinkChange | None, list[StateChange]]:
         """Update the live state without yielding to the event loop, so that nothing comes between a

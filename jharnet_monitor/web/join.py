@@ -81,7 +81,7 @@ class JoinPage:
     """The picture of a conference, for the test of the computer."""
     codec: str
     visits: str
-    """The origins that its content security policy lets it visit, which are fixed once it is open."""
+    """The origins that its content security policy lets it visit; fixed once it is open."""
     most_stalled: float
     """If its computer limits more than this share of a call's time, it counts as too slow."""
 

@@ -55,7 +55,8 @@ def reading_of_page(report: Mapping[str, Any], order: VisitOrder) -> Reading:
             detail = "a page opened by https may not fetch an http address"
             raise NoData(Cause.NEEDS_PROGRAM, detail)
         case "outdated":
-            raise NoData(Cause.PAGE_OUTDATED, "it visits only what was configured when it was opened")
+            detail = "it visits only what was configured when it was opened"
+            raise NoData(Cause.PAGE_OUTDATED, detail)
         case "answered":
             took = number_of(report, "seconds", order.seconds + SPARE_SECONDS)
             return Reading({"answer_seconds": took}, conditions)
