@@ -65,8 +65,8 @@ def test_states_are_read_back_to_the_last_answer(bench: Bench) -> None:
 def test_a_state_of_many_offices_is_stored_once(bench: Bench) -> None:
     """A record that waited is written again after a crash; what is there is not doubled."""
     log, down = bench.store.event_log, OfficeState.MONITOR_DOWN
-    log.add_missing_transitions(["boram", "potka"], down, START, {"until": "x"})
-    log.add_missing_transitions(["boram", "potka", "patamda"], down, START, {"until": "x"})
+    for offices in (["boram", "potka"], ["boram", "potka", "patamda"]):
+        log.add_missing_transitions(dict.fromkeys(offices, START), down, {"until": "x"})
     for office in ("boram", "potka", "patamda"):
         [only] = log.transitions(office)
         assert (only.state, only.at, only.evidence) == (down, START, {"until": "x"})

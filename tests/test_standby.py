@@ -25,7 +25,7 @@ from jharnet_monitor.hub.outage_attribution import ALL_OFFICES
 from jharnet_monitor.hub.records import HEARTBEAT_KEY, StartRecord, ValueRecord, write_out
 from jharnet_monitor.hub.store_writer import StoreWriter
 from jharnet_monitor.live import HubStatus
-from jharnet_monitor.model import format_utc
+from jharnet_monitor.model import OfficeState, format_utc
 from jharnet_monitor.security.tokens import matches
 from jharnet_monitor.standby import restore as restore_module
 from jharnet_monitor.standby import save as save_module
@@ -239,6 +239,30 @@ async def test_a_start_counts_from_the_later_heartbeat(tmp_path: Path) -> None:
     StartRecord(START, ("potka",), START - timedelta(hours=1)).write(store)
     stops = [one.at for one in store.event_log.events(ALL_OFFICES) if one.kind == "hub_stopped"]
     assert stops == [later]
+    store.close()
+
+
+async def test_a_change_after_the_last_heartbeat_ends_with_the_crash(tmp_path: Path) -> None:
+    """A state that began seconds before a crash would last as long as the hub is away. It is
+    written once, and not after changes that a restored database already has."""
+    clock = ManualClock(START)
+    store = Store(f"sqlite:///{tmp_path}/monitor.db", clock)
+    store.migrate()
+    stopped = START - timedelta(hours=63)
+    ValueRecord(HEARTBEAT_KEY, stopped).write(store)
+    for office, seconds in (("potka", -60), ("boram", 6), ("patamda", 64 * 3600)):
+        changed = stopped + timedelta(seconds=seconds)
+        store.event_log.add_transition(office, OfficeState.UNREACHABLE, changed, {})
+    for _ in range(2):
+        StartRecord(START, ("potka", "boram", "patamda", "dumaria")).write(store)
+    found = {o: [(t.state, t.at) for t in store.event_log.transitions(o)][1:]
+             for o in ("potka", "boram", "patamda", "dumaria")}  # fmt: skip
+    assert found == {
+        "potka": [(OfficeState.MONITOR_DOWN, stopped)],
+        "boram": [(OfficeState.MONITOR_DOWN, stopped + timedelta(seconds=6))],
+        "patamda": [],
+        "dumaria": [],
+    }
     store.close()
 
 

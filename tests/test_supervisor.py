@@ -10,23 +10,25 @@ from typing import Any
 
 import pytest
 
-from jharnet_monitor.clock import ManualClock
+from jharnet_monitor.clock import ManualClock, SystemClock
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.errors import StoreError
 from jharnet_monitor.hub.health import Health
 from jharnet_monitor.hub.office_monitor import OfficeMonitor
 from jharnet_monitor.hub.outage_attribution import OutageAttribution, ReviewSchedule
 from jharnet_monitor.hub.recorder import Recorder
+from jharnet_monitor.hub.records import HEARTBEAT_KEY
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.store_writer import StoreWriter
 from jharnet_monitor.live import Live, OfficeLive, PastOutage
 from jharnet_monitor.mail.schedule import ReportScheduler
 from jharnet_monitor.metrics import MetricsRegistry
-from jharnet_monitor.model import OfficeState
+from jharnet_monitor.model import OfficeState, format_utc, parse_utc
 from jharnet_monitor.store import Store
 from jharnet_monitor.supervisor import PartStatus, Supervisor
+from jharnet_monitor.wire.intake import Vitals
 from tests.support import make_config
-from tests.test_reload import RunningHub
+from tests.test_reload import RunningHub, hub_at_work
 
 START = datetime(2026, 11, 25, tzinfo=UTC)
 
@@ -245,6 +247,31 @@ async def test_a_state_is_not_stored_after_a_later_one(bench: Bench) -> None:
     await asyncio.gather(*(t for t in asyncio.all_tasks() if t is not asyncio.current_task()))
     found = sorted(bench.store.event_log.transitions("potka"), key=lambda t: t.number)
     assert [t.state.value for t in found] == ["up", "uplink_down", "unreachable", "up"]
+
+
+async def test_the_sessions_that_a_stop_closes_change_no_state(bench: Bench) -> None:
+    """An office whose agent alone proves the line was `unreachable` from the stop of the hub until
+    the next start, however long. The last heartbeat says when the hub stopped to watch."""
+    monitor = bench.monitor
+    monitor._tracker.uplink_answers = True
+    await monitor.agent_connected("potka", Vitals("b", 60.0, 0))
+    await bench.seconds(7)
+    await monitor.end()
+    await monitor.agent_disconnected("potka", goodbye=False)
+    await monitor._update_states()
+    assert [t.state for t in bench.store.event_log.transitions("potka")] == [OfficeState.UP]
+    assert bench.store.get_value(HEARTBEAT_KEY) == format_utc(bench.clock.now())
+    kinds = [e.kind for e in bench.store.event_log.events("potka")]
+    assert kinds == ["joined", "left"], "what was seen is kept as evidence"
+
+
+async def test_a_stop_writes_a_last_heartbeat(tmp_path: Path) -> None:
+    """The time without a hub counts from there, and not from up to 10 s before."""
+    async with hub_at_work(tmp_path) as one:
+        await asyncio.sleep(1.0)
+        asked = one.hub.clock.now()
+    beat = Store(f"sqlite:///{tmp_path}/monitor.db", SystemClock()).get_value(HEARTBEAT_KEY)
+    assert beat is not None and parse_utc(beat) >= asked - timedelta(milliseconds=1)
 
 
 async def test_a_link_cut_while_the_database_is_away_is_not_forgotten(

@@ -249,11 +249,12 @@ class Hub:
         log.info("stopping")
         self.schedule.stop()
         self.writer.hurry()
+        watched = asyncio.ensure_future(self.office_monitor.end())
         stop_workers()
         self.nightly_backup.stop()
         ending = asyncio.gather(
             self.schedule.cancel_runs(), self.policy.stop(), self.drills.stop(),
-            self.updates.stop(), self._close_sessions(), self._parts.stop(),
+            self.updates.stop(), self._close_sessions(), self._parts.stop(), watched,
             return_exceptions=True,
         )  # fmt: skip
         try:

@@ -72,10 +72,11 @@ class Journal:
             records.insert(0, EventRecord(ALL_OFFICES, "uplink", uplink.at, data))
         await self._writer.write(*records)
 
-    async def heartbeat(self) -> None:
-        """Write a heartbeat every few seconds, so that the time of a crash is known."""
-        now = self._clock.monotonic()
-        if self._last_heartbeat is None or now - self._last_heartbeat >= HEARTBEAT_SECONDS:
+    async def heartbeat(self, *, last: bool = False) -> None:
+        """Write a heartbeat every few seconds, so that the time of a crash is known; the `last` one
+        at once."""
+        now, before = self._clock.monotonic(), self._last_heartbeat
+        if last or before is None or now - before >= HEARTBEAT_SECONDS:
             self._last_heartbeat = now
             await self._writer.write(ValueRecord(HEARTBEAT_KEY, self._clock.now()))
 

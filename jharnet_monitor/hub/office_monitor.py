@@ -72,6 +72,7 @@ class OfficeMonitor(AgentEvents):
         self._tracker = StateTracker(current, clock)
         self._latency_monitor = self._new_latency_monitor()
         self._restart = asyncio.Event()
+        self._ended = False
         self._pending: set[asyncio.Task[None]] = set()
         current.on_replace(self._restart_latency)
 
@@ -134,6 +135,12 @@ class OfficeMonitor(AgentEvents):
         ):
             seconds = RETRY_SECONDS if name == "waiting records" else TICK_SECONDS
             parts.start_every(name, seconds, step)
+
+    async def end(self) -> None:
+        """Stop deriving states, and note when. Sessions that a stop closes show nothing about
+        their offices."""
+        self._ended = True
+        await self._journal.heartbeat(last=True)
 
     # --- latency
 
@@ -305,7 +312,9 @@ class OfficeMonitor(AgentEvents):
         self._tracker.planned = offices if everywhere else frozenset(named & offices)
 
     async def _update_states(self) -> None:
-        """Derive the live state from the evidence, and journal every change."""
+        """Derive the live state from the evidence, and journal every change, until `end`."""
+        if self._ended:
+            return
         self._recorder.roll_over_day()
         uplink, changes = self._apply_evidence()
         for office in self._tracker.fell_silent():

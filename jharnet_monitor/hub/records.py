@@ -135,9 +135,10 @@ class StartRecord:
         if not log.has_event(ALL_OFFICES, "hub_stopped", stopped, {}):
             log.add_event(ALL_OFFICES, "hub_stopped", stopped, {})
         known = log.last_transitions(self.offices)
-        watched = [o for o in self.offices if o in known and known[o].at <= stopped]
+        # A change within the seconds between the last heartbeat and a crash ends there.
+        since = {o: max(stopped, seen.at) for o, seen in known.items() if seen.at <= self.at}
         evidence = {"until": format_utc(self.at)}
-        log.add_missing_transitions(watched, OfficeState.MONITOR_DOWN, stopped, evidence)
+        log.add_missing_transitions(since, OfficeState.MONITOR_DOWN, evidence)
 
     def to_json(self) -> dict[str, Any]:
         """See `Record`."""

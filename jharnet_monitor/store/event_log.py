@@ -176,26 +176,28 @@ class EventLog:
 
     def add_missing_transitions(
         self,
-        offices: Iterable[str],
+        since: Mapping[str, datetime],
         state: OfficeState,
-        at: datetime,
         evidence: Mapping[str, Any],
     ) -> None:
-        """Store the same change of state for many offices, except for those that have it."""
-        table, moment, text = t.transitions, t.to_ms(at), canonical(dict(evidence))
+        """Store the same change of state for many offices, each since its time, except for those
+        that have it."""
+        table, text = t.transitions, canonical(dict(evidence))
         present = select(table.c.office).where(
             table.c.office == bindparam("office_id"),
-            table.c.at == moment,
+            table.c.at == bindparam("moment"),
             table.c.state == state.value,
             table.c.supersedes.is_(None),
         )
         recorded = t.to_ms(self._clock.now())
         with writing(self._engine) as connection:
             rows = [
-                {"office": office, "state": state.value, "at": moment, "evidence": text,
+                {"office": office, "state": state.value, "at": t.to_ms(at), "evidence": text,
                  "recorded_at": recorded}
-                for office in offices
-                if connection.execute(present, {"office_id": office}).first() is None
+                for office, at in since.items()
+                if connection.execute(
+                    present, {"office_id": office, "moment": t.to_ms(at)}
+                ).first() is None
             ]  # fmt: skip
             if rows:
                 connection.execute(insert(table), rows)
