@@ -24,7 +24,7 @@ from jharnet_monitor.live import Live, OfficeLive, PastOutage
 from jharnet_monitor.mail.schedule import ReportScheduler
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.model import OfficeState, format_utc, parse_utc
-from jharnet_monitor.store import Store
+from jharnet_monitor.store import Store, Window
 from jharnet_monitor.supervisor import PartStatus, Supervisor
 from jharnet_monitor.wire.intake import Vitals
 from tests.support import make_config
@@ -247,6 +247,29 @@ async def test_a_state_is_not_stored_after_a_later_one(bench: Bench) -> None:
     await asyncio.gather(*(t for t in asyncio.all_tasks() if t is not asyncio.current_task()))
     found = sorted(bench.store.event_log.transitions("potka"), key=lambda t: t.number)
     assert [t.state.value for t in found] == ["up", "uplink_down", "unreachable", "up"]
+
+
+async def test_planned_work_ends_while_the_database_is_away(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line that was cut hours after the window was `planned` until the database came back."""
+
+    def away(*_: Any) -> None:
+        raise StoreError("connection refused")
+
+    monitor, event_log = bench.monitor, bench.store.event_log
+    hour = timedelta(hours=1)
+    for office, begin, end in (("potka", 0, 1), ("boram", 2, 3), (None, 4, 5)):
+        event_log.add_window(Window(office, START + begin * hour, START + end * hour, "works"))
+    await monitor._update_planned()
+    monkeypatch.setattr(event_log, "windows", away)
+    found = []
+    for _ in range(6):
+        await monitor._update_planned()
+        found.append(sorted(monitor._tracker.planned))
+        bench.clock._pass(3600)
+    every = sorted(bench.live.offices)
+    assert found == [["potka"], [], ["boram"], [], every, []]
 
 
 async def test_the_sessions_that_a_stop_closes_change_no_state(bench: Bench) -> None:

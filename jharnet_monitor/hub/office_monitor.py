@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -27,13 +27,15 @@ from jharnet_monitor.probes.latency.icmp import PingNotAllowed
 from jharnet_monitor.probes.latency.monitor import LatencyMonitor
 from jharnet_monitor.probes.latency.target import Reachability
 from jharnet_monitor.probes.latency.window import LatencySummary
-from jharnet_monitor.store import StoreError
+from jharnet_monitor.store import StoreError, Window
 from jharnet_monitor.supervisor import Supervisor
 from jharnet_monitor.wire.intake import PROGRAM, Vitals
 
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
+WINDOWS_AHEAD = timedelta(days=1)
+"""How far ahead planned windows are read, for the time in which the database may fail."""
 SPOOL_SECONDS = 900.0
 """How long after an outage an agent may still send what it recorded meanwhile."""
 ROUTER_PAUSES = (1.0, 5.0, 10.0, 20.0)
@@ -73,6 +75,7 @@ class OfficeMonitor(AgentEvents):
         self._latency_monitor = self._new_latency_monitor()
         self._restart = asyncio.Event()
         self._ended = False
+        self._windows: Sequence[Window] = ()
         self._pending: set[asyncio.Task[None]] = set()
         current.on_replace(self._restart_latency)
 
@@ -300,12 +303,12 @@ class OfficeMonitor(AgentEvents):
     async def _update_planned(self) -> None:
         now = self._clock.now()
         try:
-            windows = await asyncio.to_thread(
-                self._event_log.windows, now, now + timedelta(milliseconds=1)
+            self._windows = await asyncio.to_thread(
+                self._event_log.windows, now, now + WINDOWS_AHEAD
             )
-        except StoreError as error:
-            log.debug("planned windows could not be read: %s", error)  # writes fail then, too
-            return
+        except StoreError as error:  # those that were read last begin and end at their times
+            log.debug("planned windows could not be read: %s", error)
+        windows = [w for w in self._windows if w.begin <= now < w.counts_until]
         offices = frozenset(self._live.offices)
         named = {w.office for w in windows if w.office is not None}
         everywhere = any(w.office is None for w in windows)
