@@ -178,7 +178,7 @@ async def test_nothing_is_known_of_an_address_that_a_reload_removes(tmp_path: Pa
     ]  # fmt: skip
 
 
-async def test_what_an_agent_lost_counts_beside_a_page(running: RunningHub) -> None:
+async def test_what_an_agent_lost_counts_while_a_page_joins(running: RunningHub) -> None:
     """A page that joins while the program is off does not set its counter back."""
     monitor = running.hub.office_monitor
     for kind in ("program", "browser", "program"):

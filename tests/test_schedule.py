@@ -89,10 +89,10 @@ async def test_a_step_past_the_time_of_a_job_does_not_drop_it(
     monkeypatch.setattr(scheduler_module, "SETTLE", timedelta(seconds=0.5))
     noon = clock.now().replace(hour=12, minute=0, second=0, microsecond=0)
     clock.offset = noon - timedelta(minutes=2) - clock.now()
-    begun: list[datetime] = []
+    runs_at: list[datetime] = []
 
     async def job() -> None:
-        begun.append(clock.now())
+        runs_at.append(clock.now())
 
     health = HubStatus()
     scheduler = Scheduler(CurrentConfig(make_config()), clock, _nothing, health)
@@ -102,7 +102,7 @@ async def test_a_step_past_the_time_of_a_job_does_not_drop_it(
         clock.offset += timedelta(minutes=step)
         scheduler.watch()
         await asyncio.sleep(1.5)
-        assert len(begun) == runs
+        assert len(runs_at) == runs
         assert health.schedule_missed["noon"] == missed
         [planned] = [j for j in scheduler._scheduler.get_jobs() if j.id == "noon"]
         assert planned.next_run_time == noon + timedelta(days=step > 2)

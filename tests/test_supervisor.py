@@ -292,9 +292,9 @@ async def test_a_stop_writes_a_last_heartbeat(tmp_path: Path) -> None:
     """The time without a hub counts from there, and not from up to 10 s before."""
     async with hub_at_work(tmp_path) as one:
         await asyncio.sleep(1.0)
-        asked = one.hub.clock.now()
+        ended = one.hub.clock.now()
     beat = Store(f"sqlite:///{tmp_path}/monitor.db", SystemClock()).get_value(HEARTBEAT_KEY)
-    assert beat is not None and parse_utc(beat) >= asked - timedelta(milliseconds=1)
+    assert beat is not None and parse_utc(beat) >= ended - timedelta(milliseconds=1)
 
 
 async def test_a_link_cut_while_the_database_is_away_is_not_forgotten(
