@@ -25,6 +25,7 @@ from jharnet_monitor.security.accounts import (
     without_sessions,
     write_accounts,
 )
+from jharnet_monitor.security.tokens import hash_token, write_secret
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.acts import ACT, OF_PEOPLE, Act
 from jharnet_monitor.web.auth import ACCOUNT_FAILURES, ACCOUNT_SECONDS, FAILURES_A_MINUTE
@@ -346,6 +347,31 @@ async def test_reading_may_need_an_account(closed: Client) -> None:
     await sign_in(closed, "a.read")
     assert (await closed.get("/api/v1/offices")).status == 200
     assert "Potka" in await page(closed, "/")
+
+
+async def test_a_link_without_its_token_does_not_show_how_an_office_is(
+    closed: Client, hub: MadeUpHub, tmp_path: Path
+) -> None:
+    """Where reading needs an account: the office's page shows it with the office's token."""
+    current = hub.live._current
+    office, *others = current.config.offices
+    assert office.agent is not None
+    write_secret(tmp_path / "hash", hash_token("own"))
+    agent = office.agent.model_copy(update={"token_hash_file": tmp_path / "hash"})
+    offices = (office.model_copy(update={"agent": agent}), *others)
+    current.replace(current.config.model_copy(update={"offices": offices}))
+
+    async def shown(token: str | None = None) -> bool:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        answer = await closed.get(f"/join/{office.id}", headers=headers)
+        text = await answer.text()
+        assert answer.status == 200 and 'id="go"' in text
+        return 'class="grade' in text or 'class="readiness' in text
+
+    assert not await shown() and not await shown("wrong") and not await shown("\udcff")
+    assert await shown("own")
+    await sign_in(closed, "a.read")
+    assert await shown()
 
 
 async def test_sign_ins_at_once_are_checked_one_by_one(

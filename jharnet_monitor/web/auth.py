@@ -17,9 +17,10 @@ from urllib.parse import quote, urlsplit
 
 from aiohttp import web
 
+from jharnet_monitor.config import Office
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.security.accounts import Account, Role, has_password, read_accounts
-from jharnet_monitor.security.tokens import hash_token, read_secret
+from jharnet_monitor.security.tokens import hash_token, matches, read_secret
 from jharnet_monitor.store.acts import Act
 from jharnet_monitor.web.access_log import ACTOR
 from jharnet_monitor.web.errors import PROGRAM_PATHS, Refusal
@@ -111,6 +112,16 @@ class Access:
                 )
             return
         await self.require(request, Role.READ)
+
+    async def may_see(self, request: web.Request, office: Office) -> bool:
+        """Whether a request may see how an office is: from whoever may read, and from its own page,
+        which sends the office's token."""
+        if self._hub.config.hub.reading == "open" or await self.who(request) is not None:
+            return True
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or office.agent is None:
+            return False
+        return await asyncio.to_thread(matches, token.strip(), office.agent.token_hash_file)
 
     async def act(
         self, request: web.Request, actor: Actor, what: str, about: Mapping[str, Any]

@@ -75,7 +75,8 @@ class JoinPage:
     name: str
     expected: bool
     """Whether the configuration has a token for this office."""
-    grade: Grade
+    grade: Grade | None
+    """The result of the last call; None for somebody who may not see it."""
     readiness: ConferenceReadiness | None
     picture: Rung
     """The picture of a conference, for the test of the computer."""
@@ -86,16 +87,16 @@ class JoinPage:
     """If its computer limits more than this share of a call's time, it counts as too slow."""
 
 
-def join_page(live: Live, office: Office, formats: Formats) -> JoinPage:
-    """Build the page's content from the live state."""
+def join_page(live: Live, office: Office, formats: Formats, *, shown: bool) -> JoinPage:
+    """Build the page's content from the live state, which is `shown` or not."""
     row = office_row(live, office, formats)
     calls = live.config.probes.conference
     return JoinPage(
         office.id,
         row.name,
         office.agent is not None,
-        row.grade,
-        readiness(live, office, row, formats),
+        row.grade if shown else None,
+        readiness(live, office, row, formats) if shown else None,
         calls.profile.rung,
         calls.codec,
         " ".join(origins(live.config.probes.service)),

@@ -98,7 +98,8 @@ class Pages:
     async def join(self, request: web.Request) -> web.Response:
         """The page that makes a browser the office's agent."""
         office, formats = self.office_of(request), self.formats(request)
-        content = join.join_page(self._hub.live, office, formats)
+        shown = await self._access.may_see(request, office)
+        content = join.join_page(self._hub.live, office, formats, shown=shown)
         response = await self.page(
             request, "join.html", formats, page=content, devices=DEVICE_FINDINGS,
             fine=FINE,

@@ -213,7 +213,8 @@ class Agent {
 // Fetches the parts of the page with the newest result, and whether the office is ready.
 async function renew() {
   try {
-    const answer = await fetch(location.pathname, { headers: { Accept: "text/html" } });
+    const headers = { Accept: "text/html", Authorization: `Bearer ${token}` };
+    const answer = await fetch(location.pathname, { headers });
     const next = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (!answer.ok || !next.getElementById("result")) return;
     for (const part of ["result", "ready"]) {
@@ -275,6 +276,8 @@ if (token && able) {
   });
   if (remembered() === token) start(false);
   install();
+  // Where reading needs an account, only a page with the office's token may show its state.
+  if (!document.getElementById("result").childElementCount) renew();
   addEventListener("online", () => agent?.session.renew());
   addEventListener("pagehide", () => agent?.leave());
   addEventListener("pageshow", ({ persisted }) => persisted && agent?.back());
