@@ -94,6 +94,14 @@ def test_a_wrong_value_is_reported_with_file_line_key_and_remedy(
         ("- a\n", 1, "must be a section with keys below it"),
         ("just a word", 1, "must be a section with keys below it"),
         ("a: 2026-13-45\n", 1, "write text in quotes"),
+        ("b: 1\na: !!bool maybe\n", 2, "a: `maybe` is not a value of `!!bool`; leave the tag"),
+        ("!!bool maybe: 1\n", 1, "`maybe` is not a value of `!!bool`; leave the tag out"),
+        ("a: [!!timestamp abc]\n", 1, "a[0]: `abc` is not a value of `!!timestamp`; leave"),
+        ('a: !!int ""\n', 1, "a: `` is not a value of `!!int`; leave the tag out"),
+        ('a: !!float ""\n', 1, "a: `` is not a value of `!!float`; leave the tag out"),
+        ('b: 1\na: "\\UFFFFFFFF"\n', 2, "is too large; write the character itself"),
+        ('a: "\\U00110000"\n', 1, "is too large; write the character itself"),
+        (f"%YAML 1.{'1' * 5000}\n---\na: b\n", 1, "or of `%YAML` is too large"),
         ('"\\ud800": 1\n', 1, "has half a character, such as \\ud800 alone"),
         ('a: "\\udfff"\n', 1, "a: has half a character"),
         ("[" * 3000, None, "is nested too deep"),
@@ -108,7 +116,7 @@ def test_a_wrong_value_is_reported_with_file_line_key_and_remedy(
             "use fewer aliases",
         ),
     ],
-    ids=range(19),
+    ids=range(27),
 )
 def test_invalid_yaml_is_reported_in_one_line(
     text: str | bytes, line: int | None, expected: str, tmp_path: Path

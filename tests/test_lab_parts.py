@@ -94,6 +94,8 @@ def test_shipped_lab_file_has_the_eleven_offices() -> None:
         ("down.loss", "`down.loss=2%`"),
         ("down.loss=2", "unit"),
         ("down.loss={mean: 2%", "not a value"),
+        ("down.loss=!!bool x", "not a value"),
+        ("down.loss=0b_", "not a value"),
         ("down.rate=fast", "10 Mbit/s"),
         ("down.jitter=1s", "`jitter`"),
     ],

@@ -237,6 +237,17 @@ async def test_where_records_wait_does_not_change_while_the_hub_runs(tmp_path: P
         await hub.reload()
 
 
+async def test_a_file_that_yaml_cannot_read_is_a_failed_reload(running: RunningHub) -> None:
+    """The metric shows it, and the old configuration stays in force."""
+    assert running.hub.live.hub.reload_success is True
+    text = running.file.read_text("utf-8").replace("East Singhbhum", "!!bool maybe")
+    running.file.write_text(text, "utf-8")
+    with pytest.raises(UserError, match=r"district.name: `maybe` is not a value of `!!bool`"):
+        await running.hub.reload()
+    assert running.hub.live.hub.reload_success is False
+    assert running.hub.config.district.name == "East Singhbhum"
+
+
 async def test_the_uplink_limit_may_change_while_it_is_held() -> None:
     """A waiting test gets at most the new limit; one that holds all of it stays alone."""
     limit = 10.0

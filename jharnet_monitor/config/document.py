@@ -67,9 +67,7 @@ def read_document(path: Path) -> Document:
     text = _read_text(path)
     loader = yaml.SafeLoader(text)
     try:
-        node = loader.get_single_node()
-        if node is None:
-            raise UserError(f"{path}: is empty; it must contain settings in YAML")
+        node = _compose(path, loader)
         reader = _Reader(path, loader)
         data = reader.value(node, (), 0)
     except yaml.MarkedYAMLError as error:
@@ -81,6 +79,19 @@ def read_document(path: Path) -> Document:
     finally:
         loader.dispose()
     return Document(path, data, reader.lines, reader.written)
+
+
+def _compose(path: Path, loader: yaml.SafeLoader) -> yaml.Node:
+    try:
+        node = loader.get_single_node()
+    except (ValueError, OverflowError) as error:  # the scanner converts what it has not checked
+        raise UserError(
+            f"{path}:{loader.line + 1}: is not valid YAML: the number of an escape such as \\U or "
+            "of `%YAML` is too large; write the character itself"
+        ) from error
+    if node is None:
+        raise UserError(f"{path}: is empty; it must contain settings in YAML")
+    return node
 
 
 class _Reader:
@@ -152,6 +163,10 @@ class _Reader:
             value = self.loader.construct_object(node)
         except (ValueError, OverflowError) as error:
             message = f"`{node.value[:40]}` cannot be read ({error}); write text in quotes"
+            raise self.fail(node, where, message) from error
+        except (LookupError, AttributeError) as error:  # a tag before what PyYAML does not check
+            kind = node.tag.rpartition(":")[2]
+            message = f"`{node.value[:40]}` is not a value of `!!{kind}`; leave the tag out"
             raise self.fail(node, where, message) from error
         if isinstance(value, str) and has_surrogates(value):
             message = "has half a character, such as \\ud800 alone; write the character itself"

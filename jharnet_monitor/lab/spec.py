@@ -224,5 +224,6 @@ def parse_setting(text: str) -> tuple[str, str, Any]:
         raise UserError(f"`{text}` must be like `down.loss=2%` or `up.rate=4 Mbit/s`")
     try:
         return direction, key, yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, OverflowError, LookupError, AttributeError):
+        # PyYAML converts `0b_` and `!!bool x` unchecked
         raise UserError(f"`{value}` is not a value: write it like `2%` or `10 Mbit/s`") from None
