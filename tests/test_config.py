@@ -196,6 +196,35 @@ def test_a_faulty_secret_is_reported_with_its_remedy(
     assert expected in message
 
 
+LONG = "x" * 300
+"""A name that no file system takes."""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("tls/hub.pem", LONG, "hub.tls.certificate"),
+        ("tls/hub.key", LONG, "hub.tls.key"),
+        ("secrets/api", LONG, "hub.api_token_file"),
+        ("  udp_ports", f"  accounts_file: {LONG}\n  udp_ports", "hub.accounts_file"),
+        ("secrets/potka", LONG, "offices[0].agent.token_hash_file"),
+        ("  bandwidth:", f"  service: {{services: [{{name: x, url: 'https://x', ca: {LONG}}}]}}\n"
+         "  bandwidth:", "probes.service.services[0].ca"),
+        ("secrets/smtp", LONG, "report.smtp.password_file"),
+        ("user: jharnet", f"ca: {LONG}, user: jharnet", "report.smtp.ca"),
+        ("user: jharnet", "ca: secrets, user: jharnet", "report.smtp.ca"),
+    ],
+    ids=range(9),
+)  # fmt: skip
+def test_a_file_that_cannot_be_looked_at_is_reported_with_its_key(
+    home: Path, old: str, new: str, key: str
+) -> None:
+    """A name that is too long and a directory give what opening the file gives."""
+    message = _refusal(home / "j.yaml", GOOD.replace(old, new, 1))
+    assert re.match(rf"{re.escape(str(home))}/j.yaml:\d+: {re.escape(key)}: ", message)
+    assert "File name too long" in message or "Is a directory" in message
+
+
 def test_secrets_may_be_missing_for_the_commands_that_make_them(tmp_path: Path) -> None:
     """`files=False` loads a configuration without its secrets."""
     (tmp_path / "j.yaml").write_text(GOOD, "utf-8")

@@ -6,6 +6,7 @@ import socket
 
 from jharnet_monitor.config.schema import HubSettings
 from jharnet_monitor.security.tls import certificate_hosts
+from jharnet_monitor.security.tokens import is_missing
 
 
 def hub_url(hub: HubSettings) -> str:
@@ -25,7 +26,7 @@ def hub_url(hub: HubSettings) -> str:
 
 
 def _known_name(hub: HubSettings) -> str:
-    if hub.tls and hub.tls.certificate.exists():
+    if hub.tls and not is_missing(hub.tls.certificate):
         for name in certificate_hosts(hub.tls.certificate):
             if name not in ("localhost", "127.0.0.1", "::1"):
                 return name

@@ -17,7 +17,7 @@ from jharnet_monitor.security.accounts import read_accounts
 from jharnet_monitor.security.enrolment import was_issued
 from jharnet_monitor.security.signing import read_key
 from jharnet_monitor.security.tls import check_pair, read_authority
-from jharnet_monitor.security.tokens import read_secret, read_token_hash
+from jharnet_monitor.security.tokens import is_missing, read_secret, read_token_hash
 
 MIN_API_TOKEN = 16
 """Characters, so that nobody can guess it over the network."""
@@ -31,7 +31,7 @@ def file_problems(config: Config, path: Path) -> Iterator[Problem]:
     if (token := config.hub.api_token_file) is not None:
         make = f"make it with `jharnet-monitor token --api --config {path}`"
         yield from _check(("hub", "api_token_file"), token, _api_token, make)
-    if (accounts := config.hub.accounts_file) is not None and accounts.exists():
+    if (accounts := config.hub.accounts_file) is not None and not is_missing(accounts):
         yield from _check(("hub", "accounts_file"), accounts, read_accounts, "")
     for number, office in enumerate(config.offices):
         yield from _agent(number, office, path)
@@ -55,8 +55,10 @@ def file_problems(config: Config, path: Path) -> Iterator[Problem]:
     if smtp is not None and (password := smtp.password_file) is not None:
         make = "write the mail account's password into it"
         yield from _check(("report", "smtp", "password_file"), password, read_secret, make)
-    if smtp is not None and smtp.ca is not None and not smtp.ca.is_file():
-        yield ("report", "smtp", "ca"), f"there is no file {smtp.ca}; leave it out if not needed"
+    if smtp is not None and smtp.ca is not None:
+        yield from _check(
+            ("report", "smtp", "ca"), smtp.ca, _readable, "leave it out if not needed"
+        )
 
 
 def _tls(config: Config) -> Iterator[Problem]:
@@ -65,7 +67,7 @@ def _tls(config: Config) -> Iterator[Problem]:
         return
     make = f"make both with `jharnet-monitor tls init {tls.certificate.parent}`"
     for key, file in (("certificate", tls.certificate), ("key", tls.key)):
-        if not file.exists():
+        if is_missing(file):
             yield ("hub", "tls", key), f"there is no file {file}; {make}"
             return
     try:
@@ -79,7 +81,7 @@ def _agent(number: int, office: Office, path: Path) -> Iterator[Problem]:
     if office.agent is None:
         return
     file = office.agent.token_hash_file
-    if not file.exists() and was_issued(file):  # the agent brings its token when it enrols
+    if is_missing(file) and was_issued(file):  # the agent brings its token when it enrols
         return
     make = f"make it with `jharnet-monitor token {office.id} --config {path}`"
     yield from _check(("offices", number, "agent", "token_hash_file"), file, read_token_hash, make)
@@ -99,6 +101,14 @@ def _snmp(where: KeyPath, snmp: Snmp | None) -> Iterator[Problem]:
                 yield from _check((*where, "user", key), file, _snmp_password, make)
 
 
+def _readable(path: Path) -> None:
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+
+
 def _snmp_password(path: Path) -> None:
     if len(read_secret(path)) < MIN_SNMP_PASSWORD:
         raise UserError(f"{path}: is shorter than {MIN_SNMP_PASSWORD} characters")
@@ -112,7 +122,7 @@ def _api_token(path: Path) -> None:
 def _check(
     where: KeyPath, path: Path, check: Callable[[Path], object], make: str
 ) -> Iterator[Problem]:
-    if not path.exists():
+    if is_missing(path):
         yield where, f"there is no file {path}; {make}"
         return
     try:

@@ -24,6 +24,7 @@ from jharnet_monitor.errors import UserError
 from jharnet_monitor.file_lock import wait_for_lock
 from jharnet_monitor.security.tokens import (
     hash_token,
+    is_missing,
     is_token_hash,
     make_token,
     read_secret,
@@ -114,7 +115,7 @@ def issue(token_hash_file: Path, *, by: str, expires: datetime) -> str:
 
 def was_issued(token_hash_file: Path) -> bool:
     """Whether a code was made for the office with this `token_hash_file`."""
-    return _pending_file(token_hash_file).exists()
+    return not is_missing(_pending_file(token_hash_file))
 
 
 def accept(token_hash_file: Path, code: str, token_hash: str, now: datetime) -> str:

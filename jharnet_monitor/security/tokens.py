@@ -92,6 +92,17 @@ def read_secret(path: Path) -> str:
     return text
 
 
+def is_missing(path: Path) -> bool:
+    """Whether there is no such file; who reads one that cannot be looked at gets the reason."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def read_bytes_private(path: Path) -> bytes:
     """The bytes of a small secret file; raises `UserError` like `read_secret`."""
     try:
