@@ -42,6 +42,12 @@ _MAIL = re.compile(
     r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 )
 
+_DRIVERS = {
+    "sqlite": "sqlite", "sqlite+pysqlite": "sqlite",
+    "postgresql": "postgresql", "postgresql+psycopg": "postgresql",
+}  # fmt: skip
+"""The kind of database for each scheme that the store opens."""
+
 
 def has_surrogates(text: str) -> bool:
     """Whether a text has half of a character, which UTF-8 cannot write."""
@@ -300,12 +306,16 @@ def _database(value: str, info: ValidationInfo) -> str:
     try:
         url = make_url(value)
     except (ArgumentError, ValueError) as error:
-        raise ValueError(f"must be a database URL such as {examples}, not `{value}`") from error
+        # It is not quoted, because it may contain a password.
+        raise ValueError(f"must be a database URL such as {examples}") from error
     if url.password is not None:
         raise ValueError("must not contain a password: put it into ~/.pgpass instead")
-    kind = url.drivername.partition("+")[0]
-    if kind not in ("sqlite", "postgresql"):
-        raise ValueError(f"must be {examples}; `{kind}` is not supported")
+    for key in url.query:
+        if any(word in key.lower() for word in ("password", "secret")):
+            raise ValueError(f"must not contain `{key}`: put a password into ~/.pgpass instead")
+    kind = _DRIVERS.get(url.drivername)
+    if kind is None:
+        raise ValueError(f"must be {examples}; `{url.drivername}` is not supported")
     if kind == "sqlite":
         if not url.database or url.database == ":memory:":
             raise ValueError("must name a file, such as sqlite:///monitor.db")
