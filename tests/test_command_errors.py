@@ -137,6 +137,19 @@ def test_quoted_values_keep_to_the_line(run: Run, tmp_path: Path, written: str, 
     assert shown in line_of(run("check-config", "hub.yaml"), 2)
 
 
+@pytest.mark.parametrize("name", ["East [/old] Singhbhum", "East [old] Singhbhum", "East :ok: S"])
+def test_names_are_printed_as_they_are(run: Run, tmp_path: Path, name: str) -> None:
+    """Square brackets are no markup, and words between colons no emoji."""
+    text = Path("hub.yaml").read_text("utf-8").replace("East Singhbhum", f"'{name}'")
+    Path("hub.yaml").write_text(text, "utf-8")
+    assert run("token", "potka")[0] == 0
+    code, out, error = run("check-config", "hub.yaml")
+    assert (code, error) == (0, "") and f"{name} (पूर्वी सिंहभूम)" in out
+    write_empty_database(tmp_path / "monitor.db")
+    code, out, error = run("db", "backup", f"{name}.db")
+    assert (code, error) == (0, "") and out.startswith(f"{name}.db: ")
+
+
 def test_what_is_no_pdf_is_one_line(run: Run, tmp_path: Path) -> None:
     """The library that reads it says nothing of its own."""
     (tmp_path / "state.yaml").write_text(

@@ -183,3 +183,17 @@ def test_a_drill_grades_no_office_in_the_weekly_report(tmp_path: Path) -> None:
     assert office.before and (office.before.conference.grade, office.before.conference.tests) == (
         4, 1,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_the_command_shows_the_names_of_offices_as_they_are(
+    narrow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Square brackets in a name are no markup, on a wide terminal and on a narrow one."""
+    monkeypatch.setattr(command.console, "width", 80 if narrow else 160)
+    config = make_config()
+    named = config.offices[0].model_copy(update={"name": "Pot [/old] ka"})
+    config = config.model_copy(update={"offices": (named, *config.offices[1:])})
+    with command.console.capture() as shown:
+        command.console.print(command.view(_drill(), config, narrow=narrow))
+    assert "Pot [/old] ka" in shown.get()

@@ -241,6 +241,15 @@ def test_only_the_command_line_sets_up_logging() -> None:
             )
 
 
+def test_commands_print_what_people_name_as_it_is() -> None:
+    """A console of rich takes `[old]` in a name for markup, and that of `terminal` does not. The
+    demo's district is its own."""
+    makers = [
+        path.name for path in _modules() if re.search(r"\bConsole\(", path.read_text("utf-8"))
+    ]
+    assert sorted(makers) == ["demo.py", "terminal.py"]
+
+
 def test_a_class_name_means_one_thing() -> None:
     """No two classes of the package share a name, private ones included."""
     places: dict[str, list[str]] = {}

@@ -152,3 +152,13 @@ async def test_a_date_alone_is_no_time(command: Command, arguments: tuple[str, .
     code, out, error = await command(*arguments)
     assert (code, out, error.count("\n")) == (2, "", 1)
     assert "must be a time such as 2026-11-25T14:00" in error
+
+
+@pytest.mark.parametrize("written", ["[/old] 17", "[old] 17", ":ok: 17"])
+async def test_a_docket_is_shown_as_it_was_written(command: Command, written: str) -> None:
+    """Square brackets are no markup, and words between colons no emoji."""
+    reported = f"{NOW - timedelta(days=1):%Y-%m-%dT%H:%M}"
+    added = await command("fault", "potka", "add", "--reported", reported, "--docket", written)
+    assert added == (0, "booked: potka-1\n", "")
+    code, out, error = await command("fault", "potka")
+    assert (code, error) == (0, "") and written in out

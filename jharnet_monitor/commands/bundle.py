@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from jharnet_monitor.clock import SystemClock
+from jharnet_monitor.commands.terminal import plain_console
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.handover.bundle import PYTHONS, Machines, Source, collect_wheels, pack
 from jharnet_monitor.handover.release import MOST_SERIAL
@@ -50,7 +50,7 @@ def bundle(
     """
     if ca is not None and not ca.is_file():
         raise UserError(f"--ca {ca}: there is no such file")
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="jharnet-bundle-") as scratch:
         place = wheels or Path(scratch)
         with console.status("checking the wheels") as status:

@@ -10,12 +10,13 @@ from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.console import Console
 from rich.progress import track
+from rich.text import Text
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.database import open_store
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.commands.terminal import plain_console
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.config.schema import LEAST_RETENTION
 from jharnet_monitor.config.sealed_settings import settings_event
@@ -33,8 +34,8 @@ app = typer.Typer(
     help="Migrate, verify, back up and prune the database.",
     no_args_is_help=True,
 )
-console = Console(highlight=False)
-progress = Console(stderr=True)
+console = plain_console(highlight=False)
+progress = plain_console(stderr=True)
 
 
 @app.command()
@@ -72,9 +73,9 @@ def verify(
         console.print_json(data=result)
     else:
         for problem in problems:
-            console.print(problem, soft_wrap=True, markup=False)
+            console.print(problem, soft_wrap=True)
         for note in _notes(checked, pruned):
-            console.print(note, soft_wrap=True, markup=False)
+            console.print(note, soft_wrap=True)
         remaining = records - pruned.total()
         console.print(_summary(links, remaining, matching, problems), soft_wrap=True)
     if problems:
@@ -137,20 +138,19 @@ def _notes(checked: list[CheckedLink], pruned: Counter[str]) -> Iterator[str]:
 
 def _summary(
     links: list[ChainLink], records: int, matching: list[ChainLink], problems: list[str]
-) -> str:
+) -> Text:
     hours = formats.number(len(links))
     if not links and not problems:
-        return "no hour is sealed yet; each one is sealed after it ends"
+        return Text("no hour is sealed yet; each one is sealed after it ends")
     if problems:
-        return (
-            f"[red]changed or damaged:[/] {formats.number(len(problems))} problems, {hours} hours"
-        )
+        found = f" {formats.number(len(problems))} problems, {hours} hours"
+        return Text.assemble(("changed or damaged:", "red"), found)
     parts = [f"{formats.number(records)} records in {hours} hours are unchanged"]
     if matching:
         parts.append(
             f"the given root is that of the hour from {matching[0].begin:%Y-%m-%d %H:%M} UTC"
         )
-    return f"[green]ok:[/] {'; '.join(parts)}; root {links[-1].root}"
+    return Text.assemble(("ok:", "green"), f" {'; '.join(parts)}; root {links[-1].root}")
 
 
 @app.command()

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from jharnet_monitor.commands.demo_history import make_history
@@ -110,7 +111,7 @@ def _show(one: Demo, url: str, json_file: Path | None) -> None:
     if one.rows:
         console.print(_comparison(one.rows))
     console.print(f"Status page: [bold]{url}/[/bold]")
-    console.print(f"Report:      [bold]{report}[/bold]")
+    console.print(f"Report:      [bold]{escape(str(report))}[/bold]")
     if json_file is not None:
         write_result(json_file, url, report, one.rows)
 

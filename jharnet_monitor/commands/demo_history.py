@@ -49,11 +49,12 @@ def make_history(past: str, out: Path, json_file: Path | None, console: Console)
     with console.status("writing the report and the dossier …"):
         files = [*_report(config), _dossier(config, weeks, out / "dossier.zip")]
     for path in files:
-        console.print(str(path), soft_wrap=True)
+        console.print(str(path), soft_wrap=True, markup=False)
     console.print(
         f"Look at the pages with `jharnet-monitor run --config {installation.config}`;"
         f" all of it is made up, and says so. Sign in with the token in {installation.api_token}.",
         soft_wrap=True,
+        markup=False,
     )
     if json_file is not None:
         result = {"seconds": seconds, "measurements": count, "config": str(installation.config),

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Literal
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from jharnet_monitor.commands.clock_source import clock_source, owner_of, traced
 from jharnet_monitor.commands.database import open_store
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.commands.terminal import plain_console
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
@@ -32,7 +33,7 @@ from jharnet_monitor.security import tls
 from jharnet_monitor.store import StoreError
 
 Verdict = Literal["ok", "warning", "bad"]
-_MARKS = {"ok": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "bad": "[red]✗[/red]"}
+_MARKS = {"ok": Text("✓", "green"), "warning": Text("!", "yellow"), "bad": Text("✗", "red")}
 ENOUGH_DISK = 2_000_000_000
 RENEW_DAYS = 30
 
@@ -54,9 +55,9 @@ def doctor(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None
     if as_json:
         print(json.dumps([asdict(f) for f in findings], ensure_ascii=False, indent=2))
     else:
-        console = Console()
+        console = plain_console()
         for finding in findings:
-            console.print(f"{_MARKS[finding.verdict]} {finding.what}: {finding.found}")
+            console.print(_MARKS[finding.verdict], f"{finding.what}: {finding.found}")
             if finding.remedy:
                 console.print(f"    → {finding.remedy}")
     raise typer.Exit(1 if any(f.verdict == "bad" for f in findings) else 0)

@@ -9,11 +9,12 @@ from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.database import open_store
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.commands.terminal import plain_console
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n import formats
@@ -23,8 +24,8 @@ app = typer.Typer(
     help="Build and verify the dossier: the letter to the department with its evidence.",
     no_args_is_help=True,
 )
-console = Console(highlight=False)
-progress = Console(stderr=True)
+console = plain_console(highlight=False)
+progress = plain_console(stderr=True)
 
 
 @app.command()
@@ -54,8 +55,8 @@ def build(
         print(json.dumps(result, ensure_ascii=False))
         return
     for name, offices in verdicts.items():
-        console.print(f"{name}: {', '.join(offices)}", soft_wrap=True, markup=False)
-    console.print(str(out), soft_wrap=True, markup=False)
+        console.print(f"{name}: {', '.join(offices)}", soft_wrap=True)
+    console.print(str(out), soft_wrap=True)
 
 
 @app.command()
@@ -81,7 +82,10 @@ def verify(
     if root is not None and not re.fullmatch(r"[0-9a-f]{64}", root):
         raise UserError(f"--root {root}: must be the 64 hexadecimal digits of a root")
     with progress.status("reading …") as status:
-        verdict = verify_dossier(file, root, status.update, every=every, simulate_all=simulate_all)
+        verdict = verify_dossier(
+            file, root, lambda text: status.update(Text(text)),  # it may name files of the dossier
+            every=every, simulate_all=simulate_all,
+        )  # fmt: skip
     if as_json:
         result = {
             "ok": not verdict.problems, "problems": verdict.problems, "hours": verdict.links,
@@ -93,11 +97,11 @@ def verify(
         print(json.dumps(result, ensure_ascii=False))
     else:
         for problem in verdict.problems:
-            console.print(problem, soft_wrap=True, markup=False)
+            console.print(problem, soft_wrap=True)
         if not verdict.problems:
             _print_success(verdict.links, verdict.records, verdict.figures, verdict.papers)
             for note in verdict.notes:
-                console.print(note, soft_wrap=True, markup=False)
+                console.print(note, soft_wrap=True)
             _print_limits(root, verdict.same_tools)
     if verdict.problems:
         raise typer.Exit(1)

@@ -11,12 +11,13 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live as Display
 from rich.table import Table
 from rich.text import Text
 
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.commands.terminal import plain_console
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.calls import LONGEST_DRILL, SHORTEST_DRILL
 from jharnet_monitor.config.load import load_config
@@ -40,7 +41,7 @@ from jharnet_monitor.model import Outcome
 from jharnet_monitor.profiles import Profile
 from jharnet_monitor.wire.client import HubClient
 
-console = Console()
+console = plain_console()
 GRADES = ("no conference", "audio only", "low video", "SD", "HD")
 WIDE = 100
 """Columns that the whole table takes."""

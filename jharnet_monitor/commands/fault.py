@@ -12,12 +12,11 @@ from zoneinfo import ZoneInfo
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from jharnet_monitor.commands.operate import local_moment
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
-from jharnet_monitor.commands.terminal import print_table
+from jharnet_monitor.commands.terminal import plain_console, print_table
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import TemporaryError, UserError
 from jharnet_monitor.i18n.formats import duration
@@ -25,7 +24,7 @@ from jharnet_monitor.i18n.words import words
 from jharnet_monitor.model import parse_utc
 from jharnet_monitor.wire.client import HubClient, HubRefusal
 
-console = Console()
+console = plain_console()
 
 _OPTION_OF = {
     "docket": "--docket", "reported_by": "--by", "reported_to": "--to", "note": "--note",

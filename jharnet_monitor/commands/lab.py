@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from jharnet_monitor.commands.options import AsJson
+from jharnet_monitor.commands.terminal import plain_console
 from jharnet_monitor.config.yaml_model import load_yaml_model
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n import formats
@@ -24,7 +25,7 @@ app = typer.Typer(
     help="A district in network namespaces, over links whose delay, loss and rate are known.",
     no_args_is_help=True,
 )
-console = Console(width=max(Console().width, 124), highlight=False)
+console = plain_console(width=max(plain_console().width, 124), highlight=False)
 
 _COUNTS = ("packets_in", "packets_out", "dropped_loss", "dropped_queue", "dropped_cut")
 
@@ -103,7 +104,7 @@ def status(prefix: Prefix = DEFAULT_PREFIX, as_json: AsJson = False) -> None:
         for direction in Direction:
             table.add_row(f"{name} {direction}", *_cells(link[direction]))
         for cut_ in link["cuts"]:
-            table.add_row(f"  [red]{cut_} cut[/red]")
+            table.add_row(Text(f"  {cut_} cut", "red"))
     console.print(table)
     late = truth["lateness_ms"]
     console.print(

@@ -8,13 +8,14 @@ from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.acts import record_act
 from jharnet_monitor.commands.database import open_store
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, ConfigFile
+from jharnet_monitor.commands.terminal import plain_console
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.config.load import load_config
@@ -31,8 +32,8 @@ from jharnet_monitor.report.output.files import TypesettingError
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.mails import Delivery, MailState
 
-console = Console(highlight=False)
-progress = Console(stderr=True)
+console = plain_console(highlight=False)
+progress = plain_console(stderr=True)
 
 
 def send(
@@ -89,9 +90,10 @@ def _show(settings: Config, store: Store, period: Period) -> None:
     try:
         asyncio.run(_log_in(settings))
     except ServerError as error:
-        console.print(f"[red]the mail server refused the login:[/] {error}", soft_wrap=True)
+        refused = Text("the mail server refused the login:", "red")
+        console.print(refused, str(error), soft_wrap=True)
         raise typer.Exit(1) from None
-    console.print(f"[green]ok:[/] login to {smtp.host} succeeded; nothing was sent")
+    console.print(Text("ok:", "green"), f"login to {smtp.host} succeeded; nothing was sent")
 
 
 async def _log_in(settings: Config) -> None:

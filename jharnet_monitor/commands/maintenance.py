@@ -9,21 +9,19 @@ from zoneinfo import ZoneInfo
 
 import typer
 from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.operate import local_moment
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
-from jharnet_monitor.commands.terminal import print_table
+from jharnet_monitor.commands.terminal import plain_console, print_table
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.model import parse_utc
 from jharnet_monitor.wire.client import HubClient
 
-console = Console()
+console = plain_console()
 
 
 def maintenance(
@@ -113,7 +111,7 @@ def _list(windows: list[dict[str, Any]], zone: ZoneInfo, *, as_json: bool) -> No
         withdrawn = "" if one["withdrawn"] is None else _local(one["withdrawn"], zone)
         begin, end = (_local(one[key], zone) for key in ("from", "to"))
         table.add_row(
-            str(one["number"]), one["office"] or "all", begin, end, escape(one["reason"]), withdrawn
+            str(one["number"]), one["office"] or "all", begin, end, one["reason"], withdrawn
         )
     print_table(table)
 

@@ -9,18 +9,18 @@ from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.commands.result import render
+from jharnet_monitor.commands.terminal import plain_console
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.probes import PROBES
 from jharnet_monitor.wire.client import HubClient
 
-console = Console()
-_progress = Console(stderr=True)
+console = plain_console()
+_progress = plain_console(stderr=True)
 
 _OPTIONS = "KEY=VALUE, as often as needed: " + "; ".join(
     f"{name}: {', '.join(one.options.model_fields)}"

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.console import Console
 
 from jharnet_monitor.commands.lazy import LazyGroup
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.commands.terminal import plain_console
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.report.output.draft import ENDINGS
 from jharnet_monitor.report.output.files import OutputFile, TypesettingError, write
@@ -33,7 +33,7 @@ class _Commands(LazyGroup):
 
 
 app = typer.Typer(cls=_Commands, invoke_without_command=True)
-progress = Console(stderr=True)
+progress = plain_console(stderr=True)
 
 Lang = Annotated[str | None, typer.Option(help="hi, en or hi,en; default: report.languages.")]
 Out = Annotated[

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from jharnet_monitor.commands.acts import record_act
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.commands.terminal import plain_console
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.config.addresses import hub_url
 from jharnet_monitor.config.load import load_config
@@ -34,14 +34,14 @@ def check_config(
     """Check a configuration: a summary and exit code 0, or the first error and exit code 2."""
     config = load_config(file)
     found = [*warnings(config, datetime.now(UTC)), *budget_warnings(config)]
-    console = Console()
+    console = plain_console()
     if as_json:
         console.print_json(data={"ok": True, "offices": len(config.offices), "warnings": found})
         return
     console.print(_summary(config))
     for warning in found:
-        console.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
-    console.print(f"[green]ok:[/] {escape(str(file))}", soft_wrap=True)
+        console.print(Text("warning:", "yellow"), warning, soft_wrap=True)
+    console.print(Text("ok:", "green"), str(file), soft_wrap=True)
 
 
 def _summary(config: Config) -> Table:

@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 from cryptography import x509
-from rich.console import Console
 
+from jharnet_monitor.commands.terminal import plain_console
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.report.output.files import write_whole
 from jharnet_monitor.report.output.signature import add_field, examine, sign
 from jharnet_monitor.security.tokens import read_secret
 
 app = typer.Typer(no_args_is_help=True)
-console = Console()
+console = plain_console()
 
 Paper = Annotated[Path, typer.Argument(help="A PDF, such as letter.hi.pdf.")]
 Out = Annotated[Path, typer.Option(help="The copy to write.")]

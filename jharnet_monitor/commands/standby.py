@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.commands.terminal import plain_console
 from jharnet_monitor.errors import as_one_line
 from jharnet_monitor.i18n import formats
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Back up the whole hub, and restore it on another machine.", no_args_is_help=True
 )
-console = Console(highlight=False)
-progress = Console(stderr=True, highlight=False)
+console = plain_console(highlight=False)
+progress = plain_console(stderr=True, highlight=False)
 
 
 @app.command()
@@ -72,7 +73,7 @@ def restore(
     if as_json:
         _print_json(done, seconds)
         return
-    console.print("[green]restored:[/]", end=" ")
+    console.print(Text("restored:", "green"), end=" ")
     _print_line(
         f"{done.config}, as it was on {done.manifest.made:%Y-%m-%d %H:%M} UTC;"
         f" {formats.number(done.records)} records in {formats.number(done.hours)} hours are"
@@ -121,4 +122,4 @@ def _print_elsewhere(done: Restored) -> None:
 
 def _print_line(text: str) -> None:
     """Print a line that may hold a file name of a backup."""
-    console.print(as_one_line(text), markup=False, soft_wrap=True)
+    console.print(as_one_line(text), soft_wrap=True)

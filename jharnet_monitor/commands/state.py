@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile, LogLevel
 from jharnet_monitor.commands.process import set_up_logging, until_signal
+from jharnet_monitor.commands.terminal import plain_console
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.config.state_file import StateFile
 from jharnet_monitor.config.yaml_model import load_yaml_model
@@ -28,7 +29,7 @@ app = typer.Typer(
     help="The state above the districts: signed weeks, one table, one report.",
     no_args_is_help=True,
 )
-console = Console(highlight=False)
+console = plain_console(highlight=False)
 
 DEFAULT_STATE = Path("state.yaml")
 StateOption = Annotated[
@@ -61,7 +62,7 @@ def key(
 
     line = make_key(file)
     print(line)
-    Console(stderr=True).print(
+    plain_console(stderr=True).print(
         f"fingerprint {fingerprint(line)}; tell it to the state by telephone, apart from the line",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
@@ -188,8 +189,8 @@ def verify(
             table.close()
         good = f"{formats.number(count)} signed weeks are as they were signed"
     for problem in problems:
-        console.print(as_one_line(problem), soft_wrap=True, markup=False)
+        console.print(as_one_line(problem), soft_wrap=True)
     if problems:
-        console.print(f"[red]changed or damaged:[/] {len(problems)} problems")
+        console.print(Text("changed or damaged:", "red"), f"{len(problems)} problems")
         raise typer.Exit(1)
-    console.print(f"[green]ok:[/] {good}", soft_wrap=True)
+    console.print(Text("ok:", "green"), good, soft_wrap=True)

@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from jharnet_monitor.commands.acts import record_act
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.commands.terminal import plain_console
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.handover.releases import Releases
 from jharnet_monitor.wire.client import HubClient
 
 app = typer.Typer(no_args_is_help=True, help="Bring new versions to the agents over JharNet.")
-console = Console()
+console = plain_console()
 
 
 @app.command()
@@ -99,7 +98,7 @@ def _show(found: dict[str, Any]) -> None:
     table = Table("office", "version", "update", "why", title=title)
     for one in found["offices"]:
         texts = (one["office"], one["version"], one["state"], one["why"])
-        table.add_row(*(escape(text or "") for text in texts))
+        table.add_row(*(text or "" for text in texts))
     console.print(table)
     versions = ", ".join(one["version"] for one in found["releases"]) or "none"
     console.print(f"published: {versions}", highlight=False)

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
 import typer
-from rich.console import Console
 
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
+from jharnet_monitor.commands.terminal import plain_console
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import TemporaryError, UserError
 from jharnet_monitor.i18n.formats import with_borderline
@@ -18,7 +18,7 @@ from jharnet_monitor.i18n.words import words
 from jharnet_monitor.judge.twin.prediction import Certainty, GradePrediction
 from jharnet_monitor.wire.client import HubClient, HubRefusal
 
-console = Console()
+console = plain_console()
 _NAMES = ("no conference", "audio only", "low-quality video", "SD", "HD")
 
 
