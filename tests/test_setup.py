@@ -17,6 +17,7 @@ from socket import create_connection, create_server
 import pytest
 
 from jharnet_monitor import cli
+from jharnet_monitor.commands.agent import _agent_settings
 from jharnet_monitor.config.addresses import hub_url
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
@@ -296,6 +297,8 @@ def test_without_a_certificate_the_url_has_the_machines_name(tmp_path: Path) -> 
         (["token", "boram"], "boram has no agent; add `agent: {token_hash_file: secrets/boram}`"),
         (["token"], "name one OFFICE, or --all, or --api"),
         (["token", "potka", "--hub", "hub.example"], "must be https://HOST:9797"),
+        (["token", "potka", "--hub", "https://[::1"], "such as https://HOST:9797, not `https://["),
+        (["token", "potka", "--hub", "https://a..in"], "such as https://HOST:9797, not `https://a"),
         (["token", "potka"], "exists already; give --force to replace it"),
     ],
 )
@@ -335,13 +338,14 @@ def test_wrong_use_of_tls_init_is_reported_in_one_line(
         ("offce: potka\n", "a.yaml:1: offce: unknown key; did you mean `office`?"),
         ("hub: wss://h/agent\noffice: Potka\n", "a.yaml:2: office: must be lower-case letters"),
         ("hub: wss://h/agent\noffice: potka\n", "--token-file is missing"),
-        ("hub: h\noffice: potka\ntoken_file: t\n", "--hub h: must be wss://HOST:9797/agent"),
+        ("office: potka\nhub: h\n", "a.yaml:2: hub: must be wss://HOST:9797/agent"),
+        ("hub: 'wss://[::1/agent'\n", "a.yaml:1: hub: must be wss://HOST:9797/agent"),
         (
             "hub: wss://h/agent\noffice: potka\ntoken_file: t\n",
             "/t: there is no such file; `jharnet-monitor token OFFICE` prints one",
         ),
     ],
-    ids=range(5),
+    ids=range(6),
 )
 def test_a_wrong_agent_file_is_reported_in_one_line(
     tmp_path: Path, run: Run, text: str, message: str
@@ -351,3 +355,43 @@ def test_a_wrong_agent_file_is_reported_in_one_line(
     code, out, error = run("agent", "--config", tmp_path / "a.yaml")
     assert (code, out, error.count("\n")) == (2, "", 1)
     assert message in error
+
+
+@pytest.mark.parametrize(
+    ("hub", "office", "message"),
+    [
+        ("https://h:9797/agent", "potka", "--hub: must be wss://HOST:9797/agent (or ws:// without"),
+        ("wss://[::1/agent", "potka", "--hub: must be wss://HOST:9797/agent"),
+        ("wss://", "potka", "--hub: must be wss://HOST:9797/agent"),
+        ("wss://:9797/agent", "potka", "--hub: must be wss://HOST:9797/agent"),
+        ("wss://h:99999/agent", "potka", "not `wss://h:99999/agent`"),
+        ("wss://h:0/agent", "potka", "not `wss://h:0/agent`"),
+        ("wss://h:x/agent", "potka", "not `wss://h:x/agent`"),
+        ("wss://a..b/agent", "potka", "not `wss://a..b/agent`"),
+        ("wss://a b/agent", "potka", "not `wss://a b/agent`"),
+        ("wss://h:9797/agent", "../../x", "--office: must be lower-case letters, digits and hyph"),
+    ],
+)
+def test_an_agent_that_could_reach_no_hub_is_reported_in_one_line(
+    tmp_path: Path, run: Run, hub: str, office: str, message: str
+) -> None:
+    """Exit code 2; it does not retry for ever, and makes no directory."""
+    tokens.write_secret(tmp_path / "token", "t")
+    given = ["--hub", hub, "--office", office, "--token-file", tmp_path / "token"]
+    code, out, error = run("agent", *given)
+    assert (code, out, error.count("\n")) == (2, "", 1)
+    assert message in error
+
+
+@pytest.mark.parametrize(
+    "hub",
+    [
+        "ws://127.0.0.1:9797/agent", "wss://hub.example.in/agent", "wss://[fd00::1]:9797/agent",
+        "wss://hub_1.example.in./agent", "wss://h/below/agent?x=1", f"wss://{'a' * 63}.in",
+    ],
+)  # fmt: skip
+def test_an_address_at_which_a_hub_may_be_is_taken(tmp_path: Path, hub: str) -> None:
+    """With and without TLS and a port, and below a path."""
+    tokens.write_secret(tmp_path / "token", "t")
+    given = {"hub": hub, "office": "potka", "token_file": tmp_path / "token"}
+    assert _agent_settings({**given, "spool": tmp_path}, None).hub == hub

@@ -20,11 +20,11 @@ from jharnet_monitor.commands.agent_process import run as run_agent
 from jharnet_monitor.commands.options import LogLevel
 from jharnet_monitor.commands.process import set_up_logging
 from jharnet_monitor.config.agent_file import AgentFile
-from jharnet_monitor.config.fields import check_release_key
+from jharnet_monitor.config.fields import check_agent_address, check_identifier, check_release_key
 from jharnet_monitor.config.yaml_model import load_yaml_model
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.security.enrolment import Enrolment
-from jharnet_monitor.security.tokens import read_secret
+from jharnet_monitor.security.tokens import is_missing, read_secret
 
 log = logging.getLogger(__name__)
 
@@ -116,13 +116,16 @@ def _agent_settings(given: dict[str, object], config: Path | None) -> AgentSetti
     for key in ("hub", "office", "token_file"):
         if key not in values:
             raise UserError(f"--{key.replace('_', '-')} is missing: give it, or a --config FILE")
+    for key, check in (("hub", check_agent_address), ("office", check_identifier)):
+        try:
+            check(str(values[key]))
+        except ValueError as error:
+            raise UserError(f"--{key}: {error}") from None
     address = str(values["hub"])
-    if not address.startswith(("ws://", "wss://")):
-        raise UserError(f"--hub {address}: must be wss://HOST:9797/agent (or ws:// without TLS)")
     if address.startswith("ws://"):
         log.warning("--hub %s: the token and all results cross the network unprotected", address)
     ca = values.get("ca")
-    if ca is not None and not Path(str(ca)).is_file():
+    if ca is not None and is_missing(Path(str(ca))):
         raise UserError(f"--ca {ca}: no such file; `jharnet-monitor tls init` made ca.pem")
     waiting = Path(str(values.get("spool", _default_spool(str(values["office"])))))
     settings = AgentSettings(

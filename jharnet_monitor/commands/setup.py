@@ -17,6 +17,7 @@ from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.commands.terminal import plain_console
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.config.addresses import hub_url
+from jharnet_monitor.config.fields import check_page_address
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.config.warnings import warnings
 from jharnet_monitor.errors import TemporaryError, UserError
@@ -204,5 +205,9 @@ def hub_address(settings: Config, given: str | None) -> str:
     if given is not None:
         if not given.startswith(("https://", "http://")):
             raise UserError(f"--hub {given}: must be https://HOST:9797 (or http:// without TLS)")
+        try:
+            check_page_address(given, "https://HOST:9797")
+        except ValueError as error:
+            raise UserError(f"--hub: {error}") from None
         return given.rstrip("/")
     return hub_url(settings.hub)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from jharnet_monitor.config.fields import FilePath, Identifier, Text
+from jharnet_monitor.config.fields import AgentAddress, FilePath, Identifier, Text
 from jharnet_monitor.config.section import Section
 
 
 class AgentFile(Section):
     """Every key is optional; an option on the command line overrides it."""
 
-    hub: Text | None = None
+    hub: AgentAddress | None = None
     """Address of the hub, wss://HOST:9797/agent."""
     office: Identifier | None = None
     """The office's id in the hub's configuration."""

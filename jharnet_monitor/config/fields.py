@@ -68,7 +68,8 @@ def _joined(value: object) -> object:
     return " ".join(value.split()) if isinstance(value, str) else value
 
 
-def _identifier(value: str) -> str:
+def check_identifier(value: str) -> str:
+    """Return the id; raises `ValueError` if it may not be part of URLs and file names."""
     if not _ID.fullmatch(value):
         raise ValueError(
             f"must be lower-case letters, digits and hyphens, such as `potka`, not `{value}`"
@@ -89,9 +90,14 @@ def check_release_key(value: str) -> str:
     )
 
 
+def _has_labels(host: str) -> bool:
+    """Whether every label of a name has 1 to 63 characters (RFC 1123, 2.1)."""
+    return all(1 <= len(label) <= 63 for label in host.removesuffix(".").split("."))
+
+
 def check_host_name(value: str) -> str:
     """Return the name; raises `ValueError` if it is not a valid host name (RFC 1123)."""
-    if not _HOST.fullmatch(value) or re.fullmatch(r"[0-9.]+", value):
+    if not _HOST.fullmatch(value) or not _has_labels(value) or re.fullmatch(r"[0-9.]+", value):
         raise ValueError(f"must be a host name such as hub.example.in, not `{value}`")
     return value
 
@@ -102,7 +108,7 @@ def _address(value: str) -> str:
             IPv6Address(value) if ":" in value else IPv4Address(value)
         except ValueError as error:
             raise ValueError(f"must be an IP address such as 10.8.3.1, not `{value}`") from error
-    elif not _HOST.fullmatch(value):
+    elif not _HOST.fullmatch(value) or not _has_labels(value):
         raise ValueError(f"must be an IP address or a host name, not `{value}`")
     return value
 
@@ -243,7 +249,10 @@ def _turn_address(text: str) -> str:
         raise ValueError(f"must be like turns:HOST:443?transport=tcp, not {text!r}")
     if text.startswith("turns:") and text.endswith("udp"):
         raise ValueError("browsers know `turns:` with transport=tcp only")
-    _check_port(text.partition("?")[0].rpartition(":")[2], text)
+    host, _, port = text.partition("?")[0].partition(":")[2].rpartition(":")
+    if ":" not in host and not _has_labels(host):
+        raise ValueError(f"must be like turns:HOST:443?transport=tcp, not {text!r}")
+    _check_port(port, text)
     return text
 
 
@@ -256,19 +265,33 @@ def _web_address(value: str) -> str:
 
 def check_page_address(value: str, example: str = "https://eoffice.example.in/") -> str:
     """Return the address of a page; raises `ValueError` for one that nothing can fetch."""
-    wrong = f"must be an address such as {example}, not `{value}`"
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-    except ValueError:  # brackets that do not close, or no port at all
-        raise ValueError(wrong) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise ValueError(wrong)
+    if not _names_host(value) or urlsplit(value).scheme not in ("http", "https"):
+        raise ValueError(f"must be an address such as {example}, not `{value}`")
     if not is_one_line(value) or re.search(r"\s", value):
         raise ValueError(f"must be an address without spaces, such as {example}, not `{value}`")
-    if "@" in parts.netloc:
+    if "@" in urlsplit(value).netloc:
         raise ValueError("must hold no user and no password: a visit signs in nowhere")
     return value
+
+
+def check_agent_address(value: str) -> str:
+    """Return the address to which an agent connects; raises `ValueError` for one that it cannot."""
+    known = value.startswith(("ws://", "wss://")) and not re.search(r"\s", value)
+    if not known or not _names_host(value):
+        raise ValueError(
+            f"must be wss://HOST:9797/agent (or ws:// without TLS), not `{as_one_line(value)}`"
+        )
+    return value
+
+
+def _names_host(url: str) -> bool:
+    """Whether a URL has a host, and a port if any, that there can be."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # brackets that do not close, or no port at all
+        return False
+    return bool(host) and port != 0 and (":" in str(host) or _has_labels(str(host)))
 
 
 def _check_port(port: str, value: str) -> None:
@@ -277,7 +300,7 @@ def _check_port(port: str, value: str) -> None:
 
 
 def _mail(value: str) -> str:
-    if not _MAIL.fullmatch(value):
+    if not _MAIL.fullmatch(value) or not _has_labels(value.rpartition("@")[2]):
         raise ValueError(f"must be a mail address such as dc-jsr@example.in, not `{value}`")
     return value
 
@@ -354,7 +377,7 @@ Text = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
     AfterValidator(check_line),
 ]
-Identifier = Annotated[str, AfterValidator(_identifier)]
+Identifier = Annotated[str, AfterValidator(check_identifier)]
 """Id of an office or district; part of URLs, metrics and file names."""
 Address = Annotated[str, AfterValidator(_device)]
 """An IP address, or a name that is resolved again from time to time."""
@@ -366,6 +389,8 @@ ListenAddress = Annotated[str, AfterValidator(_listen)]
 PortRange = Annotated[str, AfterValidator(_ports)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 """A URL of scheme, host, port and path, without a final `/`."""
+AgentAddress = Annotated[Text, AfterValidator(check_agent_address)]
+"""A WebSocket's URL (RFC 6455)."""
 TurnAddress = Annotated[str, AfterValidator(_turn_address)]
 """The address of a TURN server over one transport (RFC 7065)."""
 MailAddress = Annotated[str, AfterValidator(_mail)]
