@@ -162,3 +162,56 @@ async def test_a_docket_is_shown_as_it_was_written(command: Command, written: st
     assert added == (0, "booked: potka-1\n", "")
     code, out, error = await command("fault", "potka")
     assert (code, error) == (0, "") and written in out
+
+
+@asynccontextmanager
+async def answering(answer: bytes) -> AsyncIterator[int]:
+    """A program that is no hub: it gives this answer to whatever it is asked."""
+
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(4096)
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer_once, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def http(
+    body: bytes, kind: bytes, *, status: bytes = b"200 OK", length: int | None = None
+) -> bytes:
+    """An answer of HTTP."""
+    size = len(body) if length is None else length
+    head = b"HTTP/1.1 %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n"
+    return head % (status, kind, size) + body
+
+
+PAGE = http(b"<html>\xe9</html>", b"text/html")
+
+
+@pytest.mark.parametrize(
+    ("answer", "arguments", "message"),
+    [
+        (b"SSH-2.0-OpenSSH_9.6\r\n", ("reload",), "is no hub (its answer is not HTTP): stop that"),
+        (PAGE, ("reload",), "is no hub (its answer is not JSON): stop that program, or give"),
+        (PAGE, ("probe", "latency", "potka"), "is no hub (its answer is not JSON)"),
+        (PAGE, ("maintenance", "--list"), "is no hub (its answer is not JSON)"),
+        (http(b"{", b"application/json"), ("fault", "potka"), "is no hub (its answer is not JSON)"),
+        (http(b"{}", b"application/json"), ("reload",), "(it did not say that it reloaded)"),
+        (http(b'{"a":', b"application/json", length=500), ("whatif", "potka"), "breaks off; try"),
+        (http(b"\xe9", b"text/html", status=b"502 Bad"), ("reload",), "the hub failed (HTTP 502)"),
+    ],
+    ids=range(8),
+)  # fmt: skip
+async def test_another_program_at_the_hubs_address_is_one_line(
+    tmp_path: Path, answer: bytes, arguments: tuple[str, ...], message: str
+) -> None:
+    """Exit code 1, and nothing is said to be done."""
+    (tmp_path / "api-token").write_text("a-token-that-nobody-guesses")
+    (tmp_path / "api-token").chmod(0o600)
+    async with answering(answer) as port:
+        code, out, error = await command_of(tmp_path, f"127.0.0.1:{port}")(*arguments)
+    assert (code, out, error.count("\n")) == (1, "", 1), error
+    assert message in error

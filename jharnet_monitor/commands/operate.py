@@ -77,7 +77,10 @@ def _parse_options(given: list[str]) -> dict[str, object]:
 def reload(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Make the running hub reload its configuration; an invalid one is refused."""
     loaded = load_config(config)
-    HubClient.from_config(loaded).post("/-/reload")
+    hub = HubClient.from_config(loaded)
+    answer = hub.post("/-/reload")
+    if not isinstance(answer, dict) or answer.get("reloaded") is not True:
+        raise hub.no_hub("it did not say that it reloaded")
     console.print(f"reloaded: {len(loaded.offices)} offices")
 
 

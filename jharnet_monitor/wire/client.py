@@ -106,6 +106,17 @@ class HubClient:
                 return await self._read(answer)
         except (aiohttp.ClientConnectionError, TimeoutError) as error:
             raise self._unanswered(error) from error
+        except aiohttp.ClientPayloadError as error:
+            raise TemporaryError(f"the answer of {self.base} breaks off; try again") from error
+        except aiohttp.ClientError as error:
+            raise self.no_hub("its answer is not HTTP") from error
+
+    def no_hub(self, how: str) -> TemporaryError:
+        """The error for an answer that no hub gives; `how` says by what that is seen."""
+        return TemporaryError(
+            f"what answers at {self.base} is no hub ({how}): stop that program, or give the hub "
+            "another address by `hub.listen`"
+        )
 
     def _unanswered(self, error: Exception) -> UserError | TemporaryError:
         """The error for a hub that did not answer, with what to do next."""
@@ -123,7 +134,9 @@ class HubClient:
         try:
             data = await answer.json()
         except (aiohttp.ContentTypeError, ValueError):
-            data = {"error": (await answer.text())[:300]}
+            if answer.ok:
+                raise self.no_hub("its answer is not JSON") from None
+            data = {"error": (await answer.text(errors="replace"))[:300]}
         if answer.status >= 400:
             message = data.get("error", "") if isinstance(data, dict) else ""
             if answer.status >= 500:
