@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from jharnet_monitor.clock import ManualClock, SystemClock
+from jharnet_monitor.commands.acts import record_act
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.disk_queue import DiskQueue
@@ -40,6 +41,7 @@ from jharnet_monitor.standby.manifest import (
 from jharnet_monitor.standby.restore import RESTORED, Restore
 from jharnet_monitor.standby.save import save
 from jharnet_monitor.store import Store
+from jharnet_monitor.store.acts import OF_PEOPLE
 from jharnet_monitor.store.lease import KEY
 from jharnet_monitor.store.pruning import OF_THE_DATABASE
 from tests.standby_support import hub_in
@@ -92,6 +94,19 @@ def test_a_hub_goes_on_on_another_machine(
     store.ownership.take()  # at once
     assert store.ownership.lease.term == lease["term"] + 1
     store.close()
+
+
+def test_a_database_may_be_in_a_directory_of_any_name(tmp_path: Path) -> None:
+    """Its URL writes Hindi letters and brackets otherwise: acts of people were not recorded, and
+    records that wait, backups and the free space of the disk were those of another directory."""
+    config = load_config(hub_in(tmp_path, "sqlite:///डाटा [1]/monitor.db"))
+    place = tmp_path / "डाटा [1]"
+    assert config.hub.database_file == place / "monitor.db"
+    assert config.waiting_file == place / "monitor.db-waiting"
+    assert config.sessions_file == place / "monitor.db-sessions"
+    record_act(config, "tried", {})
+    with closing(Store(config.hub.database, SystemClock())) as store:
+        assert [e.data["what"] for e in store.event_log.events(OF_PEOPLE)] == ["tried"]
 
 
 def test_a_backup_that_was_changed_restores_nothing(tmp_path: Path) -> None:

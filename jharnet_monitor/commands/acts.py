@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from jharnet_monitor.clock import SystemClock
@@ -20,8 +19,8 @@ def record_act(config: Config, what: str, about: Mapping[str, Any]) -> None:
 
     A database that does not take it hinders nobody: that is said on standard error.
     """
-    kind, _, file = config.hub.database.partition(":///")
-    if kind == "sqlite" and not Path(file).exists():
+    file = config.hub.database_file
+    if file and not file.exists():
         return
     act = Act(what, f"user {login_name()}", "this machine", about)
     try:

@@ -123,9 +123,9 @@ def _certificate(config: Config) -> Iterator[CheckResult]:
 
 
 def _database(config: Config) -> Iterator[CheckResult]:
-    kind, _, file = config.hub.database.partition(":///")
-    if kind == "sqlite" and not Path(file).exists():
-        directory = Path(file).parent
+    file = config.hub.database_file
+    if file and not file.exists():
+        directory = file.parent
         if directory.is_dir() and os.access(directory, os.W_OK):
             yield CheckResult("database", "ok", f"none yet; the hub will create {file}")
         else:
@@ -151,8 +151,8 @@ def _unusable(directory: Path) -> tuple[str, str]:
 
 
 def _disk(config: Config) -> Iterator[CheckResult]:
-    url = config.hub.database
-    directory = Path(url.removeprefix("sqlite:///")).parent if url.startswith("sqlite") else Path()
+    file = config.hub.database_file
+    directory = file.parent if file else Path()
     existing = next(one for one in (directory, *directory.absolute().parents) if one.is_dir())
     free = shutil.disk_usage(existing).free
     enough = free > ENOUGH_DISK

@@ -162,6 +162,14 @@ class HubSettings(Section):
         return urlsplit(self.url or "").path.rstrip("/")
 
     @property
+    def database_file(self) -> Path | None:
+        """The file of an SQLite database. Its URL writes some characters otherwise."""
+        from sqlalchemy.engine import make_url  # noqa: PLC0415 - slow to load
+
+        url = make_url(self.database)
+        return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+
+    @property
     def udp_range(self) -> tuple[int, int]:
         """First and last UDP port for conference media, inclusive."""
         return split_ports(self.udp_ports)
@@ -549,14 +557,14 @@ class Config(Section):
     def waiting_file(self) -> Path:
         """Where records wait that the database does not take: beside an SQLite database, else
         beside the reports."""
-        kind, _, file = self.hub.database.partition(":///")
-        return Path(f"{file}-waiting") if kind == "sqlite" else self.report.directory / "waiting.db"
+        file = self.hub.database_file
+        return Path(f"{file}-waiting") if file else self.report.directory / "waiting.db"
 
     @property
     def sessions_file(self) -> Path:
         """Which browsers are signed in, for the time after a restart; beside `waiting_file`."""
-        kind, _, file = self.hub.database.partition(":///")
-        return Path(f"{file}-sessions") if kind == "sqlite" else self.report.directory / "sessions"
+        file = self.hub.database_file
+        return Path(f"{file}-sessions") if file else self.report.directory / "sessions"
 
     def office(self, office_id: str) -> Office:
         """The office with this id; raises `KeyError` that lists the known ids."""

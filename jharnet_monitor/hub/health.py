@@ -90,8 +90,8 @@ class Health:
 
     def _directory(self) -> Path:
         """The directory whose free space counts; PostgreSQL may be on another machine."""
-        kind, _, file = self._current.config.hub.database.partition(":///")
-        return Path(file).parent if kind == "sqlite" else Path.cwd()
+        file = self._current.config.hub.database_file
+        return file.parent if file else Path.cwd()
 
     def ready(self) -> tuple[bool, str]:
         """Whether event loop, database and every part work, and the reason if one does not."""

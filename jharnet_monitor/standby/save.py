@@ -194,7 +194,7 @@ def _sources(config: Config, config_path: Path, target: Path) -> Iterator[Path]:
     below = {place for place in places if place != home and home in place.parents}
     listed = {path for path in named if path.is_dir()} | below
     backups = config.backup.directory if config.backup else None
-    excluded = {config.waiting_file, config.sessions_file, _database_file(config)}
+    excluded = {config.waiting_file, config.sessions_file, config.hub.database_file}
     found = {path for path in named if path.is_file()}
     for place in listed:
         found.update(file for file in place.rglob("*") if file.is_file() and not file.is_symlink())
@@ -215,11 +215,6 @@ def _is_backup(file: Path, target: Path) -> bool:
     return bool(_MADE_HERE.fullmatch(first) if inside else re.fullmatch(r"\..+\.lock", first))
 
 
-def _database_file(config: Config) -> Path | None:
-    kind, _, file = config.hub.database.partition(":///")
-    return Path(file) if kind == "sqlite" else None
-
-
 def _paths(section: object) -> Iterator[Path]:
     """Every path in a section and its subsections, except that of the backups."""
     if isinstance(section, Path):
@@ -236,7 +231,7 @@ def _paths(section: object) -> Iterator[Path]:
 def files_of_the_hub(config: Config) -> Iterator[Path]:
     """Every path that the configuration names, and the files of the hub's databases."""
     yield from _paths(config)
-    for database in (_database_file(config), config.waiting_file, config.sessions_file):
+    for database in (config.hub.database_file, config.waiting_file, config.sessions_file):
         if database is not None:
             yield from (Path(f"{database}{end}") for end in SQLITE_ENDS)
 
