@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import os
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_address
+from itertools import count
 from pathlib import Path
 from threading import Barrier
 
@@ -249,19 +252,17 @@ async def test_what_enrolment_writes_can_be_read_by_the_service(
     assert modes == {"office": 0o755, "agent.yaml": 0o644, "ca.pem": 0o644, "token": 0o600}
 
 
-async def test_an_authority_in_pieces_is_read_whole(
-    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A slow line delivers the certificate in several segments."""
-    async with serving(config) as (_, url):
-        carried = made(config, url, monkeypatch)
-    pem = (config.parent / "tls" / "ca.pem").read_bytes()
+async def _trusts(
+    config: Path, carried: Enrolment, authority: bytes, into: Path
+) -> ssl.SSLContext | bool:
+    """What an agent trusts that gets this text for the authority, over a slow line in several
+    segments."""
 
     async def in_pieces(request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse()
         await answer.prepare(request)
-        for at in range(0, len(pem), 200):
-            await answer.write(pem[at : at + 200])
+        for at in range(0, len(authority), 200):
+            await answer.write(authority[at : at + 200])
             await asyncio.sleep(0.02)
         return answer
 
@@ -276,10 +277,50 @@ async def test_an_authority_in_pieces_is_read_whole(
     there = replace(carried, hub=f"https://127.0.0.1:{runner.addresses[0][1]}")
     try:
         async with aiohttp.ClientSession() as http:
-            await agent_side._trust_hub(there, tmp_path, http)
+            return await agent_side._trust_hub(there, into, http)
     finally:
         await runner.cleanup()
+
+
+async def test_an_authority_in_pieces_is_read_whole(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow line delivers the certificate in several segments."""
+    carried = made(config, "https://127.0.0.1:1", monkeypatch)
+    pem = (config.parent / "tls" / "ca.pem").read_bytes()
+    await _trusts(config, carried, pem, tmp_path)
     assert (tmp_path / "ca.pem").read_bytes() == pem
+
+
+def _authorities(directory: Path) -> Iterator[str]:
+    """Certificates of new authorities, whose lengths differ by some bytes."""
+    for number in count():
+        files = tls.Files(directory / str(number))
+        tls.make_authority(files, "test", SystemClock().now())
+        yield files.authority.read_text()
+
+
+async def test_only_the_authority_of_the_fingerprint_is_trusted(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody between office and hub sends his own authority after the hub's, whose base64 ends
+    with padding, behind which Python's decoder stops: neither agent nor ca.pem takes his."""
+    pem = next(one for one in _authorities(tmp_path / "padded") if "=" in one)
+    other = next(_authorities(tmp_path / "other"))
+    fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
+    carried = replace(made(config, "https://127.0.0.1:1", monkeypatch), authority=fingerprint)
+    trusted = await _trusts(config, carried, (pem + other).encode(), tmp_path)
+    assert (tmp_path / "ca.pem").read_text() == pem
+    assert isinstance(trusted, ssl.SSLContext)
+    assert trusted.get_ca_certs(binary_form=True) == [ssl.PEM_cert_to_DER_cert(pem)]
+
+
+def test_an_enrolment_names_one_authority(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fingerprint belongs to one certificate: a ca.pem with two is refused."""
+    authority = config.parent / "tls" / "ca.pem"
+    authority.write_text(2 * authority.read_text())
+    with pytest.raises(UserError, match=r"ca\.pem: holds several certificates"):
+        made(config, "https://127.0.0.1:1", monkeypatch)
 
 
 def _enrolled_machine(tmp_path: Path, carried: Enrolment, text: str) -> Path:

@@ -80,7 +80,8 @@ async def _trust_hub(
 ) -> ssl.SSLContext | bool:
     """The TLS context for the hub: trusts the pinned authority, or else this machine's authorities.
     The authority's certificate is fetched over an unverified connection and checked by its
-    fingerprint. No secret is sent before that.
+    fingerprint. No secret is sent before that. Only the checked certificate is trusted and written,
+    because whoever is between can send more after it.
     """
     if enrolment.authority is None:
         return True
@@ -92,16 +93,16 @@ async def _trust_hub(
             if len(raw) > MOST_PEM_BYTES:
                 break  # no certificate is that long
     try:
-        text = raw.decode("ascii")
-        found = hashlib.sha256(ssl.PEM_cert_to_DER_cert(text)).hexdigest()
+        certificate = ssl.PEM_cert_to_DER_cert(raw.decode("ascii"))
     except ValueError:
-        found = ""
-    if found != enrolment.authority:
+        certificate = b""
+    if hashlib.sha256(certificate).hexdigest() != enrolment.authority:
         raise UserError(
             f"{enrolment.hub} is not the hub of this enrolment: its authority has another "
             "fingerprint. Ask the engineer for a new one, and say so: somebody may be listening"
         )
-    write_durably(directory / "ca.pem", raw, READABLE)
+    text = ssl.DER_cert_to_PEM_cert(certificate)
+    write_durably(directory / "ca.pem", text.encode("ascii"), READABLE)
     return ssl.create_default_context(cadata=text)
 
 

@@ -108,6 +108,12 @@ def _fingerprint(settings: Config) -> str | None:
     if path is None or not path.is_file():
         return None
     try:
-        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(path.read_text("ascii"))).hexdigest()
+        text = path.read_text("ascii")
+        if text.count(ssl.PEM_HEADER) > 1:
+            raise UserError(
+                f"{path}: holds several certificates, and agents trust one; leave only that of "
+                "the authority that signed the hub's"
+            )
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(text)).hexdigest()
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as a certificate: {error}") from None
