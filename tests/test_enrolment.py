@@ -90,8 +90,8 @@ async def serving(path: Path) -> AsyncIterator[tuple[MadeUpHub, str]]:
         hub.store.close()
 
 
-def made(path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Enrolment:
-    """What `enrol potka` writes for the office; the code is valid from the made-up hub's present
+def made(path: Path, url: str, monkeypatch: pytest.MonkeyPatch, office: str = "potka") -> Enrolment:
+    """What `enrol OFFICE` writes for the office; the code is valid from the made-up hub's present
     time."""
 
     class AtHub(SystemClock):
@@ -99,8 +99,8 @@ def made(path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Enrolment:
             return NOW
 
     monkeypatch.setattr("jharnet_monitor.commands.enrol.SystemClock", AtHub)
-    enrol("potka", path, every=False, out=path.parent / "out", hub=url, days=14)
-    return Enrolment.of(read_secret(path.parent / "out" / "potka.enrolment"))
+    enrol(office, path, every=False, out=path.parent / "out", hub=url, days=14)
+    return Enrolment.of(read_secret(path.parent / "out" / f"{office}.enrolment"))
 
 
 async def test_a_code_is_swapped_for_a_token(
@@ -124,6 +124,23 @@ async def test_a_code_is_swapped_for_a_token(
         with pytest.raises(UserError, match="used already"):
             await agent_side.enrol(carried, tmp_path / "other", SystemClock())
         assert matches(token, tmp_path / "secrets" / "potka")
+
+
+@pytest.fixture(params=["101", "007", "no", "true", "null", "0x1f", "2026-11-27"])
+def office(request: pytest.FixtureRequest, config: Path) -> str:
+    """An office id that is no text to YAML without quotes; the hub's file has it."""
+    config.write_text(CONFIG.replace("id: potka", f'id: "{request.param}"'))
+    return str(request.param)
+
+
+async def test_an_office_id_that_yaml_reads_as_another_type_can_be_enrolled(
+    config: Path, office: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent.yaml that its code was used for has the id as text."""
+    async with serving(config) as (_, url):
+        carried = made(config, url, monkeypatch, office)
+        written = await agent_side.enrol(carried, tmp_path / "office", SystemClock())
+    assert load_yaml_model(written, AgentFile).office == office
 
 
 async def test_the_agent_waits_for_a_line_that_is_down(

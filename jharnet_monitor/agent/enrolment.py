@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import ssl
 from pathlib import Path
@@ -52,7 +53,8 @@ async def enrol(enrolment: Enrolment, directory: Path, clock: Clock) -> Path:
     values = {**enrolment.agent_settings(), "token_file": "token"}
     if enrolment.authority:
         values["ca"] = "ca.pem"
-    text = "".join(f"{key}: {value}\n" for key, value in values.items())
+    # In quotes, because without them YAML reads an office id such as 007 or no as another type.
+    text = "".join(f"{key}: {json.dumps(value)}\n" for key, value in values.items())
     write_durably(path, text.encode(), READABLE)
     log.info("enrolled as %s; %s is written", enrolment.office, path)
     return path
