@@ -182,7 +182,11 @@ def test_root_follows_no_link_of_the_service(
     releases = Releases(tmp_path / "updates")
     bundle, fingerprint = small_bundle(tmp_path, "7.1.0", 5)
     releases.publish(bundle, fingerprint)
-    assert {releases.directory, releases.directory / "7.1.0-5/release.json"} <= set(given)
+    assert {
+        releases.directory,
+        releases.directory / "7.1.0-5/release.json",
+        releases.directory / "bundle.pub",
+    } <= set(given)
     shadow, trap = tmp_path / "shadow", releases.directory / "x"
     shadow.write_text("root")
     if kind == "link":

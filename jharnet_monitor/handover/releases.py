@@ -90,6 +90,7 @@ class Releases:
                 self._unpack(archive, release, {MANIFEST: manifest, SIGNATURE: signature})
             if not (self.directory / KEY).exists():
                 _write(self.directory / KEY, pem)
+            _give_to_owner(self.directory)
         except DamagedZipError:
             raise UserError(
                 f"{bundle}: is no bundle, or a damaged one; nothing was published. Copy it again; "
@@ -146,7 +147,6 @@ class Releases:
             partial.rename(place)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        _give_to_owner(self.directory)
 
     def all(self) -> Iterator[Published]:
         """Every release with a valid signature, the latest last."""
