@@ -200,6 +200,21 @@ def test_a_service_that_runs_is_restarted(machine: Machine, sticks: Sticks) -> N
         assert [x for x in lines if not x.startswith(("daemon-reload", "is-active"))] == wanted
 
 
+@pytest.mark.parametrize(("first", "second"), [("hub", "agent"), ("agent", "hub")])
+def test_hub_and_agent_are_not_installed_on_one_machine(
+    machine: Machine, sticks: Sticks, first: str, second: str
+) -> None:
+    """The second one is refused, names the remedy, and changes nothing."""
+    machine.do(sticks.install("1", SAYS.format(1), first))
+    kept = machine.do(look := "find /opt /etc/systemd/system /var/lib/jharnet* -printf '%p %C@\n'")
+    done = machine.run(install := sticks.install("2", SAYS.format(2), second))
+    assert done.returncode == 1 and f"this machine has the {first}: install" in done.stderr
+    assert machine.do(look) == kept and machine.do(PROGRAM) == "version 1\n"
+    machine.do("sh /opt/jharnet-monitor/share/jharnet-monitor/uninstall.sh")
+    machine.do(install)
+    assert machine.do(PROGRAM) == "version 2\n"
+
+
 def test_an_upgrade_of_the_package_restarts_what_runs(machine: Machine, tmp_path: Path) -> None:
     """And replaces all updates; a first installation starts nothing."""
     _with_state(machine)

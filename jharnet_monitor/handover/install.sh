@@ -62,6 +62,11 @@ say "the bundle is whole and signed"
 # --- the software
 
 [ "$(id -u)" = 0 ] || fail "run this as root"
+# One program serves one role: the agent's lacks what the hub needs.
+other=hub unit=jharnet-monitor.service
+[ "$role" = agent ] || { other=agent; unit=jharnet-agent.service; }
+[ ! -e "/etc/systemd/system/$unit" ] ||
+  fail "this machine has the $other: install the $role on another one, or run sh uninstall.sh first"
 python=$(command -v python3) || fail "python3 is missing; install Python 3.11 or newer first"
 # -I: no Python code is imported from this directory.
 "$python" -I -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null ||
