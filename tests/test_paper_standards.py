@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pikepdf
 import pytest
@@ -17,6 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 from cryptography.x509.oid import NameOID
+from pyhanko.pdf_utils import generic
+from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from typer.testing import CliRunner
 
 from jharnet_monitor.commands import sign as command
@@ -26,7 +29,7 @@ from jharnet_monitor.report.data.summary import Summary
 from jharnet_monitor.report.output.build import make
 from jharnet_monitor.report.output.compose import drafts
 from jharnet_monitor.report.output.drill_sheet import make_drill_sheets
-from jharnet_monitor.report.output.signature import FIELD, add_field, examine, sign
+from jharnet_monitor.report.output.signature import FIELD, Added, add_field, examine, sign
 from tests import made_up_week
 from tests.made_up_week import MADE_AT
 from tests.pdf_rules import violations
@@ -125,7 +128,65 @@ def test_a_signed_copy_verifies_and_a_changed_one_does_not(
     [changed] = examine(signed[:at] + bytes([signed[at] ^ 1]) + signed[at + 1 :], [certificate])
     assert not changed.good
     [added] = examine(add_field(signed), [certificate])
-    assert not added.whole
+    assert added.added is Added.MORE
+
+
+def _overlaid(paper: bytes) -> bytes:
+    """The paper with a page's content replaced by an incremental update, as a forger adds it."""
+    writer: Any = IncrementalPdfFileWriter(io.BytesIO(paper))
+    content = writer.add_object(generic.StreamObject(stream_data=b"0 0 100 100 re f"))
+    writer.add_stream_to_page(0, content)
+    out = io.BytesIO()
+    writer.write(out)
+    return out.getvalue()
+
+
+def test_a_second_officer_signs_the_copy_of_the_first(papers: dict[str, bytes]) -> None:
+    """In a field of his own, left of the first. Both signatures hold, and neither hides what was
+    added between them, or after the second."""
+    paper = papers["drill-20261118-053000-a1b2.hi.pdf"]
+    first, certificate = _identity("District Informatics Officer")
+    second, other = _identity("Deputy Commissioner")
+    trusted = [certificate, other]
+    signed = sign(paper, first, PASSWORD, "")
+    twice = sign(signed, second, PASSWORD, "")
+    with pikepdf.open(io.BytesIO(twice)) as pdf:
+        right, left = ([int(x) for x in one.Rect.as_list()] for one in pdf.Root.AcroForm.Fields)
+    assert left[2] < right[0] and left[1] == right[1]
+    both = examine(twice, trusted)
+    assert [(one.field, one.added) for one in both] == [
+        (FIELD, Added.SIGNATURES), (f"{FIELD}2", Added.NOTHING),
+    ]  # fmt: skip
+    assert all(one.good for one in both)
+    [one, later] = examine(sign(_overlaid(signed), second, PASSWORD, ""), trusted)
+    assert (one.added, one.good, later.good) == (Added.MORE, False, True)
+    after = examine(_overlaid(twice), trusted)
+    assert [one.added for one in after] == [Added.MORE, Added.MORE]
+
+
+def test_a_damaged_signature_is_one_line(papers: dict[str, bytes], tmp_path: Path) -> None:
+    """Whichever digit of it was changed. A later one covers it and does not hold either; one before
+    holds."""
+    own, certificate = _identity("Deputy Commissioner")
+    (tmp_path / "ca.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    paper = sign(papers["drill-20261118-053000-a1b2.hi.pdf"], own, PASSWORD, "")
+    twice = sign(paper, own, PASSWORD, "")
+    begin = paper.index(b"/Contents <") + len(b"/Contents <")
+    end = begin + len(paper[begin : paper.index(b">", begin)].rstrip(b"0"))
+    unreadable = 0
+    for at in range(begin, end, 97):
+        digit = b"1" if twice[at : at + 1] != b"1" else b"2"
+        (tmp_path / "s.pdf").write_bytes(twice[:at] + digit + twice[at + 1 :])
+        argv = ["verify", str(tmp_path / "s.pdf"), "--trust", str(tmp_path / "ca.pem")]
+        done = CliRunner().invoke(command.app, argv, catch_exceptions=False)
+        [damaged, later] = done.output.splitlines()
+        unreadable += damaged == f"{FIELD}: a signature that CANNOT be read or checked"
+        assert done.exit_code == 1, (at, done.output)
+        assert "CHANGED" in later, (at, done.output)  # the second one covers the first
+    assert unreadable > 0
+    last = twice.rindex(b"/Contents <") + len(b"/Contents <")
+    [before, damaged_last] = examine(twice[:last] + b"7" + twice[last + 1 :], [certificate])
+    assert (before.good, damaged_last.signer, damaged_last.good) == (True, None, False)
 
 
 def test_what_cannot_be_signed_is_one_clear_line(papers: dict[str, bytes]) -> None:

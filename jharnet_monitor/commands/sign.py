@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -9,9 +10,15 @@ import typer
 from cryptography import x509
 
 from jharnet_monitor.commands.terminal import plain_console
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import UserError, as_one_line
 from jharnet_monitor.report.output.files import write_whole
-from jharnet_monitor.report.output.signature import add_field, examine, sign
+from jharnet_monitor.report.output.signature import (
+    Added,
+    SignatureReport,
+    add_field,
+    examine,
+    sign,
+)
 from jharnet_monitor.security.tokens import read_secret
 
 app = typer.Typer(no_args_is_help=True)
@@ -19,6 +26,11 @@ console = plain_console()
 
 Paper = Annotated[Path, typer.Argument(help="A PDF, such as letter.hi.pdf.")]
 Out = Annotated[Path, typer.Option(help="The copy to write.")]
+_ADDED = {
+    Added.NOTHING: "nothing added",
+    Added.SIGNATURES: "only later signatures added",
+    Added.MORE: "something was ADDED after it was signed",
+}
 
 
 @app.callback()
@@ -56,24 +68,35 @@ def verify(
         list[Path], typer.Option(help="PEM certificates that are trusted, such as the CCA's.")
     ],
 ) -> None:
-    """Say whether a paper is as it was signed, and by whom; exit code 1 if not."""
+    """Say whether a paper is as it was signed, and by whom; exit code 1 if not.
+
+    Another signature after the first is no alteration.
+    """
     roots = []
     for path in trust:
         try:
             roots += x509.load_pem_x509_certificates(_read(path))
         except ValueError as error:
             raise UserError(f"{path}: is no PEM certificate: {error}") from None
+    for library in ("pyhanko", "pyhanko_certvalidator"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)  # they print tracebacks
     found = examine(_read(paper), roots)
     for one in found:
-        lines = [
-            "as it was signed" if one.intact else "CHANGED after it was signed",
-            "certificate trusted" if one.trusted else "certificate NOT trusted",
-            "nothing added" if one.whole else "something was ADDED after it was signed",
-        ]
-        console.print(f"{one.signer}: {', '.join(lines)}", soft_wrap=True)
+        console.print(as_one_line(_describe(one)), soft_wrap=True, markup=False)
     if not found:
         console.print(f"{paper}: is not signed", soft_wrap=True)
     raise typer.Exit(0 if found and all(one.good for one in found) else 1)
+
+
+def _describe(report: SignatureReport) -> str:
+    if report.signer is None:
+        return f"{report.field}: a signature that CANNOT be read or checked"
+    parts = (
+        "as it was signed" if report.intact else "CHANGED after it was signed",
+        "certificate trusted" if report.trusted else "certificate NOT trusted",
+        _ADDED[report.added],
+    )
+    return f"{report.signer}: {', '.join(parts)}"
 
 
 def _refuse_original(paper: Path, out: Path) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from jharnet_monitor.errors import UserError
@@ -18,43 +20,66 @@ if TYPE_CHECKING:
 
 FIELD = "Signature"
 BOX = (370, 22, 547, 50)
-"""Place of the field on the last page, in points from the lower left: left of the page's number."""
+"""Place of the field on the last page, in points from the lower left: over the page's number."""
+BOXES_A_ROW, BOX_GAP = 2, 8
+"""Further fields are to the left of it, and above."""
 MISSING = "signatures need pyHanko: install jharnet-monitor[sign]"
+
+
+class Added(Enum):
+    """What was added to a file after a signature."""
+
+    NOTHING = "nothing"
+    SIGNATURES = "signatures"
+    """Later signatures with their fields, and nothing else that shows."""
+    MORE = "more"
 
 
 @dataclass(frozen=True, slots=True)
 class SignatureReport:
     """What a signature of a file says."""
 
-    signer: str
-    intact: bool
+    field: str
+    signer: str | None
+    """None for a signature that cannot be read or checked, of which nothing else is known."""
+    intact: bool = False
     """The file is as it was signed."""
-    trusted: bool
+    trusted: bool = False
     """The certificate leads to one of those that were given."""
-    whole: bool
-    """Nothing was added to the file after it was signed."""
+    added: Added = Added.MORE
 
     @property
     def good(self) -> bool:
-        """Whether all of it holds."""
-        return self.intact and self.trusted and self.whole
+        """Whether the signature holds; a later one is no alteration."""
+        return self.intact and self.trusted and self.added is not Added.MORE
 
 
 def add_field(paper: bytes) -> bytes:
     """The same paper with an empty signature field; raises `UserError`."""
     _, fields, writer = _library(paper)
     out = io.BytesIO()
-    taken = len(list(fields.enumerate_sig_fields(writer)))
-    name = f"{FIELD}{taken + 1}" if taken else FIELD
-    fields.append_signature_field(writer, fields.SigFieldSpec(name, on_page=-1, box=BOX))
+    fields.append_signature_field(writer, _next_field(fields, writer))
     writer.write(out)
     return out.getvalue()
+
+
+def _next_field(fields: Any, writer: Any) -> Any:
+    """The field after those that the paper has."""
+    taken = {name for name, _, _ in fields.enumerate_sig_fields(writer)}
+    names = (f"{FIELD}{number}" if number > 1 else FIELD for number in count(len(taken) + 1))
+    name = next(name for name in names if name not in taken)
+    row, column = divmod(len(taken), BOXES_A_ROW)
+    left = column * (BOX[2] - BOX[0] + BOX_GAP)
+    up = row * (BOX[3] - BOX[1] + BOX_GAP)
+    box = (BOX[0] - left, BOX[1] + up, BOX[2] - left, BOX[3] + up)
+    return fields.SigFieldSpec(name, on_page=-1, box=box)
 
 
 def sign(paper: bytes, pkcs12: bytes, password: bytes, reason: str) -> bytes:
     """A signed copy of a paper, in its field if it has one; raises `UserError`."""
     signers, fields, writer = _library(paper)
     from cryptography.hazmat.primitives.serialization import pkcs12 as reader  # noqa: PLC0415
+    from pyhanko.sign.general import SigningError  # noqa: PLC0415
 
     try:
         reader.load_key_and_certificates(pkcs12, password)
@@ -64,15 +89,18 @@ def sign(paper: bytes, pkcs12: bytes, password: bytes, reason: str) -> bytes:
     if signer is None:
         raise UserError("the PKCS#12 file has no certificate with its key")
     free = list(fields.enumerate_sig_fields(writer, filled_status=False))
-    spec = None if free else fields.SigFieldSpec(FIELD, on_page=-1, box=BOX)
+    spec: Any = None if free else _next_field(fields, writer)
     metadata = signers.PdfSignatureMetadata(
-        field_name=free[0][0] if free else FIELD,
+        field_name=free[0][0] if free else spec.sig_field_name,
         md_algorithm="sha256",
         subfilter=fields.SigSeedSubFilter.PADES,
         reason=reason or None,
     )
     out = io.BytesIO()
-    signers.sign_pdf(writer, metadata, signer=signer, new_field_spec=spec, output=out)
+    try:
+        signers.sign_pdf(writer, metadata, signer=signer, new_field_spec=spec, output=out)
+    except SigningError as error:  # a signature before may permit no other
+        raise UserError(f"this paper cannot be signed: {error}") from None
     return out.getvalue()
 
 
@@ -81,28 +109,45 @@ def examine(paper: bytes, trusted: Sequence[Certificate]) -> list[SignatureRepor
 
     Raises `UserError`.
     """
-    _library(paper)
+    _, fields, _ = _library(paper)
     from asn1crypto import x509  # type: ignore[import-untyped]  # noqa: PLC0415
     from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
     from pyhanko.pdf_utils.reader import PdfFileReader  # noqa: PLC0415
     from pyhanko.sign.validation import validate_pdf_signature  # noqa: PLC0415
-    from pyhanko.sign.validation.status import SignatureCoverageLevel  # noqa: PLC0415
+    from pyhanko.sign.validation.pdf_embedded import EmbeddedPdfSignature  # noqa: PLC0415
     from pyhanko_certvalidator import ValidationContext  # noqa: PLC0415
 
     roots = [x509.Certificate.load(one.public_bytes(Encoding.DER)) for one in trusted]
+    reader = PdfFileReader(io.BytesIO(paper))
+    signed = list(fields.enumerate_sig_fields(reader, filled_status=True))
+    names = {name for name, _, _ in signed}
     found = []
-    for signature in PdfFileReader(io.BytesIO(paper)).embedded_signatures:
+    for name, _, place in signed:
         context = ValidationContext(trust_roots=roots, allow_fetching=False)
-        status = validate_pdf_signature(signature, context)
-        found.append(
-            SignatureReport(
+        try:
+            status = validate_pdf_signature(EmbeddedPdfSignature(reader, place, name), context)
+            report = SignatureReport(
+                field=name,
                 signer=status.signing_cert.subject.human_friendly,
                 intact=bool(status.intact and status.valid),
                 trusted=bool(status.trusted),
-                whole=status.coverage is SignatureCoverageLevel.ENTIRE_FILE,
+                added=_added(status, names),
             )
-        )
+        except Exception:  # pyHanko's parsers let any exception through
+            report = SignatureReport(field=name, signer=None)
+        found.append(report)
     return found
+
+
+def _added(status: Any, signed: set[str]) -> Added:
+    """What follows a signature, by pyHanko's comparison of the file's revisions; `signed` names
+    the fields with a signature."""
+    from pyhanko.sign.validation.status import SignatureCoverageLevel  # noqa: PLC0415
+
+    if status.coverage is SignatureCoverageLevel.ENTIRE_FILE:
+        return Added.NOTHING
+    changed = status.diff_result.changed_form_fields if status.docmdp_ok else set()
+    return Added.SIGNATURES if changed and changed <= signed else Added.MORE
 
 
 def _library(paper: bytes) -> tuple[Any, Any, Any]:
@@ -111,11 +156,12 @@ def _library(paper: bytes) -> tuple[Any, Any, Any]:
         from pyhanko.pdf_utils.incremental_writer import (  # noqa: PLC0415
             IncrementalPdfFileWriter,
         )
-        from pyhanko.pdf_utils.misc import PdfReadError  # noqa: PLC0415
         from pyhanko.sign import fields, signers  # noqa: PLC0415
     except ImportError:
         raise UserError(MISSING) from None
     try:
-        return signers, fields, IncrementalPdfFileWriter(io.BytesIO(paper))
-    except PdfReadError as error:
+        writer = IncrementalPdfFileWriter(io.BytesIO(paper))
+        list(fields.enumerate_sig_fields(writer))
+        return signers, fields, writer
+    except Exception as error:  # pyHanko's parser lets any exception through
         raise UserError(f"this is no PDF that can be signed: {error}") from None
