@@ -168,6 +168,27 @@ def test_a_power_cut_leaves_a_version_that_runs(versions: Versions, cut: str) ->
     assert started(versions.directory) == expected
 
 
+@pytest.mark.parametrize("why", ["rolled back", "replaced"])
+def test_a_version_that_was_deleted_in_part_is_not_complete(
+    versions: Versions, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """The power is cut before any other file of it is deleted; the hub can offer it again."""
+
+    def cut(path: Path, **options: bool) -> None:
+        raise SystemExit("the power is cut")
+
+    program(versions, GOOD)
+    begin_trial(versions)
+    monkeypatch.setattr(shutil, "rmtree", cut)
+    with pytest.raises(SystemExit):
+        if why == "rolled back":
+            versions.roll_back("it crashed")
+        else:
+            versions._delete_all_but(set())
+    assert (versions.place("7.1.0-5") / "bin" / "jharnet-monitor").exists()
+    assert not versions.is_complete("7.1.0-5")
+
+
 def test_only_the_version_on_trial_confirms_it(
     versions: Versions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -231,20 +231,20 @@ class Updater:
     def _install(self, release: Any, params: Mapping[str, Any]) -> None:
         """Install the release into its own directory, and activate it on trial; blocks."""
         if not self._versions.is_complete(release.id):
-            place = self._versions.place(release.id)
             try:
-                self._make(place, release)
+                self._make(release)
             except BaseException:
-                shutil.rmtree(place, ignore_errors=True)  # it may be what filled the disk
+                self._versions.delete(release.id)  # it may be what filled the disk
                 raise
         self._versions.keep_wheels(set(release.wheels))
         self._versions.begin_trial(
             release.version, release.serial, release.id, _trial_seconds(params), _offer(params)
         )
 
-    def _make(self, place: Path, release: Any) -> None:
+    def _make(self, release: Any) -> None:
         """Make the virtual environment of a release; raises `UpdateRefused` or `OSError`."""
-        shutil.rmtree(place, ignore_errors=True)
+        self._versions.delete(release.id)
+        place = self._versions.place(release.id)
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = self._versions.directory / "release.lock"
         lock.write_text(release.lock(_python()), encoding="utf-8")

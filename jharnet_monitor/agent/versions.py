@@ -9,7 +9,8 @@ it, in a directory of its own, and the link `current` points to the active one:
     updates/current -> versions/0.2.0-1795
     updates/state.json               the last update: on trial, confirmed, rolled back or refused
 
-Every change is one rename, so that a power cut leaves either the old state or the new.
+Every change is one rename, so that a power cut leaves either the old state or the new. A version
+that is deleted loses its file `complete` first.
 """
 
 from __future__ import annotations
@@ -171,6 +172,14 @@ class Versions:
             os.sync()
         write_durably(self.place(release_id) / COMPLETE, b"")
 
+    def delete(self, release_id: str) -> None:
+        """Delete a version. What a power cut leaves of it is not taken for complete."""
+        place = self.place(release_id)
+        with contextlib.suppress(OSError):
+            (place / COMPLETE).unlink()
+            _sync_directory(place)
+        shutil.rmtree(place, ignore_errors=True)
+
     def begin_trial(
         self, version: str, serial: int, directory: str, trial_seconds: float, offer: str
     ) -> None:
@@ -231,7 +240,7 @@ class Versions:
         self._point_at(update.previous)
         self.save(replace(update, state=UpdateState.ROLLED_BACK, why=why))
         if delete:
-            shutil.rmtree(self.place(update.directory), ignore_errors=True)
+            self.delete(update.directory)
 
     def to_start(self) -> tuple[Path | None, LastUpdate | None]:
         """The program to start instead of the base, and its update while that is on trial.
@@ -343,7 +352,7 @@ class Versions:
         with contextlib.suppress(OSError):
             for path in (self.directory / "versions").iterdir():
                 if path.name not in names:
-                    shutil.rmtree(path, ignore_errors=True)
+                    self.delete(path.name)
 
 
 def write_durably(path: Path, data: bytes, mode: int | None = None) -> None:
