@@ -18,7 +18,12 @@ import jinja2
 import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.handover.bundle import (
@@ -229,7 +234,7 @@ def test_a_bundle_signed_by_another_is_refused(bundle: tuple[Path, str], tmp_pat
 
 
 def test_wrong_usage_gets_one_line(bundle: tuple[Path, str], tmp_path: Path) -> None:
-    """A missing installer, a missing key, and a directory that is no checkout."""
+    """A wrong role, a wrong key, one with a passphrase, and a directory that is no checkout."""
     done = subprocess.run(
         ["/bin/sh", "install.sh", "all"], cwd=bundle[0], capture_output=True, text=True, check=False
     )
@@ -238,6 +243,13 @@ def test_wrong_usage_gets_one_line(bundle: tuple[Path, str], tmp_path: Path) -> 
     key.write_text("nothing")
     key.chmod(0o600)
     with pytest.raises(UserError, match="no private key"):
+        signing_key(key)
+    key.write_bytes(
+        Ed25519PrivateKey.generate().private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
+        )
+    )
+    with pytest.raises(UserError, match="without a passphrase"):
         signing_key(key)
     with pytest.raises(UserError, match="holds no wheel"):
         pack(

@@ -6,6 +6,7 @@ needs no network.
 
 from __future__ import annotations
 
+import json
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -218,16 +219,48 @@ def test_what_cannot_be_fetched_is_named(
     assert sorted(checkout.wheels.iterdir()) == before
 
 
+def _error(checkout: Checkout, **options: object) -> str:
+    """Make this checkout's bundle with these options in place of the usual ones; gives the error,
+    or nothing."""
+    usual = {
+        "source": checkout.directory, "wheels": checkout.wheels,
+        "key": checkout.directory.parent / "key", "python": ",".join(TARGET.pythons),
+        "machine": TARGET.machine,
+    }  # fmt: skip
+    argv = [str(x) for name, value in (usual | options).items() for x in (f"--{name}", value)]
+    done = CliRunner().invoke(app, ["bundle", *argv])
+    assert done.exit_code == 0 or isinstance(done.exception, UserError), done.exception
+    return str(done.exception or "")
+
+
 def test_the_serial_can_be_given(checkout: Checkout, tmp_path: Path) -> None:
     """For a release after one that was made with a wrong clock."""
     out = tmp_path / "given.zip"
-    options = {
-        "--source": checkout.directory, "--wheels": checkout.wheels, "--key": tmp_path / "key",
-        "--out": out, "--python": ",".join(TARGET.pythons), "--machine": TARGET.machine,
-        "--serial": 4102444800,
-    }  # fmt: skip
-    argv = [str(part) for option in options.items() for part in option]
-    done = CliRunner().invoke(app, ["bundle", *argv])
-    assert done.exit_code == 0, done.output
+    assert _error(checkout, out=out, serial=4102444800) == ""
     with zipfile.ZipFile(out) as archive:
         assert b'"serial": 4102444800' in archive.read(MANIFEST)
+
+
+def test_the_versions_of_python_can_be_separated_by_a_blank(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    """The release names them without it, as agents look for them."""
+    out = tmp_path / "given.zip"
+    assert _error(checkout, out=out, python="3.11, 3.12") == ""
+    with zipfile.ZipFile(out) as archive:
+        assert list(json.loads(archive.read(MANIFEST))["pythons"]) == ["3.11", "3.12"]
+
+
+@pytest.mark.parametrize("text", ["3", "3.11,", "312", "3.x", "3.12.1", "", "2.7"])
+def test_a_wrong_version_of_python_is_named(checkout: Checkout, tmp_path: Path, text: str) -> None:
+    """Before any wheel is looked for."""
+    error = _error(checkout, out=tmp_path / "given.zip", python=text)
+    assert error == f"--python {text}: must be versions such as 3.11,3.12,3.13"
+
+
+def test_a_directory_is_no_bundle(checkout: Checkout, tmp_path: Path) -> None:
+    """It is refused before wheels are collected, and nothing is put into it."""
+    (tmp_path / "out").mkdir()
+    error = _error(checkout, out=tmp_path / "out", wheels=tmp_path / "none")
+    assert "is a directory" in error
+    assert not (tmp_path / "none").exists() and not list((tmp_path / "out").iterdir())

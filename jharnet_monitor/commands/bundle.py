@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -50,17 +51,26 @@ def bundle(
     """
     if ca is not None and not ca.is_file():
         raise UserError(f"--ca {ca}: there is no such file")
+    if out.is_dir():
+        raise UserError(f"--out {out}: is a directory; name a file in it")
+    target = Machines(machine, _versions(pythons))
     console = plain_console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="jharnet-bundle-") as scratch:
         place = wheels or Path(scratch)
         with console.status("checking the wheels") as status:
-            collect_wheels(Source(source), place, pythons.split(","), machine, status.update)
+            collect_wheels(Source(source), place, target.pythons, machine, status.update)
         made = pack(
             Source(source), place, key, out, ca, console.print,
-            target=Machines(machine, pythons.split(",")),
-            serial=serial or int(SystemClock().now().timestamp()),
+            target=target, serial=serial or int(SystemClock().now().timestamp()),
         )  # fmt: skip
     print(f"{out}: {out.stat().st_size / 1e6:.0f} MB")
     print(f"fingerprint: {made}")
     print("Carry the fingerprint apart from the bundle: on paper, or by telephone. With it go the")
     print("commands that check the bundle before anything of it runs (help: Install a district).")
+
+
+def _versions(text: str) -> list[str]:
+    found = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"3\.[1-9][0-9]?", one) for one in found):
+        raise UserError(f"--python {text}: must be versions such as {','.join(PYTHONS)}")
+    return found

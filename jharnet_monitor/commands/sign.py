@@ -82,7 +82,7 @@ def verify(
         logging.getLogger(library).setLevel(logging.CRITICAL)  # they print tracebacks
     found = examine(_read(paper), roots)
     for one in found:
-        console.print(as_one_line(_describe(one)), soft_wrap=True, markup=False)
+        console.print(as_one_line(_describe(one)), soft_wrap=True)
     if not found:
         console.print(f"{paper}: is not signed", soft_wrap=True)
     raise typer.Exit(0 if found and all(one.good for one in found) else 1)

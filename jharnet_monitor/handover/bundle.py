@@ -7,7 +7,6 @@ fingerprint that is delivered separately, then the signature, then every file.
 from __future__ import annotations
 
 import hashlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -222,8 +221,8 @@ def signing_key(path: Path) -> Ed25519PrivateKey:
         write_secret(path, text)
     try:
         key = serialization.load_pem_private_key(read_bytes_private(path), None)
-    except ValueError:
-        raise UserError(f"{path}: is no private key in PEM form") from None
+    except (ValueError, TypeError):
+        raise UserError(f"{path}: is no private key in PEM form without a passphrase") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise UserError(f"{path}: must be an Ed25519 key")
     return key
@@ -291,7 +290,7 @@ def _write_zip(out: Path, content: Mapping[str, bytes]) -> None:
         ) as archive:  # wheels are compressed
             for name, data in content.items():
                 archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
-        shutil.move(temporary, out)
+        temporary.replace(out)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise UserError(f"{out}: cannot be written: {error.strerror}") from None
