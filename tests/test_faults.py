@@ -3,14 +3,22 @@ book."""
 
 from __future__ import annotations
 
+import csv
+import io
 import random
+import sqlite3
+import zipfile
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from jharnet_monitor.dossier.verify import verify
+from jharnet_monitor.i18n.formats import iso_moment
 from jharnet_monitor.i18n.words import LANGUAGES, words
+from jharnet_monitor.judge.calendar.period import date_range
 from jharnet_monitor.judge.faults import (
     Stop,
     StopReason,
@@ -23,10 +31,14 @@ from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import OfficeState, format_utc
 from jharnet_monitor.report.data.load import summarise
 from jharnet_monitor.report.output.document import content
+from jharnet_monitor.store import Store
+from jharnet_monitor.store.tables import to_ms
 from tests import made_up_week
+from tests.bench.papers import GOOD, shared_fault
+from tests.dossier_support import filed
 from tests.made_up import NOW
 from tests.made_up_hub import MadeUpHub
-from tests.made_up_week import MADE_AT, WEEK
+from tests.made_up_week import MADE_AT, WEEK, ZONE
 from tests.store_support import START
 from tests.support import make_config
 from tests.web_support import BEARER, Client, bad_morning, error, page, serving
@@ -107,7 +119,7 @@ def test_the_measured_outage_proposes_the_end() -> None:
     assert measured_outage(late, states) is None
     [named] = ledger([entry(reported_at=35, began_at=0)])
     assert measured_outage(named, states) == states[0]
-    missing = unbooked(config, [during], {OFFICE: states})
+    missing = unbooked(config, [during], {OFFICE: states}, {OFFICE: states})
     assert [one.outage for one in missing] == [states[4]]
     [found, _] = judge_faults(config, [during, after], {OFFICE: states}, hour(104))
     assert (found.over_at, found.within, found.repeats) == (hour(6), False, 1)
@@ -203,3 +215,82 @@ def test_the_report_shows_open_faults_times_and_repeats(tmp_path: Path) -> None:
         assert text_("faults.open_late", n=1) in document["front"]["sentences"][-1]
         assert [row["docket"] for row in document["faults"]["rows"]] == ["JH/9", "—"]
     made.store.close()
+
+
+def booked(office: str, reported_at: datetime) -> dict[str, object]:
+    """The data of an entry that books an office's first fault."""
+    return {"fault": f"{office}-1", "set": {"reported_at": format_utc(reported_at)}}
+
+
+def switch_off_at_night(store: Store, office: str, first: datetime, nights: int) -> None:
+    """Record that nothing of an office answers from 17:30 to 10:00; `first` is a midnight."""
+    store.event_log.add_transition(office, OfficeState.UP, first, {})
+    for day in range(nights):
+        off = first + timedelta(days=day, hours=17.5)
+        store.event_log.add_transition(office, OfficeState.UNREACHABLE, off, {})
+        store.event_log.add_transition(office, OfficeState.UP, off + timedelta(hours=16.5), {})
+
+
+def test_the_report_proposes_no_fault_for_what_is_not_the_offices_own(tmp_path: Path) -> None:
+    """Nights that are switched off by habit and an outage of all offices are not proposed; a fault
+    that was booked for the latter has its measured outage.
+    """
+    made = made_up_week.make(tmp_path, troubles=("", *GOOD[1:]), drilled=False)
+    office, other = (one.id for one in made.config.offices[:2])
+    switch_off_at_night(made.store, office, WEEK.end - timedelta(days=28), 27)
+    shared_fault(made)
+    began = WEEK.start + timedelta(days=2, hours=12, seconds=1)
+    at = began + timedelta(hours=1)
+    made.store.event_log.add_event(other, "fault", at, booked(other, at))
+    thresholds = made.config.thresholds.model_copy(update={"restore_within": 3600.0})
+    config = made.config.model_copy(update={"thresholds": thresholds})
+    summary = summarise(made.store, config, WEEK, MADE_AT)
+    made.store.close()
+    assert summary.unbooked == ()
+    [fault] = summary.faults
+    assert fault.outage is not None and fault.outage.start == began
+    assert len(summary.shared) == 1
+
+
+async def test_the_page_proposes_no_fault_for_a_habit(client: tuple[Client, MadeUpHub]) -> None:
+    """An office that is switched off every night is not proposed, and one with a fault is."""
+    web, hub = client
+    other = next(one.id for one in hub.config.offices if one.id != OFFICE)
+    midnight = NOW.astimezone(ZONE).replace(hour=0, minute=0, second=0, microsecond=0)
+    switch_off_at_night(hub.store, other, midnight - timedelta(days=40), 40)
+    found = await (await web.get("/api/v1/faults")).json()
+    assert [one["office"] for one in found["proposed"]] == [OFFICE]
+
+
+def test_a_dossier_knows_an_outage_that_began_before_its_first_day(tmp_path: Path) -> None:
+    """A fault that was booked the evening before has its outage, which is booked then."""
+    place = filed(tmp_path, 2, 22)
+    period = date_range(str(WEEK.start.date()), str(place.period.days[-1]), ZONE)
+    office = place.config.offices[0].id
+    noon = period.start - timedelta(hours=12)
+    began, over = period.start - timedelta(hours=4), period.start + timedelta(hours=6)
+    place.store.event_log.add_event(
+        office, "fault", began, booked(office, began + timedelta(hours=1))
+    )
+    with sqlite3.connect(tmp_path / "2-22.db") as connection:
+        connection.execute("delete from chunks")
+        connection.execute("delete from mails")
+        for old, new, state in (
+            (noon, began, "link_down"),
+            (noon + timedelta(minutes=20), over, "up"),
+        ):
+            connection.execute(
+                "update transitions set at = ?, state = ? where office = ? and at = ?",
+                (to_ms(new), state, office, to_ms(old)),
+            )
+        connection.execute("update transitions set recorded_at = at")
+        connection.execute("update events set recorded_at = at")
+    replace(place, period=period).build(tmp_path / "dossier.zip")
+    place.store.close()
+    with zipfile.ZipFile(tmp_path / "dossier.zip") as file:
+        rows = list(csv.DictReader(io.StringIO(file.read("faults.csv").decode())))
+    [row] = rows
+    assert (row["fault"], row["outage_state"]) == (f"{office}-1", "link_down")
+    assert row["outage_begin"] == iso_moment(began, ZONE)
+    assert row["outage_end"] == iso_moment(over, ZONE)
+    assert verify(tmp_path / "dossier.zip", None, lambda _: None).problems == []

@@ -29,6 +29,7 @@ from jharnet_monitor.judge.line.assess import LineEvidence, assess
 from jharnet_monitor.judge.line.verdict import LineVerdict
 from jharnet_monitor.judge.outages.availability import StateTimes, state_times
 from jharnet_monitor.judge.outages.shared import JudgedSpans, judge_spans
+from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.judge.statistics import intervals
 from jharnet_monitor.judge.statistics.intervals import Interval
 from jharnet_monitor.model import Direction, Measurement, OfficeState, Route
@@ -166,11 +167,18 @@ def _lists(columns: tuple[Any, Any]) -> tuple[list[int], list[float]]:
 
 def judged_states(evidence: DossierEvidence, until: datetime) -> dict[str, JudgedSpans]:
     """The states of each office as they are judged, up to `until`."""
-    start, known = evidence.period.start, known_until(evidence, until)
-    ids = [office.id for office in evidence.config.offices]
-    found = [clipped(spans(_known(evidence, office), known), start, until) for office in ids]
+    measured = measured_states(evidence, until)
+    found = [clipped(one, evidence.period.start, until) for one in measured.values()]
     windows = office_windows(evidence.config.district, evidence.period.days)
-    return dict(zip(ids, judge_spans(found, windows), strict=True))
+    return dict(zip(measured, judge_spans(found, windows), strict=True))
+
+
+def measured_states(evidence: DossierEvidence, until: datetime) -> dict[str, list[Span]]:
+    """The states of each office as they were measured, also those before the period."""
+    known = known_until(evidence, until)
+    return {
+        office.id: spans(_known(evidence, office.id), known) for office in evidence.config.offices
+    }
 
 
 def _extent(evidence: DossierEvidence, until: datetime) -> tuple[datetime, datetime]:

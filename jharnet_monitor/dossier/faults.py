@@ -8,7 +8,7 @@ from typing import Any
 
 from jharnet_monitor.dossier.archive import csv_bytes
 from jharnet_monitor.dossier.case import Case
-from jharnet_monitor.dossier.derive import judged_states
+from jharnet_monitor.dossier.derive import judged_states, measured_states
 from jharnet_monitor.dossier.statements import head
 from jharnet_monitor.i18n.formats import iso_moment
 from jharnet_monitor.i18n.words import Words
@@ -28,8 +28,10 @@ def judged(case: Case) -> tuple[Sequence[JudgedFault], Sequence[Unbooked]]:
     `ValueError` for an entry that cannot be read.
     """
     faults = ledger(case.evidence.fault_entries)
-    states = {office: one.spans for office, one in judged_states(case.evidence, case.until).items()}
-    return within(case.config, faults, states, (case.period.start, case.until))
+    # an outage may have begun before the period, and been booked then
+    measured = measured_states(case.evidence, case.until)
+    states = judged_states(case.evidence, case.until)
+    return within(case.config, faults, measured, states, (case.period.start, case.until))
 
 
 def fault_csv(case: Case) -> bytes:

@@ -241,19 +241,24 @@ def judge_faults(
 
 
 def unbooked(
-    config: Config, faults: Sequence[Fault], spans: Mapping[str, Sequence[Span]]
+    config: Config,
+    faults: Sequence[Fault],
+    spans: Mapping[str, Sequence[Span]],
+    own: Mapping[str, Sequence[Span]],
 ) -> list[Unbooked]:
-    """The outages of the line that exceeded the operator's time and are not booked."""
+    """The outages of the line that exceeded the operator's time and are not booked. `spans` are
+    those that a fault may be booked for, `own` those that are charged to each office.
+    """
     found = []
     for office in config.offices:
-        mine = spans.get(office.id, ())
-        booked = [measured_outage(one, mine) for one in faults if one.office == office.id]
+        measured = spans.get(office.id, ())
+        booked = [measured_outage(one, measured) for one in faults if one.office == office.id]
         limit = restore_limit(config, office)
         found += [
             Unbooked(office.id, span)
-            for span in mine
+            for span in own.get(office.id, ())
             if span.state in OF_THE_LINE
             and (span.end - span.start).total_seconds() > limit
-            and span not in booked
+            and not any(one and one.start <= span.start and span.end <= one.end for one in booked)
         ]
     return sorted(found, key=lambda one: (one.outage.start, one.office))

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from jharnet_monitor.config import Config
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
+from jharnet_monitor.judge.calendar.windows import office_windows
 from jharnet_monitor.judge.faults import (
     FAULT,
     MOMENTS,
@@ -24,7 +25,9 @@ from jharnet_monitor.judge.faults import (
     ledger,
     next_id,
 )
+from jharnet_monitor.judge.outages.shared import judge_spans
 from jharnet_monitor.model import format_utc
+from jharnet_monitor.report.data.aggregate import clipped
 from jharnet_monitor.report.data.faults import within
 from jharnet_monitor.report.data.state_spans import spans
 from jharnet_monitor.report.sections.faults import fault_table, proposal, sentences
@@ -167,7 +170,12 @@ def _view(store: Store, config: Config, now: datetime) -> LedgerView:
         office.id: spans(store.event_log.transitions(office.id, begin, now), now)
         for office in config.offices
     }
-    return LedgerView(*within(config, faults, states, (begin, now)))
+    first = begin.astimezone(ZoneInfo(config.district.timezone)).date()
+    days = (first + timedelta(days=n) for n in range(LOOKED_BACK.days + 1))
+    shown = [clipped(one, begin, now) for one in states.values()]
+    found = judge_spans(shown, office_windows(config.district, days))
+    judged = dict(zip(states, found, strict=True))
+    return LedgerView(*within(config, faults, states, judged, (begin, now)))
 
 
 def parse_entry(data: Mapping[str, Any], known: Fault | None, now: datetime) -> dict[str, Any]:

@@ -61,6 +61,8 @@ class JudgedSpans:
     nights: int = 0
     off: timedelta = timedelta(0)
     shared: tuple[SharedFault, ...] = ()
+    with_shared: tuple[Span, ...] = ()
+    """The spans before shared outages became `uplink_down`: a fault may be booked for one."""
 
 
 def judge_spans(offices: Sequence[Sequence[Span]], windows: Windows) -> list[JudgedSpans]:
@@ -138,7 +140,7 @@ def _without_shared(one: JudgedSpans, faults: Sequence[SharedFault]) -> JudgedSp
         for fault in faults[near] if span.state in DOWN else ():
             pieces = [part for piece in pieces for part in _charged(piece, fault)]
         spans += pieces
-    return replace(one, spans=tuple(spans), shared=tuple(faults))
+    return replace(one, spans=tuple(spans), shared=tuple(faults), with_shared=one.spans)
 
 
 def _charged(span: Span, fault: SharedFault) -> Iterator[Span]:

@@ -17,7 +17,9 @@ from jharnet_monitor.judge.faults import (
     ledger,
     unbooked,
 )
+from jharnet_monitor.judge.outages.shared import JudgedSpans
 from jharnet_monitor.judge.outages.timeline import Span
+from jharnet_monitor.report.data.state_spans import after_earlier
 from jharnet_monitor.store import Store
 
 
@@ -34,29 +36,39 @@ def faults_in(
     store: Store,
     config: Config,
     states: Mapping[str, Sequence[Span]],
+    judged: Mapping[str, JudgedSpans],
     bounds: tuple[datetime, datetime],
 ) -> tuple[tuple[JudgedFault, ...], tuple[Unbooked, ...]]:
     """The faults within the bounds, as they stood at their end, and the outages that are booked
-    nowhere; `states` may begin before the bounds.
+    nowhere. `states` are as measured and may begin before those that are `judged`.
     """
-    return within(config, read_ledger(store), states, bounds)
+    return within(config, read_ledger(store), states, judged, bounds)
 
 
 def within(
     config: Config,
     faults: Sequence[Fault],
     states: Mapping[str, Sequence[Span]],
+    judged: Mapping[str, JudgedSpans],
     bounds: tuple[datetime, datetime],
 ) -> tuple[tuple[JudgedFault, ...], tuple[Unbooked, ...]]:
     """The same of a ledger that was read."""
     start, until = bounds
-    spans_by_office = {office: _until(spans, until) for office, spans in states.items()}
+
+    def over_time(judged_spans: Mapping[str, Sequence[Span]]) -> dict[str, list[Span]]:
+        return {
+            office: _until(after_earlier(states[office], spans), until)
+            for office, spans in judged_spans.items()
+        }
+
+    measured = over_time({office: one.with_shared for office, one in judged.items()})
+    own = over_time({office: one.spans for office, one in judged.items()})
     known = [one for one in faults if one.reported_at < until]
-    judged = judge_faults(config, known, spans_by_office, until)
+    found = judge_faults(config, known, measured, until)
     shown = (
-        one for one in judged if one.fault.restored_at is None or one.fault.restored_at >= start
+        one for one in found if one.fault.restored_at is None or one.fault.restored_at >= start
     )
-    missing = (one for one in unbooked(config, known, spans_by_office) if one.outage.end > start)
+    missing = (one for one in unbooked(config, known, measured, own) if one.outage.end > start)
     return tuple(shown), tuple(missing)
 
 

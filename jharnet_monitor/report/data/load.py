@@ -73,7 +73,7 @@ def summarise(
     if len(parts) > 1:
         store.disconnect()
     offices = [one for part in in_parallel(reading.summaries, parts) for one in part]
-    faults, missing = faults_in(store, config, states, (period.start, until))
+    faults, missing = faults_in(store, config, states, judged, (period.start, until))
     return Summary(
         config=config,
         period=period,

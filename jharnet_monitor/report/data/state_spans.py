@@ -10,6 +10,7 @@ from itertools import groupby
 from operator import attrgetter
 
 from jharnet_monitor.judge.outages.timeline import Span
+from jharnet_monitor.report.data.aggregate import clipped
 from jharnet_monitor.store import Transition
 from jharnet_monitor.store.event_log import RecordedState
 
@@ -89,6 +90,14 @@ def overwrite(current: list[Span], new: Span) -> None:
         if end < span.end:
             result.append(replace(span, start=end))
     current[first : max(first, after)] = result
+
+
+def after_earlier(earlier: Sequence[Span], judged: Sequence[Span]) -> list[Span]:
+    """The judged states after those that were measured before them; an outage that was going on
+    where they meet is one.
+    """
+    before = clipped(earlier, earlier[0].start, judged[0].start) if earlier and judged else earlier
+    return _joined([*before, *judged])
 
 
 def _joined(current: Iterable[Span]) -> list[Span]:
