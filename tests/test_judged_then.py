@@ -21,6 +21,7 @@ from jharnet_monitor.judge.line.contract import (
     rate_is_open,
 )
 from jharnet_monitor.model import Direction, OfficeState
+from jharnet_monitor.report.data.history import history
 from jharnet_monitor.report.data.in_force import in_force
 from jharnet_monitor.report.data.state_spans import spans
 from jharnet_monitor.store import Store, Transition
@@ -123,3 +124,22 @@ def test_a_computer_that_limits_one_direction_leaves_the_other_as_it_is() -> Non
     assert falls_short(test, link, 0.8)
     earlier = replace(test, conditions={"path": "jharnet", "limited_by": "host"})
     assert all(rate_is_open(earlier, way) for way in Direction)
+
+
+def test_the_trend_leaves_out_what_the_offices_computer_limited(tmp_path: Path) -> None:
+    """The speed of an earlier week rests on the tests on which that of the week itself rests."""
+    store = Store(f"sqlite:///{tmp_path / 'trend.db'}", ManualClock(WEEK.start))
+    store.migrate()
+    before, config = WEEK.before(), made_up.config(2)
+    for day in range(6):
+        for hour, conditions in enumerate(
+            ({}, {"limited_by": "host"}, {"limited_by": "host", "download_limited_by": "host"},
+             {"limited_by": "host", "upload_limited_by": "host"})
+        ):  # fmt: skip
+            at = before.start + timedelta(days=day, hours=hour)
+            rate = 1e6 if conditions and "upload_limited_by" not in conditions else 4e6
+            test = made_up.bandwidth(OFFICE, at, rate, 3e6)
+            store.add([replace(test, conditions=test.conditions | conditions)])
+    [point] = history(store, config, config.offices[0], [before], [[]])
+    store.close()
+    assert (point.down.median, point.down.tests) == (4e6, 12)

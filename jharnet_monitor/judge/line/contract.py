@@ -5,7 +5,7 @@ The hub uses it in the daemon, so it must not load NumPy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from jharnet_monitor.judge.line.reading import Limit
@@ -54,10 +54,14 @@ def _pace_limited(test: Measurement, direction: Direction) -> bool:
 
 
 def limit_of(test: Measurement, direction: Direction) -> object:
-    """What limited a direction of a speed test; None if nothing did. Earlier versions recorded one
-    limit for both directions together.
+    """What limited a direction of a speed test; None if nothing did."""
+    return limit_in(test.conditions, direction)
+
+
+def limit_in(limits: Mapping[str, object], direction: Direction) -> object:
+    """The same of the conditions of a test. Earlier versions recorded one limit for both directions
+    together.
     """
-    limits = test.conditions
     if "download_limited_by" in limits or "upload_limited_by" in limits:
         return limits.get(f"{direction.transfer}_limited_by")
     return limits.get("limited_by")

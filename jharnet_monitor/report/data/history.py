@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.calendar.windows import office_windows, window_indices
+from jharnet_monitor.judge.line.contract import limit_in
+from jharnet_monitor.judge.line.reading import Limit
 from jharnet_monitor.judge.outages.availability import state_times
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import RETEST, Direction, Outcome, Route
@@ -91,6 +93,7 @@ class _DownloadRates:
             if (
                 block.outcome is Outcome.OK
                 and block.conditions.get(RETEST) != "due"
+                and limit_in(block.conditions, Direction.DOWN) != Limit.HOST
                 and DOWN in block.values
             ):
                 found += zip(block.starts, block.values[DOWN], strict=True)
