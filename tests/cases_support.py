@@ -14,8 +14,7 @@ import numpy as np
 import yaml
 
 from jharnet_monitor.config import Config
-from jharnet_monitor.judge.calendar.hours import in_office_hours
-from jharnet_monitor.judge.calendar.windows import office_windows
+from jharnet_monitor.judge.calendar.hours import in_office_hours, office_windows
 from jharnet_monitor.judge.line.assess import Assessment, LineEvidence, assess
 from jharnet_monitor.judge.line.loss import BLOCK_MS, PacketCounts
 from jharnet_monitor.judge.line.traffic import TrafficReadings

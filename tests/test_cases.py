@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from jharnet_monitor.judge.calendar.windows import office_windows
+from jharnet_monitor.judge.calendar.hours import office_windows
 from jharnet_monitor.judge.line.assess import LineEvidence
 from jharnet_monitor.judge.line.grounds import LineVerdict, Note
 from jharnet_monitor.judge.outages.shared import judge_spans, shared_faults

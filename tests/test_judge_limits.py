@@ -9,8 +9,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from jharnet_monitor.config.district import District
-from jharnet_monitor.judge.calendar.hours import conference_near, in_conference, in_office_hours
-from jharnet_monitor.judge.calendar.windows import office_windows, window_indices
+from jharnet_monitor.judge.calendar.hours import (
+    conference_near,
+    in_conference,
+    in_office_hours,
+    office_windows,
+)
+from jharnet_monitor.judge.calendar.windows import window_indices
 from jharnet_monitor.judge.conference.shared_line import Share, shared_line
 from jharnet_monitor.judge.conference.video import (
     Frame,

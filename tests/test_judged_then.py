@@ -139,7 +139,7 @@ def test_the_trend_leaves_out_what_the_offices_computer_limited(tmp_path: Path) 
             at = before.start + timedelta(days=day, hours=hour)
             rate = 1e6 if conditions and "upload_limited_by" not in conditions else 4e6
             test = made_up.bandwidth(OFFICE, at, rate, 3e6)
-            store.add([replace(test, conditions=test.conditions | conditions)])
+            store.add([replace(test, conditions={**test.conditions, **conditions})])
     [point] = history(store, config, config.offices[0], [before], [[]])
     store.close()
     assert (point.down.median, point.down.tests) == (4e6, 12)

@@ -22,8 +22,7 @@ from jharnet_monitor.dossier.claims import (
     RetestClaims,
 )
 from jharnet_monitor.dossier.evidence import DossierEvidence
-from jharnet_monitor.judge.calendar.hours import in_office_hours
-from jharnet_monitor.judge.calendar.windows import office_windows
+from jharnet_monitor.judge.calendar.hours import in_office_hours, office_windows
 from jharnet_monitor.judge.conference.drill import Drill, passed, required_grade
 from jharnet_monitor.judge.line.assess import LineEvidence, assess
 from jharnet_monitor.judge.line.verdict import LineVerdict
@@ -33,8 +32,8 @@ from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.judge.statistics import intervals
 from jharnet_monitor.judge.statistics.intervals import Interval
 from jharnet_monitor.model import Direction, Measurement, OfficeState, Route
-from jharnet_monitor.report.data.aggregate import OUT, clipped, conference, outages
-from jharnet_monitor.report.data.state_spans import spans
+from jharnet_monitor.report.data.aggregate import OUT, conference, outages
+from jharnet_monitor.report.data.state_spans import clipped, spans
 from jharnet_monitor.report.data.summary import Conference, Outage
 
 FEWEST_CALLS = 5

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from jharnet_monitor.config import Config
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
-from jharnet_monitor.judge.calendar.windows import office_windows
+from jharnet_monitor.judge.calendar.hours import office_windows
 from jharnet_monitor.judge.faults import (
     FAULT,
     MOMENTS,
@@ -27,9 +27,8 @@ from jharnet_monitor.judge.faults import (
 )
 from jharnet_monitor.judge.outages.shared import judge_spans
 from jharnet_monitor.model import format_utc
-from jharnet_monitor.report.data.aggregate import clipped
 from jharnet_monitor.report.data.faults import within
-from jharnet_monitor.report.data.state_spans import spans
+from jharnet_monitor.report.data.state_spans import clipped, spans
 from jharnet_monitor.report.sections.faults import fault_table, proposal, sentences
 from jharnet_monitor.store import Store
 from jharnet_monitor.web.errors import Refusal, unknown_office

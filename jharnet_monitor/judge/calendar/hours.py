@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -28,6 +29,23 @@ def is_working_day(hours: OfficeHours, day: date) -> bool:
 def _is_working_day(days: str, holidays: str | None, day: date) -> bool:
     """The same, looked up once: a report asks for the day of each of thousands of tests."""
     return day.weekday() in parse_weekdays(days) and not (holidays and is_holiday(holidays, day))
+
+
+def office_windows(district: District, days: Iterable[date]) -> list[tuple[datetime, datetime]]:
+    """The office hours, start and end, of each of the days on which offices are open, in order.
+
+    >>> district = District(id="d", name="D", name_hi="द")
+    >>> found = office_windows(district, [date(2026, 11, 21), date(2026, 11, 22)])
+    >>> [(begin.isoformat(), end.hour) for begin, end in found]  # the second is a Sunday
+    [('2026-11-21T10:00:00+05:30', 17)]
+    """
+    zone, hours = ZoneInfo(district.timezone), district.office_hours
+    begin, end = time.fromisoformat(hours.from_), time.fromisoformat(hours.to)
+    return [
+        (datetime.combine(day, begin, zone), datetime.combine(day, end, zone))
+        for day in days
+        if is_working_day(hours, day)
+    ]
 
 
 def in_office_hours(district: District, moment: datetime) -> bool:

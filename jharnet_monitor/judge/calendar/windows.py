@@ -1,4 +1,4 @@
-"""Office hours and planned conferences as time windows, and lookup of many moments in them. Pure.
+"""Planned conferences as time windows, and lookup of many moments in windows. Pure.
 
 Separate from `hours`, which the hub uses for single moments, so that the hub does not load NumPy.
 """
@@ -13,25 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jharnet_monitor.config.calendars import is_holiday
-from jharnet_monitor.config.district import ConferenceTime, District, OfficeHours
-from jharnet_monitor.judge.calendar.hours import is_working_day
-
-
-def office_windows(district: District, days: Iterable[date]) -> list[tuple[datetime, datetime]]:
-    """The office hours, start and end, of each of the days on which offices are open, in order.
-
-    >>> district = District(id="d", name="D", name_hi="द")
-    >>> found = office_windows(district, [date(2026, 11, 21), date(2026, 11, 22)])
-    >>> [(begin.isoformat(), end.hour) for begin, end in found]  # the second is a Sunday
-    [('2026-11-21T10:00:00+05:30', 17)]
-    """
-    zone, hours = ZoneInfo(district.timezone), district.office_hours
-    begin, end = time.fromisoformat(hours.from_), time.fromisoformat(hours.to)
-    return [
-        (datetime.combine(day, begin, zone), datetime.combine(day, end, zone))
-        for day in days
-        if is_working_day(hours, day)
-    ]
+from jharnet_monitor.config.district import ConferenceTime, OfficeHours
 
 
 def conference_windows(

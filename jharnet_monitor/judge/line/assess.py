@@ -12,8 +12,7 @@ from datetime import date, datetime
 from typing import TypeVar, cast
 
 from jharnet_monitor.config.schema import Config, Office
-from jharnet_monitor.judge.calendar.hours import in_office_hours
-from jharnet_monitor.judge.calendar.windows import office_windows
+from jharnet_monitor.judge.calendar.hours import in_office_hours, office_windows
 from jharnet_monitor.judge.line.contract import contracted_rates, promised_availability
 from jharnet_monitor.judge.line.cures import cures_of
 from jharnet_monitor.judge.line.delivered import (

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jharnet_monitor.config.district import District
-from jharnet_monitor.judge.calendar.hours import in_office_hours
-from jharnet_monitor.judge.calendar.windows import office_windows, window_indices
+from jharnet_monitor.judge.calendar.hours import in_office_hours, office_windows
+from jharnet_monitor.judge.calendar.windows import window_indices
 from jharnet_monitor.judge.line.traffic import MAX_READING_SECONDS, TrafficReadings
 from jharnet_monitor.judge.outages.availability import DOWN
 from jharnet_monitor.judge.outages.timeline import Span

@@ -15,11 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jharnet_monitor.config.district import District
-from jharnet_monitor.judge.calendar.windows import (
-    conference_windows,
-    office_windows,
-    window_indices,
-)
+from jharnet_monitor.judge.calendar.hours import office_windows
+from jharnet_monitor.judge.calendar.windows import conference_windows, window_indices
 from jharnet_monitor.judge.statistics import intervals
 from jharnet_monitor.judge.statistics.intervals import DailySamples, Interval
 

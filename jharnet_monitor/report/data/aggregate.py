@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import date, datetime, tzinfo
-from operator import attrgetter
 from statistics import median, median_low
 
 from jharnet_monitor.config import Config, Office
@@ -125,18 +122,6 @@ def by_day(tests: Iterable[tuple[datetime, float | None]], zone: tzinfo) -> list
         if figure is not None:
             days.setdefault(at.astimezone(zone).date(), []).append(figure)
     return list(days.values())
-
-
-def clipped(spans: Sequence[Span], start: datetime, until: datetime) -> list[Span]:
-    """The parts of the spans that lie within [start, until); the spans must be in order."""
-    first = bisect_right(spans, start, key=attrgetter("end"))
-    after = bisect_left(spans, until, key=attrgetter("start"))
-    return [
-        span
-        if start <= span.start and span.end <= until
-        else replace(span, start=max(span.start, start), end=min(span.end, until))
-        for span in spans[first:after]
-    ]
 
 
 def outages(office: str, spans: Sequence[Span], until: datetime) -> Iterable[Outage]:

@@ -30,12 +30,12 @@ from jharnet_monitor.model import Direction, Measurement, Outcome, Route
 from jharnet_monitor.report.data.aggregate import (
     by_day,
     by_time_of_day,
-    clipped,
     conference,
     of_the_line,
     outages,
     speed,
 )
+from jharnet_monitor.report.data.state_spans import clipped
 from jharnet_monitor.report.data.summary import Latency, OfficeSummary, SpeedTest, TrendPoint
 from jharnet_monitor.store.bulk_reader import Block, Extent
 from jharnet_monitor.store.retention import PrunedDay

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jharnet_monitor.config import Config, Office
+from jharnet_monitor.judge.calendar.hours import office_windows
 from jharnet_monitor.judge.calendar.period import Period
-from jharnet_monitor.judge.calendar.windows import office_windows, window_indices
+from jharnet_monitor.judge.calendar.windows import window_indices
 from jharnet_monitor.judge.line.contract import limit_in
 from jharnet_monitor.judge.line.reading import Limit
 from jharnet_monitor.judge.outages.availability import state_times

@@ -11,20 +11,19 @@ from math import ceil
 from jharnet_monitor.config import Config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.judge.applications import Visit
+from jharnet_monitor.judge.calendar.hours import office_windows
 from jharnet_monitor.judge.calendar.period import Period
-from jharnet_monitor.judge.calendar.windows import office_windows
 from jharnet_monitor.judge.line.assess import needs_trains
 from jharnet_monitor.judge.outages.shared import JudgedSpans, SharedFault, judge_spans
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import HEADQUARTERS, Measurement, Route, parse_utc
 from jharnet_monitor.probes import PROBES
-from jharnet_monitor.report.data.aggregate import clipped
 from jharnet_monitor.report.data.collect import Collector, visits_of
 from jharnet_monitor.report.data.faults import faults_in
 from jharnet_monitor.report.data.history import earlier_periods, history
 from jharnet_monitor.report.data.in_force import in_force
 from jharnet_monitor.report.data.parallel import in_parallel
-from jharnet_monitor.report.data.state_spans import spans
+from jharnet_monitor.report.data.state_spans import clipped, spans
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary, TrendPoint
 from jharnet_monitor.store import Store
 

@@ -10,7 +10,6 @@ from itertools import groupby
 from operator import attrgetter
 
 from jharnet_monitor.judge.outages.timeline import Span
-from jharnet_monitor.report.data.aggregate import clipped
 from jharnet_monitor.store import Transition
 from jharnet_monitor.store.event_log import RecordedState
 
@@ -90,6 +89,18 @@ def overwrite(current: list[Span], new: Span) -> None:
         if end < span.end:
             result.append(replace(span, start=end))
     current[first : max(first, after)] = result
+
+
+def clipped(spans: Sequence[Span], start: datetime, until: datetime) -> list[Span]:
+    """The parts of the spans that lie within [start, until); the spans must be in order."""
+    first = bisect_right(spans, start, key=attrgetter("end"))
+    after = bisect_left(spans, until, key=attrgetter("start"))
+    return [
+        span
+        if start <= span.start and span.end <= until
+        else replace(span, start=max(span.start, start), end=min(span.end, until))
+        for span in spans[first:after]
+    ]
 
 
 def after_earlier(earlier: Sequence[Span], judged: Sequence[Span]) -> list[Span]:
