@@ -329,6 +329,35 @@ def test_a_chain_rebuilt_as_a_whole_is_caught_by_a_root_from_outside(
     assert problems and problems[0].startswith("--root")
 
 
+def test_a_root_protects_only_what_was_sealed_up_to_it(dossier: Path, true: Forger) -> None:
+    """Verified with an early root, a dossier names the root's hour and warns, also in JSON; with
+    the last root it does neither. The method paper gives none, for it must come from outside.
+    """
+    links = true.links()
+    early, last = links[len(links) // 2], links[-1].root
+    result = json.loads(_verified(dossier, early.root, "--json"))
+    [note] = (
+        one for one in result["notes"] if one.startswith("the given root is that of the hour")
+    )
+    assert f"{early.begin:%Y-%m-%d %H:%M} UTC" in note and result["ok"]
+    warning = "a chain rebuilt after that hour cannot be ruled out"
+    printed = _verified(dossier, early.root)
+    assert note in printed and warning in printed
+    printed = _verified(dossier, last)
+    assert "the given root" not in printed and warning not in printed
+    for language in LANGUAGES:
+        assert plain("verify FILE.zip --root ROOT") in plain(
+            text_of(true.files[f"method.{language}.pdf"])
+        )
+
+
+def _verified(dossier: Path, root: str, *options: str) -> str:
+    """What the command prints of a dossier that verifies with a root."""
+    run = CliRunner().invoke(app, ["verify", str(dossier), "--root", root, *options])
+    assert run.exit_code == 0, run.output
+    return run.stdout
+
+
 def test_the_working_copy_is_not_verified(true: Forger, tmp_path: Path) -> None:
     """The DOCX may be edited."""
     true.files["working-copy/letter.hi.docx"] += b"edited"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
 import typer
@@ -19,6 +19,9 @@ from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.judge.calendar.period import date_range
+
+if TYPE_CHECKING:
+    from jharnet_monitor.dossier.verify import VerifyResult
 
 app = typer.Typer(
     help="Build and verify the dossier: the letter to the department with its evidence.",
@@ -102,7 +105,7 @@ def verify(
             _print_success(verdict.links, verdict.records, verdict.figures, verdict.papers)
             for note in verdict.notes:
                 console.print(note, soft_wrap=True)
-            _print_limits(root, verdict.same_tools)
+            _print_limits(root, verdict)
     if verdict.problems:
         raise typer.Exit(1)
 
@@ -116,7 +119,7 @@ def _print_success(links: int, records: int, figures: int, papers: int) -> None:
     )
 
 
-def _print_limits(root: str | None, same_tools: bool) -> None:
+def _print_limits(root: str | None, verdict: VerifyResult) -> None:
     """Say what this check cannot prove."""
     if root is None:
         console.print(
@@ -124,7 +127,13 @@ def _print_limits(root: str | None, same_tools: bool) -> None:
             " ask an outside recipient for the root hash that they were mailed",
             soft_wrap=True,
         )
-    if not same_tools:
+    elif not verdict.root_covers:
+        console.print(
+            "a chain rebuilt after that hour cannot be ruled out:"
+            " ask an outside recipient for a root hash that they were mailed later",
+            soft_wrap=True,
+        )
+    if not verdict.same_tools:
         console.print(
             "the dossier was made by other versions of program, Typst or font:"
             " only the text of its documents was compared",

@@ -69,7 +69,7 @@ def method(case: Case, words: Words) -> dict[str, Any]:
                 for mail in case.mails
             ],
         },
-        "command": f"jharnet-monitor dossier verify FILE.zip --root {case.root}",
+        "command": "jharnet-monitor dossier verify FILE.zip --root ROOT",
         "check": words("dossier.method.check_text"),
     }
 

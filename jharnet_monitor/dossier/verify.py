@@ -61,6 +61,8 @@ class VerifyResult:
     figures: int = 0
     papers: int = 0
     root: str | None = None
+    root_covers: bool = False
+    """Whether the root from outside protects every record that the period needs."""
     same_tools: bool = True
     """Whether documents were compared byte for byte; otherwise their texts were."""
     notes: list[str] = field(default_factory=list)
@@ -139,9 +141,7 @@ class _Examination:
         period = _period(manifest, config)
         made_at = _made_at(manifest)
         evidence = DossierEvidence(config, period)
-        span = sealed.needed_links([one.begin for one in links], period.start, period.end)
-        if not span:
-            raise ArchiveError("chain/links.jsonl: does not cover the period")
+        span = self._needed(links, period)
         for gone in sealed.pruned_inside(links, span):
             yield f"chain/links.jsonl: {gone}"
         listed = raw.data_entries(manifest, links, span)
@@ -183,6 +183,25 @@ class _Examination:
     def _outside(self, links: list[Sealed]) -> Iterator[str]:
         if self.root is not None and all(one.root != self.root for one in links):
             yield f"--root: {self.root} is not in the chain: it was rebuilt, or is a different one"
+
+    def _needed(self, links: list[Sealed], period: Period) -> range:
+        span = sealed.needed_links([one.begin for one in links], period.start, period.end)
+        if not span:
+            raise ArchiveError("chain/links.jsonl: does not cover the period")
+        self._note_root(links, span)
+        return span
+
+    def _note_root(self, links: list[Sealed], span: range) -> None:
+        """Tell how much of the period the root from outside protects, if it is in the chain."""
+        place = next((n for n, one in enumerate(links) if one.root == self.root), None)
+        if place is None:
+            return
+        self.verdict.root_covers = place >= span[-1]
+        if not self.verdict.root_covers:
+            self.verdict.notes.append(
+                f"the given root is that of the hour from {links[place].begin:%Y-%m-%d %H:%M} UTC:"
+                " it does not protect the records of the period that were sealed after that hour"
+            )
 
     def _unknown_files(
         self, listed: list[dict[str, Any]], evidence: DossierEvidence
