@@ -227,6 +227,7 @@ def test_a_question_is_read_in_its_units(given: dict[str, str], change: Change) 
     {"rate": "29k"}, {"rate": "1001M"}, {"loss": "50.1%"}, {"rtt": "0.9ms"}, {"rtt": "5.01s"},
     {"clients": "21"}, {"clients": "-1"}, {"clients": ""}, {"rate": "4 M M"}, {"loss": "1ms"},
     {"clients": "00200"}, {"clients": "1" + 4400 * "0"}, {"clients": "0001" + 4400 * "0"},
+    {"loss": 40 * "0" + "60"}, {"rate": 38 * "0" + "4M0"}, {"rtt": 40 * " " + "9s"},
 ])  # fmt: skip
 def test_a_question_beyond_the_limits_is_refused(given: dict[str, str]) -> None:
     """With the parameter's name."""

@@ -20,7 +20,7 @@ from jharnet_monitor.model import Measurement
 from jharnet_monitor.probes.bandwidth.tcp_connection import retry_steadily
 from jharnet_monitor.probes.base import ChannelClosed
 from jharnet_monitor.rtc.codecs import DEFAULT_CODEC
-from jharnet_monitor.web.auth import is_own_origin
+from jharnet_monitor.web.auth import bearer, is_own_origin
 from jharnet_monitor.web.proxies import is_forwarded
 from jharnet_monitor.wire.agent_clock import AgentClock
 from jharnet_monitor.wire.device_check import CheckQuota, read_device_check
@@ -103,11 +103,6 @@ class _Closed(Exception):
         self.code = code
 
 
-def _header_token(request: web.Request) -> str | None:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token if scheme == "Bearer" else None
-
-
 def _offered_protocols(request: web.Request) -> list[str]:
     """The subprotocols that a page offers, starting with `SUBPROTOCOL`; none for a program."""
     header = ",".join(request.headers.getall("Sec-WebSocket-Protocol", []))
@@ -164,7 +159,7 @@ class AgentServer:
     async def handle_transfer(self, request: web.Request) -> web.StreamResponse:
         """`/agent/transfer/{key}?office=ID`: a bulk exchange of a running probe."""
         office = request.query.get("office", "")
-        self._require_token(request, office, _header_token(request))
+        self._require_token(request, office, bearer(request))
         return await self.transfers.serve(request.match_info["key"], office, request)
 
     async def handle_socket(self, request: web.Request) -> web.StreamResponse:
@@ -173,7 +168,7 @@ class AgentServer:
         _refuse_other_sites(request)
         offered = _offered_protocols(request)
         if not offered:
-            self._require_token(request, office, _header_token(request))
+            self._require_token(request, office, bearer(request))
         socket = web.WebSocketResponse(
             max_msg_size=MAX_FRAME_BYTES, timeout=5, protocols=(SUBPROTOCOL,)
         )
@@ -184,7 +179,7 @@ class AgentServer:
             if offered:
                 token = self._require_page_token(request, office, offered)
             else:
-                token = _header_token(request) or ""
+                token = bearer(request) or ""
             kind = BROWSER if offered else PROGRAM
             await self._serve(office, token, socket, kind, request)
         except ProtocolError as error:

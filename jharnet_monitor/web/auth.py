@@ -31,7 +31,7 @@ from jharnet_monitor.web.throttle import Throttle
 
 _log = logging.getLogger(__name__)
 
-__all__ = ["COOKIE", "SESSION_SECONDS", "Access", "Actor", "is_own_origin"]
+__all__ = ["COOKIE", "SESSION_SECONDS", "Access", "Actor", "bearer", "is_own_origin"]
 
 COOKIE = "jharnet_session"
 FAILURES_A_MINUTE = 10
@@ -118,10 +118,10 @@ class Access:
         which sends the office's token."""
         if self._hub.config.hub.reading == "open" or await self.who(request) is not None:
             return True
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or office.agent is None:
+        token = bearer(request)
+        if token is None or office.agent is None:
             return False
-        return await asyncio.to_thread(matches, token.strip(), office.agent.token_hash_file)
+        return await asyncio.to_thread(matches, token, office.agent.token_hash_file)
 
     async def act(
         self, request: web.Request, actor: Actor, what: str, about: Mapping[str, Any]
@@ -134,15 +134,15 @@ class Access:
 
     async def _by_token(self, request: web.Request) -> Actor | None:
         """Whoever sends the API token as bearer; raises `Refusal` after many wrong tokens."""
-        scheme, _, sent = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or self._hub.config.hub.api_token_file is None:
+        sent = bearer(request)
+        if sent is None or self._hub.config.hub.api_token_file is None:
             return None
         token, address = await self._token(), request.remote or ""
         # Nobody guesses a long token, so the right one is always accepted: behind a proxy all
         # share one address, and one of them could lock out everybody.
         if len(token) < _LONG_TOKEN:
             self._refuse_guessers(address)
-        if _equal(sent.strip(), token):
+        if _equal(sent, token):
             return Actor("API token", Role.ADMINISTER)
         self._refuse_guessers(address)
         self._addresses.failed(address)
@@ -261,6 +261,12 @@ class Access:
         """Raise `Refusal` (403) if no token could be right: the configuration must change first."""
         if self._hub.config.hub.accounts_file is None:
             await self._token()
+
+
+def bearer(request: web.Request) -> str | None:
+    """The token that a request sends as bearer (RFC 6750, 2.1)."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def _equal(sent: str, expected: str) -> bool:

@@ -20,6 +20,8 @@ _UNITS: Mapping[str, Mapping[str, float]] = {
     "rtt": {"ms": 1e-3, "s": 1.0},
 }
 _EXAMPLES = {"rate": "4M", "loss": "0%", "rtt": "50ms"}
+_LONGEST = 40
+"""Characters of a quantity."""
 PARAMETERS = ("rate", "loss", "rtt", "clients", "client")
 
 
@@ -74,7 +76,7 @@ def parse_change(given: Mapping[str, str], clients: Mapping[str, Client]) -> Cha
 def _quantity(name: str, text: str | None) -> float | None:
     if text is None or not text.strip():
         return None
-    match = _NUMBER.match(text[:40])
+    match = _NUMBER.match(text) if len(text) <= _LONGEST else None
     if match is None or match.group(2) not in _UNITS[name]:
-        raise BadChange(f"{name} must be like `{_EXAMPLES[name]}`, not `{text[:40]}`")
+        raise BadChange(f"{name} must be like `{_EXAMPLES[name]}`, not `{text[:_LONGEST]}`")
     return round(float(match.group(1)) * _UNITS[name][match.group(2)], 9)

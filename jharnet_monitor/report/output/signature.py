@@ -7,16 +7,19 @@ whatever holds the officer's certificate (a DSC token, e-Sign), or here from a P
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import UserError, as_one_line
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
+
+_log = logging.getLogger(__name__)
 
 FIELD = "Signature"
 BOX = (370, 22, 547, 50)
@@ -133,7 +136,8 @@ def examine(paper: bytes, trusted: Sequence[Certificate]) -> list[SignatureRepor
                 trusted=bool(status.trusted),
                 added=_added(status, names),
             )
-        except Exception:  # pyHanko's parsers let any exception through
+        except Exception as error:  # pyHanko's parsers let any exception through
+            _log.warning("%s: %s: %s", name, type(error).__name__, as_one_line(str(error)))
             report = SignatureReport(field=name, signer=None)
         found.append(report)
     return found
