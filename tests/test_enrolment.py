@@ -320,13 +320,18 @@ def _authorities(directory: Path) -> Iterator[str]:
 async def test_only_the_authority_of_the_fingerprint_is_trusted(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody between office and hub sends his own authority after the hub's, whose base64 ends
-    with padding, behind which Python's decoder stops: neither agent nor ca.pem takes his."""
+    """Somebody between office and hub sends his own authority, or other base64, after the hub's,
+    whose base64 ends with padding, behind which Python 3.11's decoder stops: he is refused."""
     pem = next(one for one in _authorities(tmp_path / "padded") if "=" in one)
     other = next(_authorities(tmp_path / "other"))
     fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
     carried = replace(made(config, "https://127.0.0.1:1", monkeypatch), authority=fingerprint)
-    trusted = await _trusts(config, carried, (pem + other).encode(), tmp_path)
+    footer = pem.splitlines()[-1]
+    for sent in (pem + other, other + pem, pem.replace(footer, f"QUJD\n{footer}")):
+        with pytest.raises(UserError, match="its authority has another fingerprint"):
+            await _trusts(config, carried, sent.encode(), tmp_path)
+        assert not (tmp_path / "ca.pem").exists()
+    trusted = await _trusts(config, carried, pem.encode(), tmp_path)
     assert (tmp_path / "ca.pem").read_text() == pem
     assert isinstance(trusted, ssl.SSLContext)
     assert trusted.get_ca_certs(binary_form=True) == [ssl.PEM_cert_to_DER_cert(pem)]

@@ -82,8 +82,8 @@ async def _trust_hub(
 ) -> ssl.SSLContext | bool:
     """The TLS context for the hub: trusts the pinned authority, or else this machine's authorities.
     The authority's certificate is fetched over an unverified connection and checked by its
-    fingerprint. No secret is sent before that. Only the checked certificate is trusted and written,
-    because whoever is between can send more after it.
+    fingerprint. No secret is sent before that. Whoever is between can send more after it, so an
+    answer with anything but the checked certificate is refused.
     """
     if enrolment.authority is None:
         return True
@@ -94,10 +94,7 @@ async def _trust_hub(
             raw += part
             if len(raw) > MOST_PEM_BYTES:
                 break  # no certificate is that long
-    try:
-        certificate = ssl.PEM_cert_to_DER_cert(raw.decode("ascii"))
-    except ValueError:
-        certificate = b""
+    certificate = _only_certificate(raw)
     if hashlib.sha256(certificate).hexdigest() != enrolment.authority:
         raise UserError(
             f"{enrolment.hub} is not the hub of this enrolment: its authority has another "
@@ -106,6 +103,22 @@ async def _trust_hub(
     text = ssl.DER_cert_to_PEM_cert(certificate)
     write_durably(directory / "ca.pem", text.encode("ascii"), READABLE)
     return ssl.create_default_context(cadata=text)
+
+
+def _only_certificate(raw: bytes) -> bytes:
+    """The DER of a PEM text that holds one certificate and nothing else, empty for any other text.
+
+    Behind the padding of base64 some versions of Python read on and some do not
+    (python/cpython#145264), so what was decoded is compared with what came.
+    """
+    try:
+        text = raw.decode("ascii")
+        certificate = ssl.PEM_cert_to_DER_cert(text)
+    except ValueError:
+        return b""
+    # However its lines are wrapped.
+    whole = "".join(ssl.DER_cert_to_PEM_cert(certificate).split()) == "".join(text.split())
+    return certificate if whole else b""
 
 
 async def _submit(
