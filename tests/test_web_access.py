@@ -30,11 +30,13 @@ async def test_changes_need_the_token(client: Client, hub: MadeUpHub, path: str)
 async def test_without_a_token_configured_nothing_can_be_changed(
     client: Client, hub: MadeUpHub, path: str
 ) -> None:
-    """403 with the key to set, even for an empty bearer token."""
+    """401 with the key to set, even for an empty bearer token."""
     hub.live._current.replace(config(11))
     answer = await client.post(path, headers={"Authorization": "Bearer "})
-    assert answer.status == 403
-    assert "api_token_file" in await answer.text()
+    assert answer.status == 401
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    page = await answer.text()
+    assert "api_token_file" in page and '<p><a href="/signin' not in page
     assert hub.requested == []
 
 
@@ -46,7 +48,7 @@ async def test_a_token_file_that_others_may_read_is_refused(
     assert path is not None
     path.chmod(0o644)
     reload = {"method": "POST", "headers": BEARER}
-    assert "see the hub's log" in await error(client, "/-/reload", 403, **reload)
+    assert "see the hub's log" in await error(client, "/-/reload", 401, **reload)
     assert "chmod 600" in caplog.text
 
 

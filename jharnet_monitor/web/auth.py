@@ -56,10 +56,16 @@ NOT_CONFIGURED = (
     "with a token, or `hub: accounts_file:` to one with accounts"
 )
 UNREADABLE = "the file in `hub: api_token_file:` cannot be used; see the hub's log"
+NO_TOKEN = (NOT_CONFIGURED, UNREADABLE)
+"""Why nobody can prove who they are: the configuration, or a file, must change first."""
 UNAUTHORIZED = (
     "this needs a token: send `Authorization: Bearer TOKEN` with the token of "
     "`hub: api_token_file:`, or sign in at /signin"
 )
+
+
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="jharnet-monitor"'}
+"""How to prove who one is, which each 401 says (RFC 9110, 15.5.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,10 @@ class Actor:
     role: Role
     account: str | None = None
     session: Session | None = None
+
+
+class _NoTokenError(Exception):
+    """There is no API token that could be right; the text is one of `NO_TOKEN`."""
 
 
 class Access:
@@ -85,10 +95,14 @@ class Access:
 
     async def require(self, request: web.Request, role: Role = Role.OPERATE) -> Actor:
         """Who sends the request; raises `Refusal` unless they may do what needs this role."""
-        actor = await self._by_token(request) or await self.who(request)
+        try:
+            actor = await self._by_token(request) or await self.who(request)
+            if actor is None and self._hub.config.hub.accounts_file is None:
+                await self._token()  # if no token could be right, the answer says so
+        except _NoTokenError as error:
+            raise Refusal(401, str(error), _CHALLENGE) from None
         if actor is None:
-            await self._refuse_if_not_configured()
-            raise Refusal(401, UNAUTHORIZED, {"WWW-Authenticate": 'Bearer realm="jharnet-monitor"'})
+            raise Refusal(401, UNAUTHORIZED, _CHALLENGE)
         request[ACTOR] = actor.name
         if actor.session is not None and request.method != "GET" and not _same_origin(request):
             raise Refusal(403, "refused: another site requested this change")
@@ -158,7 +172,7 @@ class Access:
         if session.account is None:
             try:
                 valid = session.rests_on(cookie, hash_token(await self._token()))
-            except Refusal:
+            except _NoTokenError:
                 return None
             return Actor("API token", Role.ADMINISTER, None, session) if valid else None
         account = (await self._known_accounts()).get(session.account)
@@ -191,7 +205,10 @@ class Access:
         return cookie
 
     async def _check_token(self, secret: str, address: str) -> str | None:
-        token = await self._token()
+        try:
+            token = await self._token()
+        except _NoTokenError as error:
+            raise Refusal(403, str(error)) from None
         if len(token) < _LONG_TOKEN:
             self._refuse_guessers(address)
         if _equal(secret, token):
@@ -236,15 +253,18 @@ class Access:
             await self.act(request, actor, "signed out", {})
 
     async def _token(self) -> str:
-        """Read the token from its file each time: a new one needs no reload; raises `Refusal`."""
+        """Read the token from its file each time: a new one needs no reload.
+
+        Raises `_NoTokenError` if none is configured, or it cannot be used.
+        """
         path = self._hub.config.hub.api_token_file
         if path is None:
-            raise Refusal(403, NOT_CONFIGURED)
+            raise _NoTokenError(NOT_CONFIGURED)
         try:
             return await asyncio.to_thread(read_secret, path)
         except UserError as error:
             _log.error("cannot read the API token, so nobody can use it: %s", error)
-            raise Refusal(403, UNREADABLE) from None
+            raise _NoTokenError(UNREADABLE) from None
 
     async def _known_accounts(self) -> dict[str, Account]:
         """Read the accounts from their file each time, so that a removed one needs no reload."""
@@ -256,11 +276,6 @@ class Access:
         except UserError as error:
             _log.error("cannot read the accounts, so nobody can sign in with one: %s", error)
             return {}
-
-    async def _refuse_if_not_configured(self) -> None:
-        """Raise `Refusal` (403) if no token could be right: the configuration must change first."""
-        if self._hub.config.hub.accounts_file is None:
-            await self._token()
 
 
 def bearer(request: web.Request) -> str | None:

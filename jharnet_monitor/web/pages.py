@@ -15,7 +15,7 @@ from jharnet_monitor.help.pages import INDEX, PICTURES, picture
 from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.security.accounts import Role
 from jharnet_monitor.web import join
-from jharnet_monitor.web.auth import Access
+from jharnet_monitor.web.auth import NO_TOKEN, Access
 from jharnet_monitor.web.drill_line import drill_line
 from jharnet_monitor.web.errors import Refusal, unknown_office
 from jharnet_monitor.web.faults import FaultLedger, entry_of_form, page_content
@@ -168,14 +168,16 @@ class Pages:
         """The page for an error: what happened and where to go."""
         formats = self.formats(request)
         words = formats.words
+        helpless = message in NO_TOKEN  # a sign-in does not help
+        key = "other" if helpless else str(status)
+        sign_in_for = request.path if request.method == "GET" else "/"
         return await self.page(
             request,
             "error.html",
             formats,
-            what=words.get(f"web.error.{status}", words("web.error.other")),
-            detail="" if status in _SELF_EXPLANATORY else message,
-            sign_in_for=request.path if status == 401 and request.method == "GET" else "/",
-            status=status,
+            what=words.get(f"web.error.{key}", words("web.error.other")),
+            detail="" if status in _SELF_EXPLANATORY and not helpless else message,
+            sign_in_for=sign_in_for if status == 401 and not helpless else None,
             offer_offices=status == 404 and request.path.startswith("/office/"),
             http_status=status,
         )
