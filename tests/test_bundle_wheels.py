@@ -28,6 +28,7 @@ from jharnet_monitor.handover.bundle import (
 )
 from jharnet_monitor.handover.lock_files import for_machine, lock_entries
 from jharnet_monitor.handover.release import MANIFEST
+from jharnet_monitor.security.tokens import write_secret
 from tests.test_bundle import ROOT
 from tests.zip_support import compressed_by, set_header_fields
 
@@ -239,6 +240,14 @@ def test_the_serial_can_be_given(checkout: Checkout, tmp_path: Path) -> None:
     assert _error(checkout, out=out, serial=4102444800) == ""
     with zipfile.ZipFile(out) as archive:
         assert b'"serial": 4102444800' in archive.read(MANIFEST)
+
+
+def test_a_wrong_key_is_found_before_wheels_are_fetched(checkout: Checkout, tmp_path: Path) -> None:
+    """Although a wheel is missing, the line names the key."""
+    (checkout.wheels / AV[11]).unlink()
+    key = tmp_path / "key"
+    write_secret(key, "nothing")
+    assert "no private key in PEM form" in _error(checkout, key=key)
 
 
 def test_the_versions_of_python_can_be_separated_by_a_blank(

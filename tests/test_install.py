@@ -215,6 +215,18 @@ def test_hub_and_agent_are_not_installed_on_one_machine(
     assert machine.do(PROGRAM) == "version 2\n"
 
 
+def test_a_machine_with_the_package_is_left_alone(machine: Machine, sticks: Sticks) -> None:
+    """Hub and agent of the bundle are refused beside Debian's package, whose removal is named."""
+    machine.do("mkdir /usr/lib/jharnet-monitor")
+    for role in ("hub", "agent"):
+        done = machine.run(install := sticks.install("1", SAYS.format(1), role))
+        assert done.returncode == 1 and "or remove it first (apt remove jharnet" in done.stderr
+        assert machine.run("ls -d /opt/jharnet* /etc/systemd/system/jharnet*").stdout == ""
+    machine.do("rmdir /usr/lib/jharnet-monitor")
+    machine.do(install)
+    assert machine.do(PROGRAM) == "version 1\n"
+
+
 def test_an_upgrade_of_the_package_restarts_what_runs(machine: Machine, tmp_path: Path) -> None:
     """And replaces all updates; a first installation starts nothing."""
     _with_state(machine)

@@ -13,7 +13,14 @@ import typer
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands.terminal import plain_console
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.handover.bundle import PYTHONS, Machines, Source, collect_wheels, pack
+from jharnet_monitor.handover.bundle import (
+    PYTHONS,
+    Machines,
+    Source,
+    collect_wheels,
+    pack,
+    signing_key,
+)
 from jharnet_monitor.handover.release import MOST_SERIAL
 
 
@@ -54,6 +61,8 @@ def bundle(
     if out.is_dir():
         raise UserError(f"--out {out}: is a directory; name a file in it")
     target = Machines(machine, _versions(pythons))
+    if key.exists():
+        signing_key(key)  # a key that cannot sign is found before hundreds of megabytes are fetched
     console = plain_console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="jharnet-bundle-") as scratch:
         place = wheels or Path(scratch)

@@ -67,6 +67,10 @@ other=hub unit=jharnet-monitor.service
 [ "$role" = agent ] || { other=agent; unit=jharnet-agent.service; }
 [ ! -e "/etc/systemd/system/$unit" ] ||
   fail "this machine has the $other: install the $role on another one, or run sh uninstall.sh first"
+# Its program and its unit would stay beside these.
+[ ! -e /usr/lib/jharnet-monitor ] ||
+  fail "this machine has Debian's package of jharnet-monitor: install the newer package instead," \
+    "or remove it first (apt remove jharnet-monitor-hub jharnet-monitor-agent)"
 python=$(command -v python3) || fail "python3 is missing; install Python 3.11 or newer first"
 # -I: no Python code is imported from this directory.
 "$python" -I -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null ||
