@@ -59,7 +59,7 @@ def program(*arguments: str, output: str, **environment: str) -> tuple[int, str,
     with Path(output).open("wb") as file:
         done = subprocess.run(
             [sys.executable, "-m", "jharnet_monitor", *arguments],
-            stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.PIPE, text=True, timeout=60,
+            stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.PIPE, text=True, timeout=110,
             check=False, env=os.environ | environment, start_new_session=True,
         )  # fmt: skip
     return done.returncode, "", done.stderr

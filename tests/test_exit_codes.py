@@ -31,7 +31,7 @@ def start(directory: Path, listen: str, database: str = "sqlite:///monitor.db") 
     file = directory / "jharnet.yaml"
     file.write_text(CONFIG.format(listen=listen, database=database), "utf-8")
     command = [sys.executable, "-m", "jharnet_monitor", "run", "--config", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stderr.strip().splitlines()[-1]
 
@@ -75,7 +75,7 @@ def test_commands_exit_with_1_if_the_hub_does_not_answer(tmp_path: Path) -> None
     command = [sys.executable, "-m", "jharnet_monitor", "reload", "--config"]
     done = subprocess.run(
         [*command, str(tmp_path / "jharnet.yaml")],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=110, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.startswith("error: no hub answers at http://127.0.0.1:1")

@@ -30,6 +30,7 @@ from jharnet_monitor.help.generate.readme import with_probes
 from jharnet_monitor.help.pages import INDEX, NAMES, PICTURES, page
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.judge.conference.grade import GradeLimit
+from jharnet_monitor.judge.line.reading import Limit
 from jharnet_monitor.lab.spec import LabSpec
 from jharnet_monitor.model import QUANTITIES, Cause, OfficeState, Outcome
 from jharnet_monitor.probes import PROBES
@@ -324,7 +325,8 @@ def test_every_outcome_state_limit_and_cause_is_described() -> None:
 
     assert named("Outcomes") == sorted(Outcome)
     assert named("Grades") == sorted(set(words("en").group("grade")) - {"none"})
-    assert named("What limited a test") == sorted({*GradeLimit, "uplink"})
+    limits = sorted({*GradeLimit, *Limit, "uplink"})
+    assert named("What limited a test") == sorted(words("en").group("limited_by")) == limits
     assert named("States of an office") == sorted(OfficeState)
     assert named("Causes of `no_data`", "Causes of `failed`") == sorted(Cause)
 

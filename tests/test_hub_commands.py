@@ -48,7 +48,7 @@ def command_of(directory: Path, listen: str) -> Command:
             sys.executable, "-m", "jharnet_monitor", *arguments, env=environment,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        out, error = await asyncio.wait_for(done.communicate(), 60)
+        out, error = await asyncio.wait_for(done.communicate(), 110)
         assert done.returncode is not None
         return done.returncode, out.decode(), error.decode()
 
@@ -189,6 +189,8 @@ def http(
 
 
 PAGE = http(b"<html>\xe9</html>", b"text/html")
+OBJECT = http(b"{}", b"application/json")
+MORNING = ("--from", "2099-01-01T10:00", "--to", "2099-01-01T12:00")
 
 
 @pytest.mark.parametrize(
@@ -200,10 +202,22 @@ PAGE = http(b"<html>\xe9</html>", b"text/html")
         (PAGE, ("maintenance", "--list"), "is no hub (its answer is not JSON)"),
         (http(b"{", b"application/json"), ("fault", "potka"), "is no hub (its answer is not JSON)"),
         (http(b"{}", b"application/json"), ("reload",), "(it did not say that it reloaded)"),
+        (OBJECT, ("probe", "latency", "potka"), "of a hub of this version (no `office`): restart"),
+        (OBJECT, ("drill",), "not that of a hub of this version ("),
+        (OBJECT, ("maintenance", "--list"), "(no list)"),
+        (http(b"[3]", b"application/json"), ("maintenance", "--list"), "(no `number`)"),
+        (OBJECT, ("maintenance", "--withdraw", "1"), "(no `number`)"),
+        (OBJECT, ("maintenance", "potka", *MORNING), "(no `number`)"),
+        (OBJECT, ("fault", "potka"), "(no `faults`)"),
+        (OBJECT, ("fault", "potka", "add"), "(no `id`)"),
+        (OBJECT, ("whatif", "potka"), "(no `probabilities`)"),
+        (OBJECT, ("update", "status"), "(no `releases`)"),
+        (OBJECT, ("update", "offer", "1.0.0"), "(no `releases`)"),
+        (OBJECT, ("update", "withdraw"), "(no `releases`)"),
         (http(b'{"a":', b"application/json", length=500), ("whatif", "potka"), "breaks off; try"),
         (http(b"\xe9", b"text/html", status=b"502 Bad"), ("reload",), "the hub failed (HTTP 502)"),
     ],
-    ids=range(8),
+    ids=range(20),
 )  # fmt: skip
 async def test_another_program_at_the_hubs_address_is_one_line(
     tmp_path: Path, answer: bytes, arguments: tuple[str, ...], message: str

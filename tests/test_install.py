@@ -227,6 +227,21 @@ def test_a_machine_with_the_package_is_left_alone(machine: Machine, sticks: Stic
     assert machine.do(PROGRAM) == "version 1\n"
 
 
+def test_the_package_refuses_a_machine_with_the_program(machine: Machine, sticks: Sticks) -> None:
+    """The other unit would have precedence; what removes it is named."""
+    script = ROOT / ".ci/debian/preinst"
+    machine.do(f"sh {script} install")
+    machine.do(f"mkdir {PROGRAM.removesuffix('/bin/jharnet-monitor')}")  # as a checkout's, by hand
+    assert "rm -r /opt/jharnet-monitor /etc" in machine.run(f"sh {script} install").stderr
+    machine.do(sticks.install("1", SAYS.format(1)))
+    uninstall = "sh /opt/jharnet-monitor/share/jharnet-monitor/uninstall.sh"
+    for action in ("install", "upgrade 1"):
+        done = machine.run(f"sh {script} {action}")
+        assert done.returncode == 1 and done.stderr.count("\n") == 1 and uninstall in done.stderr
+    machine.do(uninstall)
+    machine.do(f"sh {script} upgrade 1")
+
+
 def test_an_upgrade_of_the_package_restarts_what_runs(machine: Machine, tmp_path: Path) -> None:
     """And replaces all updates; a first installation starts nothing."""
     _with_state(machine)

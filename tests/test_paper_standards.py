@@ -6,6 +6,7 @@ import io
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pikepdf
 import pytest
@@ -17,9 +18,13 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     pkcs12,
 )
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
+from pyhanko.sign.signers import PdfTimeStamper, SimpleSigner
+from pyhanko.sign.timestamps import DummyTimeStamper
+from pyhanko.sign.validation.dss import DocumentSecurityStore
+from pyhanko_certvalidator.registry import SimpleCertificateStore
 from typer.testing import CliRunner
 
 from jharnet_monitor.commands import sign as command
@@ -69,13 +74,13 @@ def test_the_rules_find_what_is_wrong(papers: dict[str, bytes]) -> None:
         assert clause in reported, clause
 
 
-def _identity(name: str) -> tuple[bytes, x509.Certificate]:
+def _identity(name: str, *purposes: x509.ObjectIdentifier) -> tuple[bytes, x509.Certificate]:
     """A key with a certificate that it signed itself, as a PKCS#12 file."""
     key = rsa.generate_private_key(65537, 2048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
     usage = x509.KeyUsage(True, True, False, False, False, False, False, False, False)
-    certificate = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
@@ -84,8 +89,10 @@ def _identity(name: str) -> tuple[bytes, x509.Certificate]:
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=9))
         .add_extension(usage, critical=True)
-        .sign(key, hashes.SHA256())
     )
+    if purposes:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=True)
+    certificate = builder.sign(key, hashes.SHA256())
     sealed = BestAvailableEncryption(PASSWORD)
     return pkcs12.serialize_key_and_certificates(b"dc", key, certificate, None, sealed), certificate
 
@@ -162,6 +169,57 @@ def test_a_second_officer_signs_the_copy_of_the_first(papers: dict[str, bytes]) 
     assert (one.added, one.good, later.good) == (Added.MORE, False, True)
     after = examine(_overlaid(twice), trusted)
     assert [one.added for one in after] == [Added.MORE, Added.MORE]
+
+
+def _stamped(paper: bytes, authority: bytes, moment: datetime) -> bytes:
+    """The paper with an authority's time stamp of the whole file (RFC 3161)."""
+    signer: Any = SimpleSigner.load_pkcs12_data(authority, other_certs=[], passphrase=PASSWORD)
+    store: Any = SimpleCertificateStore
+    known = store.from_certs([signer.signing_cert])
+    stamper = DummyTimeStamper(
+        signer.signing_cert, signer.signing_key, certs_to_embed=known, fixed_dt=moment
+    )
+    out = io.BytesIO()
+    PdfTimeStamper(stamper).timestamp_pdf(
+        IncrementalPdfFileWriter(io.BytesIO(paper)), "sha256", output=out
+    )
+    return out.getvalue()
+
+
+def _with_proofs(paper: bytes, authority: bytes) -> bytes:
+    """The paper with a certificate in its security store, as a signing tool adds it for later."""
+    signer: Any = SimpleSigner.load_pkcs12_data(authority, other_certs=[], passphrase=PASSWORD)
+    out = io.BytesIO(paper)
+    DocumentSecurityStore.add_dss(out, None, certs=[signer.signing_cert])
+    return out.getvalue()
+
+
+def test_proofs_and_time_stamps_are_no_alteration(papers: dict[str, bytes], tmp_path: Path) -> None:
+    """A signing tool adds both to what is kept for years (ETSI EN 319 142-1, B-LTA). They hide no
+    addition, and an authority that is not trusted proves no time."""
+    own, certificate = _identity("Deputy Commissioner")
+    authority, stamping = _identity("Time", ExtendedKeyUsageOID.TIME_STAMPING)
+    trusted, now = [certificate, stamping], datetime.now(UTC).replace(microsecond=0)
+    signed = sign(papers["drill-20261118-053000-a1b2.hi.pdf"], own, PASSWORD, "")
+    proved = _with_proofs(signed, authority)
+    [only] = examine(proved, trusted)
+    assert (only.added, only.good) == (Added.UNSEEN, True)
+    kept = _stamped(proved, authority, now)
+    (tmp_path / "kept.pdf").write_bytes(kept)
+    pem = b"".join(one.public_bytes(Encoding.PEM) for one in trusted)
+    (tmp_path / "ca.pem").write_bytes(pem)
+    argv = ["verify", str(tmp_path / "kept.pdf"), "--trust", str(tmp_path / "ca.pem")]
+    done = CliRunner().invoke(command.app, argv, catch_exceptions=False)
+    signature, stamp = done.output.splitlines()
+    assert done.exit_code == 0, done.output
+    assert signature.endswith("certificate trusted, nothing added that shows")
+    at = now.astimezone(ZoneInfo("Asia/Kolkata"))
+    assert f"Time: time stamp of {at:%d.%m.%Y %H:%M} IST, as it was signed, certificate" in stamp
+    [_, unknown] = examine(kept, [certificate])
+    assert (unknown.intact, unknown.good) == (True, False)
+    [one, later] = examine(_stamped(_overlaid(signed), authority, now), trusted)
+    assert (one.added, later.stamped_at, later.good) == (Added.MORE, now, True)
+    assert [one.good for one in examine(_overlaid(kept), trusted)] == [False, False]
 
 
 def test_a_damaged_signature_is_one_line(papers: dict[str, bytes], tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ async def run():
     loop.add_signal_handler = handles_none
     loop.call_later(0.1, signal.raise_signal, getattr(signal, sys.argv[1]))
     async def until_stopped():
-        await asyncio.wait_for(stopped.wait(), 60)
+        await asyncio.wait_for(stopped.wait(), 110)
         print("stopped", flush=True)                                 # the process ends soon after
     await until_signal(until_stopped, stopped.set)
 asyncio.run(run())

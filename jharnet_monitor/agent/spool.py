@@ -18,7 +18,8 @@ from jharnet_monitor.model import Measurement
 log = logging.getLogger(__name__)
 
 MAX_ROWS = 100_000
-"""About five weeks of two rows a minute. Beyond it the oldest fine data are deleted."""
+"""Beyond it the oldest fine data are deleted. While the hub cannot be reached, there are eight rows
+a minute (`self_monitor.ALONE_SECONDS`), so these are eight days."""
 _MAY_PASS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 """Errors of a disk that is full, read-only or failing: measuring goes on without it."""
 

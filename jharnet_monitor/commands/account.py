@@ -45,7 +45,10 @@ def accounts() -> None:
 def add(
     name: Name,
     role: Annotated[
-        str, typer.Option(help="read, operate (probes, drills, maintenance) or administer.")
+        str,
+        typer.Option(
+            help="read, operate (probes, drills, maintenance, faults, papers) or administer."
+        ),
     ] = Role.OPERATE.value,
     password_file: Annotated[
         Path | None, typer.Option(help="File with the password, mode 600; default: ask for it.")

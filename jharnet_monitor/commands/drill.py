@@ -75,7 +75,7 @@ def drill(
     except ValueError as error:
         raise UserError(f"--profile: {error}") from None
     hub = HubClient.from_config(loaded)
-    started = _drill_of(hub.post("/api/v1/drills", {"profile": profile, "minutes": minutes}))
+    started = _drill_of(hub, hub.post("/api/v1/drills", {"profile": profile, "minutes": minutes}))
     ended = _followed(hub, started, loaded, quiet=as_json)
     if as_json:
         print(json.dumps(ended.to_json(), ensure_ascii=False, indent=2))
@@ -88,14 +88,12 @@ def drill(
     raise typer.Exit(0 if all(passed(office, required) for office in ended.offices) else 1)
 
 
-def _drill_of(answer: Any) -> Drill:
-    """The drill in the hub's answer; raises `UserError` where there is none."""
+def _drill_of(hub: HubClient, answer: Any) -> Drill:
+    """The drill in the hub's answer; raises `TemporaryError` where there is none."""
     try:
         return Drill.from_json(answer)
     except ValueError as error:
-        raise UserError(
-            f"the hub's answer cannot be read ({error}); hub and command must be of one version"
-        ) from error
+        raise hub.unreadable(str(error)) from error
 
 
 def _followed(hub: HubClient, drill: Drill, config: Config, *, quiet: bool) -> Drill:
@@ -105,7 +103,7 @@ def _followed(hub: HubClient, drill: Drill, config: Config, *, quiet: bool) -> D
         try:
             while drill.running or drill.unstored == BEING_STORED:
                 time.sleep(1)
-                drill = _drill_of(hub.get(f"/api/v1/drills/{drill.id}"))
+                drill = _drill_of(hub, hub.get(f"/api/v1/drills/{drill.id}"))
                 display.update(view(drill, config, narrow=narrow))
         except KeyboardInterrupt:
             display.update(Text(f"The drill continues on the hub: /api/v1/drills/{drill.id}"))

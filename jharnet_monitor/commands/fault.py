@@ -85,7 +85,7 @@ def fault(
     hub = HubClient.from_config(loaded)
     if action is Action.LIST:
         found = hub.get("/api/v1/faults" + ("" if office == "all" else f"?office={office}"))
-        _show(found, zone, as_json=as_json)
+        _show(hub.object_with(found, "faults", "proposed"), zone, as_json=as_json)
         return
     entry: dict[str, Any] = {
         "docket": docket, "reported_by": by, "reported_to": to, "note": note,
@@ -115,7 +115,7 @@ def fault(
 def _book(hub: HubClient, path: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     """Book an entry; a refusal is in the words of this command."""
     try:
-        booked: dict[str, Any] = hub.post(path, entry)
+        return hub.object_with(hub.post(path, entry), "id")
     except HubRefusal as error:
         reason = re.sub(
             r"`([a-z_.]+)`", lambda found: f"`{_OPTION_OF.get(found[1], found[1])}`", error.reason
@@ -123,7 +123,6 @@ def _book(hub: HubClient, path: str, entry: Mapping[str, Any]) -> dict[str, Any]
         if reason.startswith(_NOT_OVER):
             raise TemporaryError(reason) from None
         raise HubRefusal(error.status, reason) from None
-    return booked
 
 
 def _moment(text: str | None, zone: ZoneInfo, option: str) -> str | None:

@@ -22,6 +22,8 @@ from jharnet_monitor.model import parse_utc
 from jharnet_monitor.wire.client import HubClient
 
 console = plain_console()
+_KEYS = ("number", "office", "from", "to", "reason", "withdrawn")
+"""What the hub says of planned maintenance."""
 
 
 def maintenance(
@@ -48,20 +50,25 @@ def maintenance(
         raise UserError("name one OFFICE with --from and --to, or --list, or --withdraw NUMBER")
     loaded = load_config(config)
     zone = ZoneInfo(loaded.district.timezone)
+    wanted = None
     if office is not None:
-        window = _window(loaded, str(config), office, begin, end, reason)
-        announced = HubClient.from_config(loaded).post("/api/v1/maintenance", window)
+        wanted = _window(loaded, str(config), office, begin, end, reason)
+    hub = HubClient.from_config(loaded)
+    if wanted is not None:
+        announced = hub.object_with(hub.post("/api/v1/maintenance", wanted), *_KEYS)
         _show_one(announced, zone, as_json=as_json)
         return
-    hub = HubClient.from_config(loaded)
     if withdraw is not None:
-        found = hub.delete(f"/api/v1/maintenance/{withdraw}")
+        found = hub.object_with(hub.delete(f"/api/v1/maintenance/{withdraw}"), *_KEYS)
         if as_json:
             print(json.dumps(found, ensure_ascii=False))
         else:
             console.print(f"withdrawn: maintenance {withdraw}; from now on it excuses nothing")
         return
-    _list(hub.get("/api/v1/maintenance"), zone, as_json=as_json)
+    listed = hub.get("/api/v1/maintenance")
+    if not isinstance(listed, list):
+        raise hub.unreadable("no list")
+    _list([hub.object_with(one, *_KEYS) for one in listed], zone, as_json=as_json)
 
 
 def _window(

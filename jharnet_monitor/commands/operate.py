@@ -21,6 +21,8 @@ from jharnet_monitor.wire.client import HubClient
 
 console = plain_console()
 _progress = plain_console(stderr=True)
+_MEASUREMENT = ("office", "probe", "outcome", "cause", "values", "conditions")
+"""What of a measurement is shown."""
 
 _OPTIONS = "KEY=VALUE, as often as needed: " + "; ".join(
     f"{name}: {', '.join(one.options.model_fields)}"
@@ -52,7 +54,8 @@ def probe(
         console=_progress, transient=True, disable=not _progress.is_terminal,
     ) as progress:  # fmt: skip
         progress.add_task(f"running {name} on {office}, once its turn comes …")
-        result = hub.post(f"/api/v1/offices/{office}/probes/{name}", options)
+        answer = hub.post(f"/api/v1/offices/{office}/probes/{name}", options)
+    result = hub.object_with(answer, *_MEASUREMENT)
     if as_json:
         print(json.dumps(result, ensure_ascii=False, indent=2))
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 from cryptography import x509
@@ -26,9 +27,11 @@ console = plain_console()
 
 Paper = Annotated[Path, typer.Argument(help="A PDF, such as letter.hi.pdf.")]
 Out = Annotated[Path, typer.Option(help="The copy to write.")]
+_IST = ZoneInfo("Asia/Kolkata")
 _ADDED = {
     Added.NOTHING: "nothing added",
     Added.SIGNATURES: "only later signatures added",
+    Added.UNSEEN: "nothing added that shows",
     Added.MORE: "something was ADDED after it was signed",
 }
 
@@ -70,7 +73,7 @@ def verify(
 ) -> None:
     """Say whether a paper is as it was signed, and by whom; exit code 1 if not.
 
-    Another signature after the first is no alteration.
+    Another signature after the first is no alteration, nor is a time stamp.
     """
     roots = []
     for path in trust:
@@ -91,7 +94,10 @@ def verify(
 def _describe(report: SignatureReport) -> str:
     if report.signer is None:
         return f"{report.field}: a signature that CANNOT be read or checked"
+    stamped = report.stamped_at
+    when = "" if stamped is None else f"{stamped.astimezone(_IST):%d.%m.%Y %H:%M} IST"
     parts = (
+        *([f"time stamp of {when}"] if when else []),
         "as it was signed" if report.intact else "CHANGED after it was signed",
         "certificate trusted" if report.trusted else "certificate NOT trusted",
         _ADDED[report.added],

@@ -19,6 +19,8 @@ from jharnet_monitor.wire.client import HubClient
 
 app = typer.Typer(no_args_is_help=True, help="Bring new versions to the agents over JharNet.")
 console = plain_console()
+_STATUS = ("releases", "offered", "offices")
+"""What the hub says of updates."""
 
 
 @app.command()
@@ -61,14 +63,15 @@ def offer(
     machine it is not made is `unable`, and the next one is first in its place.
     """
     body = {"version": version, "offices": office or None}
-    _show(HubClient.from_config(load_config(config)).post("/api/v1/updates", body))
+    hub = HubClient.from_config(load_config(config))
+    _show(hub.object_with(hub.post("/api/v1/updates", body), *_STATUS))
 
 
 @app.command()
 def withdraw(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Offer no version any more; what is installed stays."""
     hub = HubClient.from_config(load_config(config))
-    hub.post("/api/v1/updates", {"version": None})
+    hub.object_with(hub.post("/api/v1/updates", {"version": None}), *_STATUS)
     print("no version is offered")
 
 
@@ -79,7 +82,8 @@ def status(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None
     The last line is the release key, as agents enrolled by hand need it in `agent.yaml`. Exit code
     1 if an office refused the offered version or went back.
     """
-    found = HubClient.from_config(load_config(config)).get("/api/v1/updates")
+    hub = HubClient.from_config(load_config(config))
+    found = hub.object_with(hub.get("/api/v1/updates"), *_STATUS)
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
     else:

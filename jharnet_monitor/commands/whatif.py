@@ -44,17 +44,18 @@ def whatif(
     hub = HubClient.from_config(loaded)
     with console.status("simulating calls …"):
         try:
-            answer: dict[str, Any] = hub.get(f"/api/v1/offices/{quote(office)}/whatif?{query}")
+            answer = hub.get(f"/api/v1/offices/{quote(office)}/whatif?{query}")
         except HubRefusal as error:
             if (
                 error.status == HTTPStatus.NOT_FOUND
             ):  # no call yet, or an office that awaits a reload
                 raise TemporaryError(error.reason) from None
             raise
+    found = hub.object_with(answer, "probabilities", "measured_grade", "measured_at")
     if as_json:
-        print(json.dumps(answer, ensure_ascii=False, indent=2))
+        print(json.dumps(found, ensure_ascii=False, indent=2))
     else:
-        console.print(_text(answer), highlight=False)
+        console.print(_text(found), highlight=False)
 
 
 def _text(answer: dict[str, Any]) -> str:

@@ -118,12 +118,28 @@ class HubClient:
             "another address by `hub.listen`"
         )
 
+    def object_with(self, answer: Any, *keys: str) -> dict[str, Any]:
+        """The answer, if it is an object with these keys; raises `TemporaryError` if it is not."""
+        for key in keys:
+            if not isinstance(answer, dict) or key not in answer:
+                raise self.unreadable(f"no `{key}`")
+        found: dict[str, Any] = answer
+        return found
+
+    def unreadable(self, how: str) -> TemporaryError:
+        """The error for JSON that this version's hub does not give."""
+        return TemporaryError(
+            f"the answer of {self.base} is not that of a hub of this version ({how}): restart the "
+            "hub if it is an older one; another program must be stopped, or `hub.listen` changed"
+        )
+
     def _unanswered(self, error: Exception) -> UserError | TemporaryError:
         """The error for a hub that did not answer, with what to do next."""
         if certificate_fault(error) is not None:
             return UserError(
-                f"the hub at {self.base} shows another certificate than {self.ca}: restart the "
-                "hub, so that it uses the one that its configuration names"
+                f"the hub at {self.base} shows another certificate than {self.ca}: it shows a "
+                "renewed one within a minute; else restart the hub, so that it uses the one that "
+                "its configuration names"
             )
         return TemporaryError(
             f"no hub answers at {self.base} ({describe_error(error)}): is it running? Start it "

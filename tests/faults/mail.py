@@ -36,7 +36,7 @@ KINDS = (*PLACES, *AT_SERVER, "anywhere", "between the 250 and the commit")
 """Each run dies at one of these; the gap after the 250 is drawn twice as often."""
 CHANCES = {"prepare": 2, "attempt": 1, "accepted": 3}
 """How often one process writes each entry: two mails in one attempt, three recipients."""
-LONGEST_SECONDS = 60.0
+LONGEST_SECONDS = 110.0
 ANYWHERE_SECONDS = 0.6
 """About the time in which a process makes and sends a real report of an empty week."""
 

@@ -19,9 +19,9 @@ _INTRODUCTION = f"""\
 The hub serves pages, API, metrics and agents at one address, `hub.listen`. The same description for
 programs (OpenAPI 3.1) is at `/api/v1/openapi.json`.
 
-Reading needs no sign-in. What **changes** anything (marked *token*) needs
-`Authorization: Bearer TOKEN` with the API's token (`jharnet-monitor token --api`), or the cookie
-of a [sign-in](security.md#who-may-do-what).
+Reading needs no sign-in, unless `hub.reading` is `accounts`. What **changes** anything (marked
+*token*) needs `Authorization: Bearer TOKEN` with the API's token (`jharnet-monitor token --api`),
+or the cookie of a [sign-in](security.md#who-may-do-what).
 
 Below `/api/`, `/-/` and `/agent` an error is `{{"error": "one clear line"}}`, for people it is a
 page; the statuses are listed below. Moments are ISO 8601 with their zone; figures are in base

@@ -10,6 +10,7 @@ import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ class Added(Enum):
     NOTHING = "nothing"
     SIGNATURES = "signatures"
     """Later signatures with their fields, and nothing else that shows."""
+    UNSEEN = "unseen"
+    """Nothing that shows, such as time stamps and proofs by which it can be checked years later."""
     MORE = "more"
 
 
@@ -50,6 +53,8 @@ class SignatureReport:
     trusted: bool = False
     """The certificate leads to one of those that were given."""
     added: Added = Added.MORE
+    stamped_at: datetime | None = None
+    """What a time stamp of the whole file says (ISO 32000-2, 12.8.5); None for a signature."""
 
     @property
     def good(self) -> bool:
@@ -116,7 +121,10 @@ def examine(paper: bytes, trusted: Sequence[Certificate]) -> list[SignatureRepor
     from asn1crypto import x509  # type: ignore[import-untyped]  # noqa: PLC0415
     from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
     from pyhanko.pdf_utils.reader import PdfFileReader  # noqa: PLC0415
-    from pyhanko.sign.validation import validate_pdf_signature  # noqa: PLC0415
+    from pyhanko.sign.validation import (  # noqa: PLC0415
+        validate_pdf_signature,
+        validate_pdf_timestamp,
+    )
     from pyhanko.sign.validation.pdf_embedded import EmbeddedPdfSignature  # noqa: PLC0415
     from pyhanko_certvalidator import ValidationContext  # noqa: PLC0415
 
@@ -128,13 +136,17 @@ def examine(paper: bytes, trusted: Sequence[Certificate]) -> list[SignatureRepor
     for name, _, place in signed:
         context = ValidationContext(trust_roots=roots, allow_fetching=False)
         try:
-            status = validate_pdf_signature(EmbeddedPdfSignature(reader, place, name), context)
+            signature = EmbeddedPdfSignature(reader, place, name)
+            stamps = signature.sig_object_type == "/DocTimeStamp"
+            validate: Any = validate_pdf_timestamp if stamps else validate_pdf_signature
+            status = validate(signature, context)
             report = SignatureReport(
                 field=name,
                 signer=status.signing_cert.subject.human_friendly,
                 intact=bool(status.intact and status.valid),
                 trusted=bool(status.trusted),
                 added=_added(status, names),
+                stamped_at=status.timestamp if stamps else None,
             )
         except Exception as error:  # pyHanko's parsers let any exception through
             _log.warning("%s: %s: %s", name, type(error).__name__, as_one_line(str(error)))
@@ -146,11 +158,17 @@ def examine(paper: bytes, trusted: Sequence[Certificate]) -> list[SignatureRepor
 def _added(status: Any, signed: set[str]) -> Added:
     """What follows a signature, by pyHanko's comparison of the file's revisions; `signed` names
     the fields with a signature."""
+    from pyhanko.sign.diff_analysis import ModificationLevel  # noqa: PLC0415
     from pyhanko.sign.validation.status import SignatureCoverageLevel  # noqa: PLC0415
 
     if status.coverage is SignatureCoverageLevel.ENTIRE_FILE:
         return Added.NOTHING
-    changed = status.diff_result.changed_form_fields if status.docmdp_ok else set()
+    level = status.modification_level
+    if level in (None, ModificationLevel.OTHER) or status.docmdp_ok is False:
+        return Added.MORE
+    changed = status.diff_result.changed_form_fields
+    if not changed and level <= ModificationLevel.LTA_UPDATES:
+        return Added.UNSEEN
     return Added.SIGNATURES if changed and changed <= signed else Added.MORE
 
 
