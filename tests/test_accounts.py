@@ -123,6 +123,8 @@ def test_the_commands_add_list_and_end(
     capsys.readouterr()
     assert run(monkeypatch, "account", "list", "--json", *where) == 0
     assert json.loads(capsys.readouterr().out)[0]["role"] == "read"
+    assert run(monkeypatch, "account", "list", *where) == 0
+    assert " IST" in capsys.readouterr().out
     assert run(monkeypatch, "account", "end", "ravi", *where) == 0
     assert read_accounts(tmp_path / "secrets/accounts") == {}
     assert run(monkeypatch, "account", "end", "ravi", *where) == 2

@@ -250,6 +250,18 @@ def test_commands_print_what_people_name_as_it_is() -> None:
     assert sorted(makers) == ["demo.py", "terminal.py"]
 
 
+def test_an_error_without_a_text_is_not_empty() -> None:
+    """`error or "no answer"` is always the error, whose text may be empty, as `TimeoutError`'s is:
+    `str(error) or "no answer"` is what is meant."""
+    for path in _modules():
+        nodes = [*ast.walk(ast.parse(path.read_text("utf-8")))]
+        handlers = {one.name for one in nodes if isinstance(one, ast.ExceptHandler) and one.name}
+        for node in nodes:
+            if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or):
+                first = node.values[0]
+                assert not (isinstance(first, ast.Name) and first.id in handlers), path
+
+
 def test_a_class_name_means_one_thing() -> None:
     """No two classes of the package share a name, private ones included."""
     places: dict[str, list[str]] = {}

@@ -190,6 +190,7 @@ def http(
 
 PAGE = http(b"<html>\xe9</html>", b"text/html")
 OBJECT = http(b"{}", b"application/json")
+AT = "2026-11-25T06:30:00.000Z"
 MORNING = ("--from", "2099-01-01T10:00", "--to", "2099-01-01T12:00")
 
 
@@ -229,3 +230,29 @@ async def test_another_program_at_the_hubs_address_is_one_line(
         code, out, error = await command_of(tmp_path, f"127.0.0.1:{port}")(*arguments)
     assert (code, out, error.count("\n")) == (1, "", 1), error
     assert message in error
+
+
+@pytest.mark.parametrize(
+    ("answer", "arguments", "says"),
+    [
+        (
+            {"probabilities": [0, 0, 0, 0, 1], "measured_grade": 3, "measured_at": AT},
+            ("whatif", "potka"), "measured 25.11.2026, 12:00 IST: SD",
+        ),
+        (
+            {"releases": [], "offered": {"version": "9", "began": AT, "halted": 0}, "offices": []},
+            ("update", "status"), "9 is offered since 25.11.2026, 12:00 IST",
+        ),
+    ],
+    ids=("whatif", "update"),
+)  # fmt: skip
+async def test_times_are_the_districts(
+    tmp_path: Path, answer: dict[str, object], arguments: tuple[str, ...], says: str
+) -> None:
+    """The hub's answers have them in UTC."""
+    (tmp_path / "api-token").write_text("a-token-that-nobody-guesses")
+    (tmp_path / "api-token").chmod(0o600)
+    async with answering(http(json.dumps(answer).encode(), b"application/json")) as port:
+        code, out, error = await command_of(tmp_path, f"127.0.0.1:{port}")(*arguments)
+    assert (code, error) == (0, "")
+    assert says in " ".join(out.split())

@@ -214,7 +214,7 @@ def test_proofs_and_time_stamps_are_no_alteration(papers: dict[str, bytes], tmp_
     assert done.exit_code == 0, done.output
     assert signature.endswith("certificate trusted, nothing added that shows")
     at = now.astimezone(ZoneInfo("Asia/Kolkata"))
-    assert f"Time: time stamp of {at:%d.%m.%Y %H:%M} IST, as it was signed, certificate" in stamp
+    assert f"Time: time stamp of {at:%d.%m.%Y, %H:%M} IST, as it was signed, certificate" in stamp
     [_, unknown] = examine(kept, [certificate])
     assert (unknown.intact, unknown.good) == (True, False)
     [one, later] = examine(_stamped(_overlaid(signed), authority, now), trusted)

@@ -14,9 +14,10 @@ import time
 import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import aiohttp
 import pytest
@@ -28,7 +29,6 @@ from jharnet_monitor.hub import daemon as hub_daemon
 from jharnet_monitor.hub.daemon import Hub
 from jharnet_monitor.hub.rollout import FILE, Rollout, read_rollout, write_rollout
 from jharnet_monitor.hub.updates import TAKES_NONE
-from jharnet_monitor.model import format_utc
 from jharnet_monitor.wire.intake import read_vitals
 from jharnet_monitor.wire.protocol import Channels, SessionChannel, decode
 from tests.faults.installation import TOKEN, Installation
@@ -255,12 +255,12 @@ async def test_an_office_says_why_it_waits(tmp_path: Path) -> None:
             at = hub.live.offices["o0"].agent.last_heard
             assert at is not None
             found = await standing(hub, "o1", "waiting")
-            over = found["why"].removeprefix("waits until the soak of o0 is over at ")
-            assert (
-                format_utc(at + timedelta(minutes=59))
-                < over
-                < format_utc(hub.clock.now() + timedelta(hours=1))
-            )
+            says, over = found["why"].rsplit(" at ", maxsplit=1)
+            assert says == "waits until the soak of o0 is over"
+            day, clock, _ = over.split()
+            zone = ZoneInfo(hub.config.district.timezone)
+            end = datetime.strptime(f"{day} {clock}", "%d.%m.%Y, %H:%M").replace(tzinfo=zone)
+            assert at + timedelta(minutes=58) < end < hub.clock.now() + timedelta(hours=1)
             refusal = reported("refused", SERIAL, NEW, offer=rollout.began, why="the disk")
             async with agent(one, "o2", report=refusal):
                 await standing(hub, "o2", "refused", "the disk")

@@ -22,7 +22,7 @@ from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.config.schema import StateSettings
 from jharnet_monitor.config.state_file import StateFile
 from jharnet_monitor.config.yaml_model import load_yaml_model
-from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.errors import StoreError, TemporaryError, UserError
 from jharnet_monitor.hub import weekly_push
 from jharnet_monitor.hub.weekly_push import RETRY_AFTER_REFUSAL, WeeklyPush
 from jharnet_monitor.i18n.words import words
@@ -31,7 +31,7 @@ from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.report.data.load import summarise
 from jharnet_monitor.security.signing import make_key, read_key
 from jharnet_monitor.security.tls import Files, make_authority, make_certificate
-from jharnet_monitor.state import paper, unauthenticated, verify
+from jharnet_monitor.state import paper, push, unauthenticated, verify
 from jharnet_monitor.state.figures import figures_of, tables
 from jharnet_monitor.state.make import week_of
 from jharnet_monitor.state.paper import basis_of, make_report
@@ -491,6 +491,28 @@ async def test_the_receiver_says_what_is_for_good(one: Statewide) -> None:
             with pytest.raises(UserError) as raised:
                 await send(settings, wrong)
             assert not isinstance(raised.value, WeekRefusedError)
+
+
+async def test_a_receiver_that_does_not_answer_is_named(
+    one: Statewide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message ends with the reason."""
+    monkeypatch.setattr(push, "SECONDS", 0.5)
+    over = asyncio.Event()
+
+    async def wait(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.close()
+
+    server = await asyncio.start_server(wait, "127.0.0.1", 0)
+    address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    settings = StateSettings(url=address, key_file=one.key_of("chatra"))
+    try:
+        with pytest.raises(TemporaryError, match=r"no answer in time$"):
+            await send(settings, one.sign(drawn_week("chatra")))
+    finally:
+        over.set()
+        server.close()
 
 
 def test_the_shipped_file_is_right() -> None:

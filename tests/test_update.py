@@ -474,7 +474,9 @@ def rolling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Updates:
     }
     offices = [SimpleNamespace(id=office, agent=True) for office in agents]
     settings = SimpleNamespace(directory=tmp_path, first=[], soak=0.0)
-    current = SimpleNamespace(config=SimpleNamespace(updates=settings, offices=offices))
+    district = SimpleNamespace(timezone="Asia/Kolkata")
+    config = SimpleNamespace(updates=settings, offices=offices, district=district)
+    current = SimpleNamespace(config=config)
     live = SimpleNamespace(offices={o: SimpleNamespace(agent=a) for o, a in agents.items()})
 
     async def add_event(*_: object) -> None:

@@ -28,6 +28,7 @@ from jharnet_monitor.agent.versions import Versions
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.probes.base import AgentContext, Channel, ChannelClosed
 from jharnet_monitor.probes.deferred import Deferred
+from jharnet_monitor.wire.connect_errors import describe_error
 
 log = logging.getLogger(__name__)
 
@@ -341,7 +342,7 @@ async def _get(context: AgentContext, path: str, most: int) -> bytes:
                 if len(data) > most:
                     raise ChannelClosed("the hub sent more than was requested")
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise ChannelClosed(f"the transfer failed: {error}") from error
+        raise ChannelClosed(f"the transfer failed: {describe_error(error)}") from error
     if not data:
         raise ChannelClosed("the hub sent nothing")
     return data

@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 from rich.table import Table
@@ -19,7 +20,9 @@ from jharnet_monitor.commands.terminal import print_table
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.model import format_utc
+from jharnet_monitor.i18n.formats import moment
+from jharnet_monitor.i18n.words import words
+from jharnet_monitor.model import format_utc, parse_utc
 from jharnet_monitor.security.accounts import (
     LEAST_PASSWORD,
     Account,
@@ -146,7 +149,7 @@ def end(
 @app.command("list")
 def list_(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """List the accounts with their roles."""
-    _, _, known = _read(config)
+    settings, _, known = _read(config)
     if as_json:
         entries = [
             {"name": one.name, "role": one.role, "added_at": one.added_at} for one in known.values()
@@ -154,8 +157,9 @@ def list_(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
         print(json.dumps(entries, indent=2))
         return
     table = Table("account", "role", "since")
+    zone = ZoneInfo(settings.district.timezone)
     for one in known.values():
-        table.add_row(one.name, one.role, one.added_at)
+        table.add_row(one.name, one.role, moment(parse_utc(one.added_at), zone, words("en")))
     if known:
         print_table(table)
     else:

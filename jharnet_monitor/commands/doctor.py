@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 import typer
 from rich.text import Text
@@ -166,7 +167,9 @@ def _clock(config: Config) -> Iterator[CheckResult]:
         remedy = "set the clock, replace the machine's battery, turn on time synchronisation"
         yield CheckResult("clock", "bad", f"shows the year {year}", remedy)
     else:
-        yield CheckResult("clock", "ok", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
+        local = datetime.now(ZoneInfo(config.district.timezone))
+        shown = f"{local:%d.%m.%Y, %H:%M:%S} {formats.zone_name(local)}"
+        yield CheckResult("clock", "ok", shown)
 
 
 def _clock_source(config: Config) -> Iterator[CheckResult]:

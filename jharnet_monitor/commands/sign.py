@@ -12,6 +12,8 @@ from cryptography import x509
 
 from jharnet_monitor.commands.terminal import plain_console
 from jharnet_monitor.errors import UserError, as_one_line
+from jharnet_monitor.i18n.formats import moment
+from jharnet_monitor.i18n.words import words
 from jharnet_monitor.report.output.files import write_whole
 from jharnet_monitor.report.output.signature import (
     Added,
@@ -95,9 +97,9 @@ def _describe(report: SignatureReport) -> str:
     if report.signer is None:
         return f"{report.field}: a signature that CANNOT be read or checked"
     stamped = report.stamped_at
-    when = "" if stamped is None else f"{stamped.astimezone(_IST):%d.%m.%Y %H:%M} IST"
+    when = [] if stamped is None else [f"time stamp of {moment(stamped, _IST, words('en'))}"]
     parts = (
-        *([f"time stamp of {when}"] if when else []),
+        *when,
         "as it was signed" if report.intact else "CHANGED after it was signed",
         "certificate trusted" if report.trusted else "certificate NOT trusted",
         _ADDED[report.added],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 from rich.table import Table
@@ -12,9 +13,13 @@ from rich.table import Table
 from jharnet_monitor.commands.acts import record_act
 from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.commands.terminal import plain_console
+from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.handover.releases import Releases
+from jharnet_monitor.i18n.formats import moment
+from jharnet_monitor.i18n.words import words
+from jharnet_monitor.model import parse_utc
 from jharnet_monitor.wire.client import HubClient
 
 app = typer.Typer(no_args_is_help=True, help="Bring new versions to the agents over JharNet.")
@@ -63,8 +68,9 @@ def offer(
     machine it is not made is `unable`, and the next one is first in its place.
     """
     body = {"version": version, "offices": office or None}
-    hub = HubClient.from_config(load_config(config))
-    _show(hub.object_with(hub.post("/api/v1/updates", body), *_STATUS))
+    loaded = load_config(config)
+    hub = HubClient.from_config(loaded)
+    _show(hub.object_with(hub.post("/api/v1/updates", body), *_STATUS), loaded)
 
 
 @app.command()
@@ -82,23 +88,26 @@ def status(config: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None
     The last line is the release key, as agents enrolled by hand need it in `agent.yaml`. Exit code
     1 if an office refused the offered version or went back.
     """
-    hub = HubClient.from_config(load_config(config))
+    loaded = load_config(config)
+    hub = HubClient.from_config(loaded)
     found = hub.object_with(hub.get("/api/v1/updates"), *_STATUS)
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
     else:
-        _show(found)
+        _show(found, loaded)
         if key := found.get("release_key"):
             print(f"line for the agent.yaml of agents enrolled by hand:\nrelease_key: {key}")
     raise typer.Exit(1 if found["offered"] and found["offered"]["halted"] else 0)
 
 
-def _show(found: dict[str, Any]) -> None:
+def _show(found: dict[str, Any], config: Config) -> None:
     offered = found["offered"]
     title = "no version is offered"
     if offered:
         halted = ", halted" if offered["halted"] else ""
-        title = f"{offered['version']} is offered since {offered['began']}{halted}"
+        zone = ZoneInfo(config.district.timezone)
+        began = moment(parse_utc(offered["began"]), zone, words("en"))
+        title = f"{offered['version']} is offered since {began}{halted}"
     table = Table("office", "version", "update", "why", title=title)
     for one in found["offices"]:
         texts = (one["office"], one["version"], one["state"], one["why"])

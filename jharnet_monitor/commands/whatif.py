@@ -6,6 +6,7 @@ import json
 from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -13,9 +14,10 @@ from jharnet_monitor.commands.options import DEFAULT_CONFIG, AsJson, ConfigFile
 from jharnet_monitor.commands.terminal import plain_console
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import TemporaryError, UserError
-from jharnet_monitor.i18n.formats import with_borderline
+from jharnet_monitor.i18n.formats import moment, with_borderline
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.judge.twin.prediction import Certainty, GradePrediction
+from jharnet_monitor.model import parse_utc
 from jharnet_monitor.wire.client import HubClient, HubRefusal
 
 console = plain_console()
@@ -55,20 +57,23 @@ def whatif(
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
     else:
-        console.print(_text(found), highlight=False)
+        console.print(_text(found, ZoneInfo(loaded.district.timezone)), highlight=False)
 
 
-def _text(answer: dict[str, Any]) -> str:
+def _text(answer: dict[str, Any], zone: ZoneInfo) -> str:
+    def local(text: str) -> str:
+        return moment(parse_utc(text), zone, words("en"))
+
     lines = [_headline(GradePrediction(tuple(answer["probabilities"])))]
     for grade in range(4, -1, -1):
         share = answer["probabilities"][grade]
         lines.append(f"  {grade} {_NAMES[grade]:<18} {share:4.0%} {'█' * round(share * 40)}")
     measured = answer["measured_grade"]
     if measured is not None:
-        lines.append(f"measured {answer['measured_at']}: {_NAMES[int(measured)]}")
+        lines.append(f"measured {local(answer['measured_at'])}: {_NAMES[int(measured)]}")
     for source in answer.get("completed_by", ()):  # a hub of an older version gives none
         gave = ", ".join(source["gave"])
-        lines.append(f"completed by {source['series']} {source['measured_at']}: {gave}")
+        lines.append(f"completed by {source['series']} {local(source['measured_at'])}: {gave}")
     return "\n".join(lines)
 
 

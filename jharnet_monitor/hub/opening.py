@@ -165,5 +165,5 @@ class DatabaseOpening:
             saving = asyncio.to_thread(self._store.set_value, _COUNTERS, self._live.counters())
             await asyncio.wait_for(saving, seconds)
         except (StoreError, TimeoutError) as error:
-            log.error("counters start at 0 next time, as they could not be stored: %s",
-                      error or "no answer")  # fmt: skip
+            why = str(error) or "no answer"
+            log.error("counters start at 0 next time, as they could not be stored: %s", why)

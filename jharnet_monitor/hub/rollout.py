@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.i18n.formats import zone_name
 from jharnet_monitor.model import format_utc, parse_utc
 from jharnet_monitor.security.tokens import write_secret
 
@@ -127,13 +128,14 @@ class Rollout:
         soak: float,
         now: datetime,
     ) -> Stage:
-        """Like `due`, with the reason for which all other offices wait.
+        """Like `due`, with the reason for which all other offices wait; times are in the zone of
+        `now`.
 
         >>> from datetime import UTC
         >>> noon = datetime(2026, 11, 26, 12, tzinfo=UTC)
         >>> one = Rollout("0.2.0", 7, "e", format_utc(noon)).with_updated("potka", noon)
         >>> one.stage(["potka", "boram"], [], 3600, noon).others_wait
-        'waits until the soak of potka is over at 2026-11-26T13:00:00.000Z'
+        'waits until the soak of potka is over at 26.11.2026, 13:00 UTC'
         """
         if self.failed:
             return Stage([], f"halted: {', '.join(self.failed)} refused it or went back")
@@ -147,7 +149,8 @@ class Rollout:
         over = {one: parse_utc(self.updated[one]) + timedelta(seconds=soak) for one in before}
         last = max(over, key=lambda one: over[one], default=None)
         if last is not None and now < over[last]:
-            at = format_utc(over[last])
+            local = over[last].astimezone(now.tzinfo)
+            at = f"{local:%d.%m.%Y, %H:%M} {zone_name(local)}"
             return Stage([], f"waits until the soak of {last} is over at {at}")
         gone = [one for one in before if one not in self.lasted]
         if gone:

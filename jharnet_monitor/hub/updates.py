@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
@@ -196,7 +197,8 @@ class Updates:
     def _stage(self, rollout: Rollout) -> Stage:
         """How far a rollout is now."""
         agents, settings = self._with_agents(), self.config.updates
-        return rollout.stage(agents, settings.first, settings.soak, self._clock.now())
+        local = self._clock.now().astimezone(ZoneInfo(self.config.district.timezone))
+        return rollout.stage(agents, settings.first, settings.soak, local)
 
     async def _note_lasting(self) -> None:
         """Note which offices are connected with the version after their soak."""
@@ -337,7 +339,8 @@ class Updates:
                 rate = await line.enter_async_context(holding)
                 await self._converse(office, published, rate, line.aclose)
         except (ChannelClosed, NoData, TimeoutError) as error:
-            log.info("%s: the update will continue later: %s", office, error or "it took too long")
+            why = str(error) or "it took too long"
+            log.info("%s: the update will continue later: %s", office, why)
         except UserError as error:
             log.error("%s: the update has to wait: %s", office, error)
         except Exception:

@@ -21,6 +21,7 @@ from jharnet_monitor.state.proof import HEADER, prove
 from jharnet_monitor.state.refused import WeekRefusedError
 from jharnet_monitor.state.week import SignedWeek, signed
 from jharnet_monitor.store import Store
+from jharnet_monitor.wire.connect_errors import describe_error
 
 PATH = "/api/v1/weeks"
 SECONDS = 60.0
@@ -68,7 +69,7 @@ async def send(settings: StateSettings, week: SignedWeek) -> str:
             text = (await answer.content.read(_MOST_ANSWER)).decode("utf-8", "replace")
             status = answer.status
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise TemporaryError(f"state.url: {address}: {error or 'no answer in time'}") from error
+        raise TemporaryError(f"state.url: {address}: {describe_error(error)}") from error
     if status in _RETRY_STATUSES or status >= 500:
         raise TemporaryError(f"state.url: {address}: answered {status}: {text[:200]}")
     if status >= 400:

@@ -135,7 +135,8 @@ def _spelled(parameter: Any) -> str:
         return f"`{parameter.metavar or parameter.name.upper()}`".replace("|", "\\|")
     value = "" if parameter.is_flag else f" {_value(parameter)}"
     again = " …" if parameter.multiple else ""
-    return ", ".join(f"`{option}{value}{again}`" for option in reversed(parameter.opts))
+    names = [*reversed(parameter.opts), *parameter.secondary_opts]
+    return ", ".join(f"`{option}{value}{again}`" for option in names)
 
 
 def _value(parameter: Any) -> str:
@@ -151,5 +152,5 @@ def _default(parameter: Any) -> str:
         return "**required**"
     if parameter.default in (None, False, ""):
         return ""
-    value = parameter.default
+    value = parameter.opts[0] if parameter.default is True else parameter.default
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"

@@ -106,7 +106,8 @@ async def ask(
     try:
         found = await ask_process(twin_process.__name__, question, TIME_LIMIT)
     except (TimeoutError, ValueError) as error:
-        log.warning("the twin gave no answer: %s", error or f"none within {TIME_LIMIT:.0f} s")
+        why = str(error) or f"none within {TIME_LIMIT:.0f} s"
+        log.warning("the twin gave no answer: %s", why)
         return None
     return TwinAnswer(
         GradePrediction(tuple(found["probabilities"])),

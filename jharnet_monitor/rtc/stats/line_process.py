@@ -37,7 +37,8 @@ async def observe_line(
         found = await ask_process(PROGRAM, question, TIME_LIMIT)
         return ObservedLine.from_json(found) if found is not None else None
     except (TimeoutError, ValueError) as error:
-        log.warning("the line of the call could not be observed: %s", error or "no answer")
+        why = str(error) or "no answer"
+        log.warning("the line of the call could not be observed: %s", why)
         return None
 
 
