@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 
 import pytest
@@ -90,3 +91,12 @@ def test_doctor_says_whose_time_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
         (found,) = doctor._clock_source(make_config())
         assert (found.verdict, words in found.found) == (verdict, True)
         assert ("samay1.nic.in" in found.remedy) == (verdict == "warning")
+
+
+def test_doctor_shows_the_districts_time() -> None:
+    """The clock of the machine may be set to another zone than that of the wall clock beside it."""
+    before = datetime.now(UTC)
+    (found,) = doctor._clock(make_config())
+    assert found.found.endswith(" IST")
+    shown = datetime.strptime(f"{found.found[:-4]} +0530", "%d.%m.%Y, %H:%M:%S %z")
+    assert before - timedelta(seconds=1) < shown <= datetime.now(UTC)

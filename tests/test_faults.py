@@ -170,8 +170,10 @@ async def test_a_fault_is_booked_and_closed_over_http(client: tuple[Client, Made
     [
         ({"docket": "x" * 201}, "`docket` must be one line of at most 200"),
         ({"note": "a\nb"}, "`note` must be one line"),
-        ({"reported_at": "2999-01-01T00:00:00Z"}, "lies ahead"),
+        ({"reported_at": "2999-01-01T00:00:00Z"}, "`reported_at` 2999-01-01T00:00:00.000Z lies"),
+        ({"reported_at": "2999-01-01T00:00:00 05:30"}, "2999-01-01T00:00:00+05:30 lies ahead"),
         ({"restored_at": "2020-01-01T00:00:00Z"}, "must not be before `reported_at`"),
+        ({"restored_at": "2020-01-01T00:00:00+05:30"}, "2020-01-01T00:00:00+05:30 must not be"),
         ({"restored_at": "measured"}, "no measured outage of potka-1 is over"),
         ({"stop": {"reason": "rain", "from": "2026-11-25T00:00:00Z"}}, "one of power, access"),
         ({"stop": {"reason": "power"}}, "`stop` needs `from`"),

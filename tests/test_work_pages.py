@@ -154,6 +154,10 @@ async def test_maintenance_that_is_over_cannot_be_withdrawn(client: Client, hub:
     answer = await client.post("/maintenance", headers=BEARER, data=far)
     assert answer.status == 400
     assert "at most 400 days before it begins" in await answer.text()
+    past = {"from": "2026-11-01T10:00", "to": "2026-11-01T12:00"}
+    text = await (await client.post("/maintenance", headers=BEARER, data=past)).text()
+    assert "`to` 2026-11-01T12:00:00+05:30 is in the past" in text
+    assert "(now: 2026-11-25T12:10:00+05:30)" in text
 
 
 def test_papers_have_the_names_of_their_periods() -> None:

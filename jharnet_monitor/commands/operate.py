@@ -81,9 +81,7 @@ def reload(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Make the running hub reload its configuration; an invalid one is refused."""
     loaded = load_config(config)
     hub = HubClient.from_config(loaded)
-    answer = hub.post("/-/reload")
-    if not isinstance(answer, dict) or answer.get("reloaded") is not True:
-        raise hub.no_hub("it did not say that it reloaded")
+    hub.object_with(hub.post("/-/reload"), "reloaded")
     console.print(f"reloaded: {len(loaded.offices)} offices")
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.i18n.formats import zone_name
+from jharnet_monitor.i18n.formats import moment
+from jharnet_monitor.i18n.words import words
 from jharnet_monitor.model import format_utc, parse_utc
 from jharnet_monitor.security.tokens import write_secret
 
@@ -149,8 +150,7 @@ class Rollout:
         over = {one: parse_utc(self.updated[one]) + timedelta(seconds=soak) for one in before}
         last = max(over, key=lambda one: over[one], default=None)
         if last is not None and now < over[last]:
-            local = over[last].astimezone(now.tzinfo)
-            at = f"{local:%d.%m.%Y, %H:%M} {zone_name(local)}"
+            at = moment(over[last], now.tzinfo, words("en"))
             return Stage([], f"waits until the soak of {last} is over at {at}")
         gone = [one for one in before if one not in self.lasted]
         if gone:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, tzinfo
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -333,7 +333,7 @@ def day(day: date, words: Words, *, year: bool = True) -> str:
     return words("date.day" if year else "date.short", year=str(day.year), **parts)
 
 
-def moment(at: datetime, zone: ZoneInfo, words: Words) -> str:
+def moment(at: datetime, zone: tzinfo | None, words: Words) -> str:
     """Day and time of day in a zone, with the zone's name.
 
     >>> from datetime import UTC

@@ -47,7 +47,7 @@ class CsvExport:
         since, until = (parse_moment(request.query, name) for name in ("since", "until"))
         if since is None or until is None or until - since > LONGEST:
             raise Refusal(400, f"give `since` and `until`, at most {LONGEST.days} days apart")
-        in_order("since", since, "until", until)
+        in_order(request.query, "since", since, "until", until)
         name = f"{office}-{probe}-{since:%Y%m%d}-{until:%Y%m%d}.csv"
         response = web.StreamResponse(headers={
             "Content-Type": "text/csv; charset=utf-8",

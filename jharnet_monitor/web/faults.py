@@ -26,14 +26,14 @@ from jharnet_monitor.judge.faults import (
     next_id,
 )
 from jharnet_monitor.judge.outages.shared import judge_spans
-from jharnet_monitor.model import format_utc
+from jharnet_monitor.model import format_utc, parse_utc
 from jharnet_monitor.report.data.faults import within
 from jharnet_monitor.report.data.state_spans import clipped, spans
 from jharnet_monitor.report.sections.faults import fault_table, proposal, sentences
 from jharnet_monitor.store import Store
 from jharnet_monitor.web.errors import Refusal, unknown_office
 from jharnet_monitor.web.hub_api import HubApi
-from jharnet_monitor.web.query import parse_line, parse_moment, refuse_unknown_keys
+from jharnet_monitor.web.query import in_its_zone, parse_line, parse_moment, refuse_unknown_keys
 
 MOST_FAULTS = 1000
 """Faults of one office; a typing error in a loop must not fill the chain."""
@@ -188,7 +188,8 @@ def parse_entry(data: Mapping[str, Any], known: Fault | None, now: datetime) -> 
         if data.get(key) is not None:
             at = parse_moment(data, key)
             if at is not None and at > now + EARLY:
-                raise Refusal(400, f"`{key}` {format_utc(at)} lies ahead; it is {format_utc(now)}")
+                ahead, it_is = (in_its_zone(one, data, key) for one in (at, now))
+                raise Refusal(400, f"`{key}` {ahead} lies ahead; it is {it_is}")
             entry_values[key] = None if at is None else format_utc(at)
     if known is None:
         entry_values.setdefault("reported_at", format_utc(now))
@@ -203,18 +204,24 @@ def parse_entry(data: Mapping[str, Any], known: Fault | None, now: datetime) -> 
         entry_values["stops"] = [one.to_json() for one in (*stops, _stop(data["stop"]))]
     if not entry_values:
         raise Refusal(400, f"an entry says something: use {', '.join(KEYS)}")
-    _in_order(entry_values, known)
+    _in_order(entry_values, known, data)
     return entry_values
 
 
-def _in_order(entry_values: Mapping[str, Any], known: Fault | None) -> None:
+def _in_order(
+    entry_values: Mapping[str, Any], known: Fault | None, data: Mapping[str, Any]
+) -> None:
     """Raise `Refusal` where a fault would be restored before it was reported."""
     before = {} if known is None else known.to_json()
     reported, restored = (
         entry_values.get(key, before.get(key)) for key in ("reported_at", "restored_at")
     )
     if restored is not None and reported is not None and restored < reported:
-        raise Refusal(400, f"`restored_at` {restored} must not be before `reported_at` {reported}")
+        over, begin = (
+            in_its_zone(parse_utc(one), data, "restored_at", "reported_at")
+            for one in (restored, reported)
+        )
+        raise Refusal(400, f"`restored_at` {over} must not be before `reported_at` {begin}")
 
 
 def _stop(data: Any) -> Stop:
@@ -241,8 +248,8 @@ def entry_of_form(form: Mapping[str, Any], zone: ZoneInfo) -> dict[str, Any]:
             continue
         if key in MOMENTS and value != MEASURED:
             try:
-                entry[key] = format_utc(datetime.fromisoformat(value).replace(tzinfo=zone))
-            except (ValueError, OverflowError):
+                entry[key] = datetime.fromisoformat(value).replace(tzinfo=zone).isoformat()
+            except ValueError:
                 raise Refusal(400, f"`{key}` must be a time such as 2026-11-25T14:00") from None
         else:
             entry[key] = value

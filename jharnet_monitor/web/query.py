@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -61,15 +61,19 @@ def parse_measurement_query(
         raise Refusal(400, f"no probe `{probe[:60]}`; there are {', '.join(probes)}")
     since, until = parse_moment(query, "since"), parse_moment(query, "until")
     if since and until:
-        in_order("since", since, "until", until)
+        in_order(query, "since", since, "until", until)
     return MeasurementQuery(office, probe, since, until, _limit(query))
 
 
-def in_order(first: str, begin: datetime, second: str, end: datetime) -> None:
+def in_order(
+    query: Mapping[str, Any], first: str, begin: datetime, second: str, end: datetime
+) -> None:
     """Raise `Refusal` unless the first moment is before the second."""
     if begin >= end:
         raise Refusal(
-            400, f"`{first}` {format_utc(begin)} must be before `{second}` {format_utc(end)}"
+            400,
+            f"`{first}` {in_its_zone(begin, query, first)} must be before "
+            f"`{second}` {in_its_zone(end, query, second)}",
         )
 
 
@@ -78,9 +82,7 @@ def parse_moment(query: Mapping[str, Any], name: str) -> datetime | None:
     text = query.get(name)
     if text is None:
         return None
-    text = str(text)
-    # A `+` that was not escaped arrives as a space, as in `06:00:00 05:30`.
-    text = re.sub(r" (\d\d:?\d\d)$", r"+\1", text)
+    text = _stated(text)
     try:
         return parse_utc(text)
     except (ValueError, OverflowError):
@@ -89,6 +91,24 @@ def parse_moment(query: Mapping[str, Any], name: str) -> datetime | None:
             f"`{name}` must be a time with time zone, such as 2026-11-25T06:00:00Z, "
             f"not `{text[:60]}`",
         ) from None
+
+
+def _stated(value: Any) -> str:
+    """A time as it was written: a `+` that was not escaped arrives as a space."""
+    return re.sub(r" (\d\d:?\d\d)$", r"+\1", str(value))
+
+
+def in_its_zone(moment: datetime, query: Mapping[str, Any], *names: str) -> str:
+    """A moment for a message, in the zone of the first of `names` that has a time, so that people
+    find what they wrote; in UTC where none has."""
+    for name in names:
+        try:
+            zone = datetime.fromisoformat(_stated(query.get(name))).tzinfo
+        except ValueError:
+            continue
+        if zone not in (None, UTC):
+            return moment.astimezone(zone).isoformat(timespec="seconds")
+    return format_utc(moment)
 
 
 def _limit(query: Mapping[str, str]) -> int:
@@ -196,19 +216,19 @@ def parse_window(data: Mapping[str, Any], offices: Sequence[str], now: datetime)
         raise Refusal(
             400, "planned maintenance needs `from` and `to`, such as 2026-11-25T06:00:00Z"
         )
-    in_order("from", begin, "to", end)
+    in_order(data, "from", begin, "to", end)
     if end - begin > LONGEST_WINDOW:
         raise Refusal(400, f"a planned window lasts at most {LONGEST_WINDOW.days} days")
     if end <= now:
         raise Refusal(
             400,
-            f"`to` {format_utc(end)} is in the past; announce maintenance before it ends "
-            f"(now: {format_utc(now)})",
+            f"`to` {in_its_zone(end, data, 'to')} is in the past; announce maintenance before it "
+            f"ends (now: {in_its_zone(now, data, 'to')})",
         )
     if begin - now > LOOKED_AHEAD:
         raise Refusal(
             400,
-            f"`from` {format_utc(begin)} is too far ahead; maintenance is announced at most "
-            f"{LOOKED_AHEAD.days} days before it begins",
+            f"`from` {in_its_zone(begin, data, 'from')} is too far ahead; maintenance is "
+            f"announced at most {LOOKED_AHEAD.days} days before it begins",
         )
     return Window(office, begin, end, reason)

@@ -109,9 +109,9 @@ class HubClient:
         except aiohttp.ClientPayloadError as error:
             raise TemporaryError(f"the answer of {self.base} breaks off; try again") from error
         except aiohttp.ClientError as error:
-            raise self.no_hub("its answer is not HTTP") from error
+            raise self._no_hub("its answer is not HTTP") from error
 
-    def no_hub(self, how: str) -> TemporaryError:
+    def _no_hub(self, how: str) -> TemporaryError:
         """The error for an answer that no hub gives; `how` says by what that is seen."""
         return TemporaryError(
             f"what answers at {self.base} is no hub ({how}): stop that program, or give the hub "
@@ -151,7 +151,7 @@ class HubClient:
             data = await answer.json()
         except (aiohttp.ContentTypeError, ValueError):
             if answer.ok:
-                raise self.no_hub("its answer is not JSON") from None
+                raise self._no_hub("its answer is not JSON") from None
             data = {"error": (await answer.text(errors="replace"))[:300]}
         if answer.status >= 400:
             message = data.get("error", "") if isinstance(data, dict) else ""
