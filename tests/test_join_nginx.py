@@ -31,6 +31,7 @@ async def test_speed_behind_nginx_is_that_of_the_line_or_none(tmp_path: Path) ->
             async with nginx(one) as link:
                 await page.join(link)
                 streamed = await one.undisturbed("bandwidth")
+            await page.until_state("lost")  # else it may still show its last session
             async with nginx(one, KEEPING):
                 await page.until_state("waiting")
                 kept = await one.undisturbed("bandwidth")
