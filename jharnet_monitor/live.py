@@ -134,6 +134,9 @@ class OfficeLive:
     last_long_tests: dict[str, Measurement] = field(default_factory=dict)
     """The newest speed test with a long stream in each direction, by `model.LONG_TESTS`."""
     running: tuple[str, ...] = ()
+    """The probes that run now."""
+    filled_by: tuple[str, ...] = ()
+    """Those of them that fill the line."""
     runs: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Number of recorded runs by (probe, outcome) since the database was created."""
     packets_sent: int = 0

@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,10 @@ def settings(down: str, up: str | None = None, **bandwidth: Any) -> Config:
     return config.model_copy(update={"offices": (office,), "hub": hub})
 
 
-async def measure(config: Config, agent: Any, **options: Any) -> Result:
+async def measure(config: Config, agent: Any, *, granted: float = inf, **options: Any) -> Result:
     """Run one test as the hub does, on the running event loop; without a long one by default."""
     options.setdefault("sustained", "never")
-    context = ProbeContext(config, config.offices[0], SystemClock(), agent, options)
+    context = ProbeContext(config, config.offices[0], SystemClock(), agent, options, granted)
     try:
         reading = await run(context)
     except ProbeError as error:

@@ -16,7 +16,7 @@ import pytest
 from jharnet_monitor.clock import ManualClock, SystemClock
 from jharnet_monitor.judge.line import reading as judge
 from jharnet_monitor.judge.line.packet_trains import PacketArrival
-from jharnet_monitor.model import Cause
+from jharnet_monitor.model import Cause, Direction
 from jharnet_monitor.probes.bandwidth import agent as bandwidth_agent
 from jharnet_monitor.probes.bandwidth import (
     bandwidth_test,
@@ -28,7 +28,7 @@ from jharnet_monitor.probes.bandwidth import (
     udp_socket,
 )
 from jharnet_monitor.probes.bandwidth.counter_series import CounterSeries, CounterSeriesError
-from jharnet_monitor.probes.bandwidth.plan import Plan
+from jharnet_monitor.probes.bandwidth.plan import TRAIN_PACKETS, TRAINS_RESERVE, Plan
 from jharnet_monitor.probes.bandwidth.poll_lateness import PollLateness
 from jharnet_monitor.probes.bandwidth.probe import BANDWIDTH
 from jharnet_monitor.probes.bandwidth.tcp_connection import TcpConnection
@@ -365,6 +365,15 @@ async def test_an_inconclusive_train(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.error.cause is Cause.TOO_UNEVEN
     assert set(result.values) == {"idle_rtt_seconds", "bytes_spent"}
     assert "download_capacity_uncertainty" in result.conditions
+
+
+async def test_trains_have_the_length_that_the_line_needs() -> None:
+    """However little of the uplink the scheduler reserves for two short bursts."""
+    async with on_loopback() as agent:
+        config = settings("20 Mbit/s")
+        result = await measure(config, agent, path="trains", granted=TRAINS_RESERVE)
+    sent = {result.conditions[f"{way.transfer}_train_sent"] for way in Direction}
+    assert sent == {TRAIN_PACKETS}
 
 
 def test_a_compressed_train_gives_a_lower_bound() -> None:

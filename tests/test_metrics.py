@@ -125,6 +125,70 @@ def test_a_silent_office_has_loss_and_no_latency() -> None:
     assert value(live, "latency_jitter_seconds", office=OFFICE) is None
 
 
+def test_only_what_fills_the_line_is_shown_as_running() -> None:
+    """Alerts do not judge loss and latency for a quarter of an hour after it."""
+    live = one_office()
+    live.offices[OFFICE].running = ("path", "bandwidth")
+    assert value(live, "probe_running", office=OFFICE, probe="path") is None
+    live.offices[OFFICE].filled_by = ("bandwidth",)
+    assert value(live, "probe_running", office=OFFICE, probe="bandwidth") == 1
+    assert value(live, "probe_running", office=OFFICE, probe="path") is None
+
+
+def test_what_an_absent_agent_keeps_is_not_known() -> None:
+    """Its last message says nothing of what it has measured since."""
+    live = full(1)
+    assert value(live, "agent_spooled_measurements", office=OFFICE) == 0
+    live.offices[OFFICE].agent.connected = False
+    assert value(live, "agent_spooled_measurements", office=OFFICE) is None
+
+
+def test_the_rate_that_counts_against_the_contract() -> None:
+    """Of the newest test, a lower bound marked as one; on a policed line of the newest long test,
+    as a short one measures the token bucket."""
+    live, labels = one_office(), {"office": OFFICE, "direction": "down"}
+
+    def test(minutes: float, **more: object) -> None:
+        made = bandwidth(OFFICE, NOW - timedelta(minutes=minutes), 5e6, 4e6)
+        values = {**made.values, **({"download_sustained_bits_per_second": 2.98e6} if more else {})}
+        live.update(dataclasses.replace(
+            made, id=f"b-{minutes}", values=values, conditions={**made.conditions, **more}
+        ))  # fmt: skip
+
+    def found() -> tuple[float | None, float | None]:
+        rate, open_ = "bandwidth_lasting_bytes_per_second", "bandwidth_lasting_at_least"
+        return value(live, rate, **labels), value(live, open_, **labels)
+
+    assert found() == (None, None)
+    test(60)
+    assert found() == (5e6 / 8, 0)
+    test(40, download_limited_by="policer")
+    test(20)
+    assert found() == (2.98e6 / 8, 0)
+    assert value(live, "bandwidth_bytes_per_second", **labels, path="jharnet") == 5e6 / 8
+    made = bandwidth(OFFICE, NOW - timedelta(minutes=10), 2e6, 4e6)
+    open_ = {**made.conditions, "download_at_least": True}
+    live = one_office()
+    live.update(dataclasses.replace(made, conditions=open_))
+    assert found() == (2e6 / 8, 1)
+
+
+def test_a_capacity_that_proves_nothing_is_left_out() -> None:
+    """A lower bound below the contracted rate: an alert took it for the line's capacity."""
+    live, labels = one_office(), {"office": OFFICE, "direction": "down"}
+    link = live.config.offices[0].link
+    assert link is not None
+    made = bandwidth(OFFICE, NOW - timedelta(minutes=10), 3e6, 3e6, "trains")
+    for bits, known in ((link.contracted * 0.7, None), (link.contracted * 1.2, 1.2)):
+        live.update(dataclasses.replace(
+            made, started_at=made.started_at + timedelta(seconds=bits / 1e6), id=f"t-{bits}",
+            values={"download_capacity_bits_per_second": bits},
+            conditions={"path": "trains", "download_capacity_at_least": True},
+        ))  # fmt: skip
+        found = value(live, "bandwidth_capacity_bytes_per_second", **labels)
+        assert found == (None if known is None else known * link.contracted / 8)
+
+
 def test_a_refusal_during_a_call_does_not_hide_it() -> None:
     """A planned call that is refused while one is running began later, and ended before it; in
     either order of their records, as after a restart."""

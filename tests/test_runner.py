@@ -141,6 +141,23 @@ async def test_every_failure_becomes_a_measurement(
     assert bench.runner.uplink.reserved == 0
 
 
+@pytest.mark.parametrize(("path", "filling"), [("jharnet", ("bandwidth",)), ("trains", ())])
+async def test_packet_trains_run_and_do_not_fill_the_line(
+    monkeypatch: pytest.MonkeyPatch, path: str, filling: tuple[str, ...]
+) -> None:
+    """What fills the line keeps alerts from judging loss and latency for a quarter of an hour."""
+    found: list[tuple[tuple[str, ...], ...]] = []
+
+    async def run(context: ProbeContext) -> Reading:
+        tests = bench.runner.active_tests
+        found.append((tests.running("potka"), tests.filling("potka"), tests.filling("boram")))
+        return Reading({"bytes_spent": 1})
+
+    bench = Bench(monkeypatch, run)
+    await bench.runner.run("potka", "bandwidth", {"path": path})
+    assert found == [(("bandwidth",), filling, ())]
+
+
 async def test_no_agent_is_no_data_and_never_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A probe that needs an agent does not run without one."""
     bench = Bench(monkeypatch, raising(AssertionError()), needs_agent=lambda context: True)

@@ -242,6 +242,34 @@ async def test_an_outage_that_the_session_outlives_gets_its_cause(
     hub.store.close()
 
 
+async def test_an_outage_is_over_when_the_office_answers_in_a_planned_window(
+    tmp_path: Path,
+) -> None:
+    """Its state stays `planned`, and the outage went on until the window's end: with an alert, and
+    with the first outage's beginning for a second one within the window."""
+    hub = WatchedHub(tmp_path)
+
+    async def then(planned: bool, answers: bool) -> tuple[str, datetime | None, int]:
+        hub.clock.step(300)
+        hub.monitor._tracker.planned = frozenset({"potka"} if planned else ())
+        seen = hub.monitor._tracker.offices["potka"]
+        seen.router = seen.pc = answers
+        for _ in range(2):  # the state, and what the office's answer means in it
+            await hub.monitor._update_states()
+        office = hub.live.offices["potka"]
+        return office.state.value, office.outage_start, office.outages
+
+    minute = [START + timedelta(minutes=5 * n) for n in range(8)]
+    assert await then(planned=False, answers=True) == ("up", None, 0)
+    assert await then(planned=False, answers=False) == ("unreachable", minute[2], 0)
+    assert await then(planned=True, answers=False) == ("planned", minute[2], 0)
+    assert await then(planned=True, answers=True) == ("planned", None, 1)
+    assert await then(planned=True, answers=False) == ("planned", None, 1)
+    assert await then(planned=False, answers=False) == ("unreachable", minute[6], 1)
+    assert await then(planned=False, answers=True) == ("up", None, 2)
+    hub.store.close()
+
+
 async def test_a_heartbeat_does_not_wait_for_the_database(tmp_path: Path) -> None:
     """The session's next frames would wait with it, and the agent seem silent again."""
     hub, held = WatchedHub(tmp_path), asyncio.Event()

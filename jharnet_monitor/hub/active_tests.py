@@ -85,6 +85,10 @@ class ActiveTests:
         """Names of the probes that run on an office."""
         return tuple(test.probe for test in self._running if test.office == office)
 
+    def filling(self, office: str) -> tuple[str, ...]:
+        """Names of the probes that fill an office's line."""
+        return tuple(test.probe for test in self._running if test.office == office and test.full)
+
     def was_loaded_since(self, office: str, begin: float, end: float = inf) -> bool:
         """Whether the office's line was loaded at any time between `begin` and `end`.
 

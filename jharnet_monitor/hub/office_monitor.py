@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -341,8 +341,11 @@ class OfficeMonitor(AgentEvents):
         for office, seen in self._tracker.offices.items():
             live = self._live.offices[office]
             live.running = self._runner.active_tests.running(office)
+            live.filled_by = self._runner.active_tests.filling(office)
             if seen.router or seen.pc or self._tracker.is_alive(seen):
                 live.last_seen = now
+                if live.state is OfficeState.PLANNED:  # which says nothing of the line
+                    self._add_to_history(office, lambda history: history.answer(now))
         changes = list(self._tracker.changes())
         return uplink, [change for change in changes if self._apply(change)]
 
@@ -357,7 +360,9 @@ class OfficeMonitor(AgentEvents):
     def _apply(self, change: StateChange) -> bool:
         """Make a change live; returns False if it need not be journalled."""
         before = self._live.offices[change.office].state
-        self._add_to_history(change)
+        self._add_to_history(change.office, lambda history: history.add(change.state, change.at))
+        since = self._histories[change.office].since or change.at  # perhaps before the hub's start
+        self._live.set_state(change.office, change.state, since)
         if change.state is OfficeState.UNKNOWN and change.first:
             return False  # after a start nothing is known yet
         log.info("%s is %s", change.office, change.state.value)
@@ -368,12 +373,11 @@ class OfficeMonitor(AgentEvents):
                 self._start(self._read_router_uptime(change.office))
         return True
 
-    def _add_to_history(self, change: StateChange) -> None:
-        """Set the state with its beginning, which may be before the hub's start."""
-        history, live = self._histories[change.office], self._live.offices[change.office]
+    def _add_to_history(self, office: str, add: Callable[[StateHistory], None]) -> None:
+        """Add to an office's history, and show what follows of its outages."""
+        history, live = self._histories[office], self._live.offices[office]
         before = history.outages
-        history.add(change.state, change.at)
-        self._live.set_state(change.office, change.state, history.since or change.at)
+        add(history)
         live.outage_start = history.outage_start
         live.outages += history.outages - before
 

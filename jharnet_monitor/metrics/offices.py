@@ -87,7 +87,7 @@ def _update_state(view: OfficeView) -> Iterable[Point]:
 
 
 def _spooled(view: OfficeView) -> Iterable[Point]:
-    if view.live.agent.spooled is not None:
+    if view.live.agent.connected and view.live.agent.spooled is not None:
         yield (), view.live.agent.spooled
 
 
@@ -173,7 +173,8 @@ OFFICE_FAMILIES: tuple[OfficeFamily, ...] = (
                  "1 for how the office stands with the version that is offered, 0 for the others; "
                  "absent while none is offered", _update_state, ("state",)),
     OfficeFamily("agent_spooled_measurements", "gauge",
-                 "Measurements that the agent has not handed in yet", _spooled),
+                 "Measurements that the agent has not handed in yet; absent while it is not "
+                 "connected", _spooled),
     OfficeFamily("agent_dropped_measurements_total", "counter",
                  "Measurements that the agent lost because its spool was full",
                  _agent_count(lambda agent: agent.dropped)),
@@ -192,8 +193,9 @@ OFFICE_FAMILIES: tuple[OfficeFamily, ...] = (
                  _runs_of_probes(lambda m: m.started_at.timestamp()), ("probe", "path")),
     OfficeFamily("probe_runs_total", "counter", "Runs recorded since the database was made",
                  _total_runs, ("probe", "outcome")),
-    OfficeFamily("probe_running", "gauge", "1 for every heavy probe that runs now",
-                 lambda view: (((probe,), 1) for probe in view.live.running), ("probe",)),
+    OfficeFamily("probe_running", "gauge",
+                 "1 for every probe that fills the office's line now: a speed test, or a call",
+                 lambda view: (((probe,), 1) for probe in view.live.filled_by), ("probe",)),
     *chain.from_iterable(probe.metrics for probe in PROBES.values()),
     OfficeFamily("budget_spent_bytes", "gauge", "Bytes that heavy probes spent today",
                  lambda view: [((), view.live.bytes_spent_today)]),

@@ -277,7 +277,7 @@ class Stack:
                 "basic_auth": {"username": name, "password": "secret"},
                 "write_relabel_configs": [{
                     "source_labels": ["__name__", "district"],
-                    "regex": "(jharnet[_:].*|ALERTS|up);.+", "action": "keep"}],
+                    "regex": "(jharnet[_:].*|ALERTS|ALERTS_FOR_STATE|up);.+", "action": "keep"}],
                 # how long a sample may wait for others; 5 s is the default
                 "queue_config": {"batch_send_deadline": f"{5000 // self.shorter}ms"},
             }],

@@ -31,28 +31,30 @@ def management() -> Json:
     missed = f"{UP} < on (district, office) {TARGET}"
     return dashboard(
         "management", "JharNet: for the manager",
-        "Availability against the contract, the offices in most trouble, and the trend by month. "
-        "The weekly report and the dossier have the evidence; these are its figures at a glance.",
+        "Availability at all hours, the offices in most trouble, and the trend by month. Nights "
+        "and cuts of power count here; the weekly report and the dossier hold the contract against "
+        "the line alone, and have the evidence.",
         [DISTRICTS],
         [
             number("Availability", "Mean of the offices of which a tenth of the time range or more "
                    "is known.", f"avg({UP})",
                    unit="percentunit", decimals=2),
-            number("Promise kept", "Offices whose line was available as promised, of those of "
-                   "which a tenth of the time range or more is known.",
+            number("As promised", "Offices that answered for as much of the time as the contract "
+                   "of their line promises, of those of which a tenth of the time range or more "
+                   "is known.",
                    f"count({UP} >= on (district, office) {TARGET}) or 0 * count({UP})"),
-            number("Promise missed", "Offices whose line was not.",
+            number("Less than promised", "Offices that did not, be it for want of power.",
                    f"count({missed}) or 0 * count({UP})"),
             number("Ready to confer", "Share of offices whose last call reached SD (360p).",
                    f'sum(jharnet_conference_ready{{{M}, profile="360p"}}) '
                    f"/ count(jharnet_office_info{{{M}}})", unit="percentunit", decimals=0),
             number("As contracted", "Share of lines that deliver what is contracted, towards the "
                    "office.",
-                   f'count(jharnet:bandwidth_delivered:ratio{{{M}, direction="down"}} >= '
+                   f'count(jharnet:bandwidth_delivered:judged{{{M}, direction="down"}} >= '
                    "on (district) group_left () max by (district) "
                    f"(jharnet_delivered_threshold_ratio{{{M}}})) "
-                   f'/ count(jharnet:bandwidth_delivered:ratio{{{M}, direction="down"}}) '
-                   f'or 0 * count(jharnet:bandwidth_delivered:ratio{{{M}, direction="down"}})',
+                   f'/ count(jharnet:bandwidth_delivered:judged{{{M}, direction="down"}}) '
+                   f'or 0 * count(jharnet:bandwidth_delivered:judged{{{M}, direction="down"}})',
                    unit="percentunit", decimals=0),
             number("Outages", "That ended within the time range, of all offices.",
                    f"round(sum(increase(jharnet_office_outages_total{{{M}}}[$__range])))"),

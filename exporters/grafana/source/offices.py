@@ -262,8 +262,10 @@ def _line_of_office() -> list[Json]:
                query(f"jharnet:latency_loss:ratio15m{{{O}}}", "15 minutes"),
                query(f"max(jharnet_loss_threshold_ratio{{{D}}})", "limit")],
               unit="percentunit", min=0),
-        lines("Jitter", "Interarrival jitter (RFC 3550).",
-              [query(f"jharnet_latency_jitter_seconds{{{O}}}", "jitter"),
+        lines("Jitter", "Interarrival jitter (RFC 3550) of round trips. The limit is for one way, "
+              "and so are the 15 minutes, which alerts judge.",
+              [query(f"jharnet_latency_jitter_seconds{{{O}}}", "one measurement, round trip"),
+               query(f"jharnet:latency_jitter_seconds:median15m{{{O}}}", "15 minutes, one way"),
                query(f"max(jharnet_jitter_threshold_seconds{{{D}}})", "limit")],
               unit="s", min=0),
         panel("heatmap", "Round-trip times", "How many echo replies took how long.",

@@ -44,15 +44,15 @@ def conference() -> Json:
                    "Video lost": "max by (office) (jharnet_conference_loss_ratio"
                                  f'{{{S}, media="video"}})',
                    "Frozen": f"max by (office) (jharnet_conference_freeze_ratio{{{S}}})",
-                   "Tested": "1000 * max by (office) (jharnet_probe_last_run_timestamp_seconds"
-                             f'{{{S}, probe="conference"}})'},
+                   "Last try": "1000 * max by (office) (jharnet_probe_last_run_timestamp_seconds"
+                               f'{{{S}, probe="conference"}})'},
                   {"office": "office"},
                   overrides=[override("office", displayName="Office", links=[TO_OFFICE]),
                              coloured("Grade", "short", GRADE),
                              override("Voice (MOS)", decimals=2),
                              override("Video lost", unit="percentunit", decimals=1),
                              override("Frozen", unit="percentunit", decimals=1),
-                             override("Tested", unit="dateTimeFromNow")]),
+                             override("Last try", unit="dateTimeFromNow")]),
             row("Quality"),
             lines("Voice", "Mean opinion score by the E-model (ITU-T G.107), 1 to 4.5.",
                   _by_direction("jharnet_conference_mos", ', media="audio"'), min=1, max=4.5),
@@ -100,7 +100,7 @@ def speed() -> Json:
             number("Needed, each direction", "For the conference chosen above.", need, unit="bps",
                    size=(6, 4)),
             number("Short of contract", "Offices under the configured share of their contract.",
-                   f"count(min by (district, office) (jharnet:bandwidth_delivered:ratio{{{S}}}) "
+                   f"count(min by (district, office) (jharnet:bandwidth_delivered:judged{{{S}}}) "
                    f"< on (district) group_left () jharnet_delivered_threshold_ratio{{{D}}}) "
                    f"or 0 * count(jharnet:bandwidth_delivered:ratio{{{S}}})", size=(6, 4)),
             number("Short of need", "Offices that get less than needed in at least one direction.",

@@ -79,9 +79,25 @@ class StateHistory:
                 self.outage_start = at
                 self._after_uplink = self.state is OfficeState.UPLINK_DOWN
             return
-        short = at - start < UPLINK_MARGIN
         if state in ANSWERING:
+            self.answer(at)
+        elif state is OfficeState.UPLINK_DOWN and at - start < UPLINK_MARGIN:
             self.outage_start = None
-            self.outages += not (short and self._after_uplink)
-        elif state is OfficeState.UPLINK_DOWN and short:
-            self.outage_start = None
+
+    def answer(self, at: datetime) -> None:
+        """Note that the office answers, whatever its state: in a planned window, too, an outage is
+        over then.
+
+        >>> noon = datetime(2026, 11, 25, 12)
+        >>> office = StateHistory()
+        >>> for minute, state in enumerate(("up", "unreachable", "planned")):
+        ...     office.add(OfficeState(state), noon + timedelta(minutes=minute))
+        >>> office.answer(noon + timedelta(minutes=5))
+        >>> office.state.value, office.outage_start, office.outages
+        ('planned', None, 1)
+        """
+        if self.outage_start is None:
+            return
+        short = at - self.outage_start < UPLINK_MARGIN
+        self.outage_start = None
+        self.outages += not (short and self._after_uplink)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from jharnet_monitor.model import Direction, Measurement, Outcome, Route, quantity
+from jharnet_monitor.judge.line.contract import lasting_rate, lasting_tests, rate_is_open
+from jharnet_monitor.model import LONG_TESTS, Direction, Measurement, Outcome, Route, quantity
 from jharnet_monitor.probes.families import (
     DistrictView,
     Family,
@@ -28,8 +29,40 @@ def _capacity(view: OfficeView) -> Iterable[Point]:
     found: dict[tuple[str, ...], float] = {}
     for run in newest_first:
         for labels, value in values_by_direction(run, "bandwidth", "capacity_bits_per_second"):
-            found.setdefault(labels, value)
+            if not _proves_nothing(view, run, Direction(*labels), value):
+                found.setdefault(labels, value)
     return found.items()
+
+
+def _proves_nothing(view: OfficeView, run: Measurement, direction: Direction, value: float) -> bool:
+    """Whether a capacity (in byte/s) is a lower bound below the contracted rate."""
+    link, at_least = view.office.link, run.conditions.get(f"{direction.transfer}_capacity_at_least")
+    return bool(at_least) and link is not None and 8 * value < link.rate(direction)
+
+
+def _lasting_tests(view: OfficeView) -> Iterator[tuple[Direction, Measurement]]:
+    """By direction the test whose rate counts against the contract: the newest, or on a policed
+    line the newest long one."""
+    newest = view.newest("bandwidth")
+    if newest is None:
+        return
+    for direction in Direction:
+        long = view.live.last_long_tests.get(LONG_TESTS[direction])
+        tests = [newest] if long is None else [long, newest]
+        yield direction, lasting_tests(tests, direction)[-1]
+
+
+def _lasting_rate(view: OfficeView) -> Iterable[Point]:
+    for direction, test in _lasting_tests(view):
+        rate = lasting_rate(test, direction)
+        if rate is not None:
+            yield (direction,), rate / 8
+
+
+def _lasting_is_open(view: OfficeView) -> Iterable[Point]:
+    for direction, test in _lasting_tests(view):
+        if lasting_rate(test, direction) is not None:
+            yield (direction,), float(rate_is_open(test, direction))
 
 
 def _contracted(view: OfficeView) -> Iterable[Point]:
@@ -57,6 +90,12 @@ FAMILIES = (
     OfficeFamily(quantity("bandwidth", "download_capacity_bits_per_second").metric, "gauge",
                  "Capacity of the line, estimated by packet trains, whether or not it is in use",
                  _capacity, ("direction",)),
+    OfficeFamily("bandwidth_lasting_bytes_per_second", "gauge",
+                 "IP rate that counts against the contract: of the newest test, or on a policed "
+                 "line what the newest long one sustained", _lasting_rate, ("direction",)),
+    OfficeFamily("bandwidth_lasting_at_least", "gauge",
+                 "1 where that rate is a lower bound, as the test's own pace or a computer limited "
+                 "it, else 0", _lasting_is_open, ("direction",)),
     OfficeFamily("bandwidth_contracted_bytes_per_second", "gauge",
                  "Rate contracted; down is towards the office, up from it", _contracted,
                  ("direction",)),
