@@ -65,6 +65,15 @@ def check(forger: Forger, directory: Path, root: str | None = None) -> VerifyRes
     return verify(forger.write(directory / "forged.zip"), root, lambda _: None)
 
 
+def with_contract(config: Config, rate: float) -> Config:
+    """The same with another contract of the first office."""
+    first, *others = config.offices
+    assert first.link is not None
+    link = first.link.model_copy(update={"contracted": rate})
+    offices = (first.model_copy(update={"link": link}), *others)
+    return config.model_copy(update={"offices": offices})
+
+
 def filed(
     directory: Path,
     offices: int,

@@ -6,18 +6,23 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from math import inf
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 from scipy import special
 
+from jharnet_monitor.config.sealed_settings import settings_record
 from jharnet_monitor.dossier.assessment_json import assessment_from_json, assessment_to_json
+from jharnet_monitor.dossier.derive import derive
+from jharnet_monitor.dossier.settings import read_settings, settings
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.line.assess import Assessment, Basis, LineEvidence, assess, need_policy
+from jharnet_monitor.judge.line.by_time_of_day import TimeSlot
 from jharnet_monitor.judge.line.loss import BLOCK_MS, PacketCounts
-from jharnet_monitor.judge.line.verdict import LineVerdict
+from jharnet_monitor.judge.line.verdict import Doubt, LineVerdict, Note
 from jharnet_monitor.judge.outages.shared import JudgedSpans
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.judge.statistics.incomplete_beta import betainc, student_t_quantile
@@ -25,12 +30,15 @@ from jharnet_monitor.model import Direction, Measurement, OfficeState, Outcome
 from jharnet_monitor.report.data.collect import Collector
 from jharnet_monitor.report.data.load import judged_over, summarise
 from jharnet_monitor.report.output.document import content
+from jharnet_monitor.report.sections.front_page import speed_texts
 from jharnet_monitor.report.sections.phrases import (
     reason,
     verdict_name,
 )
+from jharnet_monitor.store.pruning import OF_THE_DATABASE, SETTINGS
+from jharnet_monitor.store.rows import canonical
 from tests import made_up
-from tests.dossier_support import MADE_AT, Filed, Forger, filed
+from tests.dossier_support import MADE_AT, Filed, Forger, filed, with_contract
 from tests.made_up_week import WEEK
 
 DAYS = 28
@@ -201,6 +209,65 @@ def test_a_test_that_a_computer_limited_says_nothing_of_the_line() -> None:
     counts = [len([one for one in summary.speed_tests if one.rate(way)]) for way in Direction]
     assert counts == [6, 9]
     assert summary.down.median == pytest.approx(4e6, rel=0.01)
+
+
+def test_a_policed_line_is_shown_by_what_it_sustains() -> None:
+    """On page one, by time of day and in the chart, as in the verdict: not by its token bucket."""
+    config, phrase = made_up.config(2), words("en")
+    collector = Collector(config, config.offices[0], WEEK, WEEK.days[0], WEEK.end)
+    long_tests = [
+        replace(
+            one,
+            started_at=one.started_at + timedelta(hours=1),
+            id=f"long-{one.id}",
+            values={**one.values, "download_sustained_bits_per_second": 2.98e6},
+        )
+        for one in _tests(5e6, 4, download_limited_by="policer")
+    ]
+    for test in [*_tests(5e6, 6), *long_tests]:
+        collector.add_test(test)
+    summary = collector.summary(JudgedSpans((Span(OfficeState.UP, WEEK.start, WEEK.end),)), ())
+    delivered = summary.assessment.line.down.delivered
+    assert delivered.policed and delivered.median is not None
+    assert summary.down.median == delivered.median.value == 2.98e6
+    assert (summary.down.tests, summary.down.below, summary.down.quiet) == (4, 4, True)
+    assert (summary.up.median, summary.up.tests, summary.up.below) == (5e6, 10, 0)
+    assert summary.slots[Direction.DOWN][TimeSlot.OFF_HOURS].median.value == 2.98e6
+    assert {one.down for one in summary.speed_tests} == {None, 2.98e6}
+    stated = speed_texts(summary.down, summary.up, phrase)
+    assert stated["speed"] == formats.both_rates(2.98e6, 5e6)
+    assert stated["n"] == phrase("report.tests", n=4)
+
+
+def test_no_speed_from_before_a_new_contract_is_held_against_it(tmp_path: Path) -> None:
+    """Neither in the verdict, which the dossier derives alike, nor on page one; the trend holds
+    each week against the contract of then.
+    """
+    place = filed(tmp_path, 2, DAYS)
+    place.build(tmp_path / "d.zip")
+    case = Forger.of(tmp_path / "d.zip").case()
+    changed, config = WEEK.end - timedelta(days=2), with_contract(place.config, 10e6)
+    sealed = settings_record(config)
+    place.store.event_log.add_event(OF_THE_DATABASE, SETTINGS, changed, sealed)
+    case.evidence.database_events.append((SETTINGS, changed, canonical(sealed)))
+    case.evidence.config = read_settings(settings(config))
+    summary = summarise(place.store, place.config, WEEK, MADE_AT)
+    place.store.close()
+    claims = derive(case.evidence, case.until)
+    new, same = summary.offices
+    for office in summary.offices:
+        assert office.assessment == claims.offices[office.office.id].assessment
+    assert new.assessment.verdict is LineVerdict.NOT_ENOUGH_EVIDENCE
+    assert Doubt.FEW_RATE_DAYS in new.assessment.doubts and Note.CHANGED in new.assessment.notes
+    delivered = new.assessment.line.down.delivered
+    assert delivered.median is not None and delivered.median.days == 2
+    assert delivered.since == changed.date()
+    assert [(one.down.contracted, one.down.days) for one in (new, same)] == [
+        (10e6, new.down.days), (4e6, same.down.days)
+    ]  # fmt: skip
+    assert (len(new.down.days), len(same.down.days)) == (2, 7)
+    assert {point.down.contracted for point in new.history} == {4e6}
+    assert same.assessment.line.down.delivered.since is None
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

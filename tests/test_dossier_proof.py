@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from jharnet_monitor.clock import ManualClock
-from jharnet_monitor.config import Config
 from jharnet_monitor.config.sealed_settings import settings_record
 from jharnet_monitor.dossier.verify import verify
 from jharnet_monitor.errors import UserError
@@ -23,7 +22,7 @@ from jharnet_monitor.model import RETEST, ROUND_TRIPS, Direction, Measurement
 from jharnet_monitor.probes import PRUNABLE
 from jharnet_monitor.store.pruning import SETTINGS
 from tests import made_up
-from tests.dossier_support import MADE_AT, Filed, Forger, check, filed
+from tests.dossier_support import MADE_AT, Filed, Forger, check, filed, with_contract
 from tests.made_up_week import WEEK, ZONE
 from tests.pdf_text import plain, text_of
 
@@ -120,15 +119,6 @@ def test_a_pruned_period_makes_no_dossier(tmp_path: Path) -> None:
     place.store.close()
 
 
-def with_contract(config: Config, rate: float) -> Config:
-    """The same with another contract of the first office."""
-    first, *others = config.offices
-    assert first.link is not None
-    link = first.link.model_copy(update={"contracted": rate})
-    offices = (first.model_copy(update={"link": link}), *others)
-    return config.model_copy(update={"offices": offices})
-
-
 def test_a_contract_that_was_not_sealed_makes_no_dossier(place: Filed, tmp_path: Path) -> None:
     """Nor does a dossier verify in which it was changed, with all hashes fitting."""
     other = replace(place, config=with_contract(place.config, 10e6))
@@ -158,7 +148,9 @@ def test_settings_other_than_sealed_are_named(
 
 
 def test_a_changed_setting_is_listed_in_letter_and_method(tmp_path: Path) -> None:
-    """With its moment and both values; a dossier is made with the newest."""
+    """With its moment and both values; a dossier is made with the newest, against which no speed
+    from before is held.
+    """
     place = filed(tmp_path, 2, 22)
     clock = place.store.chain._clock
     assert isinstance(clock, ManualClock)
@@ -172,6 +164,9 @@ def test_a_changed_setting_is_listed_in_letter_and_method(tmp_path: Path) -> Non
     found = verify(tmp_path / "d.zip", None, lambda _: None)
     assert (found.problems, found.notes) == ([], [])
     files = Forger.of(tmp_path / "d.zip").files
+    changed, same = json.loads(files["claims.json"])["offices"].values()
+    assert changed["verdict"] != "repair" and changed["delivered"]["down"]["value"] is None
+    assert same["delivered"]["down"]["value"] is not None
     for language in LANGUAGES:
         for paper in ("letter", "method"):
             text = text_of(files[f"{paper}.{language}.pdf"])

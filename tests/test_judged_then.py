@@ -22,7 +22,7 @@ from jharnet_monitor.judge.line.contract import (
 )
 from jharnet_monitor.model import Direction, OfficeState
 from jharnet_monitor.report.data.history import history
-from jharnet_monitor.report.data.in_force import in_force
+from jharnet_monitor.report.data.in_force import SealedContracts, in_force
 from jharnet_monitor.report.data.state_spans import spans
 from jharnet_monitor.store import Store, Transition
 from jharnet_monitor.store.pruning import OF_THE_DATABASE, SETTINGS
@@ -140,6 +140,53 @@ def test_the_trend_leaves_out_what_the_offices_computer_limited(tmp_path: Path) 
             rate = 1e6 if conditions and "upload_limited_by" not in conditions else 4e6
             test = made_up.bandwidth(OFFICE, at, rate, 3e6)
             store.add([replace(test, conditions={**test.conditions, **conditions})])
-    [point] = history(store, config, config.offices[0], [before], [[]])
+    [point] = history(store, config, config.offices[0], [before], [[]], SealedContracts())
     store.close()
     assert (point.down.median, point.down.tests) == (4e6, 12)
+
+
+def test_the_trend_shows_what_a_policed_line_sustains(tmp_path: Path) -> None:
+    """A week in which a test met a policer rests on sustained rates, one before on every test."""
+    store = Store(f"sqlite:///{tmp_path / 'policed.db'}", ManualClock(WEEK.start))
+    store.migrate()
+    before, config = WEEK.before(), made_up.config(2)
+    for day in range(14):
+        at = before.before().start + timedelta(days=day, hours=1)
+        short = made_up.bandwidth(OFFICE, at, 5e6, 5e6)
+        store.add([short])
+        if day >= 7:
+            conditions = {**short.conditions, "download_limited_by": "policer"}
+            values = {**short.values, "download_sustained_bits_per_second": 3e6}
+            later = at + timedelta(hours=2)
+            store.add([replace(short, id=f"long-{day}", started_at=later, values=values,
+                               conditions=conditions)])  # fmt: skip
+    weeks = [before.before(), before]
+    points = history(store, config, config.offices[0], weeks, [[], []], SealedContracts())
+    assert [(one.down.median, one.down.tests, one.down.below) for one in points] == [
+        (5e6, 7, 0), (3e6, 7, 7)
+    ]  # fmt: skip
+    store.close()
+
+
+def test_the_contract_of_a_moment_and_its_last_change(tmp_path: Path) -> None:
+    """A contract that was told later is no change, nor are other settings; the configuration's
+    stands where none was sealed.
+    """
+    store = Store(f"sqlite:///{tmp_path / 'contracts.db'}", ManualClock(WEEK.end))
+    store.migrate()
+    config = made_up.config(2)
+    office = config.offices[0]
+    assert office.link is not None
+    days = [WEEK.start + timedelta(days=n) for n in range(7)]
+    for at, rate in zip(days, (None, 2e6, 2e6, 8e6, None, 8e6), strict=False):
+        link = None if rate is None else office.link.model_copy(update={"contracted": rate})
+        offices = (office.model_copy(update={"link": link}), config.offices[1])
+        record = settings_record(config.model_copy(update={"offices": offices}))
+        store.event_log.add_event(OF_THE_DATABASE, SETTINGS, at, record)
+    contracts = SealedContracts.read(store)
+    store.close()
+    found = [contracts.link(office, day) for day in days]
+    assert [link and link.contracted for link in found] == [2e6] * 3 + [8e6] * 4
+    assert contracts.link(made_up.config(3).offices[2], days[0]) == office.link
+    assert [contracts.changed(office, day) for day in days] == [None] * 3 + [days[3]] * 4
+    assert contracts.changed(config.offices[1], days[6]) is None

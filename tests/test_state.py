@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,22 @@ async def test_a_hubs_own_judgements_reach_the_report(tmp_path: Path, postgres: 
     able = sum(o.conference.grade is not None and o.conference.grade >= 3 for o in summary.offices)
     assert row[3:5] == (11, able)
     _ask_the_views(database, district, able)
+
+
+def test_a_promise_is_the_lines_and_a_speed_is_what_it_delivers(tmp_path: Path) -> None:
+    """Power failures break no promise, and what an office's own use left over is no delivered
+    speed: the state's figures blame an operator for neither.
+    """
+    made = made_up_week.make(tmp_path, weeks=1, every_minutes=240, troubles=("power", "line"))
+    summary = summarise(made.store, made.config, made_up_week.WEEK, MADE_AT)
+    made.store.close()
+    power, line = week_of(summary).offices
+    assert [(one.kept, one.availability is not None and one.availability < one.promised)
+            for one in (power, line)] == [(True, True), (False, True)]  # fmt: skip
+    assert power.delivered is not None
+    inside = [replace(one, down=replace(one.down, quiet=False)) for one in summary.offices]
+    left = week_of(replace(summary, offices=tuple(inside))).offices[0]
+    assert left.delivered is None and left.tests == power.tests
 
 
 def _ask_the_views(database: str, district: str, able: int) -> None:

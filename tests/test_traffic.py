@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import pytest
 
+from jharnet_monitor.i18n.words import words
 from jharnet_monitor.judge.line.traffic import (
     MIN_WORKING_DAYS,
     OtherTraffic,
@@ -15,6 +16,7 @@ from jharnet_monitor.judge.line.traffic import (
     other_traffic,
 )
 from jharnet_monitor.judge.statistics.intervals import Interval
+from jharnet_monitor.model import Direction
 from tests.support import make_config
 
 HOURS = {"days": "mon-fri", "from": "10:00", "to": "18:00", "holidays": None}
@@ -54,7 +56,10 @@ def test_each_way_has_its_own_95th_percentile() -> None:
 
 
 def test_readings_of_a_full_line_are_no_demand() -> None:
-    """At 95 % of what the line delivers the line limits them; they are counted instead."""
+    """At 95 % of what the line delivers the line limits them; they are counted instead. The sheet
+    says of which readings its figure is.
+    """
+    assert all("not full" in words("en")(f"dossier.sheet.other_{way}") for way in Direction)
     for delivers, demand, full in ((2.0e6, 1e6, 0.1), (2.2e6, 2e6, 0.0)):
         found = other_traffic(_readings(1e6, 0.2e6), DISTRICT, DAYS, (delivers, None))
         assert _values(found) == [pytest.approx(demand), pytest.approx(0.4e6),

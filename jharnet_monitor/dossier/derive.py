@@ -22,6 +22,7 @@ from jharnet_monitor.dossier.claims import (
     RetestClaims,
 )
 from jharnet_monitor.dossier.evidence import DossierEvidence
+from jharnet_monitor.dossier.settings_log import SettingsLog
 from jharnet_monitor.judge.calendar.hours import in_office_hours, office_windows
 from jharnet_monitor.judge.conference.drill import Drill, passed, required_grade
 from jharnet_monitor.judge.line.assess import LineEvidence, assess
@@ -44,8 +45,12 @@ def derive(evidence: DossierEvidence, until: datetime) -> Claims:
     """All claims of a period that is sealed up to `until`."""
     config = evidence.config
     states = judged_states(evidence, until)
+    settings = SettingsLog.of(evidence.database_events)
     offices = {
-        office.id: _office(evidence, office, states[office.id], until) for office in config.offices
+        office.id: _office(
+            evidence, office, states[office.id], until, settings.contract_changed(office)
+        )
+        for office in config.offices
     }
     return Claims(
         offices=offices,
@@ -82,7 +87,11 @@ def _district(
 
 
 def _office(
-    evidence: DossierEvidence, office: Office, states: JudgedSpans, until: datetime
+    evidence: DossierEvidence,
+    office: Office,
+    states: JudgedSpans,
+    until: datetime,
+    contract_since: datetime | None,
 ) -> OfficeClaims:
     calls = conference(evidence.calls(office.id), evidence.config.district)
     start, end = _extent(evidence, until)
@@ -97,6 +106,7 @@ def _office(
         traffic=evidence.traffic[office.id],
         lan=evidence.lan[office.id],
         days=len(evidence.days[office.id]),
+        contract_since=contract_since,
     )
     available = state_times(states.spans, start, end)
     down = tuple(outages(office.id, states.spans, until))

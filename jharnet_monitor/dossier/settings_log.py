@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from jharnet_monitor.config import Config
+from jharnet_monitor.config import Config, Office
 from jharnet_monitor.config.sealed_settings import flatten, sealed_settings, settings_hash
 from jharnet_monitor.dossier.archive import ArchiveError, strict_json
 from jharnet_monitor.dossier.settings import read_settings
+from jharnet_monitor.judge.line.contract import rates_changed
 from jharnet_monitor.store.pruning import SETTINGS
 
 _WHERE = "data/events-01.csv: an event `settings`"
@@ -35,6 +36,8 @@ class SettingsLog:
     """The sealed settings by their keys, each from a moment on, oldest first."""
 
     versions: tuple[tuple[datetime, Mapping[str, Any]], ...]
+    configs: tuple[Config, ...]
+    """Each version as a configuration."""
 
     @classmethod
     def of(cls, events: Iterable[tuple[str, datetime, str]]) -> SettingsLog:
@@ -44,6 +47,7 @@ class SettingsLog:
         `ArchiveError`.
         """
         versions: list[tuple[datetime, Mapping[str, Any]]] = []
+        configs: list[Config] = []
         digest: str | None = None
         for kind, at, data in events:
             if kind != SETTINGS:
@@ -56,11 +60,13 @@ class SettingsLog:
                 if content is not None and settings_hash(content) != stored_hash:
                     raise ValueError("its hash is not that of its settings")
                 if content is not None:
-                    versions.append((at, _complete(content)))
+                    config = _config(content)
+                    configs.append(config)
+                    versions.append((at, flatten(sealed_settings(config))))
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise ArchiveError(f"{_WHERE} cannot be read: {error!r}") from error
             digest = stored_hash
-        return cls(tuple(versions))
+        return cls(tuple(versions), tuple(configs))
 
     @property
     def since(self) -> datetime | None:
@@ -74,6 +80,17 @@ class SettingsLog:
         at, sealed = self.versions[-1]
         return _changes(at, sealed, flatten(sealed_settings(config)))
 
+    def contract_changed(self, office: Office) -> datetime | None:
+        """When the contracted rates of an office were last changed; None if they always were the
+        same.
+        """
+        return rates_changed(
+            (at, one.link)
+            for (at, _), config in zip(self.versions, self.configs, strict=True)
+            for one in config.offices
+            if one.id == office.id
+        )
+
     def changes(self, since: datetime) -> list[SettingChange]:
         """What was changed from a moment on, oldest first."""
         found: list[SettingChange] = []
@@ -83,10 +100,9 @@ class SettingsLog:
         return found
 
 
-def _complete(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Sealed settings by their keys, with the defaults of those that were not known then."""
-    config = read_settings({**settings, "hub": {"tls": "off", **settings["hub"]}}, _WHERE)
-    return flatten(sealed_settings(config))
+def _config(settings: Mapping[str, Any]) -> Config:
+    """Sealed settings as a configuration, with the defaults of those that were not known then."""
+    return read_settings({**settings, "hub": {"tls": "off", **settings["hub"]}}, _WHERE)
 
 
 def _changes(

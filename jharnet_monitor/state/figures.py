@@ -66,7 +66,9 @@ class DistrictFigures:
         return median(ratios) if ratios else None
 
     def kept(self, value: bool) -> int:
-        """Number of offices whose promised availability was met (True) or missed (False)."""
+        """Number of offices whose line kept the promised availability (True) or missed it
+        (False).
+        """
         return sum(office.kept is value for office in self.offices)
 
     def wanting(self, verdict: LineVerdict) -> int:

@@ -7,6 +7,7 @@ from datetime import datetime
 from jharnet_monitor import __version__
 from jharnet_monitor.config import Config
 from jharnet_monitor.judge.calendar.period import Period
+from jharnet_monitor.judge.line.contract import promised_availability
 from jharnet_monitor.model import Direction, format_utc
 from jharnet_monitor.report.data.load import summarise
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
@@ -43,9 +44,9 @@ def week_of(summary: Summary) -> DistrictWeek:
 def _office(one: OfficeSummary, config: Config) -> OfficeWeek:
     times, office, assessment = one.state_times, one.office, one.assessment
     link = office.link
-    promised = config.thresholds.availability if link is None or link.sla is None else link.sla
-    availability, coverage = times.availability, times.coverage
-    known = availability is not None and (coverage or 0) >= config.capacity.coverage
+    promised = promised_availability(config, office)
+    known = (times.coverage or 0) >= config.capacity.coverage
+    delivered = one.down.median if one.down.quiet else None
     return OfficeWeek(
         id=office.id,
         name=office.name,
@@ -54,14 +55,14 @@ def _office(one: OfficeSummary, config: Config) -> OfficeWeek:
         group=group_of(one.conference, config.thresholds.grade),
         grade=one.conference.grade,
         calls=one.conference.tests,
-        availability=_rounded(availability),
-        coverage=_rounded(coverage),
+        availability=_rounded(times.availability),
+        coverage=_rounded(times.coverage),
         promised=promised,
-        kept=(availability >= promised) if known and availability is not None else None,
+        kept=times.keeps(promised) if known else None,
         outages=len(one.outages),
         down_seconds=round(times.down.total_seconds(), 1),
         contracted=None if link is None else float(round(link.rate(Direction.DOWN))),
-        delivered=None if one.down.median is None else float(round(one.down.median)),
+        delivered=None if delivered is None else float(round(delivered)),
         tests=one.down.tests,
         rtt_seconds=_rounded(one.latency.p50),
         loss=_rounded(one.latency.loss),

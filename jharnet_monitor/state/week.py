@@ -62,13 +62,15 @@ class OfficeWeek(WeekPart):
     promised: Ratio
     """Availability that the contract promises, or else the district's own threshold."""
     kept: bool | None
-    """Whether the promise was kept; null if too little of the time was measured."""
+    """Whether the line kept the promise: power failures do not count; null if too little of the
+    time was measured, or if outages decide of which the cause is not known."""
     outages: Number
     down_seconds: Annotated[float, Field(ge=0, le=1e6)]
     contracted: BitRate | None
     """Contracted speed towards the office, in bit/s."""
     delivered: BitRate | None
-    """Median of the speed tests towards the office, in bit/s."""
+    """Median of the speed tests towards the office, in bit/s; null without tests outside office
+    hours, since others measure what the office's own use leaves."""
     tests: Number
     rtt_seconds: Annotated[float, Field(ge=0, le=60)] | None
     loss: Ratio | None

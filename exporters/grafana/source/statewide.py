@@ -102,7 +102,8 @@ def weeks() -> Json:
                 FROM state_office_weeks o JOIN state_districts d USING (district)
                 WHERE {THIS} AND o.verdict = 'upgrade' GROUP BY 1 ORDER BY 1 NULLS LAST
                 """, size=(12, 8)),
-            _rows("Promises by district", "Offices whose availability kept the contract.", f"""
+            _rows("Promises by district", "Offices by whether their line kept the contract; power "
+                  "cuts do not count.", f"""
                 SELECT d.name AS "District", count(*) FILTER (WHERE o.kept) AS "Kept",
                        count(*) FILTER (WHERE NOT o.kept) AS "Missed",
                        count(*) FILTER (WHERE o.kept IS NULL) AS "Not known"

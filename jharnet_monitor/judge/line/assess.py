@@ -13,13 +13,18 @@ from typing import TypeVar, cast
 
 from jharnet_monitor.config.schema import Config, Office
 from jharnet_monitor.judge.calendar.hours import in_office_hours, office_windows
-from jharnet_monitor.judge.line.contract import contracted_rates, promised_availability
+from jharnet_monitor.judge.line.contract import (
+    contracted_rates,
+    promised_availability,
+    under_contract,
+)
 from jharnet_monitor.judge.line.cures import cures_of
 from jharnet_monitor.judge.line.delivered import (
     Basis,
     DeliveredRate,
     capacity_by_trains,
     carried_by_day,
+    day_of,
     delivered_rate,
     has_enough_tests,
     left_by_day,
@@ -64,6 +69,9 @@ class LineEvidence:
     """What the router reports about the office's own network."""
     days: int = 0
     """Days with any measurement."""
+    contract_since: datetime | None = None
+    """When the contract's rates were last changed (`rates_changed`): no speed from before is held
+    against it."""
 
 
 def assess(config: Config, office: Office, evidence: LineEvidence) -> Assessment:
@@ -125,8 +133,10 @@ def _line(
 ) -> Line:
     """What is known about the line."""
     district = config.district
+    held = under_contract(tests, evidence.contract_since)
+    traffic = evidence.traffic.since(evidence.contract_since)
     sides = [
-        _direction(config, evidence, tests, direction, contract, limits.mark(contract or 0.0))
+        _direction(config, evidence, held, direction, contract, limits.mark(contract or 0.0))
         for direction, contract in zip(Direction, contracted_rates(office), strict=True)
     ]
     rates = [
@@ -134,7 +144,7 @@ def _line(
         for side in sides
     ]
     pair = (rates[0], rates[1])
-    other = other_traffic(evidence.traffic, district, evidence.stretch, pair)
+    other = other_traffic(traffic, district, evidence.stretch, pair)
     down, up = (
         replace(side, other=p95, full=full)
         for side, p95, full in zip(sides, other.p95, other.full, strict=True)
@@ -144,7 +154,7 @@ def _line(
         up=up,
         loss=loss_rates(
             evidence.packets, evidence.states.spans, district, evidence.stretch,
-            utilisation(evidence.traffic, pair), evidence.calls, tests,
+            utilisation(traffic, pair), evidence.calls, tests,
         ),
         outages=outages_of(
             evidence.states, office_windows(district, evidence.stretch),
@@ -166,6 +176,10 @@ def _direction(
     mark: float,
 ) -> LineDirection:
     delivered = delivered_rate(config, tests, direction, contracted, mark)
+    since = evidence.contract_since
+    if since is not None and evidence.start < since < evidence.end:
+        first = day_of(since, config.district)
+        delivered = replace(delivered, since=max(first, delivered.since or first))
     short = delivered.median is not None and delivered.median.value <= mark
     return LineDirection(
         contracted=contracted,

@@ -5,7 +5,8 @@ The hub uses it in the daemon, so it must not load NumPy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from jharnet_monitor.judge.line.reading import Limit
@@ -30,14 +31,42 @@ def promised_availability(config: Config, office: Office) -> float:
     return link.sla if link and link.sla is not None else config.thresholds.availability
 
 
+def rates_changed(contracts: Iterable[tuple[datetime, Link | None]]) -> datetime | None:
+    """When the contracted rates were last changed; None if they always were the same.
+
+    `contracts` are those of an office, each from a moment on, oldest first. One that was not known
+    before is no change: it is only told later.
+    """
+    before, changed = None, None
+    for at, link in contracts:
+        if link is not None:
+            rates = [link.rate(direction) for direction in Direction]
+            if before not in (None, rates):
+                changed = at
+            before = rates
+    return changed
+
+
+def under_contract(tests: Sequence[Measurement], since: datetime | None) -> Sequence[Measurement]:
+    """The tests that are held against a contract whose rates are those of `since` on; all of them
+    if they always were.
+    """
+    return tests if since is None else [test for test in tests if test.started_at >= since]
+
+
 def lasting_rate(test: Measurement, direction: Direction) -> float | None:
     """The sustained rate in bit/s of a direction, for comparison with the contract. A short test
     over a policed line measures the token bucket; the sustained rate of a longer one then counts.
     None if the test has no rate.
     """
+    return lasting_in(test.values, direction)
+
+
+def lasting_in(values: Mapping[str, float], direction: Direction) -> float | None:
+    """The same of the values of a test."""
     name = direction.transfer
-    short = test.values.get(f"{name}_bits_per_second")
-    return test.values.get(f"{name}_sustained_bits_per_second", short)
+    short = values.get(f"{name}_bits_per_second")
+    return values.get(f"{name}_sustained_bits_per_second", short)
 
 
 def rate_is_open(test: Measurement, direction: Direction) -> bool:
@@ -79,21 +108,21 @@ def lasting_tests(tests: Sequence[Measurement], direction: Direction) -> Sequenc
 
 def is_policed(tests: Sequence[Measurement], direction: Direction) -> bool:
     """Whether any of the tests met a policer."""
-    return any(_met_policer(test, direction) for test in tests)
+    return any(met_policer(test.values, test.conditions, direction) for test in tests)
 
 
-def _met_policer(test: Measurement, direction: Direction) -> bool:
+def met_policer(
+    values: Mapping[str, float], conditions: Mapping[str, object], direction: Direction
+) -> bool:
+    """Whether a test, by its values and conditions, met a policer."""
     name = direction.transfer
-    lasting = test.values.get(f"{name}_sustained_bits_per_second")
+    lasting = values.get(f"{name}_sustained_bits_per_second")
     if lasting is None:
         return False
-    short = test.values.get(f"{name}_bits_per_second")
+    short = values.get(f"{name}_bits_per_second")
     if short is None or lasting > BUCKET * short:
         return False
-    return Limit.POLICER in (
-        test.conditions.get(f"{name}_limited_by"),
-        test.conditions.get("limited_by"),
-    )
+    return Limit.POLICER in (conditions.get(f"{name}_limited_by"), conditions.get("limited_by"))
 
 
 def falls_short(measurement: Measurement, link: Link | None, share: float) -> bool:

@@ -58,7 +58,8 @@ class DeliveredRate:
     """The rate that 19 of 20 tests reached."""
     basis: Basis | None = None
     since: date | None = None
-    """The day of a lasting change of the line; the figures are those from then on."""
+    """The day of a lasting change of the line, or of a change of its contract; the figures are
+    those from then on."""
     short: Interval | None = None
     """Share of the speed tests that fell below the contract's mark."""
     policed: bool = False

@@ -95,7 +95,7 @@ class Note(StrEnum):
     """Information stated with a verdict that requires no action."""
 
     CHANGED = "changed"
-    """The line's speed changed within the period; figures are those since the change."""
+    """The line's speed or its contract changed within the period; figures are those since."""
     POLICED = "policed"
     """Short tests exceed the sustained rate; the sustained rate is stated."""
     HABIT = "habit"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -54,6 +54,17 @@ class TrafficReadings:
         self.at.append(np.asarray(at, dtype=np.int64))
         for column, new in ((self.seconds, seconds), (self.down, down), (self.up, up)):
             column.append(np.asarray(new, dtype=np.float64))
+
+    def since(self, moment: datetime | None) -> TrafficReadings:
+        """The readings that began at a moment or later; all of them if it is None."""
+        if moment is None:
+            return self
+        found, first = TrafficReadings(), moment.timestamp() * 1000
+        for at, *columns in zip(self.at, self.seconds, self.down, self.up, strict=True):
+            later = at - columns[0] * 1000 >= first
+            if later.any():
+                found.add(at[later], *(column[later] for column in columns))
+        return found
 
 
 IntervalPair = tuple[Interval | None, Interval | None]

@@ -77,6 +77,26 @@ class StateTimes:
         best = _share(self._unplanned - self.down, self._unplanned)
         return None if worst is None or best is None else (worst, best)
 
+    def keeps(self, promised: float) -> bool | None:
+        """Whether the line kept the availability that a contract promises. As in the verdict, only
+        line faults are charged to it, not power failures; None if outages decide of which it is not
+        known, or if nothing is known.
+
+        >>> hour = timedelta(hours=1)
+        >>> times = {OfficeState.UP: 97 * hour, OfficeState.LINK_DOWN: hour}
+        >>> cut = StateTimes(100 * hour, times | {OfficeState.POWER_DOWN: 2 * hour})
+        >>> unexplained = StateTimes(99 * hour, times | {OfficeState.UNREACHABLE: hour})
+        >>> cut.keeps(0.995), cut.keeps(0.98), unexplained.keeps(0.98)
+        (False, True, None)
+        """
+        line = _share(self.of(OfficeState.LINK_DOWN), self.up + self.down)
+        most = _share(self.of(OfficeState.LINK_DOWN, OfficeState.UNREACHABLE), self.up + self.down)
+        if line is None or most is None:
+            return None
+        if line > 1 - promised:
+            return False
+        return None if most > 1 - promised else True
+
     @property
     def _unplanned(self) -> timedelta:
         return self.period - self.of(OfficeState.PLANNED)

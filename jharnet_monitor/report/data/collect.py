@@ -16,7 +16,12 @@ from jharnet_monitor.config import Config, Office
 from jharnet_monitor.judge.applications import ServiceUse, Visit, service_use
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.line.assess import Assessment, LineEvidence, assess
-from jharnet_monitor.judge.line.contract import contracted_rates, limit_of
+from jharnet_monitor.judge.line.contract import (
+    contracted_rates,
+    lasting_rate,
+    lasting_tests,
+    limit_of,
+)
 from jharnet_monitor.judge.line.interface_faults import LanReadings
 from jharnet_monitor.judge.line.loss import PacketCounts
 from jharnet_monitor.judge.line.reading import Limit
@@ -36,7 +41,13 @@ from jharnet_monitor.report.data.aggregate import (
     speed,
 )
 from jharnet_monitor.report.data.state_spans import clipped
-from jharnet_monitor.report.data.summary import Latency, OfficeSummary, SpeedTest, TrendPoint
+from jharnet_monitor.report.data.summary import (
+    Latency,
+    OfficeSummary,
+    Speed,
+    SpeedTest,
+    TrendPoint,
+)
 from jharnet_monitor.store.bulk_reader import Block, Extent
 from jharnet_monitor.store.retention import PrunedDay
 from jharnet_monitor.store.tables import from_ms, to_ms
@@ -91,17 +102,25 @@ class LatencyTally:
 class Collector:
     """Collects the measurements of one office in a period, in any order, and gives its summary.
 
-    The line is assessed from `judged_from` on, which may be before the period.
+    The line is assessed from `judged_from` on, which may be before the period; no speed from before
+    `contract_since` is held against its contract.
     """
 
     def __init__(
-        self, config: Config, office: Office, period: Period, judged_from: date, until: datetime
+        self,
+        config: Config,
+        office: Office,
+        period: Period,
+        judged_from: date,
+        until: datetime,
+        contract_since: datetime | None = None,
     ) -> None:
         self.config = config
         self.office = office
         self.period = period
         self.judged_from = judged_from
         self.until = until
+        self.contract_since = contract_since
         self.runs = 0
         self.first: datetime | None = None
         self.last: datetime | None = None
@@ -223,9 +242,12 @@ class Collector:
         periods, `headquarters` its visits by service.
         """
         share = self.config.thresholds.delivered
-        down, up = contracted_rates(self.office)
         tests = self._speed_tests()
-        line, quiet = of_the_line(tests, self.config.district)
+        held = [test for test in tests if self._is_held(test.at)]
+        down, up = (
+            self._speed(held, direction, contracted)
+            for direction, contracted in zip(Direction, contracted_rates(self.office), strict=True)
+        )
         clipped_spans = clipped(states.spans, self.period.start, self.until)
         calls = [call for call in self._calls if call.started_at >= self.period.start]
         return OfficeSummary(
@@ -233,8 +255,8 @@ class Collector:
             conference=conference(calls, self.config.district),
             state_times=state_times(clipped_spans, self.period.start, self.until),
             outages=tuple(outages(self.office.id, clipped_spans, self.until)),
-            down=speed(self._by_day(line, Direction.DOWN), down, share, quiet=quiet),
-            up=speed(self._by_day(line, Direction.UP), up, share, quiet=quiet),
+            down=down,
+            up=up,
             internet_down=speed(self._by_day(self._internet, Direction.DOWN), None, share),
             internet_up=speed(self._by_day(self._internet, Direction.UP), None, share),
             latency=self._whole_latency(),
@@ -250,7 +272,7 @@ class Collector:
             measurements=self.runs,
             first=self.first,
             last=self.last,
-            slots=by_time_of_day(tests, self.config, self.office),
+            slots=by_time_of_day(held, self.config, self.office),
         )
 
     def _assessment(self, states: JudgedSpans) -> Assessment:
@@ -266,17 +288,48 @@ class Collector:
             traffic=self._traffic,
             lan=self._lan,
             days=len(self._days),
+            contract_since=self.contract_since,
         )
         return assess(self.config, self.office, evidence)
 
     def _speed_tests(self) -> list[SpeedTest]:
         """The speed tests of the period, ordered by start."""
+        counted = {direction: self._counted(direction) for direction in Direction}
         tests = (
-            SpeedTest(test.started_at, *(_rate_of_line(test, direction) for direction in Direction))
+            SpeedTest(
+                test.started_at,
+                *(
+                    _rate_of_line(test, direction) if test.id in counted[direction] else None
+                    for direction in Direction
+                ),
+            )
             for test in self._tests
             if test.route is Route.JHARNET and test.started_at >= self.period.start
         )
         return sorted(tests, key=lambda test: test.at)
+
+    def _counted(self, direction: Direction) -> set[str]:
+        """The tests whose rates count: where the assessment's tests met a policer, only those that
+        measured a sustained rate. Under an earlier contract it may have been another line.
+        """
+        parts = [
+            [test for test in self._tests if self._is_held(test.started_at) is held]
+            for held in (False, True)
+        ]
+        return {test.id for part in parts for test in lasting_tests(part, direction)}
+
+    def _is_held(self, at: datetime) -> bool:
+        """Whether what was measured then is held against the contract."""
+        return self.contract_since is None or at >= self.contract_since
+
+    def _speed(
+        self, tests: Sequence[SpeedTest], direction: Direction, contracted: float | None
+    ) -> Speed:
+        """What the tests with a rate in a direction say of the line."""
+        measured = [test for test in tests if test.rate(direction) is not None]
+        line, quiet = of_the_line(measured, self.config.district)
+        share = self.config.thresholds.delivered
+        return speed(self._by_day(line, direction), contracted, share, quiet=quiet)
 
     def _sustained(self, direction: Direction) -> Interval | None:
         """The sustained rate by the newest long test of the period."""
@@ -369,9 +422,7 @@ def _joined(days: Iterable[LatencyTally]) -> Latency:
 
 
 def _rate_of_line(test: Measurement, direction: Direction) -> float | None:
-    """The rate of a direction in bit/s; None where there is none, or where the office's computer
-    limited it, so that it says nothing of the line.
+    """The rate of a direction in bit/s that is held against the contract; None where there is none,
+    or where the office's computer limited it, so that it says nothing of the line.
     """
-    if limit_of(test, direction) == Limit.HOST:
-        return None
-    return test.values.get(f"{direction.transfer}_bits_per_second")
+    return None if limit_of(test, direction) == Limit.HOST else lasting_rate(test, direction)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from pydantic import ValidationError
 
-from jharnet_monitor.config import Config
+from jharnet_monitor.config import Config, Office
+from jharnet_monitor.config.schema import Link
+from jharnet_monitor.judge.line.contract import rates_changed
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.pruning import OF_THE_DATABASE, SETTINGS
 
 log = logging.getLogger(__name__)
 _PARTS = ("district", "thresholds", "capacity", "retention")
+_UNFIT = (ValidationError, KeyError, TypeError, AttributeError)
+_UNREADABLE = "the sealed settings of %s cannot be read: %s"
 
 
 def in_force(store: Store, config: Config, until: datetime) -> Config:
@@ -27,8 +34,8 @@ def in_force(store: Store, config: Config, until: datetime) -> Config:
     sealed = event.data["settings"]
     try:
         then = Config.model_validate({**sealed, "hub": {"tls": "off", **sealed["hub"]}})
-    except (ValidationError, KeyError, TypeError) as error:
-        log.warning("the sealed settings of %s cannot be read: %s", event.at, error)
+    except _UNFIT as error:
+        log.warning(_UNREADABLE, event.at, error)
         return config
     now = {office.id: office for office in config.offices}
     offices = tuple(
@@ -39,3 +46,48 @@ def in_force(store: Store, config: Config, until: datetime) -> Config:
     )
     parts = {name: getattr(then, name) for name in _PARTS}
     return config.model_copy(update=parts | {"offices": offices})
+
+
+@dataclass(frozen=True, slots=True)
+class SealedContracts:
+    """The contracts of the offices as they were sealed, each version from a moment on, oldest
+    first.
+    """
+
+    versions: tuple[tuple[datetime, Mapping[str, Link | None]], ...] = ()
+
+    @classmethod
+    def read(cls, store: Store) -> SealedContracts:
+        """Read every version that the chain holds."""
+        found = []
+        for event in store.event_log.events_of_kind(SETTINGS, [OF_THE_DATABASE]):
+            if (settings := event.data.get("settings")) is not None:
+                try:
+                    found.append((event.at, _contracts(settings)))
+                except _UNFIT as error:
+                    log.warning(_UNREADABLE, event.at, error)
+        return cls(tuple(found))
+
+    def link(self, office: Office, until: datetime) -> Link | None:
+        """The contract that was sealed last up to a moment. If it was told only later, that one;
+        that of the configuration if none was sealed.
+        """
+        known = [*self._of(office)]
+        sealed = [link for at, link in known if at <= until] or [link for _, link in known[:1]]
+        return sealed[-1] if sealed else office.link
+
+    def changed(self, office: Office, until: datetime) -> datetime | None:
+        """When the rates of that contract were last changed; None if they always were the same."""
+        return rates_changed(one for one in self._of(office) if one[0] <= until)
+
+    def _of(self, office: Office) -> Iterator[tuple[datetime, Link]]:
+        for at, links in self.versions:
+            if (link := links.get(office.id)) is not None:
+                yield at, link
+
+
+def _contracts(settings: Mapping[str, Any]) -> dict[str, Link | None]:
+    return {
+        office["id"]: None if office.get("link") is None else Link.model_validate(office["link"])
+        for office in settings["offices"]
+    }

@@ -14,6 +14,7 @@ from jharnet_monitor.judge.applications import Visit
 from jharnet_monitor.judge.calendar.hours import office_windows
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.judge.line.assess import needs_trains
+from jharnet_monitor.judge.line.contract import under_contract
 from jharnet_monitor.judge.outages.shared import JudgedSpans, SharedFault, judge_spans
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import HEADQUARTERS, Measurement, Route, parse_utc
@@ -21,10 +22,10 @@ from jharnet_monitor.probes import PROBES
 from jharnet_monitor.report.data.collect import Collector, visits_of
 from jharnet_monitor.report.data.faults import faults_in
 from jharnet_monitor.report.data.history import earlier_periods, history
-from jharnet_monitor.report.data.in_force import in_force
+from jharnet_monitor.report.data.in_force import SealedContracts, in_force
 from jharnet_monitor.report.data.parallel import in_parallel
 from jharnet_monitor.report.data.state_spans import clipped, spans
-from jharnet_monitor.report.data.summary import OfficeSummary, Summary, TrendPoint
+from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.store import Store
 
 DAY = timedelta(days=1)
@@ -56,8 +57,10 @@ def summarise(
     earlier = earlier_periods(store, period)
     known_until = _known_until(store, config, until)
 
+    contracts = SealedContracts.read(store)
     collectors = [
-        Collector(config, office, period, judged_from, until) for office in config.offices
+        Collector(config, office, period, judged_from, until, contracts.changed(office, until))
+        for office in config.offices
     ]
     states = _every_state(store, collectors, earlier, known_until, processes)
     reading = _Reading(
@@ -66,6 +69,7 @@ def summarise(
         judged=(judged := _judged(collectors, states, until)),
         before=[_judged_in(collectors, states, one) for one in earlier],
         visits=_visits(store, config, period),
+        contracts=contracts,
     )
     parts = _divided(collectors, processes)
     collectors.clear()  # each part forgets an office once its summary is made
@@ -99,6 +103,7 @@ class _Reading:
     before: Sequence[Mapping[str, Sequence[Span]]]
     """The states of each office in the earlier periods."""
     visits: Mapping[str, Sequence[Visit]]
+    contracts: SealedContracts
 
     def summaries(self, collectors: list[Collector]) -> list[OfficeSummary]:
         """The summaries of these offices, which are taken from the list some at a time, so that
@@ -112,7 +117,12 @@ class _Reading:
             _count_tests(self.store, by_office, batch[0].period)
             for one in batch:
                 states = [spans[one.office.id] for spans in self.before]
-                trend = _read_office(self.store, one, self.earlier, states)
+                _read_tests(self.store, one, one.judged_since)
+                trend = list(
+                    history(
+                        self.store, one.config, one.office, self.earlier, states, self.contracts
+                    )
+                )
                 found.append(one.summary(self.judged[one.office.id], trend, self.visits))
         return found
 
@@ -276,14 +286,6 @@ def _shared(
     return tuple(one for one in faults if period.start <= one.start < until)
 
 
-def _read_office(
-    store: Store, collector: Collector, earlier: list[Period], states: Sequence[Sequence[Span]]
-) -> list[TrendPoint]:
-    """Read one office into its collector; returns its earlier periods."""
-    _read_tests(store, collector, collector.judged_since)
-    return list(history(store, collector.config, collector.office, earlier, states))
-
-
 def _tests(store: Store, collector: Collector, since: datetime) -> Iterator[Measurement]:
     """The speed tests of the assessment, and those to the Internet of the period.
 
@@ -299,7 +301,8 @@ def _tests(store: Store, collector: Collector, since: datetime) -> Iterator[Meas
     tests = of(Route.JHARNET, since)
     yield from tests
     yield from of(Route.INTERNET, period.start)
-    if needs_trains(collector.config, collector.office, tests):
+    held = under_contract(tests, collector.contract_since)
+    if needs_trains(collector.config, collector.office, held):
         yield from of(Route.TRAINS, since)
 
 

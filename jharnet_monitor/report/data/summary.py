@@ -74,7 +74,8 @@ class Speed:
     """The speed tests of one direction of the JharNet line; rates in bit/s.
 
     A test during the office's own traffic measures only what that leaves. Therefore only tests
-    outside office hours are used if there are any (`quiet`); otherwise all tests are.
+    outside office hours are used if there are any (`quiet`); otherwise all tests are. On a policed
+    line only sustained rates count, as in the assessment.
     """
 
     median: float | None = None
@@ -99,7 +100,9 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class SpeedTest:
-    """One speed test of the JharNet line, in bit/s; None for a direction without a result."""
+    """One speed test of the JharNet line, in bit/s; None for a direction without a result that
+    counts.
+    """
 
     at: datetime
     down: float | None

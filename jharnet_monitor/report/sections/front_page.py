@@ -218,12 +218,14 @@ def speed_texts(down: Speed, up: Speed, words: Words) -> dict[str, str]:
     """The delivered speed in both directions, the contract, and the number of tests."""
     if down.median is None and up.median is None:
         return {"speed": words("not_measured"), "contract": _contract(down, up, words), "n": ""}
+    measured = [way for way in (down, up) if way.tests]
+    quiet = all(way.quiet for way in measured)
     return {
         "speed": formats.both_rates(down.median, up.median),
         "contract": _contract(down, up, words),
         "n": words(
-            "report.tests" if down.quiet else "report.speed_tests_left",
-            n=max(down.tests, up.tests),
+            "report.tests" if quiet else "report.speed_tests_left",
+            n=min(way.tests for way in measured),
         ),
     }
 
