@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from jharnet_monitor.dossier.verify import verify
-from jharnet_monitor.i18n.formats import iso_moment
+from jharnet_monitor.i18n.formats import iso_moment, moment
 from jharnet_monitor.i18n.words import LANGUAGES, words
-from jharnet_monitor.judge.calendar.period import date_range
+from jharnet_monitor.judge.calendar.period import date_range, day
 from jharnet_monitor.judge.faults import (
     Stop,
     StopReason,
@@ -219,6 +219,46 @@ def test_the_report_shows_open_faults_times_and_repeats(tmp_path: Path) -> None:
     made.store.close()
 
 
+def test_a_fault_is_restored_in_one_period_and_open_in_the_one_before(tmp_path: Path) -> None:
+    """Reported at 20:00, restored at 06:00, with a stop of the clock from 22:00 to 02:00. At the
+    first day's end it is open and its clock stands; on the second it counts with its whole time.
+    """
+    made = made_up_week.make(tmp_path, weeks=1, troubles=GOOD, drilled=False)
+    office = made.config.offices[0].id
+    first, second = (day(f"2026-11-{number}", ZONE) for number in (17, 18))
+    midnight = first.end
+    entries = booked(office, midnight - timedelta(hours=4))
+    stop = Stop(midnight - timedelta(hours=2), midnight + timedelta(hours=2), StopReason.POWER)
+    restored = {"restored_at": format_utc(midnight + timedelta(hours=6)), "stops": [stop.to_json()]}
+    for data in (entries, {"fault": f"{office}-1", "set": restored}):
+        made.store.event_log.add_event(office, "fault", midnight, data)
+    [fault] = summarise(made.store, made.config, first, MADE_AT).faults
+    assert (fault.is_open, fault.seconds) == (True, 2 * 3600)
+    assert fault.fault.stops == (replace(stop, end=None),)
+    summary = summarise(made.store, made.config, second, MADE_AT)
+    made.store.close()
+    [fault] = summary.faults
+    assert (fault.is_open, fault.seconds, fault.fault.stops) == (False, 6 * 3600, (stop,))
+    for language in LANGUAGES:
+        text = words(language)
+        [*_, last] = content(summary, text)["front"]["sentences"]
+        assert moment(summary.until, ZONE, text) in last and text("faults.none_open") in last
+
+
+async def test_the_page_has_an_entry_whose_time_lies_a_little_ahead(
+    client: tuple[Client, MadeUpHub],
+) -> None:
+    """By a clock that is three minutes ahead of the hub's: it is listed as it was booked."""
+    web, _ = client
+    ahead = format_utc(NOW + timedelta(minutes=3))
+    booking = {"office": OFFICE, "reported_at": ahead, "restored_at": ahead}
+    answer = await web.post("/api/v1/faults", headers=BEARER, json=booking)
+    assert answer.status == 201, await answer.text()
+    [found] = (await (await web.get("/api/v1/faults")).json())["faults"]
+    assert (found["reported_at"], found["restored_at"]) == (ahead, ahead)
+    assert found["seconds_to_restore"] == 0
+
+
 def booked(office: str, reported_at: datetime) -> dict[str, object]:
     """The data of an entry that books an office's first fault."""
     return {"fault": f"{office}-1", "set": {"reported_at": format_utc(reported_at)}}
@@ -227,8 +267,8 @@ def booked(office: str, reported_at: datetime) -> dict[str, object]:
 def switch_off_at_night(store: Store, office: str, first: datetime, nights: int) -> None:
     """Record that nothing of an office answers from 17:30 to 10:00; `first` is a midnight."""
     store.event_log.add_transition(office, OfficeState.UP, first, {})
-    for day in range(nights):
-        off = first + timedelta(days=day, hours=17.5)
+    for night in range(nights):
+        off = first + timedelta(days=night, hours=17.5)
         store.event_log.add_transition(office, OfficeState.UNREACHABLE, off, {})
         store.event_log.add_transition(office, OfficeState.UP, off + timedelta(hours=16.5), {})
 

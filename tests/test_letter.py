@@ -12,14 +12,25 @@ import pytest
 from docx import Document
 
 from jharnet_monitor.dossier.case import Case
+from jharnet_monitor.dossier.faults import fault_csv
 from jharnet_monitor.dossier.letter import letter
 from jharnet_monitor.dossier.word import document
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
-from jharnet_monitor.judge.line.verdict import LineVerdict
+from jharnet_monitor.judge.line.loss import LossRates
+from jharnet_monitor.judge.line.verdict import (
+    Condition,
+    Ground,
+    LineVerdict,
+    VerdictReason,
+    judge_line,
+)
+from jharnet_monitor.judge.statistics.intervals import Interval
 from jharnet_monitor.model import format_utc
 from jharnet_monitor.report.output.pdf import render_pdf
+from jharnet_monitor.report.sections.phrases import interval
 from tests.dossier_support import Forger
+from tests.histories import TARIFF, THRESHOLDS, line_of, of_all_hours, outages, policy_of
 from tests.pdf_rules import violations
 from tests.pdf_text import pages_of, plain
 
@@ -198,3 +209,81 @@ def test_a_broken_promise_of_availability_is_not_called_a_lack_of_speed() -> Non
         slow, down = (phrases[f"dossier.letter.{name}"] for name in ("repair", "repair_down"))
         assert speed in slow and up not in slow
         assert up in down and speed not in down
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_was_restored_after_the_period_was_open_at_its_end(case: Case, language: str) -> None:
+    """The letter and the ledger beside it count the fault as open, at the moment that they name."""
+    phrase = words(language)
+    reported, restored = case.until - timedelta(hours=5), case.until + timedelta(hours=1)
+    office = case.config.offices[0]
+    booked = {"reported_at": format_utc(reported), "restored_at": format_utc(restored)}
+    case.evidence.fault_entries.append((office.id, {"fault": f"{office.id}-1", "set": booked}))
+    try:
+        body, table = letter(case, phrase)["body"], fault_csv(case).decode()
+    finally:
+        case.evidence.fault_entries.clear()
+    [stated] = [text for text in body if formats.moment(case.until, case.zone, phrase) in text]
+    assert phrase("faults.open_late", n=1) in stated or phrase("faults.open", n=1) in stated
+    assert formats.moment(reported, case.zone, phrase) in stated
+    assert str(5 * 3600) in table and formats.iso_moment(restored, case.zone) not in table
+
+
+def _lossy(case: Case, loss: LossRates, reason: VerdictReason) -> Case:
+    """Both offices lose packets in office hours, for this reason."""
+    verdict = LineVerdict.LINE_QUALITY
+    ground = Ground(verdict, reason, Condition.OFFICE_HOURS)
+    offices = {}
+    for name, one in case.claims.offices.items():
+        line = replace(one.assessment.line, loss=loss)
+        found = replace(one.assessment, line=line, verdicts=(verdict,), grounds=(ground,))
+        offices[name] = replace(one, assessment=found)
+    return _with(replace(case, claims=replace(case.claims, offices=offices)), verdict)
+
+
+HIGH, IDLE = Interval(0.05, 0.04, 0.06, 900, 30), Interval(0.03, 0.025, 0.035, 900, 30)
+LOW = Interval(0.001, 0.0008, 0.0013, 900, 30)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    ("night", "is_low"),
+    [
+        (LOW, True), (None, False), (replace(LOW, days=3), False),
+        (Interval(0.02, 0.01, 0.03, 900, 30), False),
+    ],
+    ids=["low", "not measured", "few days", "undecided"],
+)  # fmt: skip
+def test_loss_is_denied_outside_office_hours_only_where_it_is_low(
+    case: Case, language: str, night: Interval | None, is_low: bool
+) -> None:
+    """Nothing is said of a time whose loss is not known well enough."""
+    denial = {"en": "not outside them", "hi": "उसके बाहर नहीं"}[language]
+    lossy = _lossy(case, LossRates(office=HIGH, night=night), VerdictReason.LOSS)
+    stated = letter(lossy, words(language))["body"][0]
+    assert (denial in stated) is is_low
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_loss_with_an_idle_line_is_that_of_the_idle_line(case: Case, language: str) -> None:
+    """Not that of all office hours, in which the line was busy, too."""
+    phrase = words(language)
+    loss = LossRates(office=HIGH, night=LOW, idle=IDLE)
+    rows = letter(_lossy(case, loss, VerdictReason.CORE), phrase)["table"]["rows"]
+    for row in rows:
+        assert interval(IDLE, formats.share, phrase) in row["reason"]
+        assert interval(HIGH, formats.share, phrase) not in row["reason"]
+
+
+def test_a_contract_a_little_below_the_need_is_not_called_sufficient() -> None:
+    """4.18 Mbit/s are needed of 4 contracted, which is within the margin: whether the contract is
+    too small is not proven, and the letter says no more.
+    """
+    rate, limits = Interval(3.9e6, 3.85e6, 3.95e6, 300, 30), replace(THRESHOLDS, margin=0.05)
+    line = line_of((rate, rate), (4e6, 4e6), of_all_hours(LOW), outages(), days=30)
+    found = judge_line(line, policy_of(4.18e6), limits, TARIFF)
+    assert found.verdict is LineVerdict.NEED_NOT_MET and found.line.down.need.low > 4e6
+    for language, sufficient, open_ in (("en", "suffices", "not proven"),
+                                        ("hi", "के लिए पर्याप्त है", "प्रमाणित नहीं")):  # fmt: skip
+        stated = words(language).phrases[f"dossier.letter.{found.verdict}"]
+        assert sufficient not in stated and open_ in stated

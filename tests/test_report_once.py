@@ -6,12 +6,16 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jharnet_monitor.i18n.formats import duration, moment
 from jharnet_monitor.i18n.words import LANGUAGES, words
+from jharnet_monitor.judge.calendar.period import day
 from jharnet_monitor.judge.outages.availability import state_times
+from jharnet_monitor.judge.outages.shared import SharedFault
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.report.data.load import summarise
@@ -21,7 +25,7 @@ from jharnet_monitor.report.sections.details import MOST_ROWS
 from jharnet_monitor.report.sections.drills import drills
 from tests import made_up_week
 from tests.bench.papers import GOOD, shared_fault
-from tests.made_up_week import MADE_AT, WEEK
+from tests.made_up_week import MADE_AT, WEEK, ZONE
 
 OFTEN = 2
 """Of so many offices the same may be said in their rows; of more it is said once."""
@@ -118,6 +122,32 @@ def test_a_fault_of_all_offices_is_no_week_without_action(weeks: Weeks, language
     assert phrase("report.ask_shared") in sentences[2]
     assert phrase("report.asked_none") not in sentences
     assert phrase("report.asked_none") in content(weeks.good, phrase)["front"]["sentences"]
+
+
+def test_a_fault_of_all_offices_over_midnight_is_in_both_reports(tmp_path: Path) -> None:
+    """From 20:00 of one day to 16:00 of the next: each report has its part, and that of the second
+    does not name midnight as the beginning.
+    """
+    made = made_up_week.make(tmp_path, weeks=1, troubles=GOOD, drilled=False)
+    first, second = (day(f"2026-11-{number}", ZONE) for number in (17, 18))
+    begin, edge = first.start + timedelta(hours=20), timedelta(seconds=10)
+    shared_fault(made, begin, hours=20)
+    before, after = (summarise(made.store, made.config, one, MADE_AT) for one in (first, second))
+    made.store.close()
+    assert before.shared == (SharedFault(begin + edge, first.end),)
+    assert after.shared == (SharedFault(second.start, begin + timedelta(hours=20)),)
+    for language in LANGUAGES:
+        phrase = words(language)
+        at_start = phrase("report.or_before", moment=moment(second.start, ZONE, phrase))
+        for summary, begins in ((before, moment(begin, ZONE, phrase)), (after, at_start)):
+            doc = content(summary, phrase)
+            length = duration((summary.shared[0].end - summary.shared[0].start).total_seconds(),
+                              phrase)  # fmt: skip
+            told = phrase("report.shared", n=1, length=length, moments=begins)
+            assert told in doc["front"]["sentences"]
+            every = phrase("report.all_blocks", total=11)
+            quiet = phrase("report.states.quiet_shared", names=every)
+            assert doc["states"]["table"]["quiet"] == quiet
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

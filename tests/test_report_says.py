@@ -13,14 +13,16 @@ from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.calendar import period
 from jharnet_monitor.judge.statistics.intervals import Interval
+from jharnet_monitor.model import OfficeState
 from jharnet_monitor.report.data.load import summarise
-from jharnet_monitor.report.data.summary import Latency, Summary
+from jharnet_monitor.report.data.summary import Latency, Outage, Summary
 from jharnet_monitor.report.output.build import make
 from jharnet_monitor.report.output.compose import drafts
 from jharnet_monitor.report.output.document import content
 from jharnet_monitor.report.output.drill_sheet import drill_content
 from jharnet_monitor.report.sections.details import measured_row
 from jharnet_monitor.report.sections.drill_texts import supported_calls_texts
+from jharnet_monitor.report.sections.office_page import _outage_list
 from jharnet_monitor.report.sections.phrases import interval
 from jharnet_monitor.web.status import status
 from tests.made_up import NOW, district, latency
@@ -109,3 +111,28 @@ def test_figures_in_one_cell_have_the_same_precision() -> None:
         ((0.1, 0.05, 0.2), formats.share_ceil, "10 (5 to 20) %"),
     ):
         assert interval(Interval(*figures, n=30, days=30), form, phrase) == reported
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_an_outage_beyond_the_period_is_not_given_its_bounds(
+    summary: Summary, language: str
+) -> None:
+    """One that was going on at the first midnight may have begun before, and what lasted at the
+    end of a finished week was going on then; in a week that is not over it still is.
+    """
+    phrase, start = words(language), summary.period.start
+    down, state = OfficeState.LINK_DOWN, words(language)("state.link_down")
+    ends = (start, start + timedelta(hours=6)), (start + timedelta(days=6), summary.period.end)
+    office = replace(summary.offices[0], outages=tuple(
+        Outage("potka", down, begin, end, open=end == summary.period.end) for begin, end in ends
+    ))  # fmt: skip
+
+    def told(key: str, begin: str, hours: float) -> str:
+        length = formats.duration(hours * 3600, phrase)
+        return phrase(f"report.office.{key}", begin=begin, state=state, length=length)
+
+    at = formats.moment(start, ZONE, phrase), formats.moment(ends[1][0], ZONE, phrase)
+    first = told("outage", phrase("report.or_before", moment=at[0]), 6)
+    assert _outage_list(office, summary, phrase) == [first, told("outage_at_end", at[1], 24)]
+    running = replace(summary, until=summary.period.end - timedelta(hours=1))
+    assert _outage_list(office, running, phrase) == [first, told("outage_open", at[1], 24)]

@@ -13,7 +13,7 @@ from jharnet_monitor.dossier.statements import head
 from jharnet_monitor.i18n.formats import iso_moment
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.faults import JudgedFault, Unbooked, ledger
-from jharnet_monitor.report.data.faults import within
+from jharnet_monitor.report.data.faults import as_of, within
 from jharnet_monitor.report.sections.faults import fault_table, sentences
 
 _HEAD = (
@@ -27,7 +27,7 @@ def judged(case: Case) -> tuple[Sequence[JudgedFault], Sequence[Unbooked]]:
     """The faults of the period with the outages, and those that are booked nowhere; raises
     `ValueError` for an entry that cannot be read.
     """
-    faults = ledger(case.evidence.fault_entries)
+    faults = as_of(ledger(case.evidence.fault_entries), case.until)
     # an outage may have begun before the period, and been booked then
     measured = measured_states(case.evidence, case.until)
     states = judged_states(case.evidence, case.until)

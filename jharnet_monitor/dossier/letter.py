@@ -18,7 +18,7 @@ from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.faults import JudgedFault
 from jharnet_monitor.judge.line.assess import Assessment, Basis, DeliveredRate
-from jharnet_monitor.judge.line.verdict import LineVerdict, Note
+from jharnet_monitor.judge.line.verdict import Condition, LineVerdict, Note
 from jharnet_monitor.report.sections.details import MOST_ROWS
 from jharnet_monitor.report.sections.faults import sentences
 from jharnet_monitor.report.sections.front_page import grade_text
@@ -27,6 +27,7 @@ from jharnet_monitor.report.sections.phrases import (
     delivered_rates,
     estimate_trust,
     kind_of_reason,
+    loss_is_low_outside,
     made_up_texts,
     need,
     other_basis,
@@ -46,6 +47,7 @@ _ORDER = (
     LineVerdict.NOTHING,
 )  # fmt: skip
 _ASKING = (LineVerdict.UPGRADE, LineVerdict.REPAIR, LineVerdict.LINE_QUALITY)
+_BY_DAY = f"{LineVerdict.LINE_QUALITY}_{Condition.OFFICE_HOURS}"
 _NOT_SPEED = frozenset({"delay", "host"})
 """Limits of a call that are not the speed; packets are lost on a full line, too."""
 
@@ -198,6 +200,8 @@ def _kinds(case: Case, verdict: LineVerdict, offices: Sequence[Office]) -> dict[
             paragraph = f"{verdict}_short" if elsewhere else f"{verdict}_unproven"
         elif verdict in (LineVerdict.REPAIR, LineVerdict.LINE_QUALITY, LineVerdict.NEED_NOT_MET):
             paragraph = kind_of_reason(claims.assessment)
+            if paragraph == _BY_DAY and loss_is_low_outside(claims.assessment, case.config):
+                paragraph += "_only"
         kinds.setdefault(paragraph, []).append(office)
     return dict(sorted(kinds.items()))
 
@@ -249,7 +253,8 @@ def _faults(case: Case, words: Words) -> Iterator[str]:
             *sentences(found, words),
             *(_open(case, one, words) for one in found if one.is_open),
         ]
-        yield words("dossier.letter.faults", told=" ".join(parts))
+        until = formats.moment(case.until, case.zone, words)
+        yield words("dossier.letter.faults", until=until, told=" ".join(parts))
 
 
 def _open(case: Case, one: JudgedFault, words: Words) -> str:

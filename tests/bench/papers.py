@@ -52,13 +52,15 @@ def _nothing(_: MadeWeek) -> None:
     """Leave the weeks as they are."""
 
 
-def shared_fault(made: MadeWeek) -> None:
-    """All offices fall silent in the same minute of the Wednesday, for three hours."""
-    begin = WEEK.start + timedelta(days=2, hours=12)
+SHARED = WEEK.start + timedelta(days=2, hours=12)
+
+
+def shared_fault(made: MadeWeek, begin: datetime = SHARED, hours: float = 3) -> None:
+    """All offices fall silent in the same minute, for some hours."""
     for number, office in enumerate(made.config.offices):
         note, at = made.store.event_log.add_transition, begin + timedelta(seconds=number)
         note(office.id, OfficeState.UNREACHABLE, at, {})
-        note(office.id, OfficeState.UP, at + timedelta(hours=3), {})
+        note(office.id, OfficeState.UP, at + timedelta(hours=hours), {})
 
 
 def no_office_connected(made: MadeWeek) -> None:

@@ -42,7 +42,31 @@ def faults_in(
     """The faults within the bounds, as they stood at their end, and the outages that are booked
     nowhere. `states` are as measured and may begin before those that are `judged`.
     """
-    return within(config, read_ledger(store), states, judged, bounds)
+    return within(config, as_of(read_ledger(store), bounds[1]), states, judged, bounds)
+
+
+def as_of(faults: Sequence[Fault], until: datetime) -> list[Fault]:
+    """The faults that were reported before a moment, as they stood then: what was restored later
+    was open, and a stop of the clock that ended later lasted.
+    """
+    return [
+        replace(
+            one,
+            restored_at=_before(one.restored_at, until),
+            stops=tuple(
+                replace(stop, end=_before(stop.end, until))
+                for stop in one.stops
+                if stop.begin < until
+            ),
+        )
+        for one in faults
+        if one.reported_at < until
+    ]
+
+
+def _before(at: datetime | None, until: datetime) -> datetime | None:
+    """The moment, if it was before the other."""
+    return None if at is None or at >= until else at
 
 
 def within(
@@ -52,7 +76,7 @@ def within(
     judged: Mapping[str, JudgedSpans],
     bounds: tuple[datetime, datetime],
 ) -> tuple[tuple[JudgedFault, ...], tuple[Unbooked, ...]]:
-    """The same of a ledger that was read."""
+    """The same of faults as they stood then."""
     start, until = bounds
 
     def over_time(judged_spans: Mapping[str, Sequence[Span]]) -> dict[str, list[Span]]:
@@ -63,12 +87,11 @@ def within(
 
     measured = over_time({office: one.with_shared for office, one in judged.items()})
     own = over_time({office: one.spans for office, one in judged.items()})
-    known = [one for one in faults if one.reported_at < until]
-    found = judge_faults(config, known, measured, until)
+    found = judge_faults(config, faults, measured, until)
     shown = (
         one for one in found if one.fault.restored_at is None or one.fault.restored_at >= start
     )
-    missing = (one for one in unbooked(config, known, measured, own) if one.outage.end > start)
+    missing = (one for one in unbooked(config, faults, measured, own) if one.outage.end > start)
     return tuple(shown), tuple(missing)
 
 

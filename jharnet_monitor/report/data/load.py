@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from itertools import pairwise
 from math import ceil
@@ -281,9 +281,15 @@ def _judged_in(
 def _shared(
     judged: Mapping[str, JudgedSpans], period: Period, until: datetime
 ) -> tuple[SharedFault, ...]:
-    """The faults of the period that all offices had at once."""
+    """What the period has of the faults that all offices had at once; one of them may have begun
+    before it.
+    """
     faults = next((one.shared for one in judged.values()), ())
-    return tuple(one for one in faults if period.start <= one.start < until)
+    return tuple(
+        replace(one, start=max(one.start, period.start), end=min(one.end, until))
+        for one in faults
+        if one.start < until and one.end > period.start
+    )
 
 
 def _tests(store: Store, collector: Collector, since: datetime) -> Iterator[Measurement]:

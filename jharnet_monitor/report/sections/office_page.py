@@ -16,6 +16,7 @@ from jharnet_monitor.report.sections.front_page import (
     tests_text,
 )
 from jharnet_monitor.report.sections.rating import RatedOffice
+from jharnet_monitor.report.sections.sentences import beginning
 
 LISTED_OUTAGES = 8
 
@@ -87,12 +88,12 @@ def _sustained(office: OfficeSummary, words: Words) -> list[list[str]]:
 def _outage_list(office: OfficeSummary, summary: Summary, words: Words) -> list[str]:
     """The longest outages, ordered by start."""
     longest = sorted(office.outages, key=lambda outage: -outage.seconds)[:LISTED_OUTAGES]
-    zone = summary.zone
+    lasting = "outage_open" if summary.until < summary.period.end else "outage_at_end"
     lines = [
         words(
-            "report.office.outage_open" if outage.open else "report.office.outage",
+            f"report.office.{lasting if outage.open else 'outage'}",
             state=words(f"state.{outage.state}"),
-            begin=formats.moment(outage.start, zone, words),
+            begin=beginning(outage.start, summary, words),
             length=formats.duration(outage.seconds, words),
         )
         for outage in sorted(longest, key=lambda outage: outage.start)

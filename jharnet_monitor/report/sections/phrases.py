@@ -159,6 +159,8 @@ def _main_reason(found: Assessment, config: Config, office: Office, words: Words
     share = formats.share_whole(limits.delivered)
     loss = found.line.loss
     seen = loss.night if found.ground.condition is Condition.OFF_HOURS else loss.office
+    if quality and found.ground.reason is VerdictReason.CORE:
+        seen = loss.idle
     return words(
         f"capacity.reason.{kind_of_reason(found)}",
         contracted=words("not_measured")
@@ -196,6 +198,14 @@ def kind_of_reason(found: Assessment) -> str:
     if several and ground.reason in (VerdictReason.CORE, VerdictReason.DOWN):
         return f"{verdict}_{ground.reason}"
     return verdict.value
+
+
+def loss_is_low_outside(found: Assessment, config: Config) -> bool:
+    """Whether the loss outside office hours is certainly within its standard."""
+    night = found.line.loss.night
+    if night is None or night.days < config.capacity.days:
+        return False
+    return night.below(config.thresholds.loss)
 
 
 def holds(found: NeedRange | None, verdict: LineVerdict, words: Words) -> str:

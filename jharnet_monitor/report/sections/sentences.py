@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
@@ -57,20 +58,27 @@ def sentences(
         found.append(_changes(summary, judged, changed, words))
     if summary.faults or summary.unbooked:
         parts = " ".join(fault_sentences(summary.faults, words, len(summary.unbooked)))
-        found.append(words("faults.sentence", parts=parts))
+        until = formats.moment(summary.until, summary.zone, words)
+        found.append(words("faults.sentence", until=until, parts=parts))
     return found
 
 
 def _shared(summary: Summary, words: Words) -> str:
     """The faults that all offices had at once."""
     length = sum((one.end - one.start).total_seconds() for one in summary.shared)
-    moments = [formats.moment(one.start, summary.zone, words) for one in summary.shared]
+    moments = [beginning(one.start, summary, words) for one in summary.shared]
     return words(
         "report.shared",
         n=len(moments),
         length=formats.duration(length, words),
         moments=formats.list_of(moments, words),
     )
+
+
+def beginning(start: datetime, summary: Summary, words: Words) -> str:
+    """When an outage began; one that reached into the period is known from the period's start."""
+    moment = formats.moment(start, summary.zone, words)
+    return words("report.or_before", moment=moment) if start <= summary.period.start else moment
 
 
 def _answer(summary: Summary, judged: Sequence[RatedOffice], words: Words) -> str:
