@@ -143,8 +143,8 @@ def test_a_fault_of_all_offices_over_midnight_is_in_both_reports(tmp_path: Path)
             doc = content(summary, phrase)
             length = duration((summary.shared[0].end - summary.shared[0].start).total_seconds(),
                               phrase)  # fmt: skip
-            told = phrase("report.shared", n=1, length=length, moments=begins)
-            assert told in doc["front"]["sentences"]
+            sentence = phrase("report.shared", n=1, length=length, moments=begins)
+            assert sentence in doc["front"]["sentences"]
             every = phrase("report.all_blocks", total=11)
             quiet = phrase("report.states.quiet_shared", names=every)
             assert doc["states"]["table"]["quiet"] == quiet

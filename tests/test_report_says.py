@@ -127,12 +127,12 @@ def test_an_outage_beyond_the_period_is_not_given_its_bounds(
         Outage("potka", down, begin, end, open=end == summary.period.end) for begin, end in ends
     ))  # fmt: skip
 
-    def told(key: str, begin: str, hours: float) -> str:
+    def line(key: str, begin: str, hours: float) -> str:
         length = formats.duration(hours * 3600, phrase)
         return phrase(f"report.office.{key}", begin=begin, state=state, length=length)
 
     at = formats.moment(start, ZONE, phrase), formats.moment(ends[1][0], ZONE, phrase)
-    first = told("outage", phrase("report.or_before", moment=at[0]), 6)
-    assert _outage_list(office, summary, phrase) == [first, told("outage_at_end", at[1], 24)]
+    first = line("outage", phrase("report.or_before", moment=at[0]), 6)
+    assert _outage_list(office, summary, phrase) == [first, line("outage_at_end", at[1], 24)]
     running = replace(summary, until=summary.period.end - timedelta(hours=1))
-    assert _outage_list(office, running, phrase) == [first, told("outage_open", at[1], 24)]
+    assert _outage_list(office, running, phrase) == [first, line("outage_open", at[1], 24)]
