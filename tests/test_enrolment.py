@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import hashlib
 import os
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_address
@@ -22,13 +23,14 @@ import pytest
 from aiohttp import web
 
 from jharnet_monitor.agent import enrolment as agent_side
+from jharnet_monitor.agent.versions import write_durably
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.commands import agent as agent_command
 from jharnet_monitor.commands.enrol import enrol
 from jharnet_monitor.config.agent_file import AgentFile
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.config.yaml_model import load_yaml_model
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import UserError, is_one_line
 from jharnet_monitor.security import enrolment as enrolment_files
 from jharnet_monitor.security import tls
 from jharnet_monitor.security.enrolment import REPEAT_TIME, Enrolment, accept, issue
@@ -173,6 +175,70 @@ async def test_a_hub_of_another_authority_gets_no_code(
         with pytest.raises(UserError, match="another fingerprint"):
             await agent_side.enrol(other, tmp_path / "office", SystemClock())
         await agent_side.enrol(carried, tmp_path / "office", SystemClock())
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "text", "says"),
+    [
+        (302, {"Location": f"https://portal/\u202e{'x' * 5000}"}, "",
+         r"status 302, to https://portal/\\u202ex{176}\)"),
+        (304, {}, "", "status 304"),
+        (200, {}, "<html>Please sign in</html>", "status 200, text/html"),
+        (200, {}, '{"office": "boram"}', "status 200"),
+        (200, {}, "[" * 50_000, "status 200"),
+        (200, {}, None, "status 200"),
+        (202, {}, '{"office": "potka"}', "status 202"),
+        (204, {}, "", "status 204"),
+    ],
+)  # fmt: skip
+async def test_what_is_no_hub_enrols_nobody(
+    tmp_path: Path, status: int, headers: Mapping[str, str], text: str | None, says: str
+) -> None:
+    """A portal or proxy answers: one line says what to do, nothing is written, and an answer
+    without an end is not read to it."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if text is not None:
+            return web.Response(status=status, headers=headers, text=text, content_type="text/html")
+        endless = web.StreamResponse()
+        await endless.prepare(request)
+        with suppress(ConnectionError):
+            while True:
+                await endless.write(bytes(4096))
+        return endless
+
+    app = web.Application()
+    app.router.add_post("/api/v1/enrolments", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url, place = f"http://127.0.0.1:{runner.addresses[0][1]}", tmp_path / "office"
+    try:
+        with pytest.raises(UserError, match=f"is no hub .{says}") as refused:
+            await agent_side.enrol(Enrolment(url, "potka", "c", None, ""), place, SystemClock())
+    finally:
+        await runner.cleanup()
+    assert is_one_line(str(refused.value)) and "`jharnet-monitor enrol potka" in str(refused.value)
+    assert [path.name for path in place.iterdir()] == ["token"]
+
+
+@pytest.mark.parametrize("name", ["ca.pem", "agent.yaml"])
+async def test_a_full_disk_ends_the_enrolment(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Its file is named at once; the hub would be tried for ever."""
+
+    def full(path: Path, data: bytes, mode: int | None = None) -> None:
+        if path.name == name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_durably(path, data, mode)
+
+    monkeypatch.setattr(agent_side, "write_durably", full)
+    place = tmp_path / "office"
+    async with serving(config) as (_, url), asyncio.timeout(60):
+        carried = made(config, url, monkeypatch)
+        with pytest.raises(UserError, match=f"{place / name}: cannot be written: No space left"):
+            await agent_side.enrol(carried, place, SystemClock())
 
 
 async def test_what_a_stranger_sends_is_refused(config: Path) -> None:

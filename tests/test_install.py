@@ -24,6 +24,9 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 SAYS = "def main():\n    print('version {}')\n"
 BROKEN = "def main():\n    raise SystemExit(9)\n"
 PROGRAM = "/opt/jharnet-monitor/bin/jharnet-monitor"
+LIB = "/usr/lib/jharnet-monitor"
+LIB_PROGRAM = f"{LIB}/venv/bin/jharnet-monitor"
+"""The program of Debian's package."""
 STATE = "/var/lib/private/jharnet-agent"
 UPDATES = "/var/lib/jharnet-agent/spool-updates"
 USER = 61234
@@ -242,16 +245,63 @@ def test_the_package_refuses_a_machine_with_the_program(machine: Machine, sticks
     machine.do(f"sh {script} upgrade 1")
 
 
+def _unpack(machine: Machine, place: Path, version: int, program: str | None = None) -> Path:
+    """What dpkg unpacks before postinst, with a program; returns the wheel in the package."""
+    wheel = small_wheel(place / f"wheels-{version}", str(version), program or SAYS.format(version))
+    (place / "lock.txt").write_text(lock_of([wheel], {"jharnet-monitor"}))
+    machine.do(f"mkdir -p {LIB} && rm -rf {LIB}/wheels && cp -r {wheel.parent} {LIB}/wheels")
+    machine.do(f"cp {place}/lock.txt {ROOT}/.ci/debian/make-venv {ROOT}/config/jharnet.yaml {LIB}")
+    return Path(LIB, "wheels", wheel.name)
+
+
+@pytest.mark.parametrize("role", ["agent", "hub"])
+def test_a_package_that_fails_leaves_the_program(
+    machine: Machine, tmp_path: Path, role: str
+) -> None:
+    """A wheel that is damaged, a version that does not start, and a power cut before; the next
+    version replaces it, and a removal leaves nothing."""
+    machine.do("id jharnet || useradd --system --user-group jharnet")
+    configure = f"sh {ROOT}/.ci/debian/jharnet-monitor-{role}.postinst configure"
+    _unpack(machine, tmp_path, 1)
+    machine.do(configure)
+    assert machine.do(LIB_PROGRAM) == "version 1\n"
+    wheel = _unpack(machine, tmp_path, 2)
+    machine.do(f"echo damaged >> {wheel}; mv {LIB}/venv {LIB}/venv.old")  # then the power was cut
+    done = machine.run(configure)
+    assert done.returncode == 1 and "wheels do not fit" in done.stderr
+    assert machine.do(LIB_PROGRAM) == "version 1\n"
+    _unpack(machine, tmp_path, 3, BROKEN)
+    done = machine.run(configure)
+    assert done.returncode == 1 and "does not start" in done.stderr
+    assert machine.do(LIB_PROGRAM) == "version 1\n"
+    _unpack(machine, tmp_path, 4)
+    machine.do(configure)
+    assert machine.do(LIB_PROGRAM) == "version 4\n"
+    assert machine.do(f"ls -d {LIB}/venv*") == f"{LIB}/venv\n"
+    assert machine.run(f"grep -rIF venv.new {LIB}/venv/bin {LIB}/venv/pyvenv.cfg").stdout == ""
+    machine.do(f"mkdir {LIB}/venv.new {LIB}/venv.old; sh {ROOT}/.ci/debian/prerm remove")
+    assert machine.run(f"ls -d {LIB}/venv*").stdout == ""
+
+
+def test_a_package_deletes_no_more_than_the_agent_may(machine: Machine, tmp_path: Path) -> None:
+    """The agent's user can put links there at any time; what that user cannot delete stays, and
+    the package is installed all the same."""
+    _with_state(machine)
+    machine.do(f"chown 0:0 {STATE}/spool-updates")
+    _unpack(machine, tmp_path, 1)
+    machine.do(f"sh {ROOT}/.ci/debian/jharnet-monitor-agent.postinst configure")
+    assert machine.do(LIB_PROGRAM) == "version 1\n"
+    assert machine.do(f"ls -A {UPDATES}").split() == ["current", "versions"]
+
+
 def test_an_upgrade_of_the_package_restarts_what_runs(machine: Machine, tmp_path: Path) -> None:
     """And replaces all updates; a first installation starts nothing."""
     _with_state(machine)
-    wheel = small_wheel(tmp_path / "lib/wheels", "2", SAYS.format(2))
-    (tmp_path / "lib/lock.txt").write_text(lock_of([wheel], {"jharnet-monitor"}))
-    machine.do(f"cp -r {tmp_path}/lib /usr/lib/jharnet-monitor")
+    _unpack(machine, tmp_path, 2)
     script = ROOT / ".ci/debian/jharnet-monitor-agent.postinst"
     machine.do(f"sh {script} configure")
     assert machine.do("cat /run/requests") == ""
-    assert machine.do("/usr/lib/jharnet-monitor/venv/bin/jharnet-monitor") == "version 2\n"
+    assert machine.do(LIB_PROGRAM) == "version 2\n"
     assert machine.do(f"ls -A {UPDATES}") == "versions\n"
     machine.do(f"sh {script} configure 1")
     requests = machine.do("cat /run/requests").splitlines()

@@ -22,12 +22,15 @@ from zoneinfo import ZoneInfo
 import aiohttp
 import pytest
 import yaml
+from pydantic import ValidationError
 
+from jharnet_monitor.config.updates import UpdateSettings
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.handover.releases import Releases
 from jharnet_monitor.hub import daemon as hub_daemon
 from jharnet_monitor.hub.daemon import Hub
 from jharnet_monitor.hub.rollout import FILE, Rollout, read_rollout, write_rollout
+from jharnet_monitor.hub.update_round import PIECE_BYTES, on_the_line
 from jharnet_monitor.hub.updates import TAKES_NONE
 from jharnet_monitor.wire.intake import read_vitals
 from jharnet_monitor.wire.protocol import Channels, SessionChannel, decode
@@ -107,7 +110,9 @@ async def next_channel(opened: Opened) -> SessionChannel:
     return await asyncio.wait_for(opened.get(), PATIENCE)
 
 
-async def standing(hub: Hub, office: str, state: str, why: str | None = None) -> dict[str, Any]:
+async def standing(
+    hub: Hub, office: str, state: str | None, why: str | None = None
+) -> dict[str, Any]:
     """Wait until an office stands so, for this reason if one is given."""
     async with asyncio.timeout(PATIENCE):
         while True:
@@ -217,6 +222,24 @@ async def test_a_second_build_of_a_version_is_another_version(tmp_path: Path) ->
                 await standing(hub, "o1", "updated")
 
 
+async def test_a_kept_version_that_the_agent_has_left_is_offered_again(tmp_path: Path) -> None:
+    """Its report still says "confirmed", and the base runs: it counts once it runs again."""
+    async with hub_at(tmp_path / "hub") as (one, hub):
+        publish(tmp_path, hub)
+        await hub.updates.offer(NEW, None, "test")
+        kept = reported("confirmed", SERIAL, NEW)
+        async with agent(one, "o0", OLD, report=kept) as opened:
+            await next_channel(opened)
+        async with agent(one, "o0", NEW, report=kept):
+            await standing(hub, "o0", "updated")
+
+
+def test_every_budget_allows_a_piece_a_day() -> None:
+    """With a smaller one nothing would ever be fetched, so there is none."""
+    with pytest.raises(ValidationError, match="greater than or equal to"):
+        UpdateSettings.model_validate({"budget": f"{on_the_line(PIECE_BYTES) - 1} B"})
+
+
 async def test_an_office_says_why_it_waits(tmp_path: Path) -> None:
     """Each reason is one line, and none stays when it is over."""
     async with hub_at(tmp_path / "hub", 3, soak="1h") as (one, hub):
@@ -287,6 +310,23 @@ async def test_the_line_is_free_while_an_agent_installs(tmp_path: Path) -> None:
             async with asyncio.timeout(PATIENCE):
                 while [e["did"] for e in await events(hub, "o0")] != ["installing", "trial"]:
                     await asyncio.sleep(0.05)
+
+
+async def test_a_withdrawal_while_an_agent_installs_leaves_no_state(tmp_path: Path) -> None:
+    """The agent goes on, and what it says is an event; its office is in no rollout any more."""
+    async with hub_at(tmp_path / "hub") as (one, hub):
+        publish(tmp_path, hub)
+        await hub.updates.offer(NEW, None, "test")
+        async with agent(one, "o0") as opened:
+            channel = await next_channel(opened)
+            await channel.send({"state": "installing"})
+            await standing(hub, "o0", "installing")
+            await hub.updates.withdraw()
+            await channel.send({"state": "restarting"})
+            async with asyncio.timeout(PATIENCE):
+                while [e["did"] for e in await events(hub, "o0")] != ["installing", "trial"]:
+                    await asyncio.sleep(0.05)
+            await standing(hub, "o0", None)
 
 
 async def test_the_status_shows_the_release_key(tmp_path: Path) -> None:

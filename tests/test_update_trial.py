@@ -26,6 +26,7 @@ from jharnet_monitor.agent.machine import BOOT_ID_VARIABLE
 from jharnet_monitor.agent.settings import AgentSettings
 from jharnet_monitor.agent.updater import Updater
 from jharnet_monitor.agent.versions import (
+    COMPLETE,
     MOST_ATTEMPTS,
     MOST_SHORT_STARTS,
     UpdateState,
@@ -301,6 +302,33 @@ def test_a_kept_version_that_does_not_last_goes(versions: Versions) -> None:
     last = versions.last()
     assert last is not None and last.state is UpdateState.ROLLED_BACK
     assert "crashed within 60 s, 10 times" in last.why and versions.current() == "7.0.0-4"
+
+
+def test_a_kept_version_of_which_files_are_missing_goes(versions: Versions) -> None:
+    """The hub is told, and the version before runs, or else the base."""
+    for name, serial in (("7.0.0-4", 4), ("7.1.0-5", 5)):
+        program(versions, GOOD, name)
+        versions.begin_trial(name.partition("-")[0], serial, name, 20.0, "offer")
+        assert started(versions.directory) == "the new one runs\n"
+    (versions.place("7.1.0-5") / COMPLETE).unlink()
+    assert started(versions.directory) == "the new one runs\n"
+    last = versions.last()
+    assert last is not None and (last.version, last.state) == ("7.1.0", UpdateState.ROLLED_BACK)
+    assert last.why == "files of it are missing" and versions.current() == "7.0.0-4"
+    assert versions.place("7.1.0-5").exists()  # a process of it may still run
+    (versions.place("7.0.0-4") / COMPLETE).unlink()
+    assert started(versions.directory) == "the base runs\n"
+    assert versions.last() == last and versions.current() == ""
+
+
+def test_a_version_does_not_roll_back_to_itself(versions: Versions) -> None:
+    """It was kept, could not be started later, and was offered again."""
+    program(versions, GOOD)
+    begin_trial(versions)
+    assert started(versions.directory) == "the new one runs\n"
+    begin_trial(versions)
+    versions.roll_back("it cannot be started")
+    assert versions.current() == "" and versions.to_start() == (None, None)
 
 
 def test_a_start_that_lasts_clears_the_count(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -126,7 +127,7 @@ def test_the_service_is_what_winsw_2_reads() -> None:
 def test_the_token_is_protected_before_it_is_made() -> None:
     """From whoever made the directory before, too; and the PC's shutdown ends the agent."""
     lines = INSTALL.read_text("utf-8").splitlines()
-    steps = [r'mkdir "%data%\spool"', "/setowner", "/reset", "/inheritance:r", "--no-run",
+    steps = ["islink", r'mkdir "%data%\spool"', "/setowner", "/reset", "/inheritance:r", "--no-run",
              "HiberbootEnabled", "jharnet-agent.exe start"]  # fmt: skip
     places = [next(n for n, line in enumerate(lines) if step in line) for step in steps]
     assert places == sorted(places)
@@ -157,6 +158,41 @@ def test_the_installation_takes_the_python_that_the_msi_has_wheels_for(
     done = subprocess.run([sys.executable, "-c", f"{stage}\n{found[1]}"], check=False)
     assert done.returncode == (0 if fits else 1)
     assert "set -- 3.13 " in (ROOT / ".ci/windows/build").read_text("utf-8")
+
+
+def _is_refused(data: Path, junctions: set[Path]) -> bool:
+    """Whether the installation refuses this directory of the service's data."""
+    found = re.search(r'%PYTHON% -c "(.*islink.*)"$', INSTALL.read_text("utf-8"), re.MULTILINE)
+    assert found is not None
+    stage = f"import os\nos.path.isjunction = lambda path: path in {[str(p) for p in junctions]}"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{stage}\n{found[1]}"], check=False, capture_output=True,
+        env={**os.environ, "data": str(data)},
+    )  # fmt: skip
+    assert done.returncode in (0, 1) and not done.stderr
+    return done.returncode == 1
+
+
+def test_a_link_in_the_place_of_the_data_is_refused(tmp_path: Path) -> None:
+    """Its target would get other rights; also one that leads nowhere yet."""
+    data = tmp_path / "data"
+    assert not _is_refused(data, set())
+    (data / "spool").mkdir(parents=True)
+    assert not _is_refused(data, set())
+    assert _is_refused(data, {data}) and _is_refused(data, {data / "spool"})
+    (tmp_path / "link").symlink_to(data)
+    assert _is_refused(tmp_path / "link", set())
+    (data / "spool").rmdir()
+    (data / "spool").symlink_to(tmp_path / "nowhere")
+    assert _is_refused(data, set())
+
+
+def test_an_installation_that_fails_starts_the_service_again() -> None:
+    """It was stopped, and would otherwise measure nothing until the next start of the PC."""
+    _, _, stopped = INSTALL.read_text("utf-8").partition("jharnet-agent.exe stopwait")
+    work, _, failed = stopped.partition("\n:failed\n")
+    assert "jharnet-agent.exe start\n" in failed and "exit /b 1" not in work
+    assert work.count("|| goto failed") == 7
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])

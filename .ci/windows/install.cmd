@@ -18,21 +18,29 @@ if errorlevel 1 (
   exit /b 2
 )
 if exist jharnet-agent.exe jharnet-agent.exe stopwait >nul 2>nul
-%PYTHON% -m venv --clear venv || exit /b 1
-venv\Scripts\python -m pip --isolated install --no-index --no-deps --require-hashes --find-links wheels -r lock.txt || exit /b 1
+set "failure=1"
+%PYTHON% -m venv --clear venv || goto failed
+venv\Scripts\python -m pip --isolated install --no-index --no-deps --require-hashes --find-links wheels -r lock.txt || goto failed
 
-rem Anybody may make a directory there: what is there before the service is no longer its maker's.
+rem Anybody may make a directory there, also a link: what is below would change the place it leads to.
+%PYTHON% -c "import os, sys; data = os.environ['data']; sys.exit(any(os.path.islink(p) or os.path.isjunction(p) for p in (data, os.path.join(data, 'spool'))))"
+if errorlevel 1 (
+  echo error: "%data%" or its directory spool is a link: remove it by rmdir, then run this again
+  set "failure=2"
+  goto failed
+)
+rem What is there before the service is no longer its maker's.
 rem Python makes the spool so that only its maker may use it, who would be the one that tries the agent.
-if not exist "%data%\spool" mkdir "%data%\spool" || exit /b 1
+if not exist "%data%\spool" mkdir "%data%\spool" || goto failed
 sc query jharnet-agent >nul 2>nul
 if errorlevel 1 (
-  icacls "%data%" /setowner *S-1-5-32-544 /T /Q >nul || exit /b 1
-  icacls "%data%" /reset /T /Q >nul || exit /b 1
+  icacls "%data%" /setowner *S-1-5-32-544 /T /Q >nul || goto failed
+  icacls "%data%" /reset /T /Q >nul || goto failed
 )
 rem SYSTEM, Administrators and LOCAL SERVICE by their numbers: their names are translated.
-icacls "%data%" /inheritance:r /grant:r *S-1-5-18:(OI)(CI)F *S-1-5-32-544:(OI)(CI)F *S-1-5-19:(OI)(CI)M >nul || exit /b 1
+icacls "%data%" /inheritance:r /grant:r *S-1-5-18:(OI)(CI)F *S-1-5-32-544:(OI)(CI)F *S-1-5-19:(OI)(CI)M >nul || goto failed
 if not defined enrolment goto enrolled
-venv\Scripts\jharnet-monitor agent --enrolment "%enrolment%" --into "%data%" --no-run || exit /b 1
+venv\Scripts\jharnet-monitor agent --enrolment "%enrolment%" --into "%data%" --no-run || goto failed
 :enrolled
 
 rem The hub pings this PC, which Windows would not answer.
@@ -49,3 +57,9 @@ if not exist jharnet-agent.exe (
 )
 jharnet-agent.exe status | find "NonExistent" >nul && jharnet-agent.exe install
 jharnet-agent.exe start
+exit /b %errorlevel%
+
+rem The service was stopped above.
+:failed
+sc query jharnet-agent >nul 2>nul && jharnet-agent.exe start
+exit /b %failure%

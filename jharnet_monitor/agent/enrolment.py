@@ -12,7 +12,7 @@ import aiohttp
 
 from jharnet_monitor.agent.versions import write_durably
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import UserError, as_one_line
 from jharnet_monitor.security.enrolment import Enrolment
 from jharnet_monitor.security.tokens import hash_token, make_token, read_secret, write_secret
 from jharnet_monitor.wire.connect_errors import describe_error
@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 FILE = "agent.yaml"
 FIRST_RETRY_SECONDS = 2.0
 LAST_RETRY_SECONDS = 60.0
-MOST_PEM_BYTES = 64 * 1024
+MOST_ANSWER_BYTES = 64 * 1024
+"""No certificate, and no other answer of a hub, is that long."""
 READABLE = 0o644
 """The mode of files that are no secrets."""
 
@@ -55,7 +56,7 @@ async def enrol(enrolment: Enrolment, directory: Path, clock: Clock) -> Path:
         values["ca"] = "ca.pem"
     # In quotes, because without them YAML reads an office id such as 007 or no as another type.
     text = "".join(f"{key}: {json.dumps(value)}\n" for key, value in values.items())
-    write_durably(path, text.encode(), READABLE)
+    _write(path, text)
     log.info("enrolled as %s; %s is written", enrolment.office, path)
     return path
 
@@ -77,6 +78,14 @@ def _own_token(directory: Path) -> str:
     return token
 
 
+def _write(path: Path, text: str) -> None:
+    """Write a file that is no secret; raises `UserError` if it cannot be written."""
+    try:
+        write_durably(path, text.encode(), READABLE)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+
+
 async def _trust_hub(
     enrolment: Enrolment, directory: Path, http: aiohttp.ClientSession
 ) -> ssl.SSLContext | bool:
@@ -89,20 +98,25 @@ async def _trust_hub(
         return True
     async with http.get(f"{enrolment.hub}/api/v1/ca.pem", ssl=False) as answer:
         answer.raise_for_status()
-        raw = b""
-        async for part in answer.content.iter_chunked(4096):
-            raw += part
-            if len(raw) > MOST_PEM_BYTES:
-                break  # no certificate is that long
-    certificate = _only_certificate(raw)
+        certificate = _only_certificate(await _body(answer))
     if hashlib.sha256(certificate).hexdigest() != enrolment.authority:
         raise UserError(
             f"{enrolment.hub} is not the hub of this enrolment: its authority has another "
             "fingerprint. Ask the engineer for a new one, and say so: somebody may be listening"
         )
     text = ssl.DER_cert_to_PEM_cert(certificate)
-    write_durably(directory / "ca.pem", text.encode("ascii"), READABLE)
+    _write(directory / "ca.pem", text)
     return ssl.create_default_context(cadata=text)
+
+
+async def _body(answer: aiohttp.ClientResponse) -> bytes:
+    """What was sent, up to somewhat more than `MOST_ANSWER_BYTES`."""
+    raw = b""
+    async for part in answer.content.iter_chunked(4096):
+        raw += part
+        if len(raw) > MOST_ANSWER_BYTES:
+            break
+    return raw
 
 
 def _only_certificate(raw: bytes) -> bytes:
@@ -128,10 +142,29 @@ async def _submit(
     async with http.post(
         f"{enrolment.hub}/api/v1/enrolments", json=body, ssl=context, allow_redirects=False
     ) as answer:
+        raw = await _body(answer)
         if answer.status in (400, 403, 404):
-            reason = (await answer.text())[:200].strip()
+            reason = as_one_line(raw[:200].decode("utf-8", "replace").strip())
             raise UserError(
                 f"the hub refuses this enrolment ({reason}); "
                 f"`jharnet-monitor enrol {enrolment.office}` on the hub makes a new one"
             )
         answer.raise_for_status()
+        if answer.status == 200 and _names_office(raw, enrolment.office):
+            return
+        target = answer.headers.get("Location", "")
+        what = as_one_line(f"to {target}" if target else answer.content_type)[:200]
+        raise UserError(
+            f"what answers at {enrolment.hub} is no hub (status {answer.status}, {what}): make the "
+            f"enrolment with the hub's own address, by `jharnet-monitor enrol {enrolment.office} "
+            "--hub URL` on the hub, or remove the proxy or portal between"
+        )
+
+
+def _names_office(raw: bytes, office: str) -> bool:
+    """Whether an answer to an enrolment is a hub's: it names the enrolled office."""
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.get("office") == office

@@ -184,6 +184,7 @@ class Versions:
         self, version: str, serial: int, directory: str, trial_seconds: float, offer: str
     ) -> None:
         """Activate a complete version on trial; raises `OSError`."""
+        current = self.current()
         self.save(
             LastUpdate(
                 version,
@@ -191,7 +192,7 @@ class Versions:
                 UpdateState.TRIAL,
                 self._base,
                 directory,
-                previous=self.current(),
+                previous="" if current == directory else current,  # not to roll back to itself
                 floor=self.floor(),
                 trial_seconds=trial_seconds,
                 offer=offer,
@@ -246,7 +247,7 @@ class Versions:
         """The program to start instead of the base, and its update while that is on trial.
 
         Counts starts, and rolls back a version on trial after `MOST_ATTEMPTS` failed ones, a kept
-        version after `MOST_SHORT_STARTS`.
+        version after `MOST_SHORT_STARTS`, or once it is incomplete.
         """
         update, current = self.last(), self.current()
         if not current:
@@ -258,11 +259,13 @@ class Versions:
         if update.on_trial and update.directory == current:
             # Without a record of the starts, one that crashes would be started for ever.
             return self._start_trial(update) or (None, None)
+        why = ""
         if not self.is_complete(current):
-            self._point_at("")
-            return None, None
-        if self._short_starts(current) >= MOST_SHORT_STARTS:
-            self._leave(update, current)
+            why = "files of it are missing"
+        elif self._short_starts(current) >= MOST_SHORT_STARTS:
+            why = f"it crashed within {LASTING_SECONDS:g} s, {MOST_SHORT_STARTS} times"
+        if why:
+            self._leave(update, current, why)
             return self.to_start()
         self._count_start(current)
         return self._program(current), None
@@ -285,13 +288,12 @@ class Versions:
             return None
         return self._program(update.directory), counted
 
-    def _leave(self, update: LastUpdate, current: str) -> None:
-        """Return from a version that was kept and does not last to the one before, or the base."""
+    def _leave(self, update: LastUpdate, current: str, why: str) -> None:
+        """Return from a version that was kept to the one before, or the base."""
         if update.directory == current:
-            why = f"it crashed within {LASTING_SECONDS:g} s, {MOST_SHORT_STARTS} times"
             self.roll_back(why, delete=False)  # a process of it may still run
             return
-        log.error("version %s does not last; %s runs instead", current, self._base)
+        log.error("version %s: %s; %s runs instead", current, why, self._base)
         self._point_at("")
 
     def _short_starts(self, release_id: str) -> int:

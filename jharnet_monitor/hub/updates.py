@@ -165,14 +165,18 @@ class Updates:
             return rollout.failed.get(office) or rollout.unable.get(office) or None
         if self._live.offices[office].agent.update_state != "waiting":
             return None
-        stage, running = self._stage(rollout), self._rounds.get(office)
+        stage = self._stage(rollout)
         if office not in stage.due:
             return stage.others_wait
         if self._agent_of(office) is None:
             return "its agent is not connected"
-        busy = running is not None and not running.done()
-        turn = "waits until the tests on its line, or on the uplink, have ended" if busy else ""
-        return self._obstacle(office) or turn or "its turn is next"
+        busy = "waits until the tests on its line, or on the uplink, have ended"
+        turn = busy if self._in_round(office) else "its turn is next"
+        return self._obstacle(office) or turn
+
+    def _in_round(self, office: str) -> bool:
+        running = self._rounds.get(office)
+        return running is not None and not running.done()
 
     # --- automatic steps
 
@@ -182,17 +186,18 @@ class Updates:
             await self._evaluate(office)
         await self._note_lasting()
         rollout, published = self.rollout, self._published  # it may have been withdrawn meanwhile
+        idle = [office for office in self._with_agents() if not self._in_round(office)]
         if rollout is None or published is None:
+            for office in idle:  # a round that went on after the withdrawal left its last state
+                self._live.offices[office].agent.update_state = None
             return
         due = self._stage(rollout).due
-        for office in self._with_agents():
-            running = self._rounds.get(office)
-            if running is None or running.done():
-                state = self._state(office, rollout)
-                self._live.offices[office].agent.update_state = state
-                ready = state == "waiting" and self._agent_of(office) is not None
-                if ready and office in due and self._may_fetch(office):
-                    self._start(office, published)
+        for office in idle:
+            state = self._state(office, rollout)
+            self._live.offices[office].agent.update_state = state
+            ready = state == "waiting" and self._agent_of(office) is not None
+            if ready and office in due and self._may_fetch(office):
+                self._start(office, published)
 
     def _stage(self, rollout: Rollout) -> Stage:
         """How far a rollout is now."""
@@ -276,8 +281,9 @@ class Updates:
             left = state == "rolled_back"
             return ("rolled_back", str(report.get("why", ""))) if left else None
         is_same = report.get("serial") == rollout.serial
-        by_hand = (not is_same or office in rollout.unable) and self._runs(office, rollout)
-        if by_hand or (is_same and report.get("state") == "confirmed"):
+        by_hand = not is_same or office in rollout.unable
+        # An agent may have left a version that it reports as confirmed.
+        if (by_hand or report.get("state") == "confirmed") and self._runs(office, rollout):
             return "updated", ""
         takes_none = link is not None and TASK not in link.features
         if office in rollout.unable:
