@@ -497,7 +497,7 @@ def test_the_letter_blames_by_reason_and_time(place: Filed, true: Forger) -> Non
         ("repair", "speed", "always", "repair"),
         ("repair", "down", "always", "repair_down"),
         ("repair", "core", "office_hours", "repair_core"),
-        ("line_quality", "loss", "office_hours", "line_quality_office_hours"),
+        ("line_quality", "loss", "office_hours", "line_quality_office_hours_only"),
         ("need_not_met", "speed", "always", "need_not_met"),
     )
     for verdict, reason, condition, paragraph in grounds:
