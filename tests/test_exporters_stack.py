@@ -135,4 +135,8 @@ async def test_the_states_store_has_each_district_by_its_label(tmp_path: Path) -
     async with made_up_hub(tmp_path, 3) as hub:
         names = await asyncio.to_thread(collect, hub)
     assert "jharnet_office_state" in names
-    assert {n for n in names if not n.startswith(("jharnet_", "jharnet:"))} <= {"ALERTS", "up"}
+    assert {n for n in names if not n.startswith(("jharnet_", "jharnet:"))} <= {
+        "ALERTS",
+        "ALERTS_FOR_STATE",
+        "up",
+    }
