@@ -53,8 +53,10 @@ def during(*spans: tuple[float, float], depth: float = 0.1) -> Callable[[Column]
     """A queue of that depth in the spans."""
 
     def queue(at: Column) -> Column:
-        inside = [(at >= begin) & (at < end) for begin, end in spans]
-        return depth * np.sum(inside, axis=0) if inside else np.zeros(len(at))
+        found: Column = np.zeros(len(at))
+        for begin, end in spans:
+            found[(at >= begin) & (at < end)] += depth
+        return found
 
     return queue
 

@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from jharnet_monitor.judge.twin.control import DelayRate, DelaySlope, LossRate, Report
 from tests.twin_reference import Aimd, LossBased, Trendline
@@ -74,11 +75,15 @@ def test_every_lane_weighs_its_loss_as_the_algorithm_for_one_sender() -> None:
     line, loss = np.geomspace(60e3, 9e6, LANES), np.zeros(LANES)
     offered, by_delay = np.ones(LANES), np.geomspace(200e3, 6e6, LANES)
     states: Counter[str] = Counter()
+
+    def drawn(values: tuple[float, ...], weights: list[float]) -> NDArray[np.float64]:
+        return np.array(values)[rng.choice(len(values), LANES, p=weights)]
+
     for number in range(1, 3000):
         now = number * 0.05
         if number % 80 == 0:
-            loss = rng.choice([0.0, 0.01, 0.04, 0.12, 0.3], LANES, p=[0.4, 0.2, 0.1, 0.2, 0.1])
-            offered = rng.choice([1.0, 0.5, 0.1, 3.0], LANES, p=[0.7, 0.1, 0.1, 0.1])
+            loss = drawn((0.0, 0.01, 0.04, 0.12, 0.3), [0.4, 0.2, 0.1, 0.2, 0.1])
+            offered = drawn((1.0, 0.5, 0.1, 3.0), [0.7, 0.1, 0.1, 0.1])
             by_delay = by_delay * rng.choice([0.7, 1.0, 1.4], LANES)
             by_delay = np.clip(by_delay, 30e3, 6e6)
         rate = np.where(number < 2, by_delay, control.rate) * offered

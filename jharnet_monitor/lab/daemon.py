@@ -91,13 +91,13 @@ async def _serve(controller: Controller, layout: Layout, *, detached: bool) -> N
         start_serving=False,
     )
     _restrict_to_owner(layout.control_socket)
-    async with server:
-        await server.start_serving()
-        _respond({"ok": os.getpid()})
-        _redirect_to_devnull(sys.stdout)
-        if not detached:
-            loop.add_reader(sys.stdin.fileno(), stop)
-        await controller.stopping.wait()
+    await server.start_serving()
+    _respond({"ok": os.getpid()})
+    _redirect_to_devnull(sys.stdout)
+    if not detached:
+        loop.add_reader(sys.stdin.fileno(), stop)
+    await controller.stopping.wait()
+    server.close()  # from Python 3.12.1 on, `async with` would wait until every client has gone
     controller.emulator.stop()
 
 
