@@ -45,6 +45,7 @@ from jharnet_monitor.store.acts import ACT, OF_PEOPLE, Act
 from jharnet_monitor.web import make_app
 from tests.made_up import NOW, district
 from tests.made_up_hub import MadeUpHub
+from tests.test_hub_commands import listening
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 CONFIG = """
@@ -209,15 +210,11 @@ async def test_what_is_no_hub_enrols_nobody(
 
     app = web.Application()
     app.router.add_post("/api/v1/enrolments", answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url, place = f"http://127.0.0.1:{runner.addresses[0][1]}", tmp_path / "office"
-    try:
+    place = tmp_path / "office"
+    async with listening(app, "127.0.0.1") as port:
+        carried = Enrolment(f"http://127.0.0.1:{port}", "potka", "c", None, "")
         with pytest.raises(UserError, match=f"is no hub .{says}") as refused:
-            await agent_side.enrol(Enrolment(url, "potka", "c", None, ""), place, SystemClock())
-    finally:
-        await runner.cleanup()
+            await agent_side.enrol(carried, place, SystemClock())
     assert is_one_line(str(refused.value)) and "`jharnet-monitor enrol potka" in str(refused.value)
     assert [path.name for path in place.iterdir()] == ["token"]
 

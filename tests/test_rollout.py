@@ -129,6 +129,13 @@ async def events(hub: Hub, office: str) -> list[dict[str, Any]]:
     return [dict(event.data) for event in found if event.office == office]
 
 
+async def installed(hub: Hub, office: str) -> None:
+    """Wait until the events say that an office has installed a version, and tries it."""
+    async with asyncio.timeout(PATIENCE):
+        while [one["did"] for one in await events(hub, office)] != ["installing", "trial"]:
+            await asyncio.sleep(0.05)
+
+
 async def test_others_wait_while_the_first_office_is_not_connected_with_it(tmp_path: Path) -> None:
     """A version that ran for a minute and then never came back goes no further. Once the office was
     connected with it after its soak, it may be switched off: the others fetch at night."""
@@ -307,9 +314,7 @@ async def test_the_line_is_free_while_an_agent_installs(tmp_path: Path) -> None:
                 assert hub.runner.active_tests.running("o0") == ("probe",)
             assert opened.empty()
             await channel.send({"state": "restarting"})
-            async with asyncio.timeout(PATIENCE):
-                while [e["did"] for e in await events(hub, "o0")] != ["installing", "trial"]:
-                    await asyncio.sleep(0.05)
+            await installed(hub, "o0")
 
 
 async def test_a_withdrawal_while_an_agent_installs_leaves_no_state(tmp_path: Path) -> None:
@@ -323,9 +328,7 @@ async def test_a_withdrawal_while_an_agent_installs_leaves_no_state(tmp_path: Pa
             await standing(hub, "o0", "installing")
             await hub.updates.withdraw()
             await channel.send({"state": "restarting"})
-            async with asyncio.timeout(PATIENCE):
-                while [e["did"] for e in await events(hub, "o0")] != ["installing", "trial"]:
-                    await asyncio.sleep(0.05)
+            await installed(hub, "o0")
             await standing(hub, "o0", None)
 
 
