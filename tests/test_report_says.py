@@ -15,15 +15,15 @@ from jharnet_monitor.judge.calendar import period
 from jharnet_monitor.judge.statistics.intervals import Interval
 from jharnet_monitor.model import OfficeState
 from jharnet_monitor.report.data.load import summarise
-from jharnet_monitor.report.data.summary import Latency, Outage, Summary
+from jharnet_monitor.report.data.summary import Latency, Outage, Speed, Summary
 from jharnet_monitor.report.output.build import make
 from jharnet_monitor.report.output.compose import drafts
 from jharnet_monitor.report.output.document import content
 from jharnet_monitor.report.output.drill_sheet import drill_content
-from jharnet_monitor.report.sections.details import measured_row
+from jharnet_monitor.report.sections.details import measured_row, speed_bar, speed_text
 from jharnet_monitor.report.sections.drill_texts import supported_calls_texts
 from jharnet_monitor.report.sections.office_page import _outage_list
-from jharnet_monitor.report.sections.phrases import interval
+from jharnet_monitor.report.sections.phrases import interval, rests
 from jharnet_monitor.web.status import status
 from tests.made_up import NOW, district, latency
 from tests.made_up_week import MADE_AT, ZONE, MadeWeek
@@ -111,6 +111,28 @@ def test_figures_in_one_cell_have_the_same_precision() -> None:
         ((0.1, 0.05, 0.2), formats.share_ceil, "10 (5 to 20) %"),
     ):
         assert interval(Interval(*figures, n=30, days=30), form, phrase) == reported
+
+
+def test_a_speed_that_the_offices_use_left_is_a_hollow_bar() -> None:
+    """The chart says it by the bar, and its line of figures is short; where there is no bar, as on
+    an office's page or without a contract, the words say it.
+    """
+    phrase = words("en")
+    busy = Speed(median=3.9e6, tests=1, contracted=4e6, low=3.9e6, high=3.9e6, quiet=False)
+    left = phrase("report.speed_tests_left", n=1)
+    for speed, hollow in ((busy, True), (replace(busy, quiet=True), False)):
+        drawn = speed_bar(speed, phrase)
+        assert drawn["bar"]["left"] is hollow and left not in drawn["text"]
+        assert (left in speed_text(speed, phrase)) is hollow
+    unknown = speed_bar(replace(busy, contracted=None), phrase)
+    assert unknown["bar"] is None and left in unknown["text"]
+
+
+def test_one_day_behind_a_figure_is_a_day() -> None:
+    """English has a singular: a figure from tests of one day is not from "1 days"."""
+    one = Interval(3.8e6, None, None, n=1, days=1)
+    assert rests(one, words("en")) == "1 test, 1 day"
+    assert rests(replace(one, n=3, days=2), words("en")) == "3 tests, 2 days"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -32,6 +32,7 @@ from jharnet_monitor.report.sections.phrases import (
     need,
     other_basis,
     reason,
+    rests,
     slabs_text,
     verdict_name,
 )
@@ -317,7 +318,7 @@ def _rests(delivered: Sequence[DeliveredRate], words: Words) -> Iterator[str]:
     """The number of tests behind the delivered speed, and their kind if they are packet trains."""
     down = delivered[0].median
     if down is not None and down.n:
-        yield words("dossier.rests", n=down.n, days=down.days)
+        yield rests(down, words)
     # else, as the letter says, on tests outside office hours
     if any(one.basis is Basis.TRAINS for one in delivered):
         yield words(f"dossier.basis.{Basis.TRAINS}")

@@ -84,14 +84,16 @@ def day_ticks(period: Period) -> list[dict[str, Any]]:
 
 
 def speed_bar(speed: Speed) -> dict[str, Any] | None:
-    """The bar of the speed as a share of the contract; None if either is unknown."""
+    """The bar of the speed as a share of the contract, marked where the speed is what the office's
+    use left; None if either is unknown.
+    """
     if speed.ratio is None or not speed.contracted or speed.low is None or speed.high is None:
         return None
     return {
         "length": _on_scale(speed.ratio),
         "low": _on_scale(speed.low / speed.contracted),
         "high": _on_scale(speed.high / speed.contracted),
-        "beyond": speed.ratio > FULL_SPEED,
+        "left": not speed.quiet,
     }
 
 

@@ -96,18 +96,22 @@ def speed_chart(summary: Summary, words: Words) -> dict[str, Any]:
 
 
 def speed_bar(speed: Speed, words: Words) -> dict[str, Any]:
-    """A bar of the speed chart, and its figures as text."""
+    """A bar of the speed chart, and its figures as text. A hollow bar says without words that the
+    speed is what the office's use left.
+    """
+    bar = charts.speed_bar(speed)
+    return {"bar": bar, "text": speed_text(speed, words, marked=bar is not None)}
+
+
+def speed_text(speed: Speed, words: Words, *, marked: bool = False) -> str:
+    """The speed and its tests; what the office's use left is named unless it is `marked`."""
     if speed.median is None:
-        return {"bar": None, "text": words("not_measured")}
-    tests = words("report.tests" if speed.quiet else "report.speed_tests_left", n=speed.tests)
+        return words("not_measured")
+    plain = speed.quiet or marked
+    tests = words("report.tests" if plain else "report.speed_tests_left", n=speed.tests)
     if speed.ratio is None:
-        text = f"{formats.rate(speed.median)}, {words('report.contract_unknown')}; {tests}"
-        return {"bar": None, "text": text}
-    below = words("report.speed.below", n=speed.below)
-    return {
-        "bar": charts.speed_bar(speed),
-        "text": f"{formats.rate(speed.median)}; {tests}, {below}",
-    }
+        return f"{formats.rate(speed.median)}, {words('report.contract_unknown')}; {tests}"
+    return f"{formats.rate(speed.median)}; {tests}, {words('report.speed.below', n=speed.below)}"
 
 
 def states(summary: Summary, words: Words) -> dict[str, Any]:

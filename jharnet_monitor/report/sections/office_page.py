@@ -9,7 +9,7 @@ from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.calendar.period import Period
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.report.sections import charts
-from jharnet_monitor.report.sections.details import availability, measured_row, speed_bar
+from jharnet_monitor.report.sections.details import availability, measured_row, speed_text
 from jharnet_monitor.report.sections.front_page import (
     conference_text,
     finding_texts,
@@ -62,8 +62,8 @@ def _figures(office: OfficeSummary, words: Words) -> list[list[str]]:
     return [
         [words("report.head.latency"), row[1]],
         [words("report.head.loss"), row[3]],
-        [words("report.office.down"), speed_bar(office.down, words)["text"]],
-        [words("report.office.up"), speed_bar(office.up, words)["text"]],
+        [words("report.office.down"), speed_text(office.down, words)],
+        [words("report.office.up"), speed_text(office.up, words)],
         *_sustained(office, words),
         [words("report.states.availability"), ratio],
         [words("report.states.without"), without],

@@ -65,7 +65,7 @@ def rests(found: Interval | None, words: Words, key: str = "rests") -> str:
     """The number of tests and days behind a figure; empty without tests."""
     if found is None or not found.n:
         return ""
-    return words(f"dossier.{key}", n=found.n, days=found.days)
+    return words(f"dossier.{key}", n=found.n, days=words("report.days", n=found.days))
 
 
 def contract(found: Assessment, words: Words) -> str:

@@ -66,5 +66,6 @@ def _cell(one: SlotRates | None, words: Words) -> list[str]:
     if one.below is not None:
         share = interval(one.below, formats.share_ceil, words)
         lines.append(words("report.slots.below", share=share))
-    lines.append(words("dossier.rests", n=one.tests, days=one.days))
+    days = words("report.days", n=one.days)
+    lines.append(words("dossier.rests", n=one.tests, days=days))
     return lines

@@ -78,10 +78,7 @@ def _bar(
     if link is not None:
         ratio = used.p95 / link.rate(direction)
         length = round(min(ratio / charts.FULL_SPEED, 1.0), 5)
-        bar = {
-            "length": length, "low": length, "high": length,
-            "beyond": ratio > charts.FULL_SPEED,
-        }  # fmt: skip
+        bar = {"length": length, "low": length, "high": length, "left": False}
     text = words("report.use.p95_short", rate=formats.rate(used.p95))
     if used.busy_hour is not None and used.busy_mean is not None:
         text += "; " + words(
