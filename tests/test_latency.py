@@ -19,6 +19,7 @@ from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.judge.latency import delay_variation, jitter, percentile, summarise
 from jharnet_monitor.model import QUANTITY_NAMES, Cause
 from jharnet_monitor.probes import PROBES, Failed, NoData, ProbeContext, Reading
+from jharnet_monitor.probes.latency import pinger as pinger_module
 from jharnet_monitor.probes.latency.icmp import EchoSocket
 from jharnet_monitor.probes.latency.pinger import Pinger, UnexpectedReply, socket_address
 from jharnet_monitor.probes.latency.timestamps import Timebase
@@ -262,6 +263,15 @@ async def test_probe_gives_a_reading_with_its_identifier() -> None:
     assert set(reading.values) <= set(QUANTITY_NAMES["latency"])
     assert 0 < reading.conditions["icmp_id"] <= 0xFFFF
     assert reading.conditions["address"] == "127.0.0.1"
+
+
+@pings
+async def test_replies_that_cannot_be_timed_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This program was interrupted at every send: nothing is lost, and no RTT is known."""
+    monkeypatch.setattr(pinger_module, "_MAX_SEND_NS", 0)
+    reading = await probe("127.0.0.1", packets=5)
+    assert reading.values == {"sent": 5, "received": 5, "loss_ratio": 0}
+    assert reading.conditions["untimed"] == 5
 
 
 async def test_a_name_that_is_not_resolved_is_no_data() -> None:

@@ -72,7 +72,8 @@ class EchoTally:
         Raises `NoData` where no address was known (`name_not_resolved`), where the kernel refused
         the requests (`not_sent`: a missing route or cable at this host says nothing about the
         office), and where this host may have lost replies or was too busy to send
-        (`host_overloaded`); `Failed` (`no_reply`) where no reply arrived.
+        (`host_overloaded`); `Failed` (`no_reply`) where no reply arrived. If replies arrived, but
+        this host could time none, there is no RTT, and `conditions["untimed"]` is their number.
         """
         known = {**conditions, **self._extra_conditions()}
         self._check_conclusive(known)
@@ -90,6 +91,8 @@ class EchoTally:
                 found[name] = count
         if self.send_errors:
             found["refused"] = dict(self.send_errors)
+        if self.received and not self.rtts:
+            found["untimed"] = self.received
         return found
 
     def _check_conclusive(self, conditions: dict[str, Any]) -> None:
