@@ -80,6 +80,21 @@ def test_a_policed_line_is_measured_by_its_sustained_tests() -> None:
     assert found.median is not None and (found.median.value, found.median.n) == (2e6, 6)
 
 
+def test_a_policer_met_in_office_hours_is_there_at_night_too() -> None:
+    """Short tests of the night see its bucket, and the sustained rate of the day what is left: the
+    line itself was not measured, until a long test of the night."""
+    nights = _nights([8e6] * DAYS)
+    noon, night = (
+        replace(one, values={**one.values, "download_sustained_bits_per_second": 2e6})
+        for one in (_test(1, 12, 8e6, download_limited_by="policer"), _test(2, 2, 8e6))
+    )
+    assert delivered_rate(CONFIG, [*nights, noon], DOWN, None).median is None
+    assert delivered_rate(CONFIG, [*nights, noon], UP, None).median is not None
+    found = delivered_rate(CONFIG, [*nights, noon, night], DOWN, None)
+    assert found.policed and found.median is not None
+    assert (found.median.value, found.median.n) == (2e6, 1)
+
+
 def test_more_than_half_of_the_tests_show_loss_as_the_limit() -> None:
     """Half of them do not; packet trains say nothing of it."""
     for lossy, by_loss in ((15, False), (16, True)):

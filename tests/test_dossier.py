@@ -11,6 +11,7 @@ import sqlite3
 import zipfile
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ from typer.testing import CliRunner
 
 import jharnet_monitor
 from jharnet_monitor.commands.dossier import app
-from jharnet_monitor.dossier import form
+from jharnet_monitor.dossier import form, papers
 from jharnet_monitor.dossier.archive import csv_bytes, json_bytes
 from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.claims import Claims
@@ -36,12 +37,13 @@ from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.calendar.hours import in_office_hours
 from jharnet_monitor.judge.calendar.period import date_range
-from jharnet_monitor.model import format_utc
+from jharnet_monitor.model import OfficeState, format_utc
+from jharnet_monitor.report.data.summary import Outage
 from jharnet_monitor.store.export import ExportRow
 from jharnet_monitor.store.tables import to_ms
 from tests import made_up
 from tests.dossier_support import MADE_AT, Filed, Forger, check, filed
-from tests.made_up_week import ZONE
+from tests.made_up_week import WEEK, ZONE
 from tests.made_up_week import drill as made_up_drill
 from tests.pdf_text import pages_of, plain, text_of
 
@@ -199,6 +201,20 @@ def test_a_table_of_a_made_up_district_says_so_in_each_row() -> None:
     """The lists of outages and faults are papers, too."""
     assert csv_bytes(("office",), [["potka"]], made_up=True) == b"office,made_up\npotka,yes\n"
     assert csv_bytes(("office",), [["potka"]]) == b"office\npotka\n"
+
+
+def test_an_outage_from_before_the_period_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list has only what the period has of it, from its midnight on."""
+    start, hour = WEEK.start, timedelta(hours=1)
+    moments = [(start, start + hour), (start + 2 * hour, start + 3 * hour)]
+    listed = [Outage("potka", OfficeState.LINK_DOWN, *each) for each in moments]
+    monkeypatch.setattr(papers, "every_outage", lambda *_: listed)
+    case: Any = SimpleNamespace(period=WEEK, zone=ZONE, until=WEEK.end,
+                                evidence=SimpleNamespace(made_up=False))  # fmt: skip
+    rows = list(csv.DictReader(io.StringIO(papers._outages(case).decode())))
+    assert [(row["seconds"], row["began_before"]) for row in rows] == [
+        ("3600.000", "yes"), ("3600.000", "no"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

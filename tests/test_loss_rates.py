@@ -82,6 +82,30 @@ def test_blocks_of_an_outage_are_no_loss() -> None:
     assert (found.office.n, found.night, found.worst_day) == (2, None, 1.0)
 
 
+def test_an_office_that_is_switched_off_by_habit_loses_nothing() -> None:
+    """The minute in which its router is switched off is half lost, as is the one in which it is
+    switched on. In between its line may be tested all the same: only the PC may be off.
+    """
+    edges = [EVENING + timedelta(minutes=7), EVENING + timedelta(minutes=28)]
+    packets = _blocks(*((EVENING + 5 * timedelta(minutes=number), 300, 299) for number in range(8)))
+    for edge in edges:
+        packets.add([_ms(edge)], [60], [30])
+    night = Span(OfficeState.UNKNOWN, *edges)
+    found = loss_rates(packets, [night], DISTRICT, [DAY.date()]).night
+    assert found is not None and found.value == pytest.approx(1 / 300)
+    assert found.n == 6
+
+
+def test_blocks_of_planned_work_are_no_loss() -> None:
+    """What an operator's announced work loses is not held against the line."""
+    work = Span(OfficeState.PLANNED, EVENING + timedelta(minutes=4), EVENING + 2 * BLOCK)
+    packets = _blocks(
+        (EVENING, 300, 150), (EVENING + BLOCK, 300, 10), (EVENING + 2 * BLOCK, 300, 297)
+    )
+    found = loss_rates(packets, [work], DISTRICT, [DAY.date()]).night
+    assert found is not None and found.value == pytest.approx(0.01)
+
+
 BLOCK = timedelta(minutes=5)
 
 

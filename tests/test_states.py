@@ -270,6 +270,30 @@ async def test_an_outage_is_over_when_the_office_answers_in_a_planned_window(
     hub.store.close()
 
 
+async def test_an_outage_that_ended_in_a_planned_window_is_counted_once(tmp_path: Path) -> None:
+    """A hub that restarts within the window knows that it is over, and was counted."""
+    hub = WatchedHub(tmp_path)
+    await hub.monitor.note_start()
+    for planned, answers in ((False, True), (False, False), (True, False), (True, True)):
+        hub.clock.step(300)
+        hub.monitor._tracker.planned = frozenset({"potka"} if planned else ())
+        hub.note(answers)
+        await hub.seconds(2)
+        await hub.monitor._update_states()
+    assert hub.live.offices["potka"].outages == 1
+    hub.store.close()
+    again = WatchedHub(tmp_path, hub.clock.now())
+    await again.monitor.restore()
+    again.monitor._tracker.planned = frozenset({"potka"})
+    again.note(True)
+    await again.seconds(2)
+    for _ in range(2):
+        await again.monitor._update_states()
+    office = again.live.offices["potka"]
+    assert (office.state, office.outage_start, office.outages) == (OfficeState.PLANNED, None, 0)
+    again.store.close()
+
+
 async def test_a_heartbeat_does_not_wait_for_the_database(tmp_path: Path) -> None:
     """The session's next frames would wait with it, and the agent seem silent again."""
     hub, held = WatchedHub(tmp_path), asyncio.Event()

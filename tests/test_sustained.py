@@ -157,13 +157,27 @@ async def test_a_long_test_that_breaks_off_is_charged_and_no_later_run(
         assert cost(runner.context(office, "bandwidth", options)) == plan.cost
 
 
-async def test_a_long_test_without_an_answer_is_not_repeated_at_every_test() -> None:
-    """Each try costs the line ten seconds; the timetable tries again after a day."""
+@pytest.mark.parametrize("rate", [4.0, 11.0], ids=["below the contract", "above it"])
+async def test_a_long_test_without_an_answer_is_not_repeated_at_every_test(rate: float) -> None:
+    """Each try costs the line ten seconds; the timetable tries again after a day. So it does where
+    the short test got more than the contract, which asks for a long one as well.
+    """
     bench = Bench({}, sustained="due")
-    await bench.after(4.0)
+    await bench.after(rate)
     assert bench.conditions["download_sustained_skipped"] == "no_answer"
-    await bench.after(4.0)
+    await bench.after(rate)
     assert bench.channel.streams == 2
     await bench.clock.advance(86_401)
-    await bench.after(4.0)
+    await bench.after(rate)
     assert bench.channel.streams == 4
+
+
+async def test_a_long_test_that_breaks_off_is_not_repeated_at_every_test_either() -> None:
+    """What loses the agent's session once may do so each time."""
+    bench = Bench(LINE, sustained="due")
+    bench.channel = LostChannel(LINE)
+    for _ in Direction:
+        with pytest.raises(ChannelClosed):
+            await bench.after(4.0)
+    await bench.after(4.0)
+    assert "download_sustained_skipped" not in bench.conditions

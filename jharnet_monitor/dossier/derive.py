@@ -179,7 +179,8 @@ def judged_states(evidence: DossierEvidence, until: datetime) -> dict[str, Judge
     measured = measured_states(evidence, until)
     found = [clipped(one, evidence.period.start, until) for one in measured.values()]
     windows = office_windows(evidence.config.district, evidence.period.days)
-    return dict(zip(measured, judge_spans(found, windows), strict=True))
+    judged = judge_spans(found, windows, list(measured.values()))
+    return dict(zip(measured, judged, strict=True))
 
 
 def measured_states(evidence: DossierEvidence, until: datetime) -> dict[str, list[Span]]:

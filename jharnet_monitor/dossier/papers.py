@@ -62,10 +62,12 @@ def papers(case: Case) -> Iterator[tuple[str, bytes]]:
 
 
 def _outages(case: Case) -> bytes:
-    head = ("office", "state", "begin", "end", "seconds", "open")
+    """What the period has of each outage, which may have begun before it."""
+    head = ("office", "state", "begin", "end", "seconds", "open", "began_before")
     rows = (
         (one.office, one.state.value, iso_moment(one.start, case.zone),
-         iso_moment(one.end, case.zone), f"{one.seconds:.3f}", "yes" if one.open else "no")
+         iso_moment(one.end, case.zone), f"{one.seconds:.3f}", "yes" if one.open else "no",
+         "yes" if one.start <= case.period.start else "no")
         for one in every_outage(case.evidence, case.until)
     )  # fmt: skip
     return csv_bytes(head, rows, made_up=case.evidence.made_up)

@@ -111,6 +111,12 @@ class Journal:
         since, event_log = self._clock.now() - STATES_BACK, self._store.event_log
         return await asyncio.to_thread(event_log.states_seen, offices, since, ANSWERING)
 
+    async def last_answer(self, office: str) -> datetime | None:
+        """When an address of an office last began to answer; None if that is not recorded."""
+        read = self._store.event_log.last_event
+        event = await asyncio.to_thread(read, office, "reached", None, '"answers":true')
+        return None if event is None else event.at
+
     async def uplink_since(self) -> LoggedEvent | None:
         """The last change of headquarters' uplink."""
         return await asyncio.to_thread(self._store.event_log.last_event, ALL_OFFICES, "uplink")

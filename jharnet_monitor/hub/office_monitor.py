@@ -104,6 +104,12 @@ class OfficeMonitor(AgentEvents):
                 history.add(state, at)
             if live.since is not None and not (past and live.since < past[-1][1]):
                 history.add(live.state, live.since)  # the database came late
+            if history.outage_start is not None and any(
+                state is OfficeState.PLANNED and at >= history.outage_start for state, at in past
+            ):  # in which no state tells that it was over, and that it was counted
+                answered = await self._journal.last_answer(office)
+                if answered is not None and answered > history.outage_start:
+                    history.answer(answered)
             live.outage_start = history.outage_start
             last = last_events.get(office)
             if not self._tracker.offices[office].returned:

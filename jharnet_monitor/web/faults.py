@@ -172,7 +172,7 @@ def _view(store: Store, config: Config, now: datetime) -> LedgerView:
     first = begin.astimezone(ZoneInfo(config.district.timezone)).date()
     days = (first + timedelta(days=n) for n in range(LOOKED_BACK.days + 1))
     shown = [clipped(one, begin, now) for one in states.values()]
-    found = judge_spans(shown, office_windows(config.district, days))
+    found = judge_spans(shown, office_windows(config.district, days), list(states.values()))
     judged = dict(zip(states, found, strict=True))
     return LedgerView(*within(config, faults, states, judged, (begin, now)))
 

@@ -1,7 +1,8 @@
 """Packet loss of a line by condition: in office hours, outside them, while the line was idle. Pure.
 
 Echo requests are counted in blocks of five minutes (ITU-T Y.1540 judges availability in blocks of
-that length). A block that an outage touches counts for the outage, not for loss.
+that length). A block that an outage or planned work touches counts for that, not for loss, and one
+in which an office was switched off or on by habit counts for nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ AUDIO_RATE = 50
 
 Times = NDArray[np.int64]
 Numbers = NDArray[np.float64]
-_NO_LINE = DOWN | {OfficeState.UPLINK_DOWN}
+_NO_LINE = DOWN | {OfficeState.UPLINK_DOWN, OfficeState.PLANNED}
 
 
 @dataclass(slots=True)
@@ -125,7 +126,7 @@ def loss_rates(
         return others
     sent, received = (np.concatenate(column) for column in (packets.sent, packets.received))
     block = np.concatenate(packets.at) // BLOCK_MS * BLOCK_MS
-    usable = ~_in_outage(block, spans) & (sent > 0)
+    usable = ~_in_outage(block, list(spans)) & (sent > 0)
     block, sent, received = block[usable], sent[usable], received[usable]
     day = np.searchsorted(_midnights(district, days), block, side="right") - 1
     windows = office_windows(district, days)
@@ -185,9 +186,13 @@ class _Counts:
         return float(lost.max()) / total if total else 0.0
 
 
-def _in_outage(block: Times, spans: Iterable[Span]) -> NDArray[np.bool_]:
-    """Which blocks an outage touches."""
+def _in_outage(block: Times, spans: Sequence[Span]) -> NDArray[np.bool_]:
+    """Which blocks an outage touches, or an edge of unknown time: while an office is switched off
+    by habit, its router may answer all the same.
+    """
     down = [span for span in spans if span.state in _NO_LINE]
+    edges = [_ms(edge) // BLOCK_MS * BLOCK_MS for span in spans
+             if span.state is OfficeState.UNKNOWN for edge in (span.start, span.end)]  # fmt: skip
     first = np.array([_ms(span.start) // BLOCK_MS * BLOCK_MS for span in down], dtype=np.int64)
     last = np.array([_ms(span.end) for span in down], dtype=np.int64)
     place = np.searchsorted(first, block, side="right") - 1
@@ -195,7 +200,7 @@ def _in_outage(block: Times, spans: Iterable[Span]) -> NDArray[np.bool_]:
     touched = np.zeros(len(block), dtype=bool)
     after = place >= 0
     touched[after] = block[after] < reached[place[after]]
-    return touched
+    return touched | np.isin(block, np.array(edges, dtype=np.int64))
 
 
 def _utilisation_at(block: Times, begins: Times, share: Numbers) -> Numbers:

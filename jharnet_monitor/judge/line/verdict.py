@@ -277,9 +277,10 @@ class _Judge:
             if not self._is_contradicted_at_night:
                 yield Ground(_QUALITY, VerdictReason.LOSS, Condition.OFF_HOURS)
         elif office and not self._is_contradicted and not self._is_own_load:
-            if self._is_above_limit(loss.idle):
+            idle = self._is_above_limit(loss.idle)
+            if idle and self._is_below_limit(loss.night) and self._enough_loss_days:
                 yield Ground(_QUALITY, VerdictReason.CORE, Condition.OFFICE_HOURS)
-            elif loss.idle is None and not self.too_small:
+            elif idle or (loss.idle is None and not self.too_small):
                 yield Ground(_QUALITY, VerdictReason.LOSS, Condition.OFFICE_HOURS)
 
     def loss_doubts(self) -> Iterator[Doubt]:

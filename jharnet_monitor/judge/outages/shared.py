@@ -65,20 +65,42 @@ class JudgedSpans:
     """The spans before shared outages became `uplink_down`: a fault may be booked for one."""
 
 
-def judge_spans(offices: Sequence[Sequence[Span]], windows: Windows) -> list[JudgedSpans]:
-    """The states of each office as they are judged; `windows` are the office hours, in order."""
+def judge_spans(
+    offices: Sequence[Sequence[Span]],
+    windows: Windows,
+    measured: Sequence[Sequence[Span]] = (),
+) -> list[JudgedSpans]:
+    """The states of each office as they are judged; `windows` are the office hours, in order.
+    `measured` are the states of each office with those from before, if any are known.
+    """
     awake = [_without_habit(spans, windows) for spans in offices]
-    faults = shared_faults([one.spans for one in awake])
+    since = [_dark_since(every, spans) for every, spans in zip(measured, offices, strict=False)]
+    faults = shared_faults([one.spans for one in awake], since)
     return [_without_shared(one, faults) for one in awake]
 
 
-def shared_faults(offices: Sequence[Sequence[Span]]) -> list[SharedFault]:
+def _dark_since(measured: Sequence[Span], spans: Sequence[Span]) -> datetime | None:
+    """Since when an office was dark where its judged spans begin; None if it was not."""
+    known: dict[int, datetime] = {}
+    for span in measured:
+        if not spans or span.start >= spans[0].start:
+            break
+        _note_dark(known, 0, span)
+    return known.get(0)
+
+
+def shared_faults(
+    offices: Sequence[Sequence[Span]], since: Sequence[datetime | None] = ()
+) -> list[SharedFault]:
     """The times in which every monitored office is unreachable, if most became so at once. If most
-    are known to be without power, each is charged with its power failure.
+    are known to be without power, each is charged with its power failure. `since` tells of each
+    office since when it had been dark where its spans begin.
     """
     changes = _changes(offices)
     current: dict[int, Span] = {}
+    dark_since = {number: at for number, at in enumerate(since) if at is not None}
     watched = dark = 0
+    answered = False  # by any office, since the fault before or the beginning
     found: list[SharedFault] = []
     for start, end in pairwise(sorted(changes)):
         for number, span in changes[start]:
@@ -87,13 +109,31 @@ def shared_faults(offices: Sequence[Sequence[Span]]) -> list[SharedFault]:
             dark += _dark(span) - _dark(before)
             if span is not None:
                 current[number] = span
+                _note_dark(dark_since, number, span)
+        answered = answered or dark < watched
         if watched < FEWEST_OFFICES or dark < watched:
             continue
         if found and found[-1].end == start:
             found[-1] = replace(found[-1], end=end)
-        elif _began_together([span for span in current.values() if _dark(span)], start):
+        elif _began_together(
+            [(span, dark_since[number]) for number, span in current.items() if _dark(span)],
+            start if answered else None,
+        ):
             found.append(SharedFault(start, end))
+            answered = False
     return found
+
+
+def _note_dark(dark_since: dict[int, datetime], number: int, span: Span) -> None:
+    """Note since when an office has been dark. A time in which nothing is known of it, as while the
+    hub restarts, does not end that; that the uplink is down is known anew.
+    """
+    if span.state is OfficeState.UPLINK_DOWN:
+        dark_since[number] = span.start
+    elif _dark(span):
+        dark_since.setdefault(number, span.start)
+    elif _watched(span):
+        dark_since.pop(number, None)
 
 
 def _changes(
@@ -122,9 +162,13 @@ def _dark(span: Span | None) -> bool:
     return span is not None and span.state in _DARK
 
 
-def _began_together(dark: Sequence[Span], start: datetime) -> bool:
-    together = sum(start - span.start <= TOGETHER for span in dark)
-    powerless = sum(span.state is OfficeState.POWER_DOWN for span in dark)
+def _began_together(dark: Sequence[tuple[Span, datetime]], start: datetime | None) -> bool:
+    """Whether most of the dark offices, each with the moment since when, became so within
+    `TOGETHER` up to `start`; up to the last of them if no office has answered since.
+    """
+    last = max(since for _, since in dark) if start is None else start
+    together = sum(last - since <= TOGETHER for _, since in dark)
+    powerless = sum(span.state is OfficeState.POWER_DOWN for span, _ in dark)
     enough = max(FEWEST_OFFICES, len(dark) / 2)
     return together >= enough and 2 * powerless < len(dark)
 
@@ -132,20 +176,36 @@ def _began_together(dark: Sequence[Span], start: datetime) -> bool:
 def _without_shared(one: JudgedSpans, faults: Sequence[SharedFault]) -> JudgedSpans:
     begins = [fault.start for fault in faults]
     spans: list[Span] = []
-    for span in one.spans:
+    for before, span in zip([None, *one.spans], one.spans, strict=False):
+        began = _began(before, span)
         pieces = [span]
         near = slice(
-            bisect_left(begins, span.start - TOGETHER), bisect_right(begins, span.end + TOGETHER)
+            bisect_left(begins, began - TOGETHER), bisect_right(begins, span.end + TOGETHER)
         )
         for fault in faults[near] if span.state in DOWN else ():
-            pieces = [part for piece in pieces for part in _charged(piece, fault)]
+            pieces = [
+                part
+                for piece in pieces
+                for part in _charged(piece, fault, began if piece is span else piece.start)
+            ]
         spans += pieces
     return replace(one, spans=tuple(spans), shared=tuple(faults), with_shared=one.spans)
 
 
-def _charged(span: Span, fault: SharedFault) -> Iterator[Span]:
-    """The span without its part in a shared fault that it belongs to."""
-    begins = fault.start - TOGETHER <= span.start <= fault.start + TOGETHER
+def _began(before: Span | None, span: Span) -> datetime:
+    """When an outage began. An office that does not answer yet when headquarters' uplink returns,
+    as the operator's routers take a minute to find the way, is still in the outage of the uplink.
+    """
+    if before is None or before.state is not OfficeState.UPLINK_DOWN or before.end < span.start:
+        return span.start
+    return before.start
+
+
+def _charged(span: Span, fault: SharedFault, began: datetime) -> Iterator[Span]:
+    """The span, of an outage that `began` then, without its part in a shared fault that it belongs
+    to.
+    """
+    begins = fault.start - TOGETHER <= began <= fault.start + TOGETHER
     if span.state not in DOWN or not begins:
         yield span
         return

@@ -40,7 +40,8 @@ FASTER = 1.03
 BUCKET_SECONDS = 2.0
 """The largest bucket, in seconds of its rate, that the test must detect."""
 WEEK_SECONDS, DAY_SECONDS = 7 * 86400.0, 86400.0
-MEMORY = "sustained"
+MEMORY, TRIES = "sustained", "sustained_tries"
+"""Keys of a probe's memory: the last result, and when a long test was last begun."""
 
 
 class SustainedTest:
@@ -58,6 +59,7 @@ class SustainedTest:
         self._values, self._conditions = values, conditions
         self._memory: dict[Direction, tuple[float, str | None]]
         self._memory = context.memory.setdefault(MEMORY, {})
+        self._tries: dict[Direction, float] = context.memory.setdefault(TRIES, {})
 
     async def run(self, plan: Plan) -> None:
         """Measure each direction that is due, if the day's remaining bytes allow it."""
@@ -70,6 +72,7 @@ class SustainedTest:
                     self._conditions[f"{direction.transfer}_sustained_skipped"] = "budget"
                     continue
                 self._context.memory[SUSTAINING] = self._context.options
+                self._tries[direction] = self._context.clock.monotonic()
                 await self._measure(direction, limits)
             else:
                 self._remember_limit(direction)
@@ -77,11 +80,13 @@ class SustainedTest:
     def _is_due(self, direction: Direction, limits: Limits) -> bool:
         """Whether it was requested, none was made yet, a week has passed, or the short test was
         inconclusive. No short test shows a bucket that outlasts it, so a line without any long test
-        may be slower than what is read.
+        may be slower than what is read. One that failed has spent its bytes, too: unless requested,
+        none follows another within a day.
         """
         wanted = self._context.options.get("sustained")
         last, _ = self._memory.get(direction, (-inf, None))
-        age = self._context.clock.monotonic() - last
+        now = self._context.clock.monotonic()
+        age = now - last
         name = direction.transfer
         faster = self._values[f"{name}_bits_per_second"] > FASTER * limits.rate / HEADROOM
         open_ended = (
@@ -91,9 +96,9 @@ class SustainedTest:
         )
         if wanted in ("always", "never"):
             return bool(wanted == "always")
-        if age == inf or (wanted == "due" and age >= WEEK_SECONDS):
-            return True
-        return bool(open_ended) and age >= DAY_SECONDS
+        if now - self._tries.get(direction, -inf) < DAY_SECONDS:
+            return False
+        return bool(open_ended) or age == inf or (wanted == "due" and age >= WEEK_SECONDS)
 
     def _remember_limit(self, direction: Direction) -> None:
         """Mark a short test of a line that is known to be policed or shaped."""
@@ -120,9 +125,6 @@ class SustainedTest:
         if streamed is None or streamed.late > MAX_LATE_SHARE:
             why = "no_answer" if streamed is None else "host_overloaded"
             self._conditions[f"{direction.transfer}_sustained_skipped"] = why
-            _, limit = self._memory.get(direction, (-inf, None))
-            tomorrow = self._context.clock.monotonic() + DAY_SECONDS
-            self._memory[direction] = (tomorrow - WEEK_SECONDS, limit)  # its bytes are spent
             return
         self._set_values(direction, plan, streamed)
 

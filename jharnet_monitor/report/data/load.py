@@ -255,8 +255,9 @@ def _judged(
         return {}
     first = collectors[0]
     windows = office_windows(first.config.district, first.stretch)
-    office_spans = [clipped(states[one.office.id], one.judged_since, until) for one in collectors]
-    found = judge_spans(office_spans, windows)
+    measured = [states[one.office.id] for one in collectors]
+    office_spans = [clipped(spans, first.judged_since, until) for spans in measured]
+    found = judge_spans(office_spans, windows, measured)
     return {one.office.id: judged for one, judged in zip(collectors, found, strict=True)}
 
 
@@ -270,8 +271,9 @@ def _judged_in(
     first = judged_over(period, config)
     begin = datetime.combine(first, time(), period.start.tzinfo)
     days = [first + timedelta(days=n) for n in range((period.days[-1] - first).days + 1)]
-    office_spans = [clipped(states[one.office.id], begin, period.end) for one in collectors]
-    found = judge_spans(office_spans, office_windows(config.district, days))
+    measured = [states[one.office.id] for one in collectors]
+    office_spans = [clipped(spans, begin, period.end) for spans in measured]
+    found = judge_spans(office_spans, office_windows(config.district, days), measured)
     return {
         one.office.id: clipped(judged.spans, period.start, period.end)
         for one, judged in zip(collectors, found, strict=True)
