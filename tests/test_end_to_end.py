@@ -23,7 +23,7 @@ from pypdf import PdfReader
 from rich.console import Console
 
 from jharnet_monitor.clock import SystemClock
-from jharnet_monitor.demo.flow import Demo, running, week_measured
+from jharnet_monitor.demo.flow import Demo, running, too_busy, week_measured
 from jharnet_monitor.demo.places import LabPlace
 from jharnet_monitor.errors import UserError
 from jharnet_monitor.lab.layout import HEADQUARTERS
@@ -77,14 +77,16 @@ def district(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 
 def _measured(one: Demo) -> bool:
-    """Measure and compare; returns whether the emulator, which is the lines, stood still."""
+    """Measure and compare; returns whether the emulator, which is the lines, stood still, or this
+    machine was too busy for a figure in spite of the demo's own repetitions.
+    """
     assert one.place.lab is not None
     one.place.lab.reset()
     one.results.clear()
     one.rows.clear()
     one.measure()
     one.compare()
-    return line_was_late(one.place.lab)
+    return line_was_late(one.place.lab) or any(too_busy(result) for result in one.results)
 
 
 def _right(one: Demo) -> bool:
