@@ -86,7 +86,7 @@ def test_an_office_that_is_switched_off_by_habit_loses_nothing() -> None:
     """The minute in which its router is switched off is half lost, as is the one in which it is
     switched on. In between its line may be tested all the same: only the PC may be off.
     """
-    edges = [EVENING + timedelta(minutes=7), EVENING + timedelta(minutes=28)]
+    edges = EVENING + timedelta(minutes=7), EVENING + timedelta(minutes=28)
     packets = _blocks(*((EVENING + 5 * timedelta(minutes=number), 300, 299) for number in range(8)))
     for edge in edges:
         packets.add([_ms(edge)], [60], [30])
