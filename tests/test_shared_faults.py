@@ -130,9 +130,9 @@ def test_offices_that_failed_while_the_hub_was_off_failed_together() -> None:
     assert [one.start for one in shared_faults(up)] == [up[0][2].start]
 
 
-@pytest.mark.parametrize(("minutes", "shared"), [(10, 0), (0, 1)])
+@pytest.mark.parametrize(("spacing", "shared"), [(10, 0), (0, 1)])
 def test_what_began_before_the_period_did_not_begin_at_its_midnight(
-    minutes: int, shared: int
+    spacing: int, shared: int
 ) -> None:
     """Nor does a fault that all offices had at once become the fault of each there. In the dossier,
     in the report, and in the earlier periods of its trend."""
@@ -140,7 +140,7 @@ def test_what_began_before_the_period_did_not_begin_at_its_midnight(
     changes: dict[str, list[Transition]] = {}
     collectors = []
     for number, office in enumerate(config.offices):
-        gone = WEEK.start - timedelta(hours=2, minutes=minutes * number)
+        gone = WEEK.start - timedelta(hours=2, minutes=spacing * number)
         back = WEEK.start + timedelta(hours=9)
         changes[office.id] = [
             Transition(place, office.id, state, at, None, {}, at)
