@@ -114,6 +114,25 @@ async def test_a_freeze_before_the_window_is_not_in_it(
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize(
+    ("wait", "count", "seconds"), [(0.5, 0, 0.0), (1.0, 1, 1.0), (6.0, 1, 6.0)]
+)
+async def test_the_wait_for_the_first_picture_is_a_freeze(
+    door: Door, browser: Browser, wait: float, count: int, seconds: float
+) -> None:
+    """A browser counts none before it has shown a picture: a page that was black for most of a call
+    had no freeze and 30 frames a second. An agent counts it from one second on."""
+    page, module = await script(browser, door)
+    black = [
+        [at, packets, max(0, frames - 30 * wait), *freezes]
+        for at, packets, frames, *freezes in samples({})
+    ]
+    found = await page.evaluate(SEEN, [module, black, HUB | {"video_window": 0}])
+    assert found["freeze_count"] == count
+    assert found["freeze_seconds"] == pytest.approx(seconds)
+
+
+@pytest.mark.browser
 async def test_only_a_busy_encoder_is_too_slow(door: Door, browser: Browser) -> None:
     """Frames that a quick encoder leaves out are left out for the line's rate."""
     page, module = await script(browser, door)
