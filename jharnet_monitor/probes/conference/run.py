@@ -169,6 +169,10 @@ def _task_parameters(context: ProbeContext, top: Rung, seconds: float) -> Mappin
 
 async def _as_probe_error(error: CallFailed, agent: AgentLink) -> ProbeError:
     if error.cause is Cause.INTERRUPTED and await agent.is_stalled():
+        if agent.behind_proxy:  # it is the proxy that acknowledged
+            return NoData(
+                Cause.AGENT_LOST, "a proxy hides whether the line was cut or the computer stalled"
+            )
         return NoData(Cause.HOST_OVERLOADED, "the office's computer stalled during the call")
     if error.by_network:
         return Failed(error.cause, error.detail, values=NO_CONFERENCE)
