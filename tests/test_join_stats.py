@@ -15,6 +15,7 @@ from jharnet_monitor.probes.conference.result import CallSides, reading
 from jharnet_monitor.profiles import rung
 from jharnet_monitor.rtc.browser import BrowserSendStats, send_stats_from_arrivals
 from jharnet_monitor.rtc.receive.arrivals import Arrivals
+from jharnet_monitor.rtc.rtp import RtpHeader
 from tests.test_join import Door, browser, door, open_link
 from tests.test_receive import received, send_stats
 
@@ -215,3 +216,17 @@ def test_the_lag_of_a_page_is_that_of_its_end(lag: float | None) -> None:
     stats = BrowserSendStats.from_json({**SENT, "loop_lag": lag})
     found = send_stats_from_arrivals(stats, Arrivals(48_000), Arrivals(90_000), (1, 2))
     assert found.loop_lag_seconds == lag
+
+
+def test_what_arrives_while_a_pages_packets_are_counted_fails_no_call() -> None:
+    """They are counted in a thread; the columns of a packet that arrives meanwhile are not all as
+    long at each moment."""
+    logs = Arrivals(48_000), Arrivals(90_000)
+    for log in logs:
+        for number in range(50):
+            log.add(RtpHeader(96, True, number, 960 * number, 7, 12), 100, number / 50, 0, None)
+    stats = BrowserSendStats.from_json(SENT)
+    whole = send_stats_from_arrivals(stats, *logs, (1, 2))
+    for log in logs:
+        log.at.append(1.0)
+    assert send_stats_from_arrivals(stats, *logs, (1, 2)) == whole
