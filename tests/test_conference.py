@@ -27,6 +27,7 @@ from jharnet_monitor.probes import PROBES
 from jharnet_monitor.probes.agent_tasks import AGENT_TASKS
 from jharnet_monitor.probes.base import AgentContext, Channel, Failed, NoData
 from jharnet_monitor.probes.conference.agent import agent_task
+from jharnet_monitor.probes.conference.plan import TWIN_SECONDS, time_limit
 from jharnet_monitor.probes.deferred import Deferred
 from jharnet_monitor.profiles import rung
 from jharnet_monitor.rtc import aiortc_private
@@ -146,6 +147,16 @@ async def test_the_probe_is_registered() -> None:
     assert probe.needs_agent(make_context())
     task = AGENT_TASKS["conference"]
     assert isinstance(task, Deferred) and task.load() is agent_task
+
+
+@pytest.mark.parametrize("seconds", [3.0, 30.0, 600.0])
+def test_a_busy_twin_has_its_time_after_the_longest_call(seconds: float) -> None:
+    """A call that was held was cut off while a busy hub asked the twin: it counted as one that the
+    network prevented, in the papers as no conference. In a drill nothing is asked."""
+    alone = time_limit(make_context(seconds=seconds, twin=False))
+    assert time_limit(make_context(seconds=seconds)) == alone + 2 * TWIN_SECONDS
+    assert time_limit(make_context(seconds=seconds, watch=print)) == alone
+    assert time_limit(make_context(seconds=seconds, profile="360p")) == alone
 
 
 async def test_a_call_respects_the_granted_uplink_rate() -> None:

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from aioice.ice import Connection
 
 from jharnet_monitor.lab import HEADQUARTERS, Lab
 from jharnet_monitor.model import Cause
-from jharnet_monitor.probes.base import AgentContext, Channel, Failed
+from jharnet_monitor.probes.base import AgentContext, Channel, Failed, NoData
 from jharnet_monitor.probes.conference.agent import agent_task
 from jharnet_monitor.rtc.aiortc_private import Port
 from jharnet_monitor.rtc.receive.receiver import Receiver
@@ -74,6 +75,26 @@ async def test_missing_media() -> None:
     failed = await undisturbed_call(LoopbackAgent(sends_no_media), profile="audio")
     _assert_failed(failed, Cause.NO_MEDIA)
     assert failed.seconds < 6
+
+
+async def test_a_name_that_is_not_resolved_is_no_line_without_a_route(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The agent's name server did not answer, while its session lasted: the office had grade 0."""
+    resolve = socket.getaddrinfo
+
+    def no_answer(host: Any, *arguments: Any, **named: Any) -> Any:
+        if host == "hub.invalid":
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return resolve(host, *arguments, **named)
+
+    async def far(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
+        await agent_task(channel, params, replace(context, hub="https://hub.invalid:9797"))
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_answer)
+    result = await call(LoopbackAgent(far), seconds=3)
+    assert isinstance(result.error, NoData)
+    assert result.error.cause is Cause.NAME_NOT_RESOLVED and "grade" not in result.values
 
 
 FAR = {**WIDE, "delay": "350ms"}

@@ -15,6 +15,7 @@ from jharnet_monitor.probes.conference.result import CallSides, reading
 from jharnet_monitor.profiles import rung
 from jharnet_monitor.rtc.browser import BrowserSendStats, send_stats_from_arrivals
 from jharnet_monitor.rtc.receive.arrivals import Arrivals
+from jharnet_monitor.rtc.rtp import RtpHeader
 from tests.test_join import Door, browser, door, open_link
 from tests.test_receive import received, send_stats
 
@@ -114,6 +115,25 @@ async def test_a_freeze_before_the_window_is_not_in_it(
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize(
+    ("wait", "count", "seconds"), [(0.5, 0, 0.0), (1.0, 1, 1.0), (6.0, 1, 6.0)]
+)
+async def test_the_wait_for_the_first_picture_is_a_freeze(
+    door: Door, browser: Browser, wait: float, count: int, seconds: float
+) -> None:
+    """A browser counts none before it has shown a picture: a page that was black for most of a call
+    had no freeze and 30 frames a second. An agent counts it from one second on."""
+    page, module = await script(browser, door)
+    black = [
+        [at, packets, max(0, frames - 30 * wait), *freezes]
+        for at, packets, frames, *freezes in samples({})
+    ]
+    found = await page.evaluate(SEEN, [module, black, HUB | {"video_window": 0}])
+    assert found["freeze_count"] == count
+    assert found["freeze_seconds"] == pytest.approx(seconds)
+
+
+@pytest.mark.browser
 async def test_only_a_busy_encoder_is_too_slow(door: Door, browser: Browser) -> None:
     """Frames that a quick encoder leaves out are left out for the line's rate."""
     page, module = await script(browser, door)
@@ -196,3 +216,17 @@ def test_the_lag_of_a_page_is_that_of_its_end(lag: float | None) -> None:
     stats = BrowserSendStats.from_json({**SENT, "loop_lag": lag})
     found = send_stats_from_arrivals(stats, Arrivals(48_000), Arrivals(90_000), (1, 2))
     assert found.loop_lag_seconds == lag
+
+
+def test_what_arrives_while_a_pages_packets_are_counted_fails_no_call() -> None:
+    """They are counted in a thread; the columns of a packet that arrives meanwhile are not all as
+    long at each moment."""
+    logs = Arrivals(48_000), Arrivals(90_000)
+    for log in logs:
+        for number in range(50):
+            log.add(RtpHeader(96, True, number, 960 * number, 7, 12), 100, number / 50, 0, None)
+    stats = BrowserSendStats.from_json(SENT)
+    whole = send_stats_from_arrivals(stats, *logs, (1, 2))
+    for log in logs:
+        log.at.append(1.0)
+    assert send_stats_from_arrivals(stats, *logs, (1, 2)) == whole

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from jharnet_monitor.profiles import RUNGS, Rung, rung
+from jharnet_monitor.rtc.browser import BrowserReceiverReport
 from jharnet_monitor.rtc.send.ladder import Ladder, Progress
+from jharnet_monitor.rtc.send.sender import Sender
 
 
 class SimulatedLink:
@@ -123,3 +125,25 @@ def test_a_pause_of_the_sender_is_not_the_rate_of_the_link(
         if ladder.report(progress) is not None:
             break
     assert ladder.capacity == pytest.approx(wanted, rel=0.02)
+
+
+@pytest.mark.parametrize("finished", [False, True])
+async def test_a_call_that_is_over_steps_down_no_more(finished: bool) -> None:
+    """Reports still arrive then; a step down began the video again, after the end of the call."""
+    sender = Sender(rung("720p"))
+    for number in range(400):
+        sender.audio.add(number, number / 50)
+        sender.video.add(number, number / 50)
+    sender.begin_video()
+    for quarter in range(1, 9):
+        sent = 50 * quarter
+        report = BrowserReceiverReport(
+            written=quarter / 4, line_bytes=600 * sent,
+            audio_packets=sent, audio_lost=0, audio_newest=quarter / 4,
+            video_packets=sent, video_lost=sent // 2, video_newest=quarter / 4,
+        )  # fmt: skip
+        if finished and quarter == 2:
+            sender.finish()
+        sender.browser_report_received(report, quarter / 4)
+    assert (sender.ladder.capacity is None) is finished
+    sender.finish()

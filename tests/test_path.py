@@ -42,6 +42,7 @@ from jharnet_monitor.probes.base import (
     ProbeContext,
     Reading,
 )
+from jharnet_monitor.probes.path import agent as agent_module
 from jharnet_monitor.probes.path import exchange
 from jharnet_monitor.probes.path import run as run_module
 from jharnet_monitor.probes.path import trace as trace_module
@@ -366,6 +367,7 @@ def output(**changed: Any) -> dict[str, Any]:
     output(hops=[[1, None, 10, 9, -1.0]]), output(hops=[[1, None, 10**9, 9, None]]),
     output(hops=[[1, None, 10, 9, None]] * 99), output(protocol="tcp"), output(marks=[[1, 2]]),
     output(mtu={"bytes": 70_000}), output(mtu={"bytes": 1400, "lost_after": 3, "lost_before": 2}),
+    output(bytes=-1), output(bytes=10**12), output(bytes="9"),
     None, 7, {"hops": "many"},
 ])  # fmt: skip
 def test_an_agents_trace_that_cannot_be_so_is_refused(wrong: object) -> None:
@@ -495,8 +497,19 @@ async def test_the_event_log_holds_a_change(tmp_path: Path) -> None:
     assert len(store.measurements(office="potka", probe="path")) == 1
 
 
-async def test_an_agent_takes_part_over_a_real_session(tmp_path: Path) -> None:
-    """On loopback both ways are one hop, and marks arrive as they were sent."""
+async def test_an_agent_takes_part_over_a_real_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On loopback both ways are one hop, and marks arrive as they were sent. What both ends send
+    counts for the office's budget: it was the hub's trace alone."""
+    traces: list[trace_module.TraceResult] = []
+
+    async def counted(*arguments: Any) -> trace_module.TraceResult:
+        traces.append(await trace_module.trace(*arguments))
+        return traces[-1]
+
+    for half in (run_module, agent_module):
+        monkeypatch.setattr(half, "trace", counted)
     made = config(rounds=5, spacing="20ms")
     office = made.offices[0].model_copy(update={"router": "127.0.0.1"})
     async with Endpoint().open() as endpoint, running(make_agent(endpoint, tmp_path / "spool")):
@@ -505,3 +518,7 @@ async def test_an_agent_takes_part_over_a_real_session(tmp_path: Path) -> None:
     assert found.values["hops"] == 1
     assert [hop["address"] for hop in found.conditions["back"]["hops"]] == ["127.0.0.1"]
     assert found.conditions["marking"] == {"EF": {"down": "keeps", "up": "keeps"}}
+    marked = 2 * 2 * exchange.PACKETS * exchange.IP_BYTES
+    assert len(traces) == 2 and "bytes_spent" not in found.conditions["back"]
+    others = found.conditions["bytes_spent"] - sum(one.bytes for one in traces)
+    assert 0.9 * marked <= others <= 1.5 * marked

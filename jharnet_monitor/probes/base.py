@@ -129,7 +129,7 @@ class AgentLink(Protocol):
 
     async def is_stalled(self) -> bool:
         """Whether the line works but the agent's program is silent. Its computer is then overloaded
-        or asleep, and the line is not at fault.
+        or asleep, and the line is not at fault. `behind_proxy` only the silence is known.
         """
 
     def serve_transfer(self, handler: Callable[[Any], Awaitable[Any]]) -> str:

@@ -200,20 +200,22 @@ def send_stats_from_arrivals(
 
 
 def _first_of_window(log: Arrivals, window_start: float) -> int:
-    """The number, counted from the first packet, of the first packet in the window."""
+    """The number, counted from the first packet, of the first packet in the window. Meanwhile more
+    may arrive.
+    """
     first = log.first or 0
     inside = (
         sequence - first
-        for sequence, at, flags in zip(log.sequence, log.at, log.flags, strict=True)
+        for sequence, at, flags in zip(log.sequence, log.at, log.flags, strict=False)
         if at >= window_start and not flags & RETRANSMITTED
     )
     return max(0, min(inside, default=log.expected))
 
 
 def _bit_rate(video: Arrivals, window_start: float, seconds: float) -> float:
-    """bit/s on the line of the video that arrived in the window."""
-    size = sum(size for size, at in zip(video.size, video.at, strict=True) if at >= window_start)
-    return size * 8 / seconds
+    """bit/s on the line of the video that arrived in the window. Meanwhile more may arrive."""
+    rows = zip(video.size, video.at, video.sequence, strict=False)
+    return sum(size for size, at, _ in rows if at >= window_start) * 8 / seconds
 
 
 def _nearest_rung(height: int, bit_rate: float) -> Rung:

@@ -73,12 +73,19 @@ class CallFailed(Exception):
 
 
 def route_address(host: str, port: int = 9) -> str:
-    """The local address from which packets to `host` are sent; raises `CallFailed(NO_ROUTE)`."""
+    """The local address from which packets to `host` are sent.
+
+    Raises `CallFailed`: `NO_ROUTE`, or `NAME_NOT_RESOLVED`, which says nothing about the line.
+    """
     try:
         family, _, _, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect(target)
             return str(probe.getsockname()[0])
+    except socket.gaierror as error:
+        raise CallFailed(
+            Cause.NAME_NOT_RESOLVED, f"{host}: {error.strerror}", by_network=False
+        ) from error
     except OSError as error:
         raise CallFailed(Cause.NO_ROUTE, f"no route to {host} ({error.strerror})") from error
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from jharnet_monitor.model import Cause
 from jharnet_monitor.probes.base import NoData, ProbeContext
 from jharnet_monitor.probes.conference.gallery import gallery_options, gallery_seconds
-from jharnet_monitor.profiles import Profile, Rung, call_bytes, rung, rungs_below
+from jharnet_monitor.profiles import HD_HEIGHT, Profile, Rung, call_bytes, rung, rungs_below
 
 WAY_SECONDS = 40.0
 """Until a way is known not to carry a call."""
 OVERHEAD_SECONDS = 73.0
 """Set-up, overtime of a call that changed its rung, and the exchange of reports."""
+TWIN_SECONDS = 120.0
+"""Limit of one question to the twin, in real time; on an idle computer it takes three."""
 
 
 def profile(context: ProbeContext) -> Rung:
@@ -54,11 +56,23 @@ def reserve(context: ProbeContext) -> float:
     return profile(context).line_rate
 
 
+def asks_twin(context: ProbeContext, top: Rung) -> bool:
+    """Whether the twin is asked about the line of a call that started at `top`; not in a drill,
+    whose calls share one line."""
+    use_twin: bool = context.options.get("twin", "watch" not in context.options)
+    return use_twin and top.height >= HD_HEIGHT
+
+
 def time_limit(context: ProbeContext) -> float:
-    """Seconds after which a call is given up, with the time for each way that is tried."""
+    """Seconds after which a call is given up, with the time for each way that is tried.
+
+    The call is over when the twin is asked, twice at most. A busy hub may need that time: a call
+    that was held must not end as one that the network prevented.
+    """
     relay = context.config.probes.conference.relay
     ways = 1 if relay is None else 1 + len(relay.urls)
-    return 1.5 * seconds(context) + OVERHEAD_SECONDS + (ways - 1) * WAY_SECONDS
+    held = 1.5 * seconds(context) + OVERHEAD_SECONDS + (ways - 1) * WAY_SECONDS
+    return held + (2 * TWIN_SECONDS if asks_twin(context, profile(context)) else 0.0)
 
 
 def drill_bytes(profile: Profile, seconds: float, offices: int) -> int:

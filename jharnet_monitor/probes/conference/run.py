@@ -35,7 +35,7 @@ from jharnet_monitor.probes.conference.signalling import (
     parse_send_stats,
 )
 from jharnet_monitor.probes.conference.twin import QUESTIONS, line_of_call
-from jharnet_monitor.profiles import HD_HEIGHT, Rung
+from jharnet_monitor.profiles import Rung
 from jharnet_monitor.rtc.aiortc_private import LibraryChanged
 from jharnet_monitor.rtc.browser import (
     BROWSER,
@@ -137,8 +137,7 @@ async def _run_over(
         raise meter.charge(error) from error
     finally:
         await dialogue.end()
-    use_twin = context.options.get("twin", "watch" not in context.options)
-    if line is not None and top.height >= HD_HEIGHT and use_twin:
+    if line is not None and plan.asks_twin(context, top):
         recent = dict(context.recent)
         if way.url is not None:
             recent.pop(LATENCY, None)  # the call went another way
@@ -170,6 +169,10 @@ def _task_parameters(context: ProbeContext, top: Rung, seconds: float) -> Mappin
 
 async def _as_probe_error(error: CallFailed, agent: AgentLink) -> ProbeError:
     if error.cause is Cause.INTERRUPTED and await agent.is_stalled():
+        if agent.behind_proxy:  # it is the proxy that acknowledged
+            return NoData(
+                Cause.AGENT_LOST, "a proxy hides whether the line was cut or the computer stalled"
+            )
         return NoData(Cause.HOST_OVERLOADED, "the office's computer stalled during the call")
     if error.by_network:
         return Failed(error.cause, error.detail, values=NO_CONFERENCE)

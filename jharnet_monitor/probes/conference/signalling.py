@@ -28,6 +28,7 @@ _NETWORK_CAUSES = (
 )  # fmt: skip
 _HOST_CAUSES = (
     Cause.SIGNALLING_FAILED, Cause.HOST_OVERLOADED, Cause.NOT_CONFIGURED, Cause.INTERNAL_ERROR,
+    Cause.NAME_NOT_RESOLVED,
 )  # fmt: skip
 
 

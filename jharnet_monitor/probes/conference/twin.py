@@ -27,13 +27,12 @@ from jharnet_monitor.judge.twin.stored_whatif import DECIMALS, ChangeAnswer, Lin
 from jharnet_monitor.model import Direction
 from jharnet_monitor.probes.base import Reading
 from jharnet_monitor.probes.conference import twin_process
+from jharnet_monitor.probes.conference.plan import TWIN_SECONDS
 from jharnet_monitor.rtc.stats.call_stats import ReceiveStats, SendStats
 from jharnet_monitor.worker_process import ask_process
 
 log = logging.getLogger(__name__)
 
-TIME_LIMIT = 120.0
-"""Seconds of real time; on an idle computer it takes three."""
 BEST = GRADES - 1
 """The best grade, which nothing needs to cure."""
 
@@ -104,9 +103,9 @@ async def ask(
         "changes": [change.to_json() for change in changes],
     }  # fmt: skip
     try:
-        found = await ask_process(twin_process.__name__, question, TIME_LIMIT)
+        found = await ask_process(twin_process.__name__, question, TWIN_SECONDS)
     except (TimeoutError, ValueError) as error:
-        why = str(error) or f"none within {TIME_LIMIT:.0f} s"
+        why = str(error) or f"none within {TWIN_SECONDS:.0f} s"
         log.warning("the twin gave no answer: %s", why)
         return None
     return TwinAnswer(

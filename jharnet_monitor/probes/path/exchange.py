@@ -60,6 +60,8 @@ class MarkedSocket:
         self.opened = asyncio.Event()
         """A packet of the other end has arrived."""
         self.counts = {mark: MarkCount() for mark in (0, *marks)}
+        self.bytes = 0
+        """IP bytes of what was sent, and of what arrived of the other end."""
 
     @property
     def port(self) -> int:
@@ -76,6 +78,7 @@ class MarkedSocket:
         with contextlib.suppress(OSError):
             padding = bytes(IP_BYTES - _UDP_HEADERS - len(body))
             self._socket.sendmsg([body + padding], tos, 0, self.peer)
+            self.bytes += IP_BYTES
 
     async def punch(self) -> None:
         """Send until a packet of the other end arrives."""
@@ -103,6 +106,7 @@ class MarkedSocket:
             right = hmac.digest(self._key, head, hashlib.sha256)[:_MAC_BYTES]
             if len(head) < _HEADER.size or not hmac.compare_digest(mac, right):
                 continue
+            self.bytes += IP_BYTES
             _, kind, mark, number, sent = _HEADER.unpack(head)
             if kind == _PUNCH:
                 self.peer = sender[:2]
@@ -155,6 +159,11 @@ class HubExchange:
     def invitation(self) -> dict[str, Any]:
         """What the agent needs to take part."""
         return {"port": self._marked.port, "key": self._key.hex()}
+
+    @property
+    def bytes(self) -> int:
+        """IP bytes of both ends' packets, without those of the agent's that were lost."""
+        return self._marked.bytes
 
     async def run(self) -> dict[int, MarkArrivals]:
         """Send once a packet of the agent has arrived, and count the packets that it sends."""

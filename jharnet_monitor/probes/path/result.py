@@ -21,6 +21,9 @@ from jharnet_monitor.probes.path.order import EXTENDED, MOST_HOPS, TraceOrder
 from jharnet_monitor.probes.path.sizes import LARGEST, SMALLEST
 from jharnet_monitor.probes.path.sockets import Protocol
 
+_MOST_BYTES = 10_000_000
+"""More than the longest trace puts on the line."""
+
 
 class BadTrace(ValueError):
     """An agent's report that is impossible."""
@@ -30,7 +33,8 @@ def parse_trace(reported: object, order: TraceOrder) -> dict[str, Any]:
     """The conditions of one trace; raises `BadTrace`.
 
     `hops` are the routers in their order and the target, each with `address`, `sent`, `received`
-    and `rtt_p50_seconds`; `protocol` is that of the packets, `reached` whether the target answered.
+    and `rtt_p50_seconds`; `protocol` is that of the packets, `reached` whether the target answered,
+    `bytes_spent` what the trace put on the line.
     """
     if not isinstance(reported, Mapping):
         raise BadTrace("no trace")
@@ -41,6 +45,7 @@ def parse_trace(reported: object, order: TraceOrder) -> dict[str, Any]:
         "protocol": str(reported["protocol"]),
         "reached": reported.get("reached") is True,
         "hops": hops,
+        "bytes_spent": _bytes(reported.get("bytes")),
     }
     other = [_address(one) for one in _rows(reported.get("other"), MOST_HOPS)]
     own = [hop["address"] for hop in hops]
@@ -54,6 +59,12 @@ def parse_trace(reported: object, order: TraceOrder) -> dict[str, Any]:
 def _rows(reported: object, most: int) -> list[Any]:
     if not isinstance(reported, list) or len(reported) > most:
         raise BadTrace("too many hops")
+    return reported
+
+
+def _bytes(reported: object) -> int:
+    if type(reported) is not int or not 0 <= reported <= _MOST_BYTES:
+        raise BadTrace("no trace takes so many bytes")
     return reported
 
 

@@ -65,14 +65,15 @@ async def run(context: ProbeContext) -> Reading:
     going_back = asyncio.create_task(_back(context, order, lambda: loading.end("exchange")))
     try:
         traced = await trace(target, order, flow, context.clock, lambda: loading.end("trace"))
-        back, arrivals = await going_back
+        back, arrivals, exchanged = await going_back
     finally:
         going_back.cancel()
     loss = context.config.thresholds.loss
     conditions = {"target": role, "address": target, **parse_trace(traced.to_message(), order)}
     conditions |= locate_faults(conditions, loss) | markings(arrivals)
-    conditions["bytes_spent"] = traced.bytes
+    conditions["bytes_spent"] += exchanged
     if back:
+        conditions["bytes_spent"] += back.pop("bytes_spent")
         conditions["back"] = back | locate_faults(back, loss)
     if not traced.reached:
         raise Failed(Cause.NO_REPLY, conditions=conditions)
@@ -93,16 +94,17 @@ def _change(
     return {"route_before": list(before)}
 
 
-Back = tuple[dict[str, Any] | None, dict[Direction, dict[int, MarkArrivals]]]
+Back = tuple[dict[str, Any] | None, dict[Direction, dict[int, MarkArrivals]], int]
 
 
 async def _back(
     context: ProbeContext, order: TraceOrder, after_exchange: Callable[[], Awaitable[None]]
 ) -> Back:
-    """The agent's trace and the arrivals of marked packets; empty without a capable agent."""
+    """The agent's trace, the arrivals of marked packets, and the bytes of those; empty without a
+    capable agent."""
     if context.agent is None or "path" not in context.agent.features:
         await after_exchange()
-        return None, {}
+        return None, {}, 0
     hub = context.config.hub
     with ExitStack() as stack:
         params, exchange = order.to_params(), None
@@ -117,22 +119,24 @@ async def _back(
             channel = await context.agent.open("path", params)
         except (ChannelClosed, NoData):
             await after_exchange()
-            return None, {}
+            return None, {}, 0
         sending = asyncio.create_task(_exchange(exchange, after_exchange))
         try:
             reply = await channel.receive()
             up = await sending
         except ChannelClosed:  # the path to the office is known nevertheless
-            return None, {}
+            return None, {}, 0 if exchange is None else exchange.bytes
         finally:
             sending.cancel()
             await channel.close()
     down = from_message(reply.get("arrivals"), order.marks)
-    arrivals = {Direction.DOWN: down, Direction.UP: up}
+    arrivals, exchanged = {Direction.DOWN: down, Direction.UP: up}, 0
+    if exchange is not None:
+        exchanged = exchange.bytes
     try:
-        return parse_trace(reply.get("trace"), order), arrivals
+        return parse_trace(reply.get("trace"), order), arrivals, exchanged
     except BadTrace:
-        return None, arrivals
+        return None, arrivals, exchanged
 
 
 async def _exchange(

@@ -293,13 +293,16 @@ class Sender:
     def _update_ladder(self, progress: Progress, is_audio: bool) -> None:
         """Pass a report to the queue delay (audio) and, if it is the watched stream, the ladder.
 
-        The ladder watches the video, or the audio of a rung without video.
+        The ladder watches the video, or the audio of a rung without video; after the last packet
+        it would only begin the video again.
         """
         if is_audio:
             self._queue_delay.note_audio_transit(progress.transit)
             if not len(self.video):
                 self.ladder.note_audio_transit(progress.transit)
-        if self._stepping_down is None and is_audio != bool(self._rung.video):
+        if self.finished_at is not None or self._stepping_down is not None:
+            return
+        if is_audio != bool(self._rung.video):
             rung = self.ladder.report(progress)
             if rung is not None:
                 self._stepping_down = asyncio.create_task(self._step_down(rung))

@@ -7,6 +7,7 @@ const SLOW_CAMERA = 20; // frames a second
 const BUSY = 0.9; // share of the time that goes into decoding, or into encoding
 const SETTLING = 3; // seconds, as long as our own agent waits for the queue
 const LONGEST_GAP = 0.35; // seconds between samples that are taken every 0.25
+const LATE_PICTURE = 1; // seconds from which the wait for the first one is a freeze, as at the hub
 
 // One reading of all counters.
 export async function sample(peer) {
@@ -213,6 +214,9 @@ function picture({ sent: packets, lost, now, increase, samples, end }, seconds) 
   // A freeze at the end is not yet in the counters.
   const newest = samples.find((s) => shown(s) === shown(end)) ?? end;
   const still = end.at - newest.at > 0.5 ? end.at - newest.at : 0;
+  // Nor is one before the first picture.
+  const wait = first ? first.at - samples[0].at : 0;
+  const black = wait >= LATE_PICTURE ? wait : 0;
   return {
     video_sent: packets,
     video_lost: lost,
@@ -220,8 +224,8 @@ function picture({ sent: packets, lost, now, increase, samples, end }, seconds) 
     judged_seconds: seconds,
     frames_complete: seen ? increase("framesReceived") : 0,
     frames_per_second: seen ? frames / (end.at - first.at) : 0,
-    freeze_count: seen ? increase("freezeCount") + (still ? 1 : 0) : 1,
-    freeze_seconds: seen ? frozen(samples) + still : seconds,
+    freeze_count: seen ? increase("freezeCount") + (still ? 1 : 0) + (black ? 1 : 0) : 1,
+    freeze_seconds: seen ? frozen(samples) + still + black : seconds,
     height: seen ? (now.frameHeight ?? 0) : 0,
   };
 }
