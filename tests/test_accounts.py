@@ -199,6 +199,25 @@ async def test_what_each_role_may(client: Client, hub: MadeUpHub, people: Path) 
     assert "Your account may read" in await page(client, "/office/potka")
 
 
+async def test_an_update_and_an_enrolment_are_acts_in_the_readers_words(
+    client: Client, hub: MadeUpHub, people: Path
+) -> None:
+    """The page named them by their keys, an offer to all offices by "None", and gave UTC."""
+    for what, about in (
+        ("update", {"version": None, "offices": None}),
+        ("update", {"version": "1.2", "offices": ["potka"]}),
+        ("release published", {"version": "1.2", "serial": 7}),
+        ("enrolment made", {"office": "potka", "expires": "2027-01-01T00:00:00Z"}),
+        ("enrol", {"office": "potka"}),
+    ):
+        await hub.record_act(Act(what, "user deepak", "127.0.0.1", about))
+    await sign_in(client, "a.administer")
+    text = await page(client, "/account")
+    for shown in ("no version · all offices", "1.2 · Potka", "Offer of an update", "05:30"):
+        assert shown in text
+    assert "None" not in text and "enrolment made" not in text and "00:00:00Z" not in text
+
+
 async def test_who_did_what_is_recorded(
     client: Client, hub: MadeUpHub, people: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

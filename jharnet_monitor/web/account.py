@@ -21,7 +21,7 @@ from jharnet_monitor.web.query import read_form
 from jharnet_monitor.web.sessions import Session
 
 ACTS_SHOWN = 100
-_ORDER = ("account", "office", "probe", "profile", "minutes", "from", "to")
+_ORDER = ("account", "office", "version", "probe", "profile", "minutes", "from", "to")
 """The order of an act's details in a row; all others follow."""
 
 
@@ -151,17 +151,22 @@ class AccountPages:
         at = "" if act.at is None else formats.date_and_time(act.at)
         what = formats.words.get(f"web.act.{act.what}", act.what)
         keys = sorted(act.about, key=lambda key: (*_ORDER, key).index(key))
-        about = " · ".join(self._describe(key, act.about[key], formats) for key in keys)
+        details = (self._describe(key, act.about[key], formats) for key in keys)
+        about = " · ".join(filter(None, details))  # a reason may have been left out
         return ActRow(at, by, what, about, act.from_)
 
     def _describe(self, key: str, value: Any, formats: Formats) -> str:
         """What an act was about: names of offices and probes, moments, and other values."""
-        if key == "office":
-            names = {o.id: o.name_in(formats.words.language) for o in self._hub.config.offices}
-            return names.get(value, value or formats.words("web.account.all_offices"))
+        names = {o.id: o.name_in(formats.words.language) for o in self._hub.config.offices}
+        if key in ("office", "offices"):
+            chosen = [value] if isinstance(value, str) else value
+            known = ", ".join(names.get(one, one) for one in chosen or () if one)
+            return known or formats.words("web.account.all_offices")
+        if key == "version" and value is None:
+            return formats.words("web.account.no_version")
         if key == "probe":
             return formats.words.get(f"probe.{value}", str(value))
-        if key in ("from", "to"):
+        if key in ("from", "to", "expires"):
             return formats.date_and_time(parse_utc(value))
         if key == "minutes":
             return formats.duration(60 * value)
