@@ -60,6 +60,8 @@ class DiskQueue:
         self.file = file
         self.dropped = 0
         """Entries lost for lack of room since the file was created."""
+        self._dropped_on_disk = 0
+        """How many of them the file has counted; those lost in memory are counted later."""
         self._max_rows = max_rows
         self._unwritten: deque[_Entry] = deque()
         self._lock = threading.RLock()
@@ -106,7 +108,8 @@ class DiskQueue:
             db.execute("CREATE TABLE IF NOT EXISTS lost(entries INTEGER NOT NULL)")
             (self._rows,) = db.execute("SELECT COUNT(*) FROM spool").fetchone()
             (lost,) = db.execute("SELECT COALESCE(SUM(entries), 0) FROM lost").fetchone()
-            self.dropped = max(self.dropped, lost)
+            self.dropped += max(0, lost - self._dropped_on_disk)  # fewer: the file is a new one
+            self._dropped_on_disk = lost
         except BaseException:
             db.close()
             raise
@@ -138,6 +141,8 @@ class DiskQueue:
         for text in (name, body, reason or ""):
             text.encode()
         with self._errors():
+            if replace:  # in memory, too: what is out of date would push out others
+                self._unwritten = deque(e for e in self._unwritten if e.name != name)
             self._unwritten.append(_Entry(name, body, fine, replace, reason))
             if len(self._unwritten) > MAX_UNWRITTEN:
                 self._drop_unwritten()
@@ -155,9 +160,11 @@ class DiskQueue:
             for entry in entries:
                 self._insert(db, entry)
             lost = self._trim(db)
-            if lost:
+            total = self.dropped + lost
+            if total > self._dropped_on_disk:
                 db.execute("DELETE FROM lost")
-                db.execute("INSERT INTO lost VALUES (?)", (self.dropped + lost,))
+                db.execute("INSERT INTO lost VALUES (?)", (total,))
+        self._dropped_on_disk = total
         for _ in entries:
             self._unwritten.popleft()
         if lost:

@@ -20,6 +20,7 @@ import psutil
 import pytest
 from aiohttp import web
 
+from jharnet_monitor import disk_queue
 from jharnet_monitor.agent import daemon, launch, task_process
 from jharnet_monitor.agent.daemon import Agent
 from jharnet_monitor.agent.self_monitor import SelfMonitor
@@ -335,6 +336,57 @@ def test_a_full_spool_gives_up_fine_data_first(tmp_path: Path) -> None:
         queue.put(name, name)
     assert [name for name, _ in queue.peek(9)] == ["state", "c", "d"]
     assert queue.dropped == 2
+
+
+def blocked_queue(directory: Path, most: int) -> DiskQueue:
+    """A queue whose file cannot be opened until its directory is removed."""
+    queue = DiskQueue(directory / "queue.db", most)
+    queue.file.mkdir()
+    return queue
+
+
+def put_in_memory(queue: DiskQueue, name: str, body: str, *, replace: bool = False) -> None:
+    """Put an entry that cannot be written now."""
+    with pytest.raises(StoreError):
+        queue.put(name, body, fine=not replace, replace=replace)
+
+
+def test_a_value_waits_once_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the disk was full the hub's heartbeats, of which only the last counts, took the room of
+    measurements: 8640 a day of 20,000."""
+    monkeypatch.setattr(disk_queue, "MAX_UNWRITTEN", 3)
+    queue = blocked_queue(tmp_path, 10)
+    for number in range(4):
+        put_in_memory(queue, "beat", str(number), replace=True)
+    for name in ("a", "b"):
+        put_in_memory(queue, name, name)
+    assert queue.peek(9) == [("beat", "3"), ("a", "a"), ("b", "b")]
+    assert queue.dropped == 0
+
+
+def test_what_was_lost_in_memory_stays_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restart forgot what a full disk had cost, so nothing showed the gap in an agent's data."""
+    monkeypatch.setattr(disk_queue, "MAX_UNWRITTEN", 2)
+    queue = blocked_queue(tmp_path, 3)
+    for number in range(5):
+        put_in_memory(queue, f"m{number}", "m")
+    assert queue.dropped == 3
+    queue.file.rmdir()
+    queue.put("m5", "m")
+    assert (queue.dropped, len(queue)) == (4, 2)
+    queue.close()
+    for _ in range(2):
+        queue = DiskQueue(queue.file, 3)
+        queue.open()
+        assert queue.dropped == 4
+        queue.close()
+    queue = DiskQueue(queue.file, 3)
+    for name in ("a", "b"):
+        queue.put(name, name)
+    assert queue.dropped == 5
+    queue.close()
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,52 @@ async def test_an_agent_with_a_wrong_token_is_refused(tmp_path: Path) -> None:
         assert endpoint.events.joins == []
 
 
+async def test_an_agent_whose_line_was_cut_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was refused while its token was changed, and ended: its only session had ended with an
+    error, as most do, and was not counted."""
+
+    async def silence(*_: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(daemon, "receive", silence)
+    monkeypatch.setattr(daemon, "FIRST_RETRY_SECONDS", 0.01)
+    async with Endpoint().open() as endpoint:
+        task = asyncio.create_task(make_agent(endpoint, tmp_path).run())
+        await asyncio.wait_for(endpoint.events.joined_event.wait(), 10)
+        monkeypatch.setitem(TOKENS, "potka", "another")
+        async with asyncio.timeout(10):
+            while "refused this agent for office potka" not in caplog.text and not task.done():
+                await asyncio.sleep(0.02)
+        assert not task.done()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("lasted", "most"), [(60.0, 1.0), (1.0, 15.0)])
+async def test_after_a_session_that_lasted_the_next_try_comes_soon(
+    lasted: float, most: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each session that a cut line ended the agent waited longer, up to 15 s, for ever."""
+    agent, pauses = make_agent(Endpoint(), tmp_path), list[float]()
+
+    async def lost(_: object) -> None:
+        agent._connected_at = agent._clock.monotonic() - lasted
+        raise ChannelClosed("session lost")
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 6:
+            agent._stopping.set()
+
+    monkeypatch.setattr(agent, "_session", lost)
+    monkeypatch.setattr(agent, "_pause", pause)
+    await agent._stay_connected()
+    assert most / 2 <= max(pauses) <= most
+    agent.spool.close()
+
+
 async def test_a_channel_carries_messages_in_both_directions(tmp_path: Path) -> None:
     """A task answers on its channel; unknown tasks are refused; closing ends both sides."""
     async with Endpoint().open() as endpoint, running(make_agent(endpoint, tmp_path)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -296,6 +297,24 @@ def test_a_second_backup_leaves_the_running_one_alone(
     monkeypatch.setattr(Store, "backup", copy_and_save_again)
     made = save(file, away, 3)
     assert backups_in(away, "d") == [made]
+
+
+def test_a_power_cut_leaves_the_backup_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder was renamed last and not written to the disk. A power cut took the name back, and
+    the next backup deleted the folder as one that was never completed."""
+    synced: list[tuple[Path, int]] = []
+    away, sync = tmp_path / "away", os.fsync
+
+    def noted(descriptor: int) -> None:
+        place = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append((place, len(backups_in(away, "d"))))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    save(hub_in(tmp_path / "hub"), away, 3)
+    assert synced[-1] == (away, 1)
 
 
 def test_a_backup_among_the_papers_holds_no_backup(tmp_path: Path) -> None:

@@ -83,6 +83,9 @@ class Agent:
         self._new = asyncio.Event()
         self._welcomed = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
+        self._ever_connected = False
+        self._connected_at: float | None = None
+        """When the session began, monotonic; None if the hub was not reached."""
         self._logged_causes: set[str] = set()
         """Causes for which the hub was not reached since the last session; each is logged once."""
         self._hub_version = ""
@@ -179,7 +182,7 @@ class Agent:
             log.warning("it cannot be noted that this version lasts: %s", error)
 
     async def _stay_connected(self) -> None:
-        retry, ever = FIRST_RETRY_SECONDS, False
+        retry = FIRST_RETRY_SECONDS
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
         headers = {"Authorization": f"Bearer {self._settings.token}"}
         connector = aiohttp.TCPConnector(
@@ -189,14 +192,11 @@ class Agent:
             timeout=timeout, headers=headers, connector=connector
         ) as http:
             while not self._stopping.is_set():
+                self._connected_at = None
                 try:
-                    started = self._clock.monotonic()
                     await self._session(http)
-                    ever = True
-                    if self._clock.monotonic() - started > LAST_RETRY_SECONDS:
-                        retry = FIRST_RETRY_SECONDS
                 except RefusedError as error:
-                    if not ever:
+                    if not self._ever_connected:
                         raise
                     log.warning("%s", error)
                 except (aiohttp.ClientError, OSError, ChannelClosed, TimeoutError) as error:
@@ -207,8 +207,15 @@ class Agent:
                     log.warning("the hub violated the protocol: %s", error)
                 except Exception:  # measuring and handing in must go on
                     log.exception("unexpected error in the session")
+                if self._has_lasted():  # most sessions end with an error: the line was cut
+                    retry = FIRST_RETRY_SECONDS
                 await self._pause(retry * random.uniform(0.5, 1.0))
                 retry = min(retry * 2, LAST_RETRY_SECONDS)
+
+    def _has_lasted(self) -> bool:
+        """Whether the last session, if there was one, lasted: the hub need not be spared."""
+        began = self._connected_at
+        return began is not None and self._clock.monotonic() - began > LAST_RETRY_SECONDS
 
     def _log_unreachable(self, error: Exception) -> None:
         """Log why the hub was not reached, each cause once; as a WARNING if a person has to act."""
@@ -242,6 +249,7 @@ class Agent:
                     "`jharnet-monitor token OFFICE` on the hub makes a new one"
                 ) from error
             raise
+        self._ever_connected, self._connected_at = True, self._clock.monotonic()
         async with socket:
             await self._converse(socket, http)
 

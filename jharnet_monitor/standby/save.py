@@ -92,8 +92,10 @@ def _make(part: Path, made: Path, config_path: Path, config: Config, made_at: st
     part.mkdir(mode=0o700)
     manifest = _fill(part, config_path, config, made_at)
     (part / MANIFEST).write_text(manifest.text(), "utf-8")
-    _sync(part)
-    return part.rename(made)
+    _sync(*part.rglob("*"), part)
+    part.rename(made)
+    _sync(made.parent)  # else a power cut takes back the name, and the next backup deletes the part
+    return made
 
 
 def save_configured(config_path: Path) -> Path:
@@ -236,9 +238,9 @@ def files_of_the_hub(config: Config) -> Iterator[Path]:
             yield from (Path(f"{database}{end}") for end in SQLITE_ENDS)
 
 
-def _sync(folder: Path) -> None:
-    """Write everything to the disk, so that a power cut leaves no incomplete backup."""
-    for file in (*folder.rglob("*"), folder):
+def _sync(*files: Path) -> None:
+    """Write files and folders to the disk, so that a power cut leaves no incomplete backup."""
+    for file in files:
         descriptor = os.open(file, os.O_RDONLY)
         try:
             os.fsync(descriptor)
