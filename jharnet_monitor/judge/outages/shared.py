@@ -81,12 +81,12 @@ def judge_spans(
 
 def _dark_since(measured: Sequence[Span], spans: Sequence[Span]) -> datetime | None:
     """Since when an office was dark where its judged spans begin; None if it was not."""
-    known: dict[int, datetime] = {}
+    since: datetime | None = None
     for span in measured:
         if not spans or span.start >= spans[0].start:
             break
-        _note_dark(known, 0, span)
-    return known.get(0)
+        since = _still_dark(since, span)
+    return since
 
 
 def shared_faults(
@@ -98,7 +98,7 @@ def shared_faults(
     """
     changes = _changes(offices)
     current: dict[int, Span] = {}
-    dark_since = {number: at for number, at in enumerate(since) if at is not None}
+    dark_since: dict[int, datetime | None] = dict(enumerate(since))
     watched = dark = 0
     answered = False  # by any office, since the fault before or the beginning
     found: list[SharedFault] = []
@@ -109,14 +109,15 @@ def shared_faults(
             dark += _dark(span) - _dark(before)
             if span is not None:
                 current[number] = span
-                _note_dark(dark_since, number, span)
+                dark_since[number] = _still_dark(dark_since.get(number), span)
         answered = answered or dark < watched
         if watched < FEWEST_OFFICES or dark < watched:
             continue
         if found and found[-1].end == start:
             found[-1] = replace(found[-1], end=end)
         elif _began_together(
-            [(span, dark_since[number]) for number, span in current.items() if _dark(span)],
+            [at for number, at in dark_since.items() if at and _dark(current.get(number))],
+            [span for span in current.values() if _dark(span)],
             start if answered else None,
         ):
             found.append(SharedFault(start, end))
@@ -124,16 +125,16 @@ def shared_faults(
     return found
 
 
-def _note_dark(dark_since: dict[int, datetime], number: int, span: Span) -> None:
-    """Note since when an office has been dark. A time in which nothing is known of it, as while the
-    hub restarts, does not end that; that the uplink is down is known anew.
+def _still_dark(since: datetime | None, span: Span) -> datetime | None:
+    """Since when an office has been dark in the span, if it was `since` then before it; None if it
+    is not. A time in which nothing is known of it, as while the hub restarts, does not end that;
+    that the uplink is down is known anew.
     """
     if span.state is OfficeState.UPLINK_DOWN:
-        dark_since[number] = span.start
-    elif _dark(span):
-        dark_since.setdefault(number, span.start)
-    elif _watched(span):
-        dark_since.pop(number, None)
+        return span.start
+    if _dark(span):
+        return since or span.start
+    return None if _watched(span) else since
 
 
 def _changes(
@@ -162,13 +163,15 @@ def _dark(span: Span | None) -> bool:
     return span is not None and span.state in _DARK
 
 
-def _began_together(dark: Sequence[tuple[Span, datetime]], start: datetime | None) -> bool:
-    """Whether most of the dark offices, each with the moment since when, became so within
-    `TOGETHER` up to `start`; up to the last of them if no office has answered since.
+def _began_together(
+    since: Sequence[datetime], dark: Sequence[Span], start: datetime | None
+) -> bool:
+    """Whether most of the dark offices became so within `TOGETHER` up to `start`, by the moments
+    `since` when they are; up to the last of them if no office has answered since.
     """
-    last = max(since for _, since in dark) if start is None else start
-    together = sum(last - since <= TOGETHER for _, since in dark)
-    powerless = sum(span.state is OfficeState.POWER_DOWN for span, _ in dark)
+    last = start or max(since)
+    together = sum(last - at <= TOGETHER for at in since)
+    powerless = sum(span.state is OfficeState.POWER_DOWN for span in dark)
     enough = max(FEWEST_OFFICES, len(dark) / 2)
     return together >= enough and 2 * powerless < len(dark)
 

@@ -130,9 +130,8 @@ async def _back(
             sending.cancel()
             await channel.close()
     down = from_message(reply.get("arrivals"), order.marks)
-    arrivals, exchanged = {Direction.DOWN: down, Direction.UP: up}, 0
-    if exchange is not None:
-        exchanged = exchange.bytes
+    arrivals = {Direction.DOWN: down, Direction.UP: up}
+    exchanged = 0 if exchange is None else exchange.bytes
     try:
         return parse_trace(reply.get("trace"), order), arrivals, exchanged
     except BadTrace:
