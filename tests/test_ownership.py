@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import StoreError, TemporaryError
 from jharnet_monitor.hub import opening
 from jharnet_monitor.hub.daemon import Hub
-from jharnet_monitor.model import OfficeState
+from jharnet_monitor.hub.records import HEARTBEAT_KEY
+from jharnet_monitor.model import OfficeState, format_utc
 from jharnet_monitor.store import Store
 from jharnet_monitor.store.lease import LEASE_SECONDS
 from tests.store_support import BOTH, Bench, Postgres, bench_of, one
@@ -67,6 +70,29 @@ async def test_a_second_hub_writes_no_outage(
     with pytest.raises(TemporaryError, match="another hub"):
         await hub.run()
     assert written(store) == before
+
+
+async def test_a_start_that_fails_does_not_count_as_monitoring(tmp_path: Path) -> None:
+    """A hub that finds its port taken, as while the address is not there yet after a power cut,
+    wrote a heartbeat: the next start took the last state of each office to have lasted until
+    then."""
+    one = RunningHub(tmp_path)
+    store = Store(one.hub.config.hub.database, SystemClock())
+    store.migrate()
+    stopped = datetime(2026, 11, 25, 2, tzinfo=UTC)
+    store.event_log.add_transition("potka", OfficeState.UP, stopped - timedelta(hours=1), {})
+    store.set_value(HEARTBEAT_KEY, format_utc(stopped))
+    host, _, port = one.data["hub"]["listen"].partition(":")
+    with socket.socket() as other:
+        other.bind((host, int(port)))
+        other.listen()
+        with pytest.raises(TemporaryError, match="cannot listen"):
+            await one.hub.run()
+    assert store.get_value(HEARTBEAT_KEY) == format_utc(stopped)
+    store.close()
+    async with hub_at_work(tmp_path):
+        states = [(t.state, t.at) for t in store.event_log.transitions("potka")]
+    assert states[1] == (OfficeState.MONITOR_DOWN, stopped)
 
 
 @pytest.fixture(scope="module")

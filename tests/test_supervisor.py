@@ -276,6 +276,7 @@ async def test_the_sessions_that_a_stop_closes_change_no_state(bench: Bench) -> 
     """An office whose agent alone proves the line was `unreachable` from the stop of the hub until
     the next start, however long. The last heartbeat says when the hub stopped to watch."""
     monitor = bench.monitor
+    await monitor.note_start()
     monitor._tracker.uplink_answers = True
     await monitor.agent_connected("potka", Vitals("b", 60.0, 0))
     await bench.seconds(7)

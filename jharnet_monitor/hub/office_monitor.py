@@ -74,6 +74,7 @@ class OfficeMonitor(AgentEvents):
         self._tracker = StateTracker(current, clock)
         self._latency_monitor = self._new_latency_monitor()
         self._restart = asyncio.Event()
+        self._start_noted = False
         self._ended = False
         self._windows: Sequence[Window] = ()
         self._pending: set[asyncio.Task[None]] = set()
@@ -87,6 +88,7 @@ class OfficeMonitor(AgentEvents):
     async def note_start(self) -> None:
         """Journal the hub's start, before any later event; without a database it waits."""
         await self._journal.hub_started(list(self._live.offices))
+        self._start_noted = True
 
     async def restore_agents(self) -> None:
         """Restore the state of agents and outages, unless newer evidence has arrived; raises
@@ -147,9 +149,10 @@ class OfficeMonitor(AgentEvents):
 
     async def end(self) -> None:
         """Stop deriving states, and note when. Sessions that a stop closes show nothing about
-        their offices."""
+        their offices. A hub that could not start has monitored nothing, so it notes nothing."""
         self._ended = True
-        await self._journal.heartbeat(last=True)
+        if self._start_noted:
+            await self._journal.heartbeat(last=True)
 
     # --- latency
 
