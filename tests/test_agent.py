@@ -61,9 +61,9 @@ def clear(spool: Spool) -> None:
 
 
 @asynccontextmanager
-async def lonely(directory: Path) -> AsyncIterator[Agent]:
+async def lonely(directory: Path, address: str = "ws://127.0.0.1:1/agent") -> AsyncIterator[Agent]:
     """An agent whose hub does not answer."""
-    agent = Agent(AgentSettings("ws://127.0.0.1:1/agent", "potka", "t", directory), SystemClock())
+    agent = Agent(AgentSettings(address, "potka", "t", directory), SystemClock())
     running = asyncio.create_task(agent.run())
     try:
         yield agent
@@ -228,6 +228,28 @@ async def test_what_is_recorded_during_a_hand_in_is_handed_in_next(
         monkeypatch.setattr(Spool, "peek", peek_while_recording)
         agent.record(one("first"))
         await _until(lambda: taken == ["first", "late"])
+
+
+async def test_an_answer_that_was_lost_is_not_awaited_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line that was cut between the agent's request and the hub's answer left a connection on
+    which nothing came any more: the agent never connected again until it was restarted."""
+    monkeypatch.setattr(daemon, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(daemon, "FIRST_RETRY_SECONDS", 0.02)
+    requests = 0
+
+    async def answer_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        await reader.readuntil(b"\r\n\r\n")
+        requests += 1
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(answer_nothing, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, lonely(tmp_path, f"ws://127.0.0.1:{port}/agent"):
+        await _until(lambda: requests >= 3)
 
 
 async def test_a_version_that_is_kept_starts_again_without_its_monitor(

@@ -61,6 +61,9 @@ T = TypeVar("T")
 
 FIRST_RETRY_SECONDS = 1.0
 LAST_RETRY_SECONDS = 15.0
+CONNECT_SECONDS = 30.0
+"""Time for the hub to open a session. Its answer may have been lost in an outage after which it
+sends nothing more, and TCP would wait for it for ever."""
 LONGEST_PROOF_SECONDS = 60.0
 """The longest session that a version on trial needs before it is kept."""
 
@@ -235,12 +238,13 @@ class Agent:
 
     async def _session(self, http: aiohttp.ClientSession) -> None:
         try:
-            socket = await http.ws_connect(
-                self._settings.hub,
-                params={"office": self._settings.office},
-                max_msg_size=MAX_FRAME_BYTES,
-                autoclose=True,
-            )
+            async with asyncio.timeout(CONNECT_SECONDS):
+                socket = await http.ws_connect(
+                    self._settings.hub,
+                    params={"office": self._settings.office},
+                    max_msg_size=MAX_FRAME_BYTES,
+                    autoclose=True,
+                )
         except aiohttp.WSServerHandshakeError as error:
             if error.status in (401, 403, 404):
                 raise RefusedError(
