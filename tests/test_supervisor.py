@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -296,6 +297,35 @@ async def test_a_stop_writes_a_last_heartbeat(tmp_path: Path) -> None:
         ended = one.hub.clock.now()
     beat = Store(f"sqlite:///{tmp_path}/monitor.db", SystemClock()).get_value(HEARTBEAT_KEY)
     assert beat is not None and parse_utc(beat) >= ended - timedelta(milliseconds=1)
+
+
+async def test_what_could_not_be_pruned_at_night_is_pruned_by_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where headquarters is switched off at night, or the database was locked, nothing was ever
+    pruned. It is pruned once a day."""
+    answers: list[int | StoreError] = [StoreError("database is locked"), 7, 7]
+
+    def prune(*_: Any) -> int:
+        answer = answers.pop(0)
+        if isinstance(answer, StoreError):
+            raise answer
+        return answer
+
+    async with hub_at_work(tmp_path) as one:
+        hub, zone = one.hub, ZoneInfo("Asia/Kolkata")
+        job = hub.schedule._scheduler.get_job("prune")
+        morning = datetime(2026, 11, 25, 9, tzinfo=zone)
+        assert job.trigger.get_next_fire_time(None, morning) == morning.replace(minute=37)
+        monkeypatch.setattr(hub.store.retention, "prune", prune)
+        with pytest.raises(StoreError):
+            await hub._prune()
+        await hub._prune()
+        await hub._prune()
+        assert answers == [7]
+        monkeypatch.setattr(hub, "clock", ManualClock(hub.clock.now() + timedelta(days=1)))
+        await hub._prune()
+        assert answers == []
 
 
 async def test_a_link_cut_while_the_database_is_away_is_not_forgotten(

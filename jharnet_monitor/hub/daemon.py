@@ -138,6 +138,7 @@ class Hub:
         self._certificate: ServedCertificate | None = None
         self._access_log = AccessLog(config.hub.access_log, config.hub.access_log_days, clock)
         self._parts = Supervisor(clock, self.live.hub.parts)
+        self._pruned_before: datetime | None = None
         self._ended_by: UserError | TemporaryError | None = None
         self._stopping = asyncio.Event()
         current.on_replace(self._warm_up)
@@ -173,7 +174,7 @@ class Hub:
             make_app(self), self.config, self.config_path, self._sockets, context, self._access_log
         )
         self.schedule.add_job("seal", {"minute": 7}, self._seal)
-        self.schedule.add_job("prune", {"hour": 3, "minute": 37}, self._prune)
+        self.schedule.add_job("prune", {"hour": "3-23", "minute": 37}, self._prune)
         self.schedule.start()
         status, now = self.live.hub, self.clock.now()
         status.started_at, status.reload_success, status.reload_at = now, True, now
@@ -305,11 +306,13 @@ class Hub:
             log.warning("no hour is packed now: %s", error)
 
     async def _prune(self) -> None:
-        if not self.opening.opened:
-            return
+        """Prune once a day: at night or, if the hub was down or the database away, later."""
         zone = ZoneInfo(self.config.district.timezone)
         before = cutoff(self.clock.now(), self.config.retention.raw, zone)
+        if not self.opening.opened or before == self._pruned_before:
+            return
         removed = await asyncio.to_thread(self.store.retention.prune, before, zone, PRUNABLE)
+        self._pruned_before = before
         if removed:
             log.info("pruned %d measurements from before %s", removed, before.date())
 
