@@ -230,6 +230,20 @@ async def test_what_is_recorded_during_a_hand_in_is_handed_in_next(
         await _until(lambda: taken == ["first", "late"])
 
 
+@asynccontextmanager
+async def hub_that_never_answers(requests: list[bytes]) -> AsyncIterator[str]:
+    """The address of a hub that takes requests, and sends nothing."""
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await reader.readuntil(b"\r\n\r\n"))
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    async with server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/agent"
+
+
 async def test_an_answer_that_was_lost_is_not_awaited_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,19 +251,20 @@ async def test_an_answer_that_was_lost_is_not_awaited_for_ever(
     which nothing came any more: the agent never connected again until it was restarted."""
     monkeypatch.setattr(daemon, "CONNECT_SECONDS", 0.2)
     monkeypatch.setattr(daemon, "FIRST_RETRY_SECONDS", 0.02)
-    requests = 0
+    requests: list[bytes] = []
+    async with hub_that_never_answers(requests) as address, lonely(tmp_path, address):
+        await _until(lambda: len(requests) >= 3)
 
-    async def answer_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal requests
-        await reader.readuntil(b"\r\n\r\n")
-        requests += 1
-        await reader.read()
-        writer.close()
 
-    server = await asyncio.start_server(answer_nothing, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server, lonely(tmp_path, f"ws://127.0.0.1:{port}/agent"):
-        await _until(lambda: requests >= 3)
+async def test_a_stop_does_not_wait_for_the_hubs_answer(tmp_path: Path) -> None:
+    """The service manager killed the agent after 10 s, and its last minute was lost, which says
+    that it was stopped: a PC that was switched off in an outage counted as without power."""
+    requests: list[bytes] = []
+    async with hub_that_never_answers(requests) as address:
+        async with lonely(tmp_path, address):
+            await _until(lambda: bool(requests))
+            before = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - before < 5
 
 
 async def test_a_version_that_is_kept_starts_again_without_its_monitor(

@@ -83,6 +83,8 @@ class Agent:
         """For the spool only, so that a slow disk blocks no probe."""
         self._spooled = 0
         self._stopping = asyncio.Event()
+        self._connecting: asyncio.Timeout | None = None
+        """The time limit for the hub's answer, while it is awaited."""
         self._new = asyncio.Event()
         self._welcomed = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
@@ -116,6 +118,9 @@ class Agent:
         """Say goodbye to the hub and end `run`."""
         self._self_monitor.stopping()
         self._stopping.set()
+        if self._connecting is not None:
+            with contextlib.suppress(RuntimeError):  # its time is over already
+                self._connecting.reschedule(0.0)
 
     def record(self, measurement: Measurement) -> None:
         """Keep a measurement of the agent's own until the hub has it; never raises."""
@@ -238,13 +243,7 @@ class Agent:
 
     async def _session(self, http: aiohttp.ClientSession) -> None:
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                socket = await http.ws_connect(
-                    self._settings.hub,
-                    params={"office": self._settings.office},
-                    max_msg_size=MAX_FRAME_BYTES,
-                    autoclose=True,
-                )
+            socket = await self._connect(http)
         except aiohttp.WSServerHandshakeError as error:
             if error.status in (401, 403, 404):
                 raise RefusedError(
@@ -256,6 +255,20 @@ class Agent:
         self._ever_connected, self._connected_at = True, self._clock.monotonic()
         async with socket:
             await self._converse(socket, http)
+
+    async def _connect(self, http: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
+        """Ask the hub for a session; raises `TimeoutError` after `CONNECT_SECONDS` or a stop."""
+        async with asyncio.timeout(CONNECT_SECONDS) as limit:
+            self._connecting = limit
+            try:
+                return await http.ws_connect(
+                    self._settings.hub,
+                    params={"office": self._settings.office},
+                    max_msg_size=MAX_FRAME_BYTES,
+                    autoclose=True,
+                )
+            finally:
+                self._connecting = None
 
     async def _converse(
         self, socket: aiohttp.ClientWebSocketResponse, http: aiohttp.ClientSession
