@@ -21,7 +21,7 @@ import pytest
 from aiohttp import web
 
 from jharnet_monitor import disk_queue
-from jharnet_monitor.agent import daemon, launch, task_process
+from jharnet_monitor.agent import daemon, launch, machine, self_monitor, task_process
 from jharnet_monitor.agent.daemon import Agent
 from jharnet_monitor.agent.self_monitor import SelfMonitor
 from jharnet_monitor.agent.settings import AgentSettings
@@ -35,6 +35,7 @@ from jharnet_monitor.errors import StoreError, UserError
 from jharnet_monitor.model import Cause, Measurement, Outcome
 from jharnet_monitor.probes import NoData
 from jharnet_monitor.probes.base import AgentContext, Channel
+from jharnet_monitor.probes.dns import SocketAddress
 from jharnet_monitor.wire.protocol import AgentTasks, Channels
 from tests.call_support import LoopbackAgent, call, undisturbed_call
 from tests.update_support import begin_trial
@@ -94,6 +95,32 @@ async def test_measuring_goes_on_after_an_error(
     assert began[1] - began[0] >= 0.05
     assert began[2] - began[1] >= 0.1
     assert caplog.text.count("the self-monitor failed; restarting it in") == 2
+
+
+async def test_the_gateway_is_pinged_while_no_name_server_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Beyond a cut line none does: for seconds of each period nothing was sent, and a stop in them
+    was not recorded, so that a PC that was switched off counted as without power."""
+
+    async def slow(host: str) -> SocketAddress:
+        if host != "127.0.0.1":
+            await asyncio.sleep(3600)
+        return host, 0
+
+    monkeypatch.setattr(self_monitor, "resolve", slow)
+    monkeypatch.setattr(machine, "default_gateway", lambda: "127.0.0.1")
+    recorded: list[Measurement] = []
+    monitor = SelfMonitor("potka", "hub.example.in", SystemClock(), recorded.append)
+    monitoring = asyncio.create_task(monitor.run())
+    await asyncio.sleep(1.0)
+    monitor.stopping()
+    monitoring.cancel()
+    await asyncio.gather(monitoring, return_exceptions=True)
+    [last] = recorded
+    assert last.conditions["path"] == "agent_gateway"
+    assert last.conditions["stopped"] is True
+    assert last.values["received"] > 0
 
 
 async def test_a_full_disk_loses_no_measurement(

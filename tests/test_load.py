@@ -141,10 +141,10 @@ async def test_the_agent_marks_its_own_measurements(monkeypatch: pytest.MonkeyPa
     """The agent's latency during its part of a test is `under_load`; afterwards it is not."""
     monkeypatch.setattr(self_monitor, "SPACING_SECONDS", 0.02)
 
-    async def loopback(self: SelfMonitor) -> dict[Route, Any]:
-        return {Route.AGENT_HUB: await resolve("127.0.0.1")}
+    async def loopback(self: SelfMonitor, found: dict[Route, Any]) -> None:
+        found[Route.AGENT_HUB] = await resolve("127.0.0.1")
 
-    monkeypatch.setattr(SelfMonitor, "_addresses", loopback)
+    monkeypatch.setattr(SelfMonitor, "_look_up", loopback)
     recorded: list[Measurement] = []
     monitor = SelfMonitor("potka", "127.0.0.1", SystemClock(), recorded.append)
     work: Coroutine[Any, Any, None] = asyncio.sleep(0.05)

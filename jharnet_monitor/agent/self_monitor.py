@@ -6,6 +6,7 @@ minute.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -39,6 +40,9 @@ EVERY_SECONDS = 60.0
 ALONE_SECONDS = 15.0
 """Shorter while the hub cannot be reached, because a power cut loses the current period."""
 SPACING_SECONDS = 1.0
+LOOK_UP_SECONDS = 0.3
+"""How long the first request waits for the addresses. A name server beyond a cut line does not
+answer for seconds, in which the gateway must be pinged."""
 TIMEOUT_SECONDS = 2.0
 
 
@@ -106,15 +110,20 @@ class SelfMonitor:
         started_at, started = self._clock.now(), self._clock.monotonic()
         self._uptime = machine.uptime()
         self._loaded = self._tests_running > 0
-        addresses = await self._addresses()
-        tallies = {path: EchoTally() for path in addresses}
+        addresses: dict[Route, SocketAddress] = {}
+        tallies: dict[Route, EchoTally] = {}
+        look_up = asyncio.create_task(self._look_up(addresses), name="look up")
         try:
+            await asyncio.wait({look_up}, timeout=LOOK_UP_SECONDS)
             while self._clock.monotonic() - started < self._length and not self._fold_now:
                 for path, address in addresses.items():
-                    _send(pinger, tallies[path], address)
+                    _send(pinger, tallies.setdefault(path, EchoTally()), address)
                 await self._clock.sleep(SPACING_SECONDS)
             await pinger.settle()
+            if look_up.done():
+                look_up.result()
         finally:
+            look_up.cancel()
             self._fold_now = False
             duration = self._clock.monotonic() - started
             for path, tally in tallies.items():
@@ -125,17 +134,17 @@ class SelfMonitor:
     def _length(self) -> float:
         return ALONE_SECONDS if self._alone else EVERY_SECONDS
 
-    async def _addresses(self) -> dict[Route, SocketAddress]:
-        """The addresses to ping, looked up each time because a laptop changes networks."""
+    async def _look_up(self, found: dict[Route, SocketAddress]) -> None:
+        """Look up the addresses to ping, the gateway's first; each time, because a laptop changes
+        networks.
+        """
         hosts = {Route.AGENT_GATEWAY: machine.default_gateway(), Route.AGENT_HUB: self._hub_host}
-        found = {}
         for path, name in hosts.items():
             if name is not None:
                 try:
                     found[path] = await resolve(name)
                 except NoData as error:
                     log.info("%s", error.detail)
-        return found
 
     def _measurement(
         self, path: Route, tally: EchoTally, started_at: datetime, duration: float
