@@ -78,6 +78,31 @@ def test_a_busy_host_blames_no_line() -> None:
     assert spoiled.conditions["limited_by"] == "host"
 
 
+def test_a_gallery_is_judged_by_what_each_end_is_to_send() -> None:
+    """An office sends 360p in a gallery of 720p, which needs no excuse: a moment without the CPU
+    does not take its result away. Its freezes are those of its own picture, which stays 360p."""
+    hub, agent = send_stats(disturbed_seconds=1), send_stats()
+    down = replace(received(hub), height=720, video_bits_per_second=1.2e6)
+    up = replace(received(agent), height=360, freeze_seconds=0.3)
+
+    def gallery(office_sent: SendStats) -> Any:
+        sides = CallSides(hub, office_sent, down, up)
+        try:
+            return reading(rung("720p"), sides, Criteria(), {}, upward=rung("360p"))
+        except NoData as error:
+            return error
+
+    held = gallery(agent)
+    assert held.values["grade"] == 3
+    assert held.conditions["limited_by"] == "none"
+    assert held.values["up_freeze_ratio"] == pytest.approx(0.3 / 12)
+    slow = gallery(replace(agent, stepped_down=True, capacity=450_000.0))
+    assert isinstance(slow, NoData) and slow.cause is Cause.HOST_OVERLOADED
+    hub = send_stats()
+    slow = gallery(replace(agent, stepped_down=True, capacity=450_000.0))
+    assert slow.values["up_height"] == 360
+
+
 @pytest.mark.parametrize("end", ["hub", "agent"])
 def test_a_late_host_gives_no_round_trip_and_no_line(end: str) -> None:
     """With its program at the end of its CPU, calls over 46 ms read 90 ms, without a mark; the line

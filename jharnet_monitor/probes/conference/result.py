@@ -17,6 +17,7 @@ from jharnet_monitor.judge.conference.grade import (
     DirectionQuality,
     GradeLimit,
     grade_call,
+    grade_direction,
     without_gaps,
 )
 from jharnet_monitor.judge.conference.video import video_mos
@@ -67,8 +68,10 @@ def reading(
     criteria: Criteria,
     client: Mapping[str, Any],
     codec: Codec = DEFAULT_CODEC,
+    upward: Rung | None = None,
 ) -> Reading:
-    """Values and conditions of a call that started at the rung `top`.
+    """Values and conditions of a call that started at the rung `top`, or `upward` from the office
+    if that was a lower one.
 
     `client` holds further conditions, such as those of a browser. Raises `NoData` if nothing was
     sent for long enough, or if a host was the limit rather than the network.
@@ -81,7 +84,7 @@ def reading(
     trip = 0.0 if late else measured or 0.0
     qualities = {
         Direction.DOWN: _quality(hub_sent, down, top, trip),
-        Direction.UP: _quality(office_sent, up, top, trip),
+        Direction.UP: _quality(office_sent, up, upward or top, trip),
     }
     result = grade_call(qualities[Direction.DOWN], qualities[Direction.UP], criteria)
     conditions: dict[str, Any] = {
@@ -113,8 +116,10 @@ def reading(
         conditions |= _wire_conditions(direction, other.datagrams_sent, received.datagrams_received)
         values |= _values_of(direction, sent, received, qualities[direction])
         _put(values, f"{direction}_video_mos", _video_mos(codec, sent, received))
-    spoiled = (
-        hub_sent.stepped_down or office_sent.stepped_down or result.grade < best_grade(top.height)
+    spoiled = any(
+        quality.stepped_down
+        or grade_direction(quality, criteria) < best_grade(quality.requested_height)
+        for quality in qualities.values()
     )
     overloaded = _overloaded(hub_sent, up, spoiled) or _overloaded(office_sent, down, spoiled)
     if spoiled and not overloaded:

@@ -222,9 +222,8 @@ async def _hold(
         client["dscp"] = dscp
     if (upward := plan.upward(context, top)) != top:
         client["up_profile"] = upward.name
-    found = reading(
-        top, CallSides(hub_sent, office_sent, down, up), _criteria(context), client, codec
-    )
+    sides = CallSides(hub_sent, office_sent, down, up)
+    found = reading(top, sides, _criteria(context), client, codec, upward)
     return found, line_of_call(hub_sent, office_sent, down, up)
 
 
