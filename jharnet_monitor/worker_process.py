@@ -19,14 +19,17 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 async def ask_process(module: str, question: Any, seconds: float) -> Any:
     """Run `module` with the question as JSON on its standard input; returns its output, parsed.
 
-    Raises `TimeoutError` after `seconds`, and `ValueError` if the process fails or its output is
-    not JSON. The process has always ended afterwards.
+    Raises `TimeoutError` after `seconds`, and `ValueError` if the process cannot be started, fails
+    or answers no JSON. It has always ended afterwards.
     """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", module, stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        env={**os.environ, **ONE_THREAD},
-    )  # fmt: skip
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", module, stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+            env={**os.environ, **ONE_THREAD},
+        )  # fmt: skip
+    except OSError as error:  # short of memory, or of processes
+        raise ValueError(f"{module} could not be started: {error}") from error
     try:
         async with asyncio.timeout(seconds):
             output, _ = await process.communicate(json.dumps(question).encode())

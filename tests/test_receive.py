@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import struct
 import time
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from aiortc.rtp import RtcpPacket, RtcpPsfbPacket, RtcpRtpfbPacket
@@ -234,7 +236,8 @@ def received(
 
 
 async def test_the_line_is_worked_out_in_another_process() -> None:
-    """The answer is that of the function itself; without an answer in time there is none."""
+    """The answer is that of the function itself; without an answer in time there is none, nor where
+    a computer is short of memory for another process. The call's result needs none."""
     sent = send_stats()
     audio, video = Arrivals(48_000), Arrivals(90_000)
     for number in range(sent.audio_packets):
@@ -248,6 +251,10 @@ async def test_the_line_is_worked_out_in_another_process() -> None:
     assert await line_process.observe_line(audio, video, ReportArrivals(), sent) == direct
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(line_process, "TIME_LIMIT", 0.01)
+        assert await line_process.observe_line(audio, video, ReportArrivals(), sent) is None
+    with pytest.MonkeyPatch.context() as patch:
+        refused = AsyncMock(side_effect=OSError(errno.ENOMEM, "Cannot allocate memory"))
+        patch.setattr("asyncio.create_subprocess_exec", refused)
         assert await line_process.observe_line(audio, video, ReportArrivals(), sent) is None
 
 
