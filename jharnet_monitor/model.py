@@ -27,6 +27,7 @@ from jharnet_monitor.quantities import (
 )
 
 __all__ = [
+    "AT_LEAST",
     "HEADQUARTERS",
     "LIVE_STATES",
     "LONG_TESTS",
@@ -207,6 +208,9 @@ MADE_UP = "made_up"
 RETEST = "retest"
 """Condition of a speed test below the threshold: `due` on the first test, which does not count,
 `done` on its repetition, which does."""
+AT_LEAST = "at_least"
+"""Condition of a call by hand that held all that it was asked for, which was less than the planned
+calls try: its grade is a lower bound, and does not count."""
 
 ROUND_TRIPS = "round_trips"
 """The kind of record that holds the round trip of every packet of a measurement."""
@@ -319,8 +323,10 @@ class Measurement:
 
     @property
     def is_conclusive(self) -> bool:
-        """Whether it counts in judgements; a low speed test that is to be repeated does not."""
-        return self.conditions.get(RETEST) != "due"
+        """Whether it counts in judgements; a low speed test that is to be repeated does not, nor a
+        call that tried less than the planned ones.
+        """
+        return self.conditions.get(RETEST) != "due" and not self.conditions.get(AT_LEAST)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Measurement:

@@ -14,7 +14,7 @@ from jharnet_monitor.judge.line.assess import LineEvidence, assess, need_policy,
 from jharnet_monitor.judge.line.facts import Line
 from jharnet_monitor.judge.outages.shared import JudgedSpans
 from jharnet_monitor.judge.outages.timeline import Span
-from jharnet_monitor.model import Measurement, OfficeState
+from jharnet_monitor.model import AT_LEAST, Measurement, OfficeState
 from tests import made_up
 
 CONFIG = made_up.config()
@@ -98,10 +98,11 @@ def test_a_test_that_is_to_be_repeated_does_not_count() -> None:
 def test_ten_calls_of_office_hours_suffice_if_all_have_the_grade(
     calls: list[Measurement], suffice: bool
 ) -> None:
-    """Grade 3 is required; calls at night and calls without a grade say nothing."""
+    """Grade 3 is required; calls at night, without a grade, or that tried less say nothing."""
     assert CONFIG.thresholds.grade == 3
     without = [replace(one, values={}) for one in _calls(5, 4)]
-    assert _line(_nights(4e6), [*calls, *without]).calls_suffice is suffice
+    less = [replace(one, conditions={AT_LEAST: True}) for one in _calls(2, 2)]
+    assert _line(_nights(4e6), [*calls, *without, *less]).calls_suffice is suffice
 
 
 def test_an_offices_own_desks_replace_the_districts() -> None:

@@ -68,6 +68,7 @@ async def test_a_call_on_loopback() -> None:
     agent = LoopbackAgent()
     result = await undisturbed_call(agent, seconds=3.0, twin=True)
     assert result.error is None
+    assert "at_least" not in result.conditions
     assert set(result.values) <= set(QUANTITY_NAMES["conference"])
     missing = set(QUANTITY_NAMES["conference"]) - set(result.values)
     assert missing == {"down_video_mos", "up_video_mos"}, "VP8 has no G.1070 rating"
@@ -175,6 +176,7 @@ async def test_calls_of_lower_profiles() -> None:
     )
     for (profile, grade), result in zip(grades.items(), results, strict=True):
         assert result.values["grade"] == grade
+        assert result.conditions["at_least"], "the planned calls try 720p"
         assert result.values["up_bits_per_second"] < 1.3 * rung(profile).line_rate
 
 

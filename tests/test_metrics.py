@@ -8,6 +8,7 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from prometheus_client.metrics_core import Metric
 
 from jharnet_monitor.clock import ManualClock
@@ -19,7 +20,7 @@ from jharnet_monitor.hub.store_writer import StoreWriter
 from jharnet_monitor.live import Live
 from jharnet_monitor.metrics import MetricsRegistry
 from jharnet_monitor.metrics.registry import LiveCollector
-from jharnet_monitor.model import Measurement, OfficeState, Outcome
+from jharnet_monitor.model import AT_LEAST, Measurement, OfficeState, Outcome
 from jharnet_monitor.profiles import Profile
 from jharnet_monitor.store import Store
 from tests.made_up import NOW, bandwidth, conference, config, full, latency, no_data
@@ -332,6 +333,27 @@ def test_ready_profiles_follow_from_the_grade() -> None:
         for profile in Profile
     }
     assert ready == {"audio": 1, "180p": 1, "360p": 0, "540p": 0, "720p": 0}
+
+
+@pytest.mark.parametrize(("grade", "higher"), [(3, None), (2, 0)])
+def test_a_profile_that_was_not_tried_is_not_known_to_fail(grade: int, higher: int | None) -> None:
+    """A call of 360p that held it says nothing of HD; one that did not hold it does."""
+    live = one_office()
+    tried = dataclasses.replace(conference(OFFICE, NOW, grade), conditions={"profile": "360p"})
+    live.update(tried)
+    labels = {"office": OFFICE, "profile": "720p"}
+    assert value(live, "conference_ready", **labels) == higher
+    assert value(live, "conference_ready", **labels | {"profile": "180p"}) == 1
+
+
+def test_a_call_by_hand_that_tried_less_leaves_the_grade() -> None:
+    """The grade is that of the last planned call; the run itself is counted."""
+    live = one_office()
+    live.update(conference(OFFICE, NOW - timedelta(hours=1), 4))
+    less = conference(OFFICE, NOW, 2)
+    live.update(dataclasses.replace(less, conditions={"profile": "180p", AT_LEAST: True}))
+    assert value(live, "conference_grade", office=OFFICE) == 4
+    assert value(live, "probe_runs_total", office=OFFICE, probe="conference", outcome="ok") == 2
 
 
 def test_an_office_is_in_one_state() -> None:

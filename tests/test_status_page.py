@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -18,14 +20,17 @@ from jharnet_monitor.hub.first_tests import FIRST_AFTER_SECONDS, FirstTests
 from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.live import Live
-from jharnet_monitor.model import OfficeState
+from jharnet_monitor.model import AT_LEAST, OfficeState
+from jharnet_monitor.report.data.aggregate import conference as over_period
 from jharnet_monitor.store import Store
+from jharnet_monitor.web.charts import SPANS
 from jharnet_monitor.web.feed import VIEW_SECONDS
 from jharnet_monitor.web.glance import glance, pieces
 from jharnet_monitor.web.past import BUCKET, HalfHour, OfficePast
 from jharnet_monitor.web.past import _read as read_past
+from jharnet_monitor.web.plot_data import read_plot
 from jharnet_monitor.web.status import FINE, MOST_IN_TROUBLE, status
-from tests.made_up import NOW, config, district, full, latency
+from tests.made_up import NOW, conference, config, district, full, latency
 from tests.made_up_hub import MadeUpHub
 from tests.web_support import Client, page, serving
 
@@ -53,6 +58,22 @@ def test_a_minute_that_is_stored_late_counts_once(tmp_path: Path) -> None:
         past = read_past(store, "potka", past, now)
     store.close()
     assert sum(bucket.sent for bucket in past.buckets.values()) == 100 * 60
+
+
+def test_a_call_that_tried_less_is_in_no_chart_and_no_report(tmp_path: Path) -> None:
+    """A call of 180p by hand shows that the line carries that, not that it carries no more."""
+    store = Store(f"sqlite:///{tmp_path / 'm.db'}", ManualClock(NOW))
+    store.migrate()
+    begin = NOW - timedelta(hours=5)
+    less = replace(conference("potka", begin, 2), conditions={AT_LEAST: True})
+    held = conference("potka", begin + timedelta(hours=1), 4)
+    store.add([less, held])
+    expected = [(held.started_at, 4)]
+    assert read_past(store, "potka", OfficePast(), NOW).grades == expected
+    assert read_plot(store, "potka", SPANS["day"], NOW, ZoneInfo("Asia/Kolkata")).grades == expected
+    store.close()
+    found = over_period([less, held], full(1).config.district)
+    assert (found.grade, found.tests) == (4, 1)
 
 
 def test_who_answers_need_not_measure() -> None:

@@ -138,7 +138,7 @@ def _read(store: Store, office: str, past: OfficePast, now: datetime) -> OfficeP
         grades=[
             (call.started_at, int(call.values["grade"]))
             for call in reversed(calls)
-            if "grade" in call.values
+            if "grade" in call.values and call.is_conclusive
         ],
         buckets=buckets,
         read_until=_bucket_of(now - BUCKET),

@@ -58,7 +58,7 @@ def read_plot(store: Store, office: str, span: PlotSpan, now: datetime, zone: Zo
         [
             (call.started_at, int(call.values["grade"]))
             for call in reversed(calls)
-            if "grade" in call.values
+            if "grade" in call.values and call.is_conclusive
         ],
         states,
     )

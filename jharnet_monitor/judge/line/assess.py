@@ -193,7 +193,8 @@ def _direction(
 def _calls_suffice(config: Config, calls: Sequence[Measurement]) -> bool:
     """Whether every conference test of office hours reached the grade that is required."""
     inside = [call for call in calls if in_office_hours(config.district, call.started_at)]
-    grades = [call.values["grade"] for call in inside if "grade" in call.values]
+    conclusive = (call for call in inside if call.is_conclusive)
+    grades = [call.values["grade"] for call in conclusive if "grade" in call.values]
     return len(grades) >= FEWEST_CALLS and min(grades) >= config.thresholds.grade
 
 

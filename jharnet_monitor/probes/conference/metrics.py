@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from jharnet_monitor.model import Measurement
 from jharnet_monitor.probes.families import (
     DistrictView,
     Family,
@@ -14,7 +15,7 @@ from jharnet_monitor.probes.families import (
     of_quantity,
     values_by_direction,
 )
-from jharnet_monitor.profiles import Profile
+from jharnet_monitor.profiles import HD_HEIGHT, RUNGS, Profile, best_grade
 
 
 def _by_direction_and_media(name: str, help_: str) -> OfficeFamily:
@@ -30,10 +31,21 @@ def _by_direction_and_media(name: str, help_: str) -> OfficeFamily:
 
 
 def _ready(view: OfficeView) -> Iterable[Point]:
+    """A call that held all of its profile says nothing of higher ones."""
     measurement = view.newest("conference")
     if measurement is not None and "grade" in measurement.values:
+        grade = measurement.values["grade"]
         for profile in Profile:
-            yield (profile,), 1 if measurement.values["grade"] >= profile.required_grade else 0
+            if grade >= profile.required_grade:
+                yield (profile,), 1
+            elif grade < _best_grade(measurement):
+                yield (profile,), 0
+
+
+def _best_grade(call: Measurement) -> int:
+    """The best grade that a call of its profile can show."""
+    best = {step.name: best_grade(step.height) for step in RUNGS}
+    return best.get(str(call.conditions.get("profile")), best_grade(HD_HEIGHT))
 
 
 def _probabilities(view: OfficeView) -> Iterable[Point]:
@@ -52,7 +64,8 @@ def _needed(_: DistrictView) -> Iterable[Point]:
 FAMILIES = (
     of_quantity("conference", "grade"),
     OfficeFamily("conference_ready", "gauge",
-                 "1 when a conference of the profile could be held both ways, else 0",
+                 "1 when a conference of the profile could be held both ways, else 0; absent where "
+                 "the call tried less",
                  _ready, ("profile",)),
     OfficeFamily("conference_grade_probability", "gauge",
                  "How probable each grade is, by simulated calls over the measured line",

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from jharnet_monitor.model import Cause
+from jharnet_monitor.model import Cause, Route
 from jharnet_monitor.probes.base import NoData, ProbeContext
 from jharnet_monitor.probes.conference.gallery import gallery_options, gallery_seconds
-from jharnet_monitor.profiles import HD_HEIGHT, Profile, Rung, call_bytes, rung, rungs_below
+from jharnet_monitor.profiles import (
+    HD_HEIGHT,
+    Profile,
+    Rung,
+    best_grade,
+    call_bytes,
+    rung,
+    rungs_below,
+)
 
 WAY_SECONDS = 40.0
 """Until a way is known not to carry a call."""
@@ -22,6 +30,14 @@ def profile(context: ProbeContext) -> Rung:
         return Profile.named(name).rung
     except ValueError as error:
         raise NoData(Cause.NOT_CONFIGURED, str(error)) from None
+
+
+def tries_less(context: ProbeContext) -> bool:
+    """Whether the best grade of the profile is less than that of the planned calls. (A drill of a
+    lower profile is judged by what it asks.)
+    """
+    planned = context.config.probes.conference.profile.best_grade
+    return context.route is Route.JHARNET and best_grade(profile(context).height) < planned
 
 
 def granted(context: ProbeContext) -> Rung:

@@ -44,7 +44,7 @@ def by_time_of_day(
 
 def conference(calls: Iterable[Measurement], district: District) -> Conference:
     """The conference quality of an office, by the rule stated at `Conference`."""
-    every = sorted(calls, key=lambda call: call.started_at)
+    every = sorted((one for one in calls if one.is_conclusive), key=lambda call: call.started_at)
     inside = [call for call in every if in_office_hours(district, call.started_at)]
     outside = not any(grade_of(call) is not None for call in inside)
     counted = every if outside else inside
