@@ -99,9 +99,9 @@ async def test_datagrams_sent_while_an_end_computes_are_counted_at_both(
     receive_stats, ours = Call.receive_stats, bytes(RtcpRrPacket(ssrc=1))
     ends: list[Call] = []
 
-    async def noted(end: Call, sent: SendStats) -> ReceiveStats:
+    async def noted(end: Call, sent: SendStats, **_: bool) -> ReceiveStats:
         ends.append(end)
-        return await receive_stats(end, sent)
+        return await receive_stats(end, sent)  # both ends observe the line
 
     async def observed(*arrivals: Any) -> ObservedLine | None:
         for end in ends:

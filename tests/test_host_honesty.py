@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import aiohttp
 import pytest
@@ -120,6 +121,16 @@ def test_a_late_host_gives_no_round_trip_and_no_line(end: str) -> None:
     assert set(known.values) - set(left_out.values) == gone
     assert line_of_call(quiet, quiet, *map(received, (quiet, quiet))) is not None
     assert line_of_call(*ends, *map(received, ends)) is None
+
+
+async def test_a_drill_works_out_no_line_at_headquarters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its calls end together, and nobody uses their lines: eleven times half a second of CPU would
+    disturb the calls that last longer because they stepped down."""
+    worked_out = AsyncMock(return_value=None)
+    monkeypatch.setattr(rtc_call, "observe_line", worked_out)
+    agent = LoopbackAgent()
+    await undisturbed_call(agent, seconds=1.0, watch=lambda sample: None)
+    assert worked_out.await_count == len(agent.tasks), "the agent's own"
 
 
 def test_a_late_host_blames_no_line() -> None:
@@ -431,8 +442,8 @@ async def test_a_program_that_stands_still_is_not_the_line(
         pauses.append(progress.longest_pause)
         return ladder_report(ladder, progress)
 
-    async def kept(end: Call, sent: SendStats) -> ReceiveStats:
-        found = await receive_stats(end, sent)
+    async def kept(end: Call, sent: SendStats, **how: bool) -> ReceiveStats:
+        found = await receive_stats(end, sent, **how)
         stats.append((sent, found))
         return found
 
@@ -461,9 +472,9 @@ async def test_a_round_trip_does_not_contain_the_time_of_a_busy_program(
     found: list[float | None] = []
     receive_stats, receive = Call.receive_stats, StampedSocket.recvfrom
 
-    async def kept(end: Call, sent: SendStats) -> ReceiveStats:
+    async def kept(end: Call, sent: SendStats, **how: bool) -> ReceiveStats:
         found.append(sent.round_trip_p50)
-        return await receive_stats(end, sent)
+        return await receive_stats(end, sent, **how)
 
     def late(sock: StampedSocket, size: int, flags: int = 0) -> tuple[StampedDatagram, Any]:
         is_report = 192 <= sock.recv(2, socket.MSG_PEEK)[1] < 224

@@ -137,7 +137,7 @@ async def _run_over(
         raise meter.charge(error) from error
     finally:
         await dialogue.end()
-    if line is not None and plan.asks_twin(context, top):
+    if line is not None:
         recent = dict(context.recent)
         if way.url is not None:
             recent.pop(LATENCY, None)  # the call went another way
@@ -216,7 +216,8 @@ async def _hold(
                 task.cancel()
             await asyncio.wait({peer_stats, *tasks})
         office_sent = sent if isinstance(sent, SendStats) else await call.browser_send_stats(sent)
-        down, up = await _receive_stats(call, dialogue, office_sent)
+        with_line = plan.asks_twin(context, top)
+        down, up = await _receive_stats(call, dialogue, office_sent, with_line)
     client = {} if isinstance(sent, SendStats) else sent.conditions()
     if dscp := context.config.probes.conference.dscp:
         client["dscp"] = dscp
@@ -226,14 +227,15 @@ async def _hold(
     found = reading(top, sides, _criteria(context), client, codec, upward)
     if plan.tries_less(context) and found.values["grade"] >= best_grade(top.height):
         found = replace(found, conditions={**found.conditions, AT_LEAST: True})
-    return found, line_of_call(hub_sent, office_sent, down, up)
+    return found, line_of_call(hub_sent, office_sent, down, up) if with_line else None
 
 
 async def _receive_stats(
-    call: Call, dialogue: Dialogue, office_sent: SendStats
+    call: Call, dialogue: Dialogue, office_sent: SendStats, with_line: bool
 ) -> tuple[ReceiveStats, ReceiveStats]:
-    """What arrived down and up. The hub counts datagrams when the office's counts arrive: of those
-    that either end sends later, the other end's count has none.
+    """What arrived down and up, the latter `with_line` if the twin is asked about that. The hub
+    counts datagrams when the office's counts arrive: of those that either end sends later, the
+    other end's count has none.
     """
 
     async def reported() -> tuple[ReceiveStats, tuple[int, int]]:
@@ -242,7 +244,7 @@ async def _receive_stats(
 
     report = asyncio.create_task(reported())
     try:
-        up = await call.receive_stats(office_sent)
+        up = await call.receive_stats(office_sent, with_line=with_line)
         down, (sent, received) = await report
     finally:
         report.cancel()
