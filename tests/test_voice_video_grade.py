@@ -163,6 +163,15 @@ def test_the_gap_still_open_at_the_end_is_frozen() -> None:
     assert detect_freezes([], 2.0, 5.0).seconds == 3.0
 
 
+@pytest.mark.parametrize(
+    ("times", "frozen"),
+    [([0.0, 0.03, 0.07], 29.93), ([0.0, 6.0, 12.0, 18.0, 24.0], 30.0), ([0.0, 4.9, 9.8], 20.2)],
+)
+def test_a_picture_that_hardly_ever_came_is_frozen(times: list[float], frozen: float) -> None:
+    """A gap of more than 5 s is a freeze although so few intervals have no usual one."""
+    assert detect_freezes(times, 0.0, 30.0).seconds == pytest.approx(frozen)
+
+
 def test_only_the_window_is_judged() -> None:
     """A freeze that began before the window counts from its start."""
     times = [index * INTERVAL for index in range(60)] + [4.0 + i * INTERVAL for i in range(60)]

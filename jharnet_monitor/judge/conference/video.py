@@ -21,6 +21,8 @@ FREEZE_WINDOW = 30
 LATE_PICTURE = 1.0
 """Seconds without the first picture from which on the wait counts as a freeze."""
 _MIN_INTERVALS = 5
+_PAUSE = 5.0
+"""Seconds from which webrtc-stats calls a gap a pause."""
 _BASE_WINDOW = 3.0
 """Seconds over which the shortest transit time is kept: a client adapts when the path changes."""
 _GIVE_UP = 3.0
@@ -103,7 +105,8 @@ def detect_freezes(times: Sequence[float], start: float, end: float) -> Freezes:
     `times` are the moments of rendering. An interval between two rendered frames is a freeze if it
     is at least max(3·mean, mean + 150 ms), the mean being over the last 30 intervals including this
     one (W3C webrtc-stats, `freezeCount`). Gaps of more than 5 s, which webrtc-stats counts as
-    pauses, count as freezes here; so does a first picture that comes later than `LATE_PICTURE`.
+    pauses, count as freezes here, however few pictures came; so does a first picture that comes
+    later than `LATE_PICTURE`.
 
     >>> detect_freezes([0.033 * i for i in range(60)] + [3.0], 0.0, 3.0)
     Freezes(count=1, seconds=1.053)
@@ -119,10 +122,12 @@ def detect_freezes(times: Sequence[float], start: float, end: float) -> Freezes:
         recent.append(gap)
         mean = sum(recent) / len(recent)
         within = min(here, end) - max(times[index - 1], start)
-        if (
-            len(recent) >= _MIN_INTERVALS
-            and gap >= max(FREEZE_FACTOR * mean, mean + FREEZE_INCREASE)
-            and within > 0
+        if within > 0 and (
+            gap > _PAUSE
+            or (
+                len(recent) >= _MIN_INTERVALS
+                and gap >= max(FREEZE_FACTOR * mean, mean + FREEZE_INCREASE)
+            )
         ):
             count += 1
             frozen += within
