@@ -14,7 +14,7 @@ from jharnet_monitor.judge.line.assess import LineEvidence, assess, need_policy,
 from jharnet_monitor.judge.line.facts import Line
 from jharnet_monitor.judge.outages.shared import JudgedSpans
 from jharnet_monitor.judge.outages.timeline import Span
-from jharnet_monitor.model import AT_LEAST, Measurement, OfficeState
+from jharnet_monitor.model import AT_LEAST, Cause, Measurement, OfficeState, Outcome
 from tests import made_up
 
 CONFIG = made_up.config()
@@ -103,6 +103,8 @@ def test_ten_calls_of_office_hours_suffice_if_all_have_the_grade(
     without = [replace(one, values={}) for one in _calls(5, 4)]
     less = [replace(one, conditions={AT_LEAST: True}) for one in _calls(2, 2)]
     assert _line(_nights(4e6), [*calls, *without, *less]).calls_suffice is suffice
+    ended = replace(without[0], outcome=Outcome.FAILED, cause=Cause.TIMEOUT)
+    assert not _line(_nights(4e6), [*calls, ended]).calls_suffice, "the papers count it as 0"
 
 
 def test_an_offices_own_desks_replace_the_districts() -> None:

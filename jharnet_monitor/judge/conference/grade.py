@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from jharnet_monitor.judge.conference.chromium_model import MIN_LINE_RATE, backs_off
-from jharnet_monitor.model import Direction
+from jharnet_monitor.model import Direction, Measurement, Outcome
 from jharnet_monitor.profiles import HD_HEIGHT, LOW_HEIGHT, SD_HEIGHT, best_grade
 
 
@@ -131,6 +131,18 @@ def grade_call(
     worse = min(grades, key=grades.__getitem__)
     limit = limited_by(qualities[worse], grades[worse], criteria)
     return GradeVerdict(grades[worse], limit, worse)
+
+
+def grade_of(call: Measurement) -> int | None:
+    """The grade of one call: 0 if the network made it impossible, None if it was not tested, or
+    tried less than the planned calls.
+    """
+    if call.outcome is Outcome.NO_DATA or not call.is_conclusive:
+        return None
+    grade = call.values.get("grade")
+    if grade is None:
+        return 0 if call.outcome is Outcome.FAILED else None
+    return int(grade)
 
 
 def limited_by(

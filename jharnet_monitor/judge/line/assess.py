@@ -13,6 +13,7 @@ from typing import TypeVar, cast
 
 from jharnet_monitor.config.schema import Config, Office
 from jharnet_monitor.judge.calendar.hours import in_office_hours, office_windows
+from jharnet_monitor.judge.conference.grade import grade_of
 from jharnet_monitor.judge.line.contract import (
     contracted_rates,
     promised_availability,
@@ -193,8 +194,7 @@ def _direction(
 def _calls_suffice(config: Config, calls: Sequence[Measurement]) -> bool:
     """Whether every conference test of office hours reached the grade that is required."""
     inside = [call for call in calls if in_office_hours(config.district, call.started_at)]
-    conclusive = (call for call in inside if call.is_conclusive)
-    grades = [call.values["grade"] for call in conclusive if "grade" in call.values]
+    grades = [grade for call in inside if (grade := grade_of(call)) is not None]
     return len(grades) >= FEWEST_CALLS and min(grades) >= config.thresholds.grade
 
 

@@ -10,6 +10,7 @@ from statistics import median, median_low
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.config.district import District
 from jharnet_monitor.judge.calendar.hours import in_office_hours
+from jharnet_monitor.judge.conference.grade import grade_of
 from jharnet_monitor.judge.line.by_time_of_day import RateTest, SlotRates, TimeSlot, by_slot
 from jharnet_monitor.judge.line.contract import contracted_rates
 from jharnet_monitor.judge.outages.timeline import Span
@@ -44,7 +45,7 @@ def by_time_of_day(
 
 def conference(calls: Iterable[Measurement], district: District) -> Conference:
     """The conference quality of an office, by the rule stated at `Conference`."""
-    every = sorted((one for one in calls if one.is_conclusive), key=lambda call: call.started_at)
+    every = sorted(calls, key=lambda call: call.started_at)
     inside = [call for call in every if in_office_hours(district, call.started_at)]
     outside = not any(grade_of(call) is not None for call in inside)
     counted = every if outside else inside
@@ -67,16 +68,6 @@ def conference(calls: Iterable[Measurement], district: District) -> Conference:
             [(reached, borderline_grade(call.values)) for call, reached in graded]
         ),
     )
-
-
-def grade_of(call: Measurement) -> int | None:
-    """The grade of one call: 0 if the network made it impossible, None if it was not tested."""
-    if call.outcome is Outcome.NO_DATA:
-        return None
-    grade = call.values.get("grade")
-    if grade is None:
-        return 0 if call.outcome is Outcome.FAILED else None
-    return int(grade)
 
 
 def _most(names: Iterable[str | None]) -> str | None:
