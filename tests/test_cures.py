@@ -30,7 +30,7 @@ from jharnet_monitor.judge.twin.stored_whatif import (
     ChangeAnswer,
     LineChange,
 )
-from jharnet_monitor.model import Measurement
+from jharnet_monitor.model import AT_LEAST, Measurement
 from jharnet_monitor.report.sections.phrases import estimate, estimate_trust, reason
 from tests.dossier_support import MADE_AT, filed
 from tests.histories import TARIFF, THRESHOLDS
@@ -56,6 +56,13 @@ def calls(*groups: tuple[int, Answers]) -> list[Measurement]:
 
 
 CONTRADICTS: Answers = {FASTER: STILL, REPAIRED: SD}
+
+
+def test_a_call_that_tried_less_is_none_of_the_calls() -> None:
+    """It has no answers, and does not make those of the others too few."""
+    planned = calls((12, CONTRADICTS), (12, {}))
+    less = [replace(call({}, 2), conditions={AT_LEAST: True}) for _ in range(3)]
+    assert cures_of([*planned, *less], 3) == cures_of(planned, 3) != Cures()
 
 
 def judged(some: Sequence[Measurement]) -> Assessment:

@@ -57,7 +57,7 @@ class Cures:
 def cures_of(calls: Sequence[Measurement], required: int) -> Cures:
     """The answers stored with the calls; `required` is the district's grade. Empty if too few calls
     have one."""
-    graded = [call for call in calls if "grade" in call.values]
+    graded = [call for call in calls if "grade" in call.values and call.is_conclusive]
     found: dict[LineChange, list[GradePrediction]] = {}
     for call in graded:
         for one in stored_answers(call.conditions):
