@@ -29,7 +29,7 @@ from tests.no_schedule import plan_nothing
 
 TOKEN = tokens.make_token()
 ARGUMENTS = (*FAKE_DEVICES, "--allow-loopback-in-peer-connection")
-CALL = {"profile": "360p", "seconds": 6}
+CALL = {"seconds": 6}
 
 
 @dataclass
@@ -109,6 +109,7 @@ async def opened_door(tmp_path: Path, **settings: Any) -> AsyncIterator[Door]:
         ],
     }
     plan_nothing(data)
+    data["probes"]["conference"]["profile"] = "360p"  # also of a call by hand
     config = Config.model_validate(data)
     await asyncio.to_thread(prepare_clips)
     hub = Hub(tmp_path / "jharnet.yaml", config, SystemClock())
