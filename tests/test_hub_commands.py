@@ -126,6 +126,16 @@ async def test_refusals_name_the_options(
     assert message in error
 
 
+@pytest.mark.parametrize("arguments", [("--docket", "5"), ("--restored", "2026-11-25T14:00")])
+async def test_a_list_of_faults_takes_no_entry(
+    command: Command, arguments: tuple[str, ...]
+) -> None:
+    """Whoever forgets `add` is told so; nothing that was given is dropped in silence."""
+    code, out, error = await command("fault", "potka", *arguments)
+    assert (code, out, error.count("\n")) == (2, "", 1)
+    assert f"{arguments[0]}: a list takes no entry; book it with `fault potka add`" in error
+
+
 async def test_a_table_in_a_pipe_is_whole(tmp_path: Path) -> None:
     """Both times of each window, whatever the width of the terminal."""
     hub, reason = bad_morning(tmp_path), "a new switch, " * 9 + "and no more"

@@ -332,6 +332,17 @@ def test_wrong_use_of_tls_init_is_reported_in_one_line(
     assert not (tmp_path / "tls").exists()
 
 
+@pytest.mark.parametrize("name", ["hub.key", "hub.pem"])
+def test_tls_init_keeps_what_another_authority_made(tmp_path: Path, run: Run, name: str) -> None:
+    """A key in that directory may be the only copy."""
+    (tmp_path / name).write_text("of the department")
+    code, out, error = run("tls", "init", tmp_path, "--name", "hub.example")
+    assert (code, out) == (2, "")
+    assert f"{tmp_path / name}: exists already; name another directory, or move it" in error
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "of the department"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

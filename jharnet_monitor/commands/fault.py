@@ -82,11 +82,6 @@ def fault(
     if office not in known and not (office == "all" and action is Action.LIST):
         raise UserError(f"no office `{office}` in {config}; there are {', '.join(known)}")
     zone = ZoneInfo(loaded.district.timezone)
-    hub = HubClient.from_config(loaded)
-    if action is Action.LIST:
-        found = hub.get("/api/v1/faults" + ("" if office == "all" else f"?office={office}"))
-        _show(hub.object_with(found, "faults", "proposed"), zone, as_json=as_json)
-        return
     entry: dict[str, Any] = {
         "docket": docket, "reported_by": by, "reported_to": to, "note": note,
         "reported_at": _moment(reported, zone, "--reported"),
@@ -95,6 +90,16 @@ def fault(
         "stop": _stop(stop, begin, end, zone),
     }  # fmt: skip
     entry = {key: value for key, value in entry.items() if value is not None}
+    if action is Action.LIST and entry:
+        raise UserError(
+            f"{_OPTION_OF[next(iter(entry))]}: a list takes no entry; book it with"
+            f" `fault {office} add`, or `fault {office} update NUMBER`"
+        )
+    hub = HubClient.from_config(loaded)
+    if action is Action.LIST:
+        found = hub.get("/api/v1/faults" + ("" if office == "all" else f"?office={office}"))
+        _show(hub.object_with(found, "faults", "proposed"), zone, as_json=as_json)
+        return
     if action is Action.ADD:
         booked = _book(hub, "/api/v1/faults", {"office": office, **entry})
     else:

@@ -55,6 +55,9 @@ def init(
             raise UserError(
                 f"{files.authority}: exists already; give --renew for a new hub certificate from it"
             )
+        for file in (files.certificate, files.key):  # of another authority: it may be the only copy
+            if file.exists():
+                raise UserError(f"{file}: exists already; name another directory, or move it")
         tls.make_authority(files, socket.gethostname(), now, names, addresses)
     names, addresses = [*names, "localhost"], [*addresses, ip_address("127.0.0.1")]
     tls.make_certificate(files, list(dict.fromkeys(names)), list(dict.fromkeys(addresses)), now)
