@@ -321,6 +321,10 @@ async def test_wrong_passwords_are_limited_by_address_and_account(
         assert await sign_in(client, "a.operate", "wrong") == 401
     assert await sign_in(client, "a.operate") == 429
     assert await sign_in(client, "a.read") == 303
+    minutes = {"en": "wait ten minutes", "hi": "दस मिनट प्रतीक्षा करें"}
+    assert ACCOUNT_SECONDS == 600
+    for language, shown in minutes.items():
+        assert shown in words(language)("web.error.429")
     await hub.clock.advance(ACCOUNT_SECONDS + 1)
     assert await sign_in(client, "a.operate") == 303
     assert PASSWORD not in caplog.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import itertools
+import os
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +31,7 @@ from jharnet_monitor.judge.conference.drill import (
 )
 from jharnet_monitor.model import Outcome, parse_utc
 from jharnet_monitor.profiles import Profile
+from jharnet_monitor.web import reports
 from jharnet_monitor.web.drill_pages import SHEETS_MINUTES, drill_view
 from tests.support import make_config
 from tests.test_drills import MINUTES, Bench
@@ -164,6 +166,19 @@ def test_missing_papers_are_shown_once_they_are_due() -> None:
     assert troubles(replace(drill, state=DrillState.RUNNING), ()) == ()
     [waits] = troubles(replace(drill, unstored="disk is gone"), (), language="hi")
     assert "disk" not in waits and "हर मिनट" in waits
+
+
+def test_old_sheets_are_not_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many newer reports there are: the page would ask to write them again."""
+    monkeypatch.setattr(reports, "MOST_LISTED", 1)
+    names = ("drill-20250101-060000-ab.en.pdf", "drill-20250101-060000-ab.hi.pdf")
+    for name in (*names, "weekly-2026-W47.hi.pdf"):
+        (tmp_path / name).write_bytes(b"%PDF-1.7")
+    for name in names:
+        os.utime(tmp_path / name, (1e9, 1e9))
+    assert [one.name for one in reports.listing(tmp_path)] == ["weekly-2026-W47.hi.pdf"]
+    assert reports.sheets_of(tmp_path, "20250101-060000-ab") == names
+    assert reports.sheets_of(tmp_path, "20250101-060000-a") == ()
 
 
 def _shown(drill: Drill, width: int) -> str:

@@ -163,9 +163,7 @@ class DrillPages:
         if drill is None:
             raise Refusal(404, "there is no such drill")
         formats = self._pages.formats(request)
-        files = await self._hub.read(reports.listing, self._hub.reports_dir)
-        start = f"drill-{drill.id}."
-        sheets = tuple(sorted(one.name for one in files if one.name.startswith(start)))
+        sheets = await self._hub.read(reports.sheets_of, self._hub.reports_dir, drill.id)
         view = drill_view(drill, self._hub.config, sheets, formats)
         return await self._pages.page(
             request, "drill.html", formats, view=view,

@@ -64,8 +64,20 @@ class Paper:
     written: datetime
 
 
+def sheets_of(directory: Path | None, drill: str) -> tuple[str, ...]:
+    """The names of a drill's sheets, however many newer reports there are."""
+    start = f"drill-{drill}."
+    return tuple(sorted(one.name for one in _every(directory) if one.name.startswith(start)))
+
+
 def listing(directory: Path | None) -> list[ReportFile]:
     """The reports, newest first; empty if there is no directory."""
+    found = _every(directory)
+    found.sort(key=lambda report: (report.written, report.name), reverse=True)
+    return found[:MOST_LISTED]
+
+
+def _every(directory: Path | None) -> list[ReportFile]:
     if directory is None or not directory.is_dir():
         return []
     found = []
@@ -75,8 +87,7 @@ def listing(directory: Path | None) -> list[ReportFile]:
             found.append(
                 ReportFile(path.name, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
             )
-    found.sort(key=lambda report: (report.written, report.name), reverse=True)
-    return found[:MOST_LISTED]
+    return found
 
 
 def papers(files: Iterable[ReportFile], formats: Formats) -> dict[str, list[Paper]]:
