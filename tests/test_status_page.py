@@ -21,6 +21,7 @@ from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.judge.outages.timeline import Span
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import AT_LEAST, OfficeState
+from jharnet_monitor.profiles import Profile
 from jharnet_monitor.report.data.aggregate import conference as over_period
 from jharnet_monitor.store import Store
 from jharnet_monitor.web.charts import SPANS
@@ -30,6 +31,7 @@ from jharnet_monitor.web.past import BUCKET, HalfHour, OfficePast
 from jharnet_monitor.web.past import _read as read_past
 from jharnet_monitor.web.plot_data import read_plot
 from jharnet_monitor.web.status import FINE, MOST_IN_TROUBLE, status
+from tests import made_up_week
 from tests.made_up import NOW, conference, config, district, full, latency
 from tests.made_up_hub import MadeUpHub
 from tests.web_support import Client, page, serving
@@ -185,6 +187,31 @@ async def test_changes_are_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             assert "unreachable" in changed["parts"]["row-patamda"]
     refused = await _status_of(hub, tmp_path)
     assert refused == 400
+
+
+async def test_the_newest_drill_is_sent(client: Client, hub: MadeUpHub) -> None:
+    """A page that stays open does not show a drill as the last one once there was another."""
+    address = re.findall(r'data-events="([^"]+)"', await page(client, "/"))[0]
+    async with client.get(address.replace("&amp;", "&")) as answer:
+        await _event(answer)
+        drill = made_up_week.drill(hub.config)
+        hub.store.event_log.add_drill(replace(drill, profile=Profile.AUDIO))
+        hub.live.set_state("potka", OfficeState.UNREACHABLE, NOW)
+        changed = await _event(answer)
+        while "drill" not in changed["parts"]:
+            changed = await _event(answer)
+    assert "Last drill" in changed["parts"]["drill"]
+    assert "audio only" in changed["parts"]["drill"]
+    assert changed["parts"]["drill"] in await page(client, "/")
+
+
+async def test_a_page_of_a_hub_whose_clock_was_ahead_is_sent_everything(client: Client) -> None:
+    """Its revision is greater than those of the hub since its restart."""
+    view = await page(client, "/")
+    async with client.get("/events?lang=en&after=999999999999999") as answer:
+        parts = (await _event(answer))["parts"]
+    assert {"answer", "row-potka"} <= parts.keys()
+    assert parts["answer"] in view
 
 
 async def _event(answer: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from jharnet_monitor.judge.conference.drill import DrillState
 from jharnet_monitor.live import Live
 from jharnet_monitor.model import QUANTITIES, OfficeState, parse_utc
 from jharnet_monitor.web import charts
+from jharnet_monitor.web.feed import VIEW_SECONDS
 from jharnet_monitor.web.status import status
 from tests import made_up_week
 from tests.made_up import NOW, OFFICES, bandwidth, conference, config, latency, no_data
@@ -259,7 +260,9 @@ async def test_the_newest_drill_is_shown_next_to_the_table(client: Client, hub: 
     hub.store.event_log.add_drill(replace(running, started_at=parse_utc("2026-01-01T06:30:00Z")))
     hub.store.event_log.add_drill(drill)
     able, total = sum((one.grade or 0) >= 3 for one in drill.offices), len(drill.offices)
-    assert f", 720p): {able} of {total} held the conference." in await page(client, "/")
+    await hub.clock.advance(VIEW_SECONDS)
+    assert f", HD video (720p)): {able} of {total} held the conference." in await page(client, "/")
     assert f"{total} में से {able} में कॉन्फ्रेंसिंग सफल" in await page(client, "/", "hi")
     hub.store.event_log.add_drill(running)
+    await hub.clock.advance(VIEW_SECONDS)
     assert "has been running since" in await page(client, "/")

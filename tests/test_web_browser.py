@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -97,6 +98,11 @@ async def test_the_page_refreshes_itself(hub: MadeUpHub, client: Client, browser
     await expect(page.locator("h1")).to_contain_text("3 are unreachable")
     await expect(page.get_by_role("link", name="Potka")).to_be_focused()
     await expect(page.get_by_role("alert")).to_be_hidden()
+    await page.evaluate("() => { window.fetch = () => new Promise(() => {}) }")  # only the stream
+    hub.live.set_state("potka", OfficeState.LAN_DOWN, NOW)
+    await expect(page.locator("h1")).to_contain_text("2 are unreachable")
+    await expect(page).to_have_title(re.compile(r"2 are unreachable.* · JharNet monitor$"))
+    await page.reload()
     await page.context.set_offline(True)
     await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     await expect(page.get_by_role("alert")).to_contain_text("has not answered since 25.11., 12:00")

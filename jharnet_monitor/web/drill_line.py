@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.judge.conference.drill import Drill, passed, required_grade
+from jharnet_monitor.report.sections.drill_texts import profile_name
 
 
 def drill_line(drill: Drill | None, wanted: int, formats: Formats) -> str:
@@ -20,7 +21,7 @@ def drill_line(drill: Drill | None, wanted: int, formats: Formats) -> str:
     return formats.words(
         "web.drill.over",
         time=time,
-        profile=drill.profile,
+        profile=profile_name(drill, formats.words),
         held=sum(passed(office, required) for office in drill.offices),
         total=len(drill.offices),
     )

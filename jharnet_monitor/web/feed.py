@@ -1,7 +1,8 @@
 """The status page, rendered once for all who look at it, and its changes as server-sent events.
 
-A page has parts: the answer, a row for each office, the map. They are rendered together, at most
-every few seconds and in a thread of their own; each reader receives those that changed.
+A page has parts: the answer, a row for each office, the map, the newest drill. They are rendered
+together, at most every few seconds and in a thread of their own; each reader receives those that
+changed.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from typing import Any
 
 from aiohttp import web
 
+from jharnet_monitor.errors import StoreError
 from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.i18n.words import LANGUAGES
 from jharnet_monitor.web.district_map import map_view
+from jharnet_monitor.web.drill_line import drill_line
 from jharnet_monitor.web.errors import Refusal
 from jharnet_monitor.web.glance import SPARK_HEIGHT
 from jharnet_monitor.web.hub_api import HubApi
@@ -36,6 +39,8 @@ VIEW_SECONDS = 5.0
 """How long a rendered page is served, unless a state changes."""
 STREAM_SECONDS = 300.0
 """After it a reader has to connect again, which shows that its session has not ended."""
+DRILL_SECONDS = 2.0
+"""How long a page waits for the newest drill; without an answer it is left out."""
 MOST_READERS = 400
 """Open status pages that receive events; others reload by themselves."""
 _MOST_QUEUED = 4
@@ -75,7 +80,11 @@ class _Rendered:
         self.view = view
 
     def message(self, after: int, time: str) -> bytes:
-        """The event that brings a page of a revision up to date."""
+        """The event that brings a page of a revision up to date.
+
+        A revision ahead of ours is of a hub whose clock was set back: all of its parts are old.
+        """
+        after = after if after <= self.view.revision else 0
         parts = {name: self.view.parts[name] for name, at in self.changed.items() if at > after}
         body = {"time": time, "title": self.view.headline, "order": self.view.order, "parts": parts}
         text = json.dumps(body, ensure_ascii=False)
@@ -123,12 +132,23 @@ class StatusFeed:
         formats = Formats.of(language, self._hub.config.district.timezone, now)
         revision = max(before + 1, int(now.timestamp() * 1000))
         loop = asyncio.get_running_loop()
-        next_tests = self._hub.next_tests()
+        next_tests, drill = self._hub.next_tests(), await self._drill(formats)
         return await loop.run_in_executor(
-            self._threads, self._make_view, formats, revision, next_tests
+            self._threads, self._make_view, formats, revision, next_tests, drill
         )
 
-    def _make_view(self, formats: Formats, revision: int, next_tests: NextTests) -> StatusView:
+    async def _drill(self, formats: Formats) -> str:
+        """The line on the newest drill."""
+        try:
+            async with asyncio.timeout(DRILL_SECONDS):
+                newest = await self._hub.newest_drill()
+        except (StoreError, Refusal, TimeoutError):  # the rest does not need the database
+            newest = None
+        return drill_line(newest, self._hub.config.thresholds.grade, formats)
+
+    def _make_view(
+        self, formats: Formats, revision: int, next_tests: NextTests, drill: str
+    ) -> StatusView:
         """Render all parts; blocks."""
         config = self._hub.config
         known = ((office.id, self._pasts.of(office.id)) for office in config.offices)
@@ -136,7 +156,7 @@ class StatusFeed:
         content = status(self._hub.live, formats, pasts, next_tests)
         text = self._renderer.render(
             "status_parts.html", formats, status=content, thresholds=config.thresholds,
-            map=map_view(config, content.every), spark_height=SPARK_HEIGHT,
+            map=map_view(config, content.every), spark_height=SPARK_HEIGHT, drill=drill,
         )  # fmt: skip
         pairs = (part.split("\x1f", 1) for part in text.split("\x1e")[1:])
         return StatusView(

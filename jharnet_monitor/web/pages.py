@@ -16,7 +16,6 @@ from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.security.accounts import Role
 from jharnet_monitor.web import join
 from jharnet_monitor.web.auth import NO_TOKEN, Access
-from jharnet_monitor.web.drill_line import drill_line
 from jharnet_monitor.web.errors import Refusal, unknown_office
 from jharnet_monitor.web.faults import FaultLedger, entry_of_form, page_content
 from jharnet_monitor.web.feed import StatusFeed
@@ -71,14 +70,7 @@ class Pages:
         """All offices at a glance."""
         formats = self.formats(request)
         view = await self._feed.view(formats.words.language)
-        try:
-            newest = await self._hub.newest_drill()
-        except (StoreError, Refusal):  # what is known now does not need the database
-            newest = None
-        drill = drill_line(newest, self._hub.config.thresholds.grade, formats)
-        return await self.page(
-            request, "status.html", formats, view=view, headline=view.headline, drill=drill
-        )
+        return await self.page(request, "status.html", formats, view=view, headline=view.headline)
 
     async def redirect_to_map(self, request: web.Request) -> web.Response:
         """Redirect to the status page, of which the map is a part."""

@@ -72,6 +72,7 @@
       }
     });
     live.dataset.time = message.time;
+    document.title = `${message.title} · ${document.title.split(" · ").at(-1)}`;
     if (message.order.length && !rows) renew();
   }
 
