@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from jharnet_monitor.cli import main
 from jharnet_monitor.clock import SystemClock
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.security import accounts
 from jharnet_monitor.security.accounts import (
     Account,
@@ -243,11 +245,49 @@ async def test_who_did_what_is_recorded(
     assert {act.from_ for act in hub.acts} == {"127.0.0.1"}
     await sign_in(client, "a.administer")
     text = await page(client, "/account")
-    assert "API token (user deepak)" in text
+    assert "Access token (user deepak)" in text
     assert "Potka · Latency" in text
-    assert "720p · 1 min" in text
+    assert "HD video (720p) · 1 min" in text
     assert "all offices · 01.01.2027, 05:30 · 01.01.2027, 06:30 · new switch" in text
     assert hub.store.event_log.events("potka") == [], "they are no evidence on the line"
+
+
+async def test_acts_are_in_the_readers_language_and_time(
+    client: Client, hub: MadeUpHub, people: Path
+) -> None:
+    """Neither keys nor UTC."""
+    log, now = hub.store.event_log, hub.clock.now()
+    expires = {"office": "potka", "expires": "2026-12-17T06:30:00.000Z"}
+    every = (
+        Act("enrolment made", "user ravi", "this machine", expires),
+        Act("enrol", "one-time code", "10.8.0.5", {"office": "potka", "code_by": "user ravi"}),
+        Act("report made", "API token", "10.8.0.5", {"paper": "dossier"}),
+        Act("drill", "account ravi", "10.8.0.5", {"profile": "audio", "minutes": 5}),
+        Act("update", "account ravi", "10.8.0.5", {"version": "1.2", "offices": ["potka"]}),
+        Act("update", "account ravi", "10.8.0.5", {"version": None, "offices": None}),
+    )
+    for act in every:
+        log.add_event(OF_PEOPLE, ACT, now, act.to_json())
+    await sign_in(client, "a.administer")
+    text = (await page(client, "/account", "hi")).partition("किसने क्या किया")[2]
+    for shown in ("17.12., 12:00", "हब का कंप्यूटर", "एक्सेस टोकन", "साक्ष्य-संचिका",
+                  "केवल ऑडियो · 5 मि", "1.2 · पोटका", "कोई संस्करण नहीं"):  # fmt: skip
+        assert shown in text, shown
+    for key in ("enrol", "update", "2026-12-17", "this machine", "API", "one-time", "None"):
+        assert key not in text, key
+
+
+def test_every_act_has_words() -> None:
+    """The page on accounts shows what anybody does in the reader's language."""
+    source = "\n".join(
+        path.read_text("utf-8") for path in Path(accounts.__file__).parents[1].rglob("*.py")
+    )
+    found = set(
+        re.findall(r'(?:\.act\(\s*request, actor|\bAct\(|record_act\(\w+), "([^"]+)"', source)
+    ) | set(re.findall(r'\bAct\("([^"]+)"', source))
+    assert {"enrol", "enrolment made", "update", "report made"} <= found
+    for language in LANGUAGES:
+        assert [one for one in found if f"web.act.{one}" not in words(language)] == []
 
 
 async def test_acts_are_part_of_the_chain(hub: MadeUpHub) -> None:

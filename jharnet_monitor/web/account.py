@@ -23,6 +23,12 @@ from jharnet_monitor.web.sessions import Session
 ACTS_SHOWN = 100
 _ORDER = ("account", "office", "version", "probe", "profile", "minutes", "from", "to")
 """The order of an act's details in a row; all others follow."""
+_MOMENTS = ("from", "to", "expires")
+_NAMED_BY = {
+    "probe": "probe", "profile": "profile", "paper": "web.reports.kind",
+    "account": "web.account.name",
+}  # fmt: skip
+"""Details that are names of the program's own, and where their words are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +152,16 @@ class AccountPages:
 
     def _act_row(self, act: Act, formats: Formats) -> ActRow:
         """An act in the reader's words."""
-        kind, _, name = act.by.partition(" ")
-        by = name if kind == "account" else act.by
+        by = act.by.removeprefix("account ")
+        name, user, login = by.partition(" (user ")
+        by = formats.words.get(f"web.account.name.{name}", name) + user + login
+        from_ = formats.words.get(f"web.account.name.{act.from_}", act.from_)
         at = "" if act.at is None else formats.date_and_time(act.at)
         what = formats.words.get(f"web.act.{act.what}", act.what)
         keys = sorted(act.about, key=lambda key: (*_ORDER, key).index(key))
         details = (self._describe(key, act.about[key], formats) for key in keys)
         about = " · ".join(filter(None, details))  # a reason may have been left out
-        return ActRow(at, by, what, about, act.from_)
+        return ActRow(at, by, what, about, from_)
 
     def _describe(self, key: str, value: Any, formats: Formats) -> str:
         """What an act was about: names of offices and probes, moments, and other values."""
@@ -164,9 +172,11 @@ class AccountPages:
             return known or formats.words("web.account.all_offices")
         if key == "version" and value is None:
             return formats.words("web.account.no_version")
-        if key == "probe":
-            return formats.words.get(f"probe.{value}", str(value))
-        if key in ("from", "to", "expires"):
+        if value is None:
+            return ""
+        if key in _NAMED_BY:
+            return formats.words.get(f"{_NAMED_BY[key]}.{value}", str(value))
+        if key in _MOMENTS:
             return formats.date_and_time(parse_utc(value))
         if key == "minutes":
             return formats.duration(60 * value)
