@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from jharnet_monitor.agent import daemon
+from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.commands import agent as agent_command
 from jharnet_monitor.config.fields import MailAddress
+from jharnet_monitor.hub import daemon as hub_daemon
 from jharnet_monitor.mail import outbox
 from jharnet_monitor.mail.smtp import ServerError
+from jharnet_monitor.model import Measurement, Outcome
 from jharnet_monitor.probes.bandwidth import udp_socket
 from jharnet_monitor.probes.latency import icmp, pinger
 from jharnet_monitor.probes.latency.icmp import EchoSocket
@@ -28,6 +32,7 @@ from tests.latency_support import settings_for
 from tests.mail_support import DC, DIO, NIC, MailHost, MailingHub
 from tests.support import running
 from tests.test_latency_monitor import counts, run_for
+from tests.test_reload import RunningHub
 from tests.test_session import Endpoint, make_agent
 
 ROOT = Path(__file__).parents[1]
@@ -206,3 +211,51 @@ async def test_an_agent_makes_the_clips_that_are_used(
         await door.session("potka")
         await asyncio.sleep(0.1)
     assert made[1:] == [(DEFAULT_CODEC,), ("h264",)]
+
+
+async def test_a_clock_that_is_years_ahead_prunes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a dead battery it is 2036 until the time service answers. If that lasted over a night,
+    all minute measurements of the district were deleted."""
+    hub = RunningHub(tmp_path).hub
+    clock, raw = ManualClock(datetime(2026, 11, 25, tzinfo=UTC)), timedelta(days=400)
+    hub.clock = hub.store.chain._clock = hub.store._clock = clock
+    hub.store.migrate()
+    hub.opening.opened = True
+    monkeypatch.setattr(hub_daemon, "LEAST_KEPT_HOURS", 3)
+
+    def record(hours: int) -> None:
+        for hour in range(hours):
+            name = f"{clock.now():%Y%j%H}{hour}"
+            hub.store.add([Measurement("potka", "latency", clock.now(), 60.0, Outcome.OK,
+                                       values={"sent": 60.0}, id=name)])  # fmt: skip
+            clock.step(3600)
+        clock.step(60)
+        hub.store.chain.seal()
+
+    record(5)
+    clock.step(9.4 * 365 * 86400)
+    record(2)
+    await hub._prune()
+    assert len(hub.store.measurements()) == 7
+    assert "nothing is pruned, because only 2 of 7 hours would be kept" in caplog.text
+    record(2)
+    clock.step(86400)
+    await hub._prune()
+    first = hub.store.first_start()
+    assert first is not None and first > clock.now() - raw
+    hub.store.close()
+
+
+async def test_the_hub_records_what_its_clock_skips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a clock that went ahead skips time; one that is set back repeats it."""
+    hub, skipped = RunningHub(tmp_path).hub, list[float]()
+    monkeypatch.setattr(hub.office_monitor, "note_unwatched", skipped.append)
+    for step in (0.0, 7200.0, -7200.0):
+        monkeypatch.setattr(hub.schedule, "watch", lambda by=step: by)
+        assert hub._watch_clock() == step
+    assert skipped == [7200.0]
+    hub.store.close()

@@ -359,3 +359,57 @@ async def test_what_a_session_brings_last_is_recorded_in_its_order(tmp_path: Pat
     events = [event.kind for event in hub.store.event_log.events("potka")]
     hub.store.close()
     assert events == ["joined", "heard", "goodbye"]
+
+
+async def test_time_that_the_clock_skips_was_not_watched(tmp_path: Path) -> None:
+    """The machine slept for two hours, or started with a clock that was behind by the time without
+    power. The hub saw nothing then, and the office was `up`, or its outage went on, all the time.
+    """
+    hub, hours = WatchedHub(tmp_path), 2
+    await hub.monitor.note_start()
+    hub.note(True)
+    await hub.monitor.agent_connected("potka", hub.vitals())
+    await hub.heartbeats(5)
+    for answers in (True, False):
+        hub.note(answers)
+        hub.monitor._tracker.offices["potka"].last_frame_at = None
+        await hub.seconds(60)
+        began = hub.clock.now()
+        hub.clock.step(hours * 3600)
+        hub.monitor.note_unwatched(hours * 3600)
+        await asyncio.gather(*hub.monitor._pending)
+        state = "up" if answers else "unreachable"
+        found = hub.store.event_log.transitions("potka")[-3:]
+        assert [t.state.value for t in found] == [state, "monitor_down", state]
+        assert [t.at for t in found[1:]] == [began, hub.clock.now()]
+    await hub.seconds(60)
+    hub.note(True)
+    await asyncio.gather(*hub.monitor._pending)
+    await hub.seconds(60)
+    assert hub.live.offices["potka"].outages == 1
+    attribution = hub.monitor._outage_attribution
+    attribution.review("potka")
+    outages = attribution._outages("potka", hub.clock.now())
+    assert [round((one.end - one.start).total_seconds()) for one in outages] == [60, 60]
+    assert not any(one.found for one in outages)
+    hub.store.close()
+
+
+async def test_an_agent_is_heard_again_after_skipped_time(tmp_path: Path) -> None:
+    """What was known before is no evidence of what is afterwards, so its next heartbeat is. What a
+    clock skips before the start is recorded belongs to the time without a hub."""
+    hub = WatchedHub(tmp_path)
+    hub.monitor.note_unwatched(600)
+    assert hub.store.event_log.events("*") == []
+    await hub.monitor.note_start()
+    await hub.monitor.agent_connected("potka", hub.vitals())
+    hub.clock.step(600)
+    hub.monitor.note_unwatched(600)
+    await hub.heartbeats(2)
+    await asyncio.gather(*hub.monitor._pending)
+    events = [event.kind for event in hub.store.event_log.events("potka")]
+    assert events == ["joined", "heard"]
+    every = [(e.kind, e.at) for e in hub.store.event_log.events("*")]
+    assert ("hub_stopped", START) in every
+    assert ("hub_started", START + timedelta(minutes=10)) in every
+    hub.store.close()

@@ -14,6 +14,7 @@ import pytest
 from jharnet_monitor.clock import ManualClock, SystemClock
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.errors import StoreError
+from jharnet_monitor.hub import daemon as hub_daemon
 from jharnet_monitor.hub.health import Health
 from jharnet_monitor.hub.office_monitor import OfficeMonitor
 from jharnet_monitor.hub.outage_attribution import OutageAttribution, ReviewSchedule
@@ -318,6 +319,7 @@ async def test_what_could_not_be_pruned_at_night_is_pruned_by_day(
         morning = datetime(2026, 11, 25, 9, tzinfo=zone)
         assert job.trigger.get_next_fire_time(None, morning) == morning.replace(minute=37)
         monkeypatch.setattr(hub.store.retention, "prune", prune)
+        monkeypatch.setattr(hub_daemon, "LEAST_KEPT_HOURS", 0)
         with pytest.raises(StoreError):
             await hub._prune()
         await hub._prune()

@@ -195,7 +195,7 @@ def pack(config: ConfigFile = DEFAULT_CONFIG) -> None:
 
 @app.command()
 def prune(config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Delete the records that are older than `retention:`; the hub does this every night."""
+    """Delete the records that are older than `retention:`; the hub does this once a day."""
     settings = load_config(config, files=False)
     zone = ZoneInfo(settings.district.timezone)
     before = cutoff(SystemClock().now(), settings.retention.raw, zone)

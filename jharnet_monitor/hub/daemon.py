@@ -44,7 +44,7 @@ from jharnet_monitor.judge.faults import FAULT
 from jharnet_monitor.live import Live
 from jharnet_monitor.mail.schedule import ReportScheduler
 from jharnet_monitor.metrics import MetricsRegistry
-from jharnet_monitor.model import Measurement
+from jharnet_monitor.model import Measurement, format_utc
 from jharnet_monitor.probes import PROBES, PRUNABLE
 from jharnet_monitor.probes import load as load_probes
 from jharnet_monitor.report.output.worker import stop_workers
@@ -69,6 +69,9 @@ CERTIFICATE_SECONDS = 60.0
 ACCESS_LOG_SECONDS = 5.0
 PACK_SECONDS, PACK_PAUSE_SECONDS = 60.0, 0.1
 """Between two looks whether an hour is to be packed, and between hours that are."""
+LEAST_KEPT_HOURS = 7 * 24
+"""Sealed hours that must be younger than what is pruned. A clock that is years ahead makes all
+records old; a week of hours sealed by such a clock would have been noticed."""
 STOP_SECONDS = 3.0
 """Time limit for everything that must end before the counters are stored and the database is
 closed."""
@@ -184,7 +187,7 @@ class Hub:
         gc.freeze()
         self._parts.start("database", self._open_database)
         self._parts.start("office monitor", self.office_monitor.run)
-        self._parts.start("health", lambda: self.health.run(self.schedule.watch))
+        self._parts.start("health", lambda: self.health.run(self._watch_clock))
         self._parts.start("reports", self.report_scheduler.run)
         await self.updates.restore()
         self._parts.start_every("updates", LOOK_SECONDS, self.updates.step)
@@ -211,6 +214,13 @@ class Hub:
 
     async def _write_access_log(self) -> None:
         await asyncio.to_thread(self._access_log.flush)
+
+    def _watch_clock(self) -> float:
+        """The seconds by which the wall clock was stepped; the time that it skipped is recorded."""
+        step = self.schedule.watch()
+        if step > 0:
+            self.office_monitor.note_unwatched(step)
+        return step
 
     async def _look_at_certificate(self) -> None:
         self._renew_certificate()
@@ -310,6 +320,16 @@ class Hub:
         zone = ZoneInfo(self.config.district.timezone)
         before = cutoff(self.clock.now(), self.config.retention.raw, zone)
         if not self.opening.opened or before == self._pruned_before:
+            return
+        links = await asyncio.to_thread(self.store.chain.links)
+        kept = sum(link.begin >= before for link in links)
+        if kept < LEAST_KEPT_HOURS:
+            if kept < len(links):
+                log.warning(
+                    "nothing is pruned, because only %d of %d hours would be kept; is the clock"
+                    " right? It shows %s", kept, len(links), format_utc(self.clock.now())
+                )  # fmt: skip
+            self._pruned_before = before
             return
         removed = await asyncio.to_thread(self.store.retention.prune, before, zone, PRUNABLE)
         self._pruned_before = before

@@ -13,15 +13,20 @@ from jharnet_monitor.clock import Clock
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.hub.agent_server import AgentEvents
 from jharnet_monitor.hub.journal import DEVICES_CHECKED, Journal
-from jharnet_monitor.hub.outage_attribution import OutageAttribution, ReviewSchedule
+from jharnet_monitor.hub.outage_attribution import (
+    ALL_OFFICES,
+    OutageAttribution,
+    ReviewSchedule,
+)
 from jharnet_monitor.hub.recorder import Recorder
+from jharnet_monitor.hub.records import EventRecord, Record, StateRecord
 from jharnet_monitor.hub.runner import Runner
 from jharnet_monitor.hub.state_tracker import StateChange, StateTracker
 from jharnet_monitor.hub.store_writer import RETRY_SECONDS, StoreWriter
 from jharnet_monitor.judge.outages.history import StateHistory
 from jharnet_monitor.judge.outages.observations import UplinkChange
 from jharnet_monitor.live import DeviceCheck, Live
-from jharnet_monitor.model import CountedIds, Measurement, OfficeState
+from jharnet_monitor.model import CountedIds, Measurement, OfficeState, format_utc
 from jharnet_monitor.probes.base import measurement_of
 from jharnet_monitor.probes.latency.icmp import PingNotAllowed
 from jharnet_monitor.probes.latency.monitor import LatencyMonitor
@@ -153,6 +158,31 @@ class OfficeMonitor(AgentEvents):
         self._ended = True
         if self._start_noted:
             await self._journal.heartbeat(last=True)
+
+    def note_unwatched(self, seconds: float) -> None:
+        """Record that the wall clock went ahead by these seconds, in which nothing was seen: the
+        machine slept, or its clock was behind. They count like the time between two runs.
+        """
+        if not self._start_noted:  # the start itself ends what was not watched
+            return
+        now = self._clock.now()
+        began = now - timedelta(seconds=seconds)
+        evidence, records = {"until": format_utc(now)}, list[Record]()
+        for office, history in self._histories.items():
+            history.add(OfficeState.MONITOR_DOWN, began)
+            records.append(StateRecord(office, OfficeState.MONITOR_DOWN, began, evidence))
+        records.append(EventRecord(ALL_OFFICES, "hub_stopped", began, {}))
+        records.append(EventRecord(ALL_OFFICES, "hub_started", now, {}))
+        for office, seen in self._tracker.offices.items():
+            for role, answers in (("router", seen.router), ("pc", seen.pc)):
+                if answers is not None:
+                    fact = {"role": role, "answers": answers}
+                    records.append(EventRecord(office, "reached", now, fact))
+            seen.silent = seen.last_frame_at is not None  # its next heartbeat is recorded
+        self._start(self._writer.write(*records))
+        self._uplink = None  # what is known still is recorded again
+        self._tracker.forget_states()
+        self._start(self._update_states())
 
     # --- latency
 
@@ -375,7 +405,7 @@ class OfficeMonitor(AgentEvents):
         if change.state is OfficeState.UNKNOWN and change.first:
             return False  # after a start nothing is known yet
         log.info("%s is %s", change.office, change.state.value)
-        if before is OfficeState.UNREACHABLE:
+        if before is OfficeState.UNREACHABLE is not change.state:
             self._back_since[change.office] = self._clock.monotonic()
             self._reviews.schedule_review(change.office)
             if self._current.config.office(change.office).snmp is not None:

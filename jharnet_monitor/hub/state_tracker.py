@@ -90,6 +90,10 @@ class StateTracker:
         self.offices[office].seen_before = seen_before
         self.offices[office].goodbye = goodbye
 
+    def forget_states(self) -> None:
+        """Derive every state anew, as a change, though it is what it was."""
+        self._states.clear()
+
     def is_alive(self, seen: OfficeEvidence) -> bool:
         """Whether an office's agent is connected and its heartbeats arrive."""
         if seen.last_frame_at is None:

@@ -23,6 +23,8 @@ from jharnet_monitor.web.sessions import Session
 ACTS_SHOWN = 100
 _ORDER = ("account", "office", "version", "probe", "profile", "minutes", "from", "to")
 """The order of an act's details in a row; all others follow."""
+_ALL = ("office", "offices", "version")
+"""Details that say something where they are not given: all offices, or no version."""
 _MOMENTS = ("from", "to", "expires")
 _NAMED_BY = {
     "probe": "probe", "profile": "profile", "paper": "web.reports.kind",
@@ -158,7 +160,8 @@ class AccountPages:
         from_ = formats.words.get(f"web.account.name.{act.from_}", act.from_)
         at = "" if act.at is None else formats.date_and_time(act.at)
         what = formats.words.get(f"web.act.{act.what}", act.what)
-        keys = sorted(act.about, key=lambda key: (*_ORDER, key).index(key))
+        given = (key for key, value in act.about.items() if value is not None or key in _ALL)
+        keys = sorted(given, key=lambda key: (*_ORDER, key).index(key))
         details = (self._describe(key, act.about[key], formats) for key in keys)
         about = " · ".join(filter(None, details))  # a reason may have been left out
         return ActRow(at, by, what, about, from_)
@@ -172,8 +175,6 @@ class AccountPages:
             return known or formats.words("web.account.all_offices")
         if key == "version" and value is None:
             return formats.words("web.account.no_version")
-        if value is None:
-            return ""
         if key in _NAMED_BY:
             return formats.words.get(f"{_NAMED_BY[key]}.{value}", str(value))
         if key in _MOMENTS:
