@@ -400,6 +400,7 @@ async def test_an_agent_is_heard_again_after_skipped_time(tmp_path: Path) -> Non
     clock skips before the start is recorded belongs to the time without a hub."""
     hub = WatchedHub(tmp_path)
     hub.monitor.note_unwatched(600)
+    await asyncio.gather(*hub.monitor._pending)
     assert hub.store.event_log.events("*") == []
     await hub.monitor.note_start()
     await hub.monitor.agent_connected("potka", hub.vitals())
