@@ -70,8 +70,16 @@ def test_a_qr_code_has_its_finders() -> None:
         assert [row[left : left + 7] for row in rows[top : top + 7]] == finder
 
 
-def test_token_writes_cards_and_json(tmp_path: Path) -> None:
-    """The JSON has the tokens whose hashes were stored; the cards are for their owner alone."""
+def test_token_writes_cards_and_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The JSON has the tokens whose hashes were stored; the cards are for their owner alone, also
+    while they take their place."""
+    modes, replace = [], Path.replace
+
+    def noted(path: Path, target: Path) -> Path:
+        modes.append(path.stat().st_mode & 0o777)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", noted)
     offices = [
         {"id": id_, "name": id_, "name_hi": "नाम", "pc": f"10.8.{len(id_)}.{ord(id_[0])}",
          "agent": {"token_hash_file": f"secrets/{id_}"}}
@@ -95,6 +103,7 @@ def test_token_writes_cards_and_json(tmp_path: Path) -> None:
         assert one["link"].endswith(f"/join/{one['office']}#t={one['token']}")
     assert len(PdfReader(cards).pages) == 2
     assert cards.stat().st_mode & 0o077 == 0
+    assert set(modes) == {0o600}
 
 
 async def test_administrators_see_who_has_joined_and_make_new_links(

@@ -6,10 +6,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from openapi_spec_validator import validate
 from yarl import URL
 
+from jharnet_monitor.errors import StoreError
 from jharnet_monitor.model import QUANTITIES, format_utc
+from jharnet_monitor.web.errors import error_middleware
 from tests.made_up import NOW, OFFICES, bandwidth, latency
 from tests.made_up_hub import MadeUpHub
 from tests.web_support import BEARER, Client, error, page
@@ -283,6 +287,24 @@ async def test_an_error_shows_no_internals(
     assert "An error occurred in the monitor" in html
     assert "secret detail" not in html
     assert "secret detail" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, StoreError])
+async def test_the_log_of_an_error_has_no_key(
+    caplog: pytest.LogCaptureFixture, kind: type[Exception]
+) -> None:
+    """The path of a bulk exchange ends with its one-time key, which the access log leaves out."""
+
+    async def fail(_: web.Request) -> web.StreamResponse:
+        raise kind("broken")
+
+    async def no_page(*_: object) -> web.Response:
+        raise AssertionError
+
+    request = make_mocked_request("PUT", "/agent/transfer/the-key")
+    answer = await error_middleware(no_page)(request, fail)
+    assert answer.status in (500, 503)
+    assert "/agent/transfer/…" in caplog.text and "the-key" not in caplog.text
 
 
 async def test_updates_are_offered_by_administrators(client: Client, hub: MadeUpHub) -> None:

@@ -165,9 +165,8 @@ def _write_cards(settings: Config, tokens: list[dict[str, str]], out: Path) -> N
         content = card_sheet(links, settings, datetime.now(UTC))
     except TypesettingError as error:
         raise UserError(f"the cards could not be typeset: {error}") from error
-    with replacing(out) as scratch:
+    with replacing(out, 0o600) as scratch:
         scratch.write_bytes(content)
-    out.chmod(0o600)
 
 
 def _chosen(settings: Config, path: Path, office: str | None, *, force: bool) -> Iterator[Office]:

@@ -58,7 +58,7 @@ class AccessLog:
             "from": request.get(SENDER, request.remote),
             "who": request.get(ACTOR),
             "method": request.method[:20],
-            "path": _logged_path(request.path),
+            "path": logged_path(request.path),
             "status": response.status,
             "bytes": response.body_length,
             "seconds": round(seconds, 4),
@@ -124,7 +124,8 @@ def _compress(path: Path) -> None:
     path.unlink()
 
 
-def _logged_path(path: str) -> str:
+def logged_path(path: str) -> str:
+    """A request's path as a log may have it: bounded, and without a key."""
     for start in _SECRET_PATHS:
         if path.startswith(start):
             return f"{start}…"

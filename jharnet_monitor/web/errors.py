@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from jharnet_monitor.errors import TemporaryError, UserError
+from jharnet_monitor.web.access_log import logged_path
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def error_middleware(page: ErrorPage) -> Middleware:
         except UserError as error:
             refusal = Refusal(400, str(error))
         except TemporaryError as error:
-            _log.error("%s %r failed: %s", request.method, request.path, error)
+            _log.error("%s %r failed: %s", request.method, logged_path(request.path), error)
             refusal = Refusal(503, "the database does not answer now; try again soon",
                               {"Retry-After": "10"})  # fmt: skip
         except web.HTTPException as error:
@@ -54,7 +55,7 @@ def error_middleware(page: ErrorPage) -> Middleware:
             headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
             refusal = Refusal(error.status, _WORDS.get(error.status, error.reason), headers)
         except Exception:
-            _log.exception("%s %r failed", request.method, request.path)
+            _log.exception("%s %r failed", request.method, logged_path(request.path))
             refusal = Refusal(500, "an error occurred in the monitor; see its log")
         if request.path.startswith(PROGRAM_PATHS):
             response = web.json_response({"error": refusal.message}, status=refusal.status)

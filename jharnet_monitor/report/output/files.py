@@ -40,8 +40,9 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, mode: int = 0o644) -> Iterator[Path]:
     """A file to write into, which takes the place of `path` when the block ends without an error.
+    Before that nobody else can read it, and afterwards whom `mode` allows to.
 
     Raises `UserError` if the file cannot be written; no partial file remains.
     """
@@ -54,7 +55,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield scratch
         with scratch.open("rb") as file:
             os.fsync(file.fileno())
-        scratch.chmod(0o644)
+        scratch.chmod(mode)
         scratch.replace(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
