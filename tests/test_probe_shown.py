@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from jharnet_monitor.commands.result import render
-from jharnet_monitor.model import QUANTITIES, Cause, Measurement, Outcome
+from jharnet_monitor.model import AT_LEAST, QUANTITIES, Cause, Measurement, Outcome
 from jharnet_monitor.probes.base import NoData, measurement_of
-from tests.made_up import NOW, bandwidth, latency
+from tests.made_up import NOW, bandwidth, conference, latency
 
 
 def shown(measurement: Measurement) -> str:
@@ -73,3 +74,11 @@ def test_a_call_is_summarised_in_a_sentence_first() -> None:
     first = output.splitlines()[0]
     assert first.startswith("The line holds SD video (360p) in both directions, but not HD.")
     assert "More speed on the way from the office" in output
+
+
+def test_a_call_that_asked_for_less_says_that_it_does_not_count() -> None:
+    """It is no sentence on what the line cannot hold."""
+    tried = conference("potka", NOW, 2)
+    output = shown(replace(tried, conditions={**tried.conditions, AT_LEAST: True}))
+    assert output.startswith("The call held what it asked for, low-quality video (180p).")
+    assert "The line holds only" not in output

@@ -14,7 +14,7 @@ from jharnet_monitor.i18n.formats import value as format_value
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.judge.twin.borderline import borderline_grade
 from jharnet_monitor.judge.twin.stored_whatif import stored_answers
-from jharnet_monitor.model import QUANTITIES
+from jharnet_monitor.model import AT_LEAST, QUANTITIES
 
 _NOT_SHOWN = ("line", "line_evidence", "whatif")
 """Conditions for programs."""
@@ -47,6 +47,8 @@ def _verdict(result: Mapping[str, Any]) -> str:
     if "grade" not in result["values"]:
         return ""
     values = result["values"]
+    if conditions.get(AT_LEAST):
+        return text("call.at_least", grade=text(f"grade.{int(values['grade'])}"))
     sentences = [text(f"call.grade.{int(values['grade'])}")]
     if (other := borderline_grade(values)) is not None:
         grade = text(f"grade.{int(values['grade'])}")
