@@ -76,7 +76,7 @@ def test_a_call_is_summarised_in_a_sentence_first() -> None:
     assert "More speed on the way from the office" in output
 
 
-def test_a_call_that_asked_for_less_says_that_it_does_not_count() -> None:
+def test_a_call_that_tried_less_says_that_it_does_not_count() -> None:
     """It is no sentence on what the line cannot hold."""
     tried = conference("potka", NOW, 2)
     output = shown(replace(tried, conditions={**tried.conditions, AT_LEAST: True}))
