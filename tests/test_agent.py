@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 import sqlite3
 import subprocess
@@ -283,15 +284,19 @@ async def test_an_answer_that_was_lost_is_not_awaited_for_ever(
         await _until(lambda: len(requests) >= 3)
 
 
-async def test_a_stop_does_not_wait_for_the_hubs_answer(tmp_path: Path) -> None:
+async def test_a_stop_does_not_wait_for_the_hubs_answer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """The service manager killed the agent after 10 s, and its last minute was lost, which says
     that it was stopped: a PC that was switched off in an outage counted as without power."""
+    caplog.set_level(logging.INFO)
     requests: list[bytes] = []
     async with hub_that_never_answers(requests) as address:
         async with lonely(tmp_path, address):
             await _until(lambda: bool(requests))
             before = asyncio.get_running_loop().time()
         assert asyncio.get_running_loop().time() - before < 5
+    assert "cannot reach the hub" not in caplog.text, "it was not awaited any longer"
 
 
 async def test_a_version_that_is_kept_starts_again_without_its_monitor(

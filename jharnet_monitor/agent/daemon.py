@@ -208,7 +208,8 @@ class Agent:
                         raise
                     log.warning("%s", error)
                 except (aiohttp.ClientError, OSError, ChannelClosed, TimeoutError) as error:
-                    self._log_unreachable(error)
+                    if not self._stopping.is_set():  # a stop ends the wait for an answer
+                        self._log_unreachable(error)
                 except StoreError as error:
                     self._log_spool_error(error)
                 except ProtocolError as error:
