@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from dataclasses import replace
 from datetime import timedelta
@@ -163,6 +164,31 @@ def test_the_table_of_many_offices_stands_after_the_signatures(case: Case, langu
     assert not few["table"]["after"] and doc["table"]["after"]
 
 
+def _with_tests(case: Case, *tests: int, counted: int) -> Case:
+    """The offices with so many conference tests each, of which `counted` have enough."""
+    offices = {
+        office: replace(one, conference=replace(one.conference, grade=3, tests=n))
+        for (office, one), n in zip(case.claims.offices.items(), tests, strict=True)
+    }
+    district = replace(case.claims.district, tested=counted, able=counted)
+    return replace(case, claims=replace(case.claims, offices=offices, district=district))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("enough", [0, 5])
+def test_an_office_with_few_conference_tests_is_named_and_not_called_untested(
+    case: Case, language: str, enough: int
+) -> None:
+    """One with one to four tests is named with their number; one without any is not."""
+    phrase = words(language)
+    found = _with_tests(case, enough, 4, counted=int(enough > 0))
+    few = f"{formats.office_name(case.config.offices[1], phrase)} ({phrase('report.tests', n=4)})"
+    opening = letter(found, phrase)["opening"]
+    assert opening[-1] == phrase("dossier.letter.conference_few", fewest=5, names=few)
+    assert len(opening) == (3 if enough else 2)
+    assert phrase("dossier.letter.conference_none", n=2) not in opening
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_letter_of_an_empty_period_claims_no_measurement(case: Case, language: str) -> None:
     """It says that nothing was measured, once, has no table, and asks for nothing."""
@@ -227,6 +253,20 @@ def test_what_was_restored_after_the_period_was_open_at_its_end(case: Case, lang
     assert phrase("faults.open_late", n=1) in stated or phrase("faults.open", n=1) in stated
     assert formats.moment(reported, case.zone, phrase) in stated
     assert str(5 * 3600) in table and formats.iso_moment(restored, case.zone) not in table
+
+
+def test_no_entry_of_a_fault_is_a_formula_in_a_spreadsheet(case: Case) -> None:
+    """A docket that begins like a formula stands as text in `faults.csv`; others are unchanged."""
+    office = case.config.offices[0].id
+    booked = {"reported_at": format_utc(case.until - timedelta(hours=5)), "reported_by": "NOC"}
+    entered = booked | {"docket": "=HYPERLINK(1)", "reported_to": "+91"}
+    case.evidence.fault_entries.append((office, {"fault": f"{office}-1", "set": entered}))
+    try:
+        [row] = csv.DictReader(io.StringIO(fault_csv(case).decode()))
+    finally:
+        case.evidence.fault_entries.clear()
+    assert (row["docket"], row["reported_to"]) == ("'=HYPERLINK(1)", "'+91")
+    assert row["reported_by"] == "NOC"
 
 
 def _lossy(case: Case, loss: LossRates, reason: VerdictReason) -> Case:

@@ -21,6 +21,8 @@ _HEAD = (
     "stopped", "seconds_to_restore", "limit_seconds", "within", "outage_state", "outage_begin",
     "outage_end", "entries",
 )  # fmt: skip
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet computes a cell that begins like this."""
 
 
 def judged(case: Case) -> tuple[Sequence[JudgedFault], Sequence[Unbooked]]:
@@ -50,9 +52,9 @@ def _row(case: Case, one: JudgedFault) -> list[str]:
         f"{stop.reason} {_at(case, stop.begin)} {_at(case, stop.end)}" for stop in fault.stops
     )
     return [
-        fault.id, fault.office, fault.docket, _at(case, fault.reported_at), fault.reported_by,
-        fault.reported_to, _at(case, fault.restored_at), stopped, f"{one.seconds:.0f}",
-        f"{one.limit:.0f}", "yes" if one.within else "no",
+        fault.id, fault.office, _text(fault.docket), _at(case, fault.reported_at),
+        _text(fault.reported_by), _text(fault.reported_to), _at(case, fault.restored_at),
+        stopped, f"{one.seconds:.0f}", f"{one.limit:.0f}", "yes" if one.within else "no",
         *(
             ["", "", ""]
             if outage is None
@@ -60,6 +62,11 @@ def _row(case: Case, one: JudgedFault) -> list[str]:
         ),
         str(fault.entries),
     ]  # fmt: skip
+
+
+def _text(entered: str) -> str:
+    """What a person entered, so that no spreadsheet takes it for a formula."""
+    return f"'{entered}" if entered.startswith(_FORMULA) else entered
 
 
 def _at(case: Case, at: datetime | None) -> str:

@@ -12,6 +12,7 @@ from jharnet_monitor.config import Office
 from jharnet_monitor.config.case import LetterTexts
 from jharnet_monitor.dossier.case import Case
 from jharnet_monitor.dossier.claims import OfficeClaims
+from jharnet_monitor.dossier.derive import FEWEST_CALLS
 from jharnet_monitor.dossier.faults import judged
 from jharnet_monitor.dossier.setting_changes import setting_changes
 from jharnet_monitor.i18n import formats
@@ -127,15 +128,34 @@ def _opening(case: Case, words: Words) -> Iterator[str]:
         yield words(f"dossier.letter.opening_none{cited}", days=days, lines=lines)
         return
     yield words(f"dossier.letter.opening{cited}", days=days, lines=lines, n=found.measurements)
-    if not found.tested:
+    few = _few_calls(case, words)
+    if found.tested:
+        yield _tested(case, words)
+    elif not few:
         yield words("dossier.letter.conference_none", n=found.offices)
-        return
+    if few:
+        names = formats.list_of(few, words, formats.NAMES_IN_A_SENTENCE)
+        yield words("dossier.letter.conference_few", fewest=FEWEST_CALLS, names=names)
+
+
+def _few_calls(case: Case, words: Words) -> list[str]:
+    """The offices with too few conference tests to be counted, each with the number."""
+    tests = {office: case.of(office).conference.tests for office in case.config.offices}
+    return [
+        f"{formats.office_name(office, words)} ({words('report.tests', n=n)})"
+        for office, n in tests.items()
+        if 0 < n < FEWEST_CALLS
+    ]
+
+
+def _tested(case: Case, words: Words) -> str:
+    """How many of the offices with enough conference tests reached the district's standard."""
+    found = case.claims.district
     grade = grade_text(case.config.thresholds.grade, words)
     if found.offices == 1:
         kind = "reached" if found.able else "missed"
-        yield words(f"dossier.letter.conference_{kind}", grade=grade)
-        return
-    yield words(
+        return words(f"dossier.letter.conference_{kind}", grade=grade)
+    return words(
         "dossier.letter.conference",
         tested=words("dossier.letter.offices", n=found.tested),
         able=found.able,
