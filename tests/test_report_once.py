@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.formats import duration, moment
 from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.calendar.period import day
+from jharnet_monitor.judge.conference.drill import Drill, DrillState
 from jharnet_monitor.judge.outages.availability import state_times
 from jharnet_monitor.judge.outages.shared import SharedFault
 from jharnet_monitor.judge.outages.timeline import Span
@@ -209,6 +211,28 @@ def test_the_annex_repeats_no_drill_that_the_report_shows_whole(summary: Summary
         assert len(section["further"]) == shown
         assert section["further"] == section["drills"][:shown]
         assert (len(section["last"]["rows"]) < len(held[-1].offices)) is (shown == 2)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_directive_rests_on_a_drill_held_to_its_end(summary: Summary, language: str) -> None:
+    """A later drill that was stopped says nothing; one alone is named as not ended. Offices called
+    in turn are not said to have been called at once.
+    """
+    phrase = words(language)
+    [drill] = summary.drills
+    late = drill.started_at + timedelta(days=1)
+    stopped = replace(drill, id="stopped", started_at=late, state=DrillState.STOPPED)
+    in_turn = replace(drill, at_once=1)
+
+    def status(*held: Drill) -> str:
+        return str(content(replace(summary, drills=held), phrase)["directive"]["status"][0])
+
+    assert status(drill, stopped) == status(drill)
+    day = formats.day(late.astimezone(summary.zone).date(), phrase)
+    assert status(stopped).endswith(phrase("report.directive.drill_not_ended", day=day))
+    at_once, by_turn = ("at once", "in turn") if language == "en" else ("एक साथ", "बारी-बारी")
+    assert at_once in status(drill)
+    assert at_once not in status(in_turn) and by_turn in status(in_turn)
 
 
 def test_of_many_offices_only_the_worst_are_detailed(weeks: Weeks) -> None:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from jharnet_monitor.config.case import LetterSettings
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
-from jharnet_monitor.judge.conference.drill import passed, required_grade
+from jharnet_monitor.judge.conference.drill import DrillState, passed, required_grade
 from jharnet_monitor.judge.line.verdict import LineVerdict
 from jharnet_monitor.report.data.changes import changes
 from jharnet_monitor.report.data.summary import Summary
@@ -166,14 +166,18 @@ def _directive(
 
 
 def _drills(summary: Summary, words: Words) -> str:
-    """The result of the newest drill, in which all blocks were tested at the same time."""
+    """The result of the newest drill that was held to its end; nothing follows from another."""
     if not summary.drills:
         return words("report.directive.no_drill")
-    newest = summary.drills[-1]
+    held = [drill for drill in summary.drills if drill.state is DrillState.DONE]
+    newest = (held or summary.drills)[-1]
+    day = formats.day(newest.started_at.astimezone(summary.zone).date(), words)
+    if not held:
+        return words("report.directive.drill_not_ended", day=day)
     required = required_grade(newest.profile, summary.config.thresholds.grade)
     return words(
-        "report.directive.drill",
-        day=formats.day(newest.started_at.astimezone(summary.zone).date(), words),
+        f"report.directive.drill{'' if newest.rounds == 1 else '_in_turn'}",
+        day=day,
         joined=len(newest.joined),
         able=sum(passed(office, required) for office in newest.offices),
         total=len(newest.offices),
