@@ -176,7 +176,7 @@ def _drills(summary: Summary, words: Words) -> str:
         return words("report.directive.drill_not_ended", day=day)
     required = required_grade(newest.profile, summary.config.thresholds.grade)
     return words(
-        f"report.directive.drill{'' if newest.rounds == 1 else '_in_turn'}",
+        f"report.directive.drill{'' if newest.at_once is None else '_in_turn'}",
         day=day,
         joined=len(newest.joined),
         able=sum(passed(office, required) for office in newest.offices),
