@@ -24,7 +24,9 @@ from jharnet_monitor.report.data.load import summarise
 from jharnet_monitor.report.data.summary import OfficeSummary, Summary
 from jharnet_monitor.report.output.document import content
 from jharnet_monitor.report.sections.details import MOST_ROWS
+from jharnet_monitor.report.sections.drill_texts import profile_name
 from jharnet_monitor.report.sections.drills import drills
+from jharnet_monitor.web.drill_line import drill_line
 from tests import made_up_week
 from tests.bench.papers import GOOD, shared_fault
 from tests.made_up_week import MADE_AT, WEEK, ZONE
@@ -233,6 +235,50 @@ def test_the_directive_rests_on_a_drill_held_to_its_end(summary: Summary, langua
     at_once, by_turn = ("at once", "in turn") if language == "en" else ("एक साथ", "बारी-बारी")
     assert at_once in status(drill)
     assert at_once not in status(in_turn) and by_turn in status(in_turn)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_section_says_that_a_drill_was_stopped(summary: Summary, language: str) -> None:
+    """The report has the drill that was held to its end and leaves a later stopped one to the
+    annex; a stopped one says so before its rates, one in turn after them.
+    """
+    phrase = words(language)
+    [drill] = summary.drills
+    late = drill.started_at + timedelta(days=1)
+    stopped = replace(drill, id="stopped", started_at=late, state=DrillState.STOPPED)
+    in_turn = replace(drill, at_once=1)
+
+    def section(*held: Drill) -> dict[str, Any]:
+        return drills(replace(summary, drills=held), phrase)
+
+    both = section(drill, stopped)
+    assert both["last"] == section(drill)["last"]
+    assert [one["line"] for one in both["further"]] == [section(stopped)["last"]["line"]]
+    why = phrase("report.drill.stopped")
+    assert section(stopped)["last"]["line"].startswith(why)
+    assert why not in section(drill)["last"]["line"]
+    by_turn = phrase("drill.at_once", n=1, total=len(drill.offices))
+    assert section(in_turn)["last"]["line"].endswith(by_turn)
+    assert by_turn not in section(drill)["last"]["line"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_status_page_counts_no_result_of_a_stopped_drill(
+    summary: Summary, language: str
+) -> None:
+    """Its line says that the drill was stopped, and of one in turn that it was in turn."""
+    [drill] = summary.drills
+    page = formats.Formats(words(language), summary.zone, MADE_AT)
+    at_once, in_turn = (page.words(f"web.drill.{one}") for one in ("at_once", "in_turn"))
+    assert at_once in drill_line(drill, 3, page)
+    assert in_turn in drill_line(replace(drill, at_once=1), 3, page)
+    stopped = drill_line(replace(drill, state=DrillState.STOPPED), 3, page)
+    assert stopped == page.words(
+        "web.drill.stopped",
+        name=at_once,
+        time=page.date_and_time(drill.started_at),
+        profile=profile_name(drill, page.words),
+    )
 
 
 def test_of_many_offices_only_the_worst_are_detailed(weeks: Weeks) -> None:

@@ -7,7 +7,7 @@ Pure.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -435,6 +435,13 @@ class Drill:
 def calling_rounds(offices: int, at_once: int | None) -> int:
     """How many groups so many offices are called in, at most `at_once` at a time."""
     return 1 if at_once is None else max(1, math.ceil(offices / at_once))
+
+
+def last_held(drills: Sequence[Drill]) -> Drill:
+    """Of one or more drills by their beginning the last one held to its end; the last one where
+    none was.
+    """
+    return next((one for one in reversed(drills) if one.state is DrillState.DONE), drills[-1])
 
 
 def required_grade(profile: Profile, wanted: int) -> int:

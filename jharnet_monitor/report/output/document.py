@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from jharnet_monitor.config.case import LetterSettings
 from jharnet_monitor.i18n import formats
 from jharnet_monitor.i18n.words import Words
-from jharnet_monitor.judge.conference.drill import DrillState, passed, required_grade
+from jharnet_monitor.judge.conference.drill import DrillState, last_held, passed, required_grade
 from jharnet_monitor.judge.line.verdict import LineVerdict
 from jharnet_monitor.report.data.changes import changes
 from jharnet_monitor.report.data.summary import Summary
@@ -169,10 +169,9 @@ def _drills(summary: Summary, words: Words) -> str:
     """The result of the newest drill that was held to its end; nothing follows from another."""
     if not summary.drills:
         return words("report.directive.no_drill")
-    held = [drill for drill in summary.drills if drill.state is DrillState.DONE]
-    newest = (held or summary.drills)[-1]
+    newest = last_held(summary.drills)
     day = formats.day(newest.started_at.astimezone(summary.zone).date(), words)
-    if not held:
+    if newest.state is not DrillState.DONE:
         return words("report.directive.drill_not_ended", day=day)
     required = required_grade(newest.profile, summary.config.thresholds.grade)
     return words(
