@@ -14,9 +14,11 @@ import pytest
 
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config.sealed_settings import settings_record
+from jharnet_monitor.dossier.statements import certificate
 from jharnet_monitor.dossier.verify import verify
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.i18n.words import LANGUAGES
+from jharnet_monitor.i18n import formats
+from jharnet_monitor.i18n.words import LANGUAGES, words
 from jharnet_monitor.judge.calendar.period import date_range
 from jharnet_monitor.model import RETEST, ROUND_TRIPS, Direction, Measurement
 from jharnet_monitor.probes import PRUNABLE
@@ -46,6 +48,20 @@ def test_a_zip_file_holds_nothing_but_its_entries(true: Forger, tmp_path: Path) 
         archive.filelist.pop()
         archive.__dict__["_didModify"] = True
     assert verify(file, None, lambda _: None).problems == [problem]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_certificate_says_up_to_when_its_hash_value_reaches(
+    true: Forger, language: str
+) -> None:
+    """It may cover hours after the period, for what was delivered late, or not yet all of them."""
+    whole, phrase = true.case(), words(language)
+    for case in (whole, replace(whole, chain=whole.chain[:-30])):
+        [last] = [one for one in case.chain if one.root == case.root]
+        until = formats.moment(last.begin + timedelta(hours=1), case.zone, phrase)
+        note = certificate(case, phrase)["note"]
+        assert until in note and last.root in note
+    assert whole.root_until != case.root_until
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "settings.json", "claims.json"])

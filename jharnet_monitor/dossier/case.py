@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.dossier.claims import Claims, OfficeClaims
 from jharnet_monitor.dossier.evidence import DossierEvidence
-from jharnet_monitor.dossier.sealed import Sealed, needed_links
+from jharnet_monitor.dossier.sealed import HOUR, Sealed, needed_links
 from jharnet_monitor.dossier.settings_log import SettingsLog
 from jharnet_monitor.i18n.words import Words
 from jharnet_monitor.judge.calendar.period import Period
@@ -43,8 +43,19 @@ class Case:
     @property
     def root(self) -> str:
         """The chain's root after the last record on which a figure rests."""
+        return self._last_needed.root
+
+    @property
+    def root_until(self) -> datetime:
+        """The end of the last hour that `root` covers. It is after the period's end, since records
+        of the period may be delivered late.
+        """
+        return self._last_needed.begin + HOUR
+
+    @property
+    def _last_needed(self) -> Sealed:
         begins = [one.begin for one in self.chain]
-        return self.chain[needed_links(begins, self.period.start, self.period.end)[-1]].root
+        return self.chain[needed_links(begins, self.period.start, self.period.end)[-1]]
 
     def district(self, words: Words) -> str:
         """The district's name in the language of `words`."""

@@ -78,7 +78,8 @@ def certificate(case: Case, words: Words) -> dict[str, Any]:
     """The certificate's form, as the Schedule to the Bharatiya Sakshya Adhiniyam, 2023, section
     63(4)(c), prescribes it, with the hash value filled in, as plain JSON.
     """
-    note = words("dossier.certificate.note", root=case.root)
+    until = formats.moment(case.root_until, case.zone, words)
+    note = words("dossier.certificate.note", root=case.root, until=until)
     return head(case, words, "certificate") | {
         "parts": [_part(case, words, part) for part in ("a", "b")],
         "algorithm": words("dossier.certificate.algorithms", blank=BLANK).split("|")[SHA256],
