@@ -48,7 +48,7 @@ async def test_a_token_file_that_others_may_read_is_refused(
     assert path is not None
     path.chmod(0o644)
     reload = {"method": "POST", "headers": BEARER}
-    assert "see the hub's log" in await error(client, "/-/reload", 401, **reload)
+    assert "see the hub's log" in await error(client, "/-/reload", 503, **reload)
     assert "chmod 600" in caplog.text
 
 

@@ -217,4 +217,4 @@ def _local_path(target: str) -> str:
     """A path on this hub to return to; anything that could lead to another site becomes `/`."""
     if not target.startswith("/") or target.startswith(("//", "/\\")) or len(target) > 200:
         return "/"
-    return quote(target, safe="/?=&")
+    return quote(target, safe="/?=&%")

@@ -43,6 +43,8 @@ MOST_CHECKS = 8
 """Passwords that wait to be checked: each takes 32 MB and 0.2 s, one after the other."""
 _LONG_TOKEN = 32
 _LONGEST_USER = 64
+_RETRY_SECONDS = 60
+"""When to try again while a file of secrets cannot be used; somebody has to put it right."""
 
 _OPEN = frozenset({
     "/signin", "/signout", "/static/{name}", "/join/{office}",
@@ -55,9 +57,6 @@ NOT_CONFIGURED = (
     "changes over HTTP are disabled: set `hub: api_token_file:` in the configuration to a file "
     "with a token, or `hub: accounts_file:` to one with accounts"
 )
-UNREADABLE = "the file in `hub: api_token_file:` cannot be used; see the hub's log"
-NO_TOKEN = (NOT_CONFIGURED, UNREADABLE)
-"""Why nobody can prove who they are: the configuration, or a file, must change first."""
 UNAUTHORIZED = (
     "this needs a token: send `Authorization: Bearer TOKEN` with the token of "
     "`hub: api_token_file:`, or sign in at /signin"
@@ -78,8 +77,12 @@ class Actor:
     session: Session | None = None
 
 
-class _NoTokenError(Exception):
-    """There is no API token that could be right; the text is one of `NO_TOKEN`."""
+class _NotConfiguredError(Exception):
+    """No API token is configured, so none could be right."""
+
+
+class _UnreadableError(Exception):
+    """The file of the API token or of the accounts cannot be used now; the text is its key."""
 
 
 class Access:
@@ -96,11 +99,13 @@ class Access:
     async def require(self, request: web.Request, role: Role = Role.OPERATE) -> Actor:
         """Who sends the request; raises `Refusal` unless they may do what needs this role."""
         try:
-            actor = await self._by_token(request) or await self.who(request)
+            actor = await self._by_token(request) or await self._signed_in(request)
             if actor is None and self._hub.config.hub.accounts_file is None:
                 await self._token()  # if no token could be right, the answer says so
-        except _NoTokenError as error:
-            raise Refusal(401, str(error), _CHALLENGE) from None
+        except _NotConfiguredError:
+            raise Refusal(401, NOT_CONFIGURED, _CHALLENGE) from None
+        except _UnreadableError as error:
+            raise _unavailable(error) from None
         if actor is None:
             raise Refusal(401, UNAUTHORIZED, _CHALLENGE)
         request[ACTOR] = actor.name
@@ -119,11 +124,14 @@ class Access:
         passed_on = is_forwarded(request)
         if path == "/metrics" and _is_this_machine(request.remote) and not passed_on:
             return
-        if request.method == "GET" and not request.path.startswith(PROGRAM_PATHS):
-            if await self.who(request) is None:
-                raise web.HTTPSeeOther(
-                    f"{self._hub.config.hub.base}/signin?next={quote(request.path)}"
-                )
+        if request.method in ("GET", "HEAD") and not request.path.startswith(PROGRAM_PATHS):
+            try:
+                actor = await self._signed_in(request)
+            except _UnreadableError as error:
+                raise _unavailable(error) from None
+            if actor is None:
+                target = quote(request.path_qs, safe="/")
+                raise web.HTTPSeeOther(f"{self._hub.config.hub.base}/signin?next={target}")
             return
         await self.require(request, Role.READ)
 
@@ -164,15 +172,21 @@ class Access:
         return None
 
     async def who(self, request: web.Request) -> Actor | None:
-        """Who is signed in at the browser; None for nobody."""
-        cookie = request.cookies.get(COOKIE)
-        session = cookie and self.sessions.find(cookie, request.remote or "")
-        if not cookie or not session:
+        """Who is signed in at the browser; None for nobody, and while that cannot be checked."""
+        try:
+            return await self._signed_in(request)
+        except _UnreadableError:
+            return None
+
+    async def _signed_in(self, request: web.Request) -> Actor | None:
+        """Who is signed in; raises `_UnreadableError`, which does not end the session."""
+        cookie, session = self._session(request)
+        if session is None:
             return None
         if session.account is None:
             try:
                 valid = session.rests_on(cookie, hash_token(await self._token()))
-            except _NoTokenError:
+            except _NotConfiguredError:
                 return None
             return Actor("API token", Role.ADMINISTER, None, session) if valid else None
         account = (await self._known_accounts()).get(session.account)
@@ -182,18 +196,29 @@ class Access:
         request[ACTOR] = f"account {account.name}"
         return Actor(f"account {account.name}", account.role, account.name, session)
 
+    def _session(self, request: web.Request) -> tuple[str, Session | None]:
+        """The cookie of a request, and its session."""
+        cookie = request.cookies.get(COOKIE, "")
+        return cookie, self.sessions.find(cookie, request.remote or "") if cookie else None
+
     async def sign_in(self, request: web.Request, name: str, secret: str) -> str | None:
         """The session's cookie for the right password or token, else None.
 
-        Without a name `secret` is the API token. Raises `Refusal` after many tries.
+        Without a name `secret` is the API token. Raises `Refusal` after many tries, and while the
+        file of the tokens or accounts cannot be used.
         """
         address, name = request.remote or "", name.strip().lower()[:_LONGEST_USER]
         if not _same_origin(request):
             raise Refusal(403, "refused: another site requested this sign-in")
-        if name:
-            credential = await self._check_password(name, secret, address)
-        else:
-            credential = await self._check_token(secret, address)
+        try:
+            if name:
+                credential = await self._check_password(name, secret, address)
+            else:
+                credential = await self._check_token(secret, address)
+        except _NotConfiguredError:
+            raise Refusal(403, NOT_CONFIGURED) from None
+        except _UnreadableError as error:
+            raise _unavailable(error) from None
         if credential is None:
             self._addresses.failed(address)
             _log.warning("refused a sign-in of %r from %s", name or "API token", address)
@@ -205,10 +230,7 @@ class Access:
         return cookie
 
     async def _check_token(self, secret: str, address: str) -> str | None:
-        try:
-            token = await self._token()
-        except _NoTokenError as error:
-            raise Refusal(403, str(error)) from None
+        token = await self._token()
         if len(token) < _LONG_TOKEN:
             self._refuse_guessers(address)
         if _equal(secret, token):
@@ -246,36 +268,45 @@ class Access:
 
     async def sign_out(self, request: web.Request) -> None:
         """End the browser's session, so that copies of its cookie stop working, too."""
-        actor = await self.who(request)
-        if actor is not None and actor.session is not None:
-            self.sessions.end(actor.session)
+        actor, (_, session) = await self.who(request), self._session(request)
+        if session is not None:
+            self.sessions.end(session)
             await self.sessions.keep()
+        if actor is not None:
             await self.act(request, actor, "signed out", {})
 
     async def _token(self) -> str:
         """Read the token from its file each time: a new one needs no reload.
 
-        Raises `_NoTokenError` if none is configured, or it cannot be used.
+        Raises `_NotConfiguredError`, or `_UnreadableError` if the file cannot be used.
         """
         path = self._hub.config.hub.api_token_file
         if path is None:
-            raise _NoTokenError(NOT_CONFIGURED)
+            raise _NotConfiguredError
         try:
             return await asyncio.to_thread(read_secret, path)
         except UserError as error:
             _log.error("cannot read the API token, so nobody can use it: %s", error)
-            raise _NoTokenError(UNREADABLE) from None
+            raise _UnreadableError("api_token_file") from None
 
     async def _known_accounts(self) -> dict[str, Account]:
-        """Read the accounts from their file each time, so that a removed one needs no reload."""
+        """Read the accounts from their file each time, so that a removed one needs no reload.
+
+        Raises `_UnreadableError` if the file cannot be used.
+        """
         path = self._hub.config.hub.accounts_file
         if path is None:
             return {}
         try:
             return await asyncio.to_thread(read_accounts, path)
         except UserError as error:
-            _log.error("cannot read the accounts, so nobody can sign in with one: %s", error)
-            return {}
+            _log.error("cannot read the accounts, so nobody can use one: %s", error)
+            raise _UnreadableError("accounts_file") from None
+
+
+def _unavailable(error: _UnreadableError) -> Refusal:
+    text = f"the file in `hub: {error}:` cannot be used now; see the hub's log"
+    return Refusal(503, text, {"Retry-After": f"{_RETRY_SECONDS}"})
 
 
 def bearer(request: web.Request) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from aiohttp import web
@@ -15,7 +16,7 @@ from jharnet_monitor.help.pages import INDEX, PICTURES, picture
 from jharnet_monitor.i18n.formats import Formats
 from jharnet_monitor.security.accounts import Role
 from jharnet_monitor.web import join
-from jharnet_monitor.web.auth import NO_TOKEN, Access
+from jharnet_monitor.web.auth import NOT_CONFIGURED, Access
 from jharnet_monitor.web.errors import Refusal, unknown_office
 from jharnet_monitor.web.faults import FaultLedger, entry_of_form, page_content
 from jharnet_monitor.web.feed import StatusFeed
@@ -160,9 +161,9 @@ class Pages:
         """The page for an error: what happened and where to go."""
         formats = self.formats(request)
         words = formats.words
-        helpless = message in NO_TOKEN  # a sign-in does not help
+        helpless = message == NOT_CONFIGURED  # a sign-in does not help
         key = "other" if helpless else str(status)
-        sign_in_for = request.path if request.method == "GET" else "/"
+        sign_in_for = _here(request) if request.method == "GET" else "/"
         return await self.page(
             request,
             "error.html",
@@ -213,6 +214,7 @@ class Pages:
             district=config.district,
             offices=offices,
             path=request.path,
+            here=_here(request),
             thresholds=config.thresholds,
             actor=actor,
             may_operate=actor is not None and actor.role.allows(Role.OPERATE),
@@ -225,6 +227,11 @@ class Pages:
         remember_language(request, response)
         response.enable_compression()
         return response
+
+
+def _here(request: web.Request) -> str:
+    """The address of a page with its query, to return to after the sign-in, as a query's value."""
+    return "/" if request.path == "/signin" else quote(request.path_qs, safe="/")
 
 
 def see_other(request: web.Request, path: str) -> web.Response:

@@ -68,6 +68,7 @@ _ERRORS = (
     ("403", "Refused"),
     ("404", "NotThere"),
     ("429", "Guessing"),
+    ("503", "Unavailable"),
 )
 _METHODS = ("get", "post", "put", "delete")
 
