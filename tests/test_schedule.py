@@ -131,21 +131,35 @@ async def test_every_configured_test_is_planned(clock: SteppedClock) -> None:
     assert jobs["conference potka at 11:00"].strftime("%H:%M %z") == "11:00 +0530"
 
 
-async def test_drills_are_planned_at_their_times_and_days(clock: SteppedClock) -> None:
+def _next_weekdays(job: Any, count: int) -> set[int]:
+    """Weekdays of the next runs; Monday is 0."""
+    moment, days = job.next_run_time, set()
+    for _ in range(count):
+        days.add(moment.weekday())
+        moment = job.trigger.get_next_fire_time(moment, moment + timedelta(seconds=1))
+    return days
+
+
+@pytest.mark.parametrize(
+    ("written", "days"), [("mon,thu", {0, 3}), ("Mon - wed , fri", {0, 1, 2, 4})]
+)
+async def test_drills_are_planned_at_their_times_and_days(
+    clock: SteppedClock, written: str, days: set[int]
+) -> None:
     """Each time in `probes.drill` is a job; a reload without it removes the jobs."""
     held: list[str] = []
 
     async def hold() -> None:
         held.append("drill")
 
-    drill = {"at": ["16:00", "17:00"], "days": "mon,thu"}
+    drill = {"at": ["16:00", "17:00"], "days": written}
     current = CurrentConfig(make_config(probes={"drill": drill}))
     scheduler = Scheduler(current, clock, _nothing, HubStatus(), hold)
     scheduler.start()
     try:
         jobs = [j for j in scheduler._scheduler.get_jobs() if j.id.startswith("drill")]
         assert {j.id for j in jobs} == {"drill at 16:00", "drill at 17:00"}
-        assert {j.next_run_time.weekday() for j in jobs} <= {0, 3}
+        assert [_next_weekdays(job, 7) for job in jobs] == [days, days]
         assert {j.next_run_time.strftime("%H:%M") for j in jobs} == {"16:00", "17:00"}
         far = max(job.next_run_time for job in jobs)  # a step of less than 30 s is not noticed
         clock.offset = far - datetime.now(UTC) - timedelta(seconds=0.5)

@@ -34,6 +34,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
+from jharnet_monitor.config.fields import WEEKDAYS, parse_weekdays
 from jharnet_monitor.judge.calendar.timetable import next_test
 from jharnet_monitor.live import HubStatus
 from jharnet_monitor.probes import PROBES, Job, Probe
@@ -222,11 +223,11 @@ class Scheduler:
         plan = self._config.probes.drill
         if self._hold_drill is None:
             return
+        # One by one: APScheduler takes `mon - thu`, with its spaces, for Monday alone.
+        days = ",".join(WEEKDAYS[day] for day in sorted(parse_weekdays(plan.days)))
         for at in plan.at:
             hour, minute = at.split(":")[:2]
-            trigger = CronTrigger(
-                day_of_week=plan.days, hour=hour, minute=minute, timezone=self._zone
-            )
+            trigger = CronTrigger(day_of_week=days, hour=hour, minute=minute, timezone=self._zone)
             self._add(f"drill at {at}", trigger, self._hold_drill)
 
     def _interval(self, every: float, part: float) -> IntervalTrigger:
