@@ -21,6 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jharnet_monitor.commands.demo_history import make_history
+from jharnet_monitor.commands.process import hangup
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.demo.flow import Demo, running, week_measured, write_result
 from jharnet_monitor.demo.places import LabPlace, LoopbackPlace, Place, district_data
@@ -71,7 +72,7 @@ def demo(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written: {error.strerror}") from error
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_in_order()
     end = None if minutes is None else time.monotonic() + minutes * 60
     try:
         data = district_data()
@@ -82,8 +83,27 @@ def demo(
         console.print("stopped")
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def end_in_order() -> None:
+    """End as on Ctrl-C when the process is terminated, or when its terminal is closed."""
+    closed = hangup()
+    terminals = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if number in closed:  # the shell and the terminal may both send it
+            signal.signal(number, signal.SIG_IGN)
+            _write_no_more(terminals)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, *closed):
+        signal.signal(number, interrupt)
+
+
+def _write_no_more(terminals: Sequence[int]) -> None:
+    """Drop further output: an error of writing to a closed terminal would stop the clearing up."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in terminals:
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def _place(data: Mapping[str, Any]) -> Place:

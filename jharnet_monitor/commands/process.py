@@ -90,18 +90,25 @@ def set_up_logging(level: str) -> None:
         logging.getLogger(chatty).setLevel(max(number, logging.WARNING))
 
 
+def hangup() -> list[signal.Signals]:
+    """SIGHUP, which a terminal sends when it is closed; nothing on Windows or under `nohup`."""
+    number = getattr(signal, "SIGHUP", None)
+    return [] if number is None or signal.getsignal(number) is signal.SIG_IGN else [number]
+
+
 async def until_signal(
     main: Callable[[], Awaitable[None]],
     stop: Callable[[], None],
     reload: Callable[[], None] | None = None,
 ) -> None:
-    """Run `main` until it ends; SIGINT and SIGTERM call `stop`, SIGHUP calls `reload`.
+    """Run `main` until it ends; SIGINT and SIGTERM call `stop`, SIGHUP `reload`, or else `stop`.
 
     On Windows, Ctrl-C and Ctrl-Break call `stop`: a service manager sends one of them.
     Afterwards, threads delay the end of the process by at most `END_SECONDS`.
     """
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM)):
+    stopping = [signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGTERM)]
+    for number in stopping if reload else stopping + hangup():
         try:
             loop.add_signal_handler(number, stop)
         except NotImplementedError:  # on Windows
