@@ -50,6 +50,7 @@ def test_rates_over_every_wrap(start: int, bits: int, ticks: int) -> None:
         (BEFORE, {"discontinuity": 1_100_00}),
         (BEFORE, {"inbound": InterfaceCount(9_000)}),  # counters cleared by hand
         (NARROW, {"ticks": 200_00, "inbound": InterfaceCount(9_000)}),
+        (NARROW, {"inbound": InterfaceCount(9_000)}),  # 32 bits cleared by hand, no wrap
         (NARROW, {"bits": 64}),  # another interface or router
         (BEFORE, {"ticks": BEFORE.ticks}),  # its clock stopped
     ],

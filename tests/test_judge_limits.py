@@ -236,6 +236,20 @@ def _reading(at: float, ticks: int, octets: int, **changes: int) -> InterfaceCou
         (_reading(0, 0, 0, bits=32), _reading(10, 1000, 1000, bits=32, speed=3_435_973_837),
          NoRate.AMBIGUOUS),
         (_reading(0, 0, 0, bits=32), _reading(10, 1000, 1000, bits=32, speed=3_435_973_836), 800.0),
+        # 8 Mbit/s carry 25 000 000 octets in 10 s and the 15 s of a late update.
+        (_reading(0, 0, 4_000_000_000, bits=32),
+         _reading(10, 1000, 500, bits=32, speed=8_000_000), NoRate.RESTARTED),
+        (_reading(0, 0, 2**32 - 9, bits=32),
+         _reading(10, 1000, 24_999_991, bits=32, speed=8_000_000), 20e6),
+        (_reading(0, 0, 2**32 - 9, bits=32),
+         _reading(10, 1000, 24_999_992, bits=32, speed=8_000_000), NoRate.RESTARTED),
+        # More than the stated speed, but no wrap: the speed is wrong.
+        (_reading(0, 0, 0, bits=32),
+         _reading(10, 1000, 50_000_000, bits=32, speed=8_000_000), 40e6),
+        (_reading(0, 0, 0, errors=5), _reading(10, 1000, 1000, errors=4), NoRate.RESTARTED),
+        (_reading(0, 0, 0, discards=2**31), _reading(10, 1000, 1000, discards=0),
+         NoRate.RESTARTED),
+        (_reading(0, 0, 0, discards=2**31 + 1), _reading(10, 1000, 1000, discards=0), 800.0),
         # 18 bytes of framing for each of 10 packets.
         (_reading(0, 0, 0, packets=5), _reading(10, 1000, 1000, packets=15, header=18), 656.0),
         (_reading(0, 0, 0, packets=5), _reading(10, 1000, 100, packets=15, header=18), 0.0),

@@ -17,6 +17,9 @@ CLOCK_TOLERANCE_SECONDS, CLOCK_TOLERANCE_SHARE = 3.0, 0.02
 more, the router has restarted."""
 FAULT_MODULUS = 1 << 32
 """Errors and discards are counted in 32 bits, on any router."""
+UPDATE_SECONDS = 15.0
+"""Longest interval at which a router updates its counters: a reading may show the octets of so much
+more time than lies between the readings."""
 COUNTER64 = 64
 """Bits of the counters that do not wrap in practice (ifHCInOctets and others)."""
 
@@ -93,21 +96,29 @@ def rates_between(before: InterfaceCounters, after: InterfaceCounters) -> Interf
     tolerance = CLOCK_TOLERANCE_SECONDS + CLOCK_TOLERANCE_SHARE * elapsed
     if seconds == 0 or abs(seconds - elapsed) > tolerance or _discontinuous(before, after):
         return NoRate.RESTARTED
+    if any(_cleared(*pair, after, seconds) for pair in _directions(before, after)):
+        return NoRate.RESTARTED
     can_wrap_twice = after.speed is None or after.speed * seconds / 8 >= 1 << after.bits
     if after.bits < COUNTER64 and can_wrap_twice:
         return NoRate.AMBIGUOUS
-    inbound = _octets(before.inbound, after.inbound, after)
-    outbound = _octets(before.outbound, after.outbound, after)
+    inbound, outbound = (_octets(*pair, after) for pair in _directions(before, after))
     return InterfaceRates(
         seconds,
         inbound * 8 / seconds,
         outbound * 8 / seconds,
         *(
-            _share(getattr(before, way), getattr(after, way), what, after.bits)
+            _share(*pair, what, after.bits)
             for what in ("errors", "discards")
-            for way in ("inbound", "outbound")
+            for pair in _directions(before, after)
         ),
     )
+
+
+def _directions(
+    before: InterfaceCounters, after: InterfaceCounters
+) -> tuple[tuple[InterfaceCount, InterfaceCount], ...]:
+    """The two readings of each direction, inbound first."""
+    return (before.inbound, after.inbound), (before.outbound, after.outbound)
 
 
 def _share(before: InterfaceCount, after: InterfaceCount, what: str, bits: int) -> float | None:
@@ -126,11 +137,26 @@ def _discontinuous(before: InterfaceCounters, after: InterfaceCounters) -> bool:
     """
     if (before.bits, before.discontinuity) != (after.bits, after.discontinuity):
         return True
-    decreased = (
-        after.inbound.octets < before.inbound.octets
-        or after.outbound.octets < before.outbound.octets
-    )
+    decreased = any(late.octets < early.octets for early, late in _directions(before, after))
     return after.bits == COUNTER64 and decreased
+
+
+def _cleared(
+    before: InterfaceCount, after: InterfaceCount, counters: InterfaceCounters, seconds: float
+) -> bool:
+    """Whether a 32-bit counter decreased, but cannot have wrapped.
+
+    It was cleared by hand if a wrap means more octets than the interface can carry, or damaged or
+    discarded packets over more than half of the counter's range.
+    """
+    for what in ("errors", "discards"):
+        early, late = getattr(before, what), getattr(after, what)
+        if None not in (early, late) and (late - early) % FAULT_MODULUS >= FAULT_MODULUS // 2:
+            return True
+    if counters.speed is None or after.octets >= before.octets:
+        return False
+    octets = (after.octets - before.octets) % (1 << counters.bits)
+    return octets * 8 > counters.speed * (seconds + UPDATE_SECONDS)
 
 
 def _octets(before: InterfaceCount, after: InterfaceCount, counters: InterfaceCounters) -> int:
