@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import Metric
 from jharnet_monitor.clock import ManualClock
 from jharnet_monitor.config.addresses import hub_url
 from jharnet_monitor.config.current import CurrentConfig
+from jharnet_monitor.config.schema import Probes
 from jharnet_monitor.hub.health import Health
 from jharnet_monitor.hub.recorder import Recorder
 from jharnet_monitor.hub.store_writer import StoreWriter
@@ -354,6 +355,17 @@ def test_a_call_by_hand_that_tried_less_leaves_the_grade() -> None:
     live.update(dataclasses.replace(less, conditions={"profile": "180p", AT_LEAST: True}))
     assert value(live, "conference_grade", office=OFFICE) == 4
     assert value(live, "probe_runs_total", office=OFFICE, probe="conference", outcome="ok") == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "runs"),
+    [({}, 2), ({"at": ["11:00"], "every": "6h"}, 5), ({"at": []}, 0)],
+)
+def test_planned_conference_tests_are_counted(options: dict[str, object], runs: int) -> None:
+    """Tests at times of day and at an interval add up; none planned is a zero, not absent."""
+    probes = Probes.model_validate({"conference": options})
+    live = Live(CurrentConfig(config(1).model_copy(update={"probes": probes})))
+    assert value(live, "conference_planned_runs") == runs
 
 
 def test_an_office_is_in_one_state() -> None:

@@ -61,6 +61,12 @@ def _needed(_: DistrictView) -> Iterable[Point]:
     return (((profile,), profile.rung.line_rate / 8) for profile in Profile)
 
 
+def _planned(view: DistrictView) -> Iterable[Point]:
+    """Zero where nothing is planned: then an office without a test is no cause for an alert."""
+    settings = view.config.probes.conference
+    yield (), len(settings.at) + (86400 / settings.every if settings.every else 0)
+
+
 FAMILIES = (
     of_quantity("conference", "grade"),
     OfficeFamily("conference_ready", "gauge",
@@ -78,4 +84,6 @@ FAMILIES = (
 DISTRICT_FAMILIES = (
     Family("conference_needed_bytes_per_second", "gauge",
            "IP rate that one call of the profile takes each way", _needed, ("profile",)),
+    Family("conference_planned_runs", "gauge",
+           "Conference tests of an office that are planned in a day", _planned),
 )  # fmt: skip
