@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 UNTIL_STOPPED = """
 import asyncio, signal, sys
 from jharnet_monitor.commands.process import until_signal
-if sys.argv[1] == "ignored":
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+ignored = sys.argv[1] == "ignored"  # tests that run under nohup pass the ignored signal on
+signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
 async def run():
     stopped, reloaded = asyncio.Event(), asyncio.Event()
     async def main():
@@ -33,6 +33,7 @@ DEMO = """
 import signal, sys, time
 from pathlib import Path
 from jharnet_monitor.commands.demo import end_in_order
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup around the tests ignores it
 end_in_order()
 try:
     print("ready", flush=True)
