@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import IO
 
 RETRY_SECONDS = 0.2
@@ -33,3 +37,29 @@ def wait_for_lock(file: IO[str]) -> None:
             return
         except BlockingIOError:
             time.sleep(RETRY_SECONDS)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock on the file, also against other processes, and also if it is replaced meanwhile.
+    Nothing is locked if there is none, or it cannot be read.
+    """
+    file = _open_locked(path)
+    try:
+        yield
+    finally:
+        if file is not None:
+            file.close()
+
+
+def _open_locked(path: Path) -> IO[str] | None:
+    while True:
+        try:
+            file = path.open(encoding="utf-8")
+        except OSError:
+            return None
+        wait_for_lock(file)
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()  # it was replaced meanwhile

@@ -7,6 +7,8 @@ import html
 import json
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -102,16 +104,53 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return int(ended.value.code or 0)
 
 
+HUB = (
+    "district: {id: d, name: D, name_hi: डी}\n"
+    "hub: {tls: off, accounts_file: secrets/accounts, uplink: {contracted: 34 Mbit/s}}\n"
+    "offices: [{id: potka, name: Potka, name_hi: पोटका, pc: 10.8.3.10}]\n"
+)
+
+
+def test_an_account_that_was_ended_meanwhile_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever adds one may take minutes to enter the password; others are ended in that time."""
+    path = tmp_path / "jharnet.yaml"
+    path.write_text(HUB)
+    where = ("--config", str(path))
+    assert run(monkeypatch, "account", "add", "left.the.office", "--generate", *where) == 0
+
+    def enter(_: str) -> str:
+        if "left.the.office" in read_accounts(tmp_path / "secrets/accounts"):
+            assert run(monkeypatch, "account", "end", "left.the.office", *where) == 0
+        return PASSWORD
+
+    monkeypatch.setattr("getpass.getpass", enter)
+    monkeypatch.setattr("jharnet_monitor.commands.account._has_terminal", lambda: True)
+    assert run(monkeypatch, "account", "add", "ravi", *where) == 0
+    assert list(read_accounts(tmp_path / "secrets/accounts")) == ["ravi"]
+
+
+def test_accounts_that_are_added_at_once_are_all_kept(tmp_path: Path) -> None:
+    """Four commands at once, of which each reads the file and writes it; there is none before."""
+    path = tmp_path / "jharnet.yaml"
+    path.write_text(HUB)
+    command = (sys.executable, "-m", "jharnet_monitor", "account", "add", "--generate")
+    names = ["ravi", "meena", "arjun", "sita"]
+    adding = [
+        subprocess.Popen([*command, name, "--config", str(path)], stdout=subprocess.DEVNULL)
+        for name in names
+    ]
+    assert [one.wait(60) for one in adding] == [0] * len(names)
+    assert sorted(read_accounts(tmp_path / "secrets/accounts")) == sorted(names)
+
+
 def test_the_commands_add_list_and_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each is recorded in the event log of the hub's database, and the chain covers it."""
     path = tmp_path / "jharnet.yaml"
-    path.write_text(
-        "district: {id: d, name: D, name_hi: डी}\n"
-        "hub: {tls: off, accounts_file: secrets/accounts, uplink: {contracted: 34 Mbit/s}}\n"
-        "offices: [{id: potka, name: Potka, name_hi: पोटका, pc: 10.8.3.10}]\n"
-    )
+    path.write_text(HUB)
     store = Store(f"sqlite:///{tmp_path}/monitor.db", SystemClock())
     store.migrate()
     where = ("--config", str(path))

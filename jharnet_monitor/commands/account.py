@@ -6,6 +6,8 @@ import getpass
 import json
 import secrets
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +22,7 @@ from jharnet_monitor.commands.terminal import print_table
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.errors import UserError
+from jharnet_monitor.file_lock import locked
 from jharnet_monitor.i18n.formats import moment
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.model import format_utc, parse_utc
@@ -65,17 +68,17 @@ def add(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Add an account; a running hub lets it in at once."""
-    settings, path, known = _read(config)
-    if name in known and not force:
-        raise UserError(f"{path}: has the account {name} already; give --force to replace it")
+    _, path, known = _read(config)
+    _check_free(known, name, path, force=force)
     if role not in list(Role):
         raise UserError(f"--role {role}: must be {', '.join(Role)}")
     password = _password(name, password_file, generate=generate)
-    now = format_utc(datetime.now(UTC))
-    known[name] = make_account(name, Role(role), password, now)
-    if generate:  # before it is stored: no account has a password that nobody could read
-        print(f"password  {password}", flush=True)
-    write_accounts(path, known)
+    account = make_account(name, Role(role), password, format_utc(datetime.now(UTC)))
+    with _changed(config) as (settings, path, known):
+        _check_free(known, name, path, force=force)  # others may have added it meanwhile
+        known[name] = account
+        if generate:  # before it is stored: no account has a password that nobody could read
+            print(f"password  {password}", flush=True)
     record_act(settings, "account added", {"account": name, "role": role})
     print(f"{name}: may {role}; sign-in at /signin")
 
@@ -135,13 +138,12 @@ def end(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """End an account and all of its sessions, at once."""
-    settings, path, known = _read(config)
-    account = _known(known, name, path)
-    if sessions:
-        known[name] = without_sessions(account)
-    else:
-        del known[name]
-    write_accounts(path, known)
+    with _changed(config) as (settings, path, known):
+        account = _known(known, name, path)
+        if sessions:
+            known[name] = without_sessions(account)
+        else:
+            del known[name]
     record_act(settings, "sessions ended" if sessions else "account ended", {"account": name})
     print(f"{name}: {'all sessions are ended' if sessions else 'is ended'}")
 
@@ -173,11 +175,29 @@ def _read(config: Path) -> tuple[Config, Path, dict[str, Account]]:
     return settings, path, read_accounts(path)
 
 
+@contextmanager
+def _changed(config: Path) -> Iterator[tuple[Config, Path, dict[str, Account]]]:
+    """Like `_read`, and the accounts are written back at the end.
+
+    No other command changes them meanwhile. The lock is on the configuration, as the file of
+    accounts does not exist before the first one.
+    """
+    with locked(config):
+        settings, path, known = _read(config)
+        yield settings, path, known
+        write_accounts(path, known)
+
+
 def _file(settings: Config, path: Path) -> Path:
     file = settings.hub.accounts_file
     if file is None:
         raise UserError(f"{path}: hub.accounts_file: is not set; add it, such as secrets/accounts")
     return file
+
+
+def _check_free(known: dict[str, Account], name: str, path: Path, *, force: bool) -> None:
+    if name in known and not force:
+        raise UserError(f"{path}: has the account {name} already; give --force to replace it")
 
 
 def _known(known: dict[str, Account], name: str, path: Path) -> Account:

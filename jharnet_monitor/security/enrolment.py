@@ -8,20 +8,17 @@ token never leaves the office's machine.
 from __future__ import annotations
 
 import base64
-import contextlib
 import hmac
 import json
-import os
 import secrets
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from jharnet_monitor.errors import UserError
-from jharnet_monitor.file_lock import wait_for_lock
+from jharnet_monitor.file_lock import locked
 from jharnet_monitor.security.tokens import (
     hash_token,
     is_missing,
@@ -108,7 +105,7 @@ class _Pending:
 def issue(token_hash_file: Path, *, by: str, expires: datetime) -> str:
     """Make a code for the office with this `token_hash_file`; an earlier code stops working."""
     code = make_token()
-    with _locked(_pending_file(token_hash_file)):
+    with locked(_pending_file(token_hash_file)):
         _write(token_hash_file, _Pending(hash_token(code), by, expires.isoformat()))
     return code
 
@@ -124,7 +121,7 @@ def accept(token_hash_file: Path, code: str, token_hash: str, now: datetime) -> 
     request, because the answer may have been lost: while its token is registered, and at least for
     `REPEAT_TIME`. Raises `EnrolmentRefused`.
     """
-    with _locked(_pending_file(token_hash_file)):
+    with locked(_pending_file(token_hash_file)):
         return _accept(token_hash_file, code, token_hash, now)
 
 
@@ -150,31 +147,6 @@ def _accept(token_hash_file: Path, code: str, token_hash: str, now: datetime) ->
     if pending.used_at is None:  # last, so that after a power cut the agent can send it again
         _write(token_hash_file, replace(pending, token=token_hash, used_at=now.isoformat()))
     return pending.by
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock on the file of an enrolment, also against other processes."""
-    file = _lock(path)
-    try:
-        yield
-    finally:
-        if file is not None:
-            file.close()
-
-
-def _lock(path: Path) -> IO[str] | None:
-    """The locked file; None if there is none, or it cannot be read."""
-    while True:
-        try:
-            file = path.open(encoding="utf-8")
-        except OSError:
-            return None
-        wait_for_lock(file)
-        with contextlib.suppress(OSError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        file.close()  # it was replaced meanwhile
 
 
 def _has_token_hash(token_hash_file: Path, token_hash: str) -> bool:
