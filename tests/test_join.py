@@ -149,11 +149,11 @@ async def open_link(
     other = dict(instead or {})
 
     async def answer(route: Route) -> None:
-        text = other[route.request.url.rpartition("/")[2]]
+        text = other[route.request.url.rpartition("/")[2].partition("?")[0]]
         await route.fulfill(body=text, content_type="text/javascript")
 
     for module in other:
-        await page.route(f"**/{module}", answer)
+        await page.route(f"**/{module}*", answer)
     await page.goto(link)
     return page
 

@@ -207,6 +207,28 @@ async def test_a_page_from_before_an_update_is_measured(door: Door, browser: Bro
     assert [name for name in result.conditions if name.startswith("agent_loop_lag")] == []
 
 
+async def test_a_result_that_does_not_come_is_not_awaited_for_ever(
+    door: Door, browser: Browser
+) -> None:
+    """The page asks for it after each test. A browser has few connections to one hub, and tests
+    need them. Without a service worker, which a browser refuses where the certificate is unknown.
+    """
+    script = STATIC.joinpath("join.js").read_text("utf-8")
+    for now, then in (("RENEW_PATIENCE = 45000", "RENEW_PATIENCE = 500"),
+                      ("navigator.serviceWorker?", "null?")):  # fmt: skip
+        assert script.count(now) == 1
+        script = script.replace(now, then)
+    page = await open_link(browser, door.link, instead={"join.js": script})
+    await join(page)
+    await page.route("**/join/potka", lambda _: None)  # it is never answered
+    connection = door.hub.agents.get("potka")
+    assert connection is not None
+    async with page.expect_event("requestfailed", timeout=30_000) as given_up:
+        await (await connection.open("bandwidth", {})).close()
+    request = await given_up.value
+    assert (request.resource_type, request.failure) == ("fetch", "net::ERR_ABORTED"), request
+
+
 async def test_a_page_that_is_closed_is_no_loss(door: Door, browser: Browser) -> None:
     """In the middle of a series of datagrams: it is not known why some are missing."""
     page = await open_link(browser, door.link)

@@ -12,6 +12,7 @@ import { Session } from "./join-session.js";
 import { visit } from "./join-visit.js";
 
 const RENEW_TICKS = 240; // of a quarter of a second
+const RENEW_PATIENCE = 45000; // milliseconds, so that no request waits when the next one begins
 const SLEPT = 10000;
 
 const page = document.getElementById("join");
@@ -214,7 +215,8 @@ class Agent {
 async function renew() {
   try {
     const headers = { Accept: "text/html", Authorization: `Bearer ${token}` };
-    const answer = await fetch(location.pathname, { headers });
+    const signal = AbortSignal.timeout(RENEW_PATIENCE);
+    const answer = await fetch(location.pathname, { headers, signal });
     const next = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (!answer.ok || !next.getElementById("result")) return;
     for (const part of ["result", "ready"]) {
