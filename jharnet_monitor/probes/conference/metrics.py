@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from jharnet_monitor.model import Measurement
+from jharnet_monitor.probes.conference import plan
 from jharnet_monitor.probes.families import (
     DistrictView,
     Family,
@@ -63,8 +64,7 @@ def _needed(_: DistrictView) -> Iterable[Point]:
 
 def _planned(view: DistrictView) -> Iterable[Point]:
     """Zero where nothing is planned: then an office without a test is no cause for an alert."""
-    settings = view.config.probes.conference
-    yield (), len(settings.at) + (86400 / settings.every if settings.every else 0)
+    yield (), sum(job.runs_a_day for job in plan.jobs(view.config))
 
 
 FAMILIES = (

@@ -1,10 +1,14 @@
-"""What a conference call will take of the line: rungs, rates, bytes, time."""
+"""When conference calls are held, and what one takes of the line: rungs, rates, bytes, time."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from jharnet_monitor.model import Cause, Route
 from jharnet_monitor.probes.base import NoData, ProbeContext
 from jharnet_monitor.probes.conference.gallery import gallery_options, gallery_seconds
+from jharnet_monitor.probes.probe import Job
 from jharnet_monitor.profiles import (
     HD_HEIGHT,
     Profile,
@@ -15,12 +19,24 @@ from jharnet_monitor.profiles import (
     rungs_below,
 )
 
+if TYPE_CHECKING:
+    from jharnet_monitor.config import Config
+
 WAY_SECONDS = 40.0
 """Until a way is known not to carry a call."""
 OVERHEAD_SECONDS = 73.0
 """Set-up, overtime of a call that changed its rung, and the exchange of reports."""
 TWIN_SECONDS = 120.0
 """Limit of one question to the twin, in real time; on an idle computer it takes three."""
+
+
+def jobs(config: Config) -> Iterator[Job]:
+    """The planned calls, the same for each office."""
+    settings = config.probes.conference
+    if settings.every is not None:
+        yield Job(every=settings.every)
+    for at in settings.at:
+        yield Job(at=at)
 
 
 def profile(context: ProbeContext) -> Rung:

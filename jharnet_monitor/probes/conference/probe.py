@@ -13,7 +13,6 @@ the call: what a counter on the path sees of the UDP flow between `hub_port` and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -23,11 +22,11 @@ from jharnet_monitor.probes.conference import plan
 from jharnet_monitor.probes.conference.metrics import DISTRICT_FAMILIES, FAMILIES
 from jharnet_monitor.probes.conference.remarks import remarks
 from jharnet_monitor.probes.deferred import Deferred
-from jharnet_monitor.probes.probe import Job, Probe, ProbeOptions, Series
+from jharnet_monitor.probes.probe import Probe, ProbeOptions, Series
 from jharnet_monitor.profiles import Profile
 
 if TYPE_CHECKING:
-    from jharnet_monitor.config import Config, Office
+    from jharnet_monitor.config import Config
 
 TWICE_A_DAY_SECONDS = 26 * 3600.0
 """At two times of day there are up to 20 h between two calls."""
@@ -39,14 +38,6 @@ class ConferenceOptions(ProbeOptions):
     profile: Annotated[Profile, Field(strict=False)] | None = None
     seconds: Annotated[float, Field(ge=3, le=600)] | None = None
     codec: Literal["vp8", "h264"] | None = None
-
-
-def _jobs(config: Config, office: Office) -> Iterator[Job]:
-    settings = config.probes.conference
-    if settings.every is not None:
-        yield Job(every=settings.every)
-    for at in settings.at:
-        yield Job(at=at)
 
 
 def _fresh_for(config: Config, office: str) -> float:
@@ -68,7 +59,7 @@ CONFERENCE = Probe(
         Series(route=Route.DRILL, fresh_for=_fresh_for, exported=False, fills_line=True),
         Series(route=Route.GALLERY, fresh_for=_fresh_for, exported=False, fills_line=True),
     ),
-    jobs=_jobs,
+    jobs=lambda config, office: plan.jobs(config),
     agent_tasks=("conference",),
     needs_agent=lambda context: True,
     heavy=True,
