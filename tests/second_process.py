@@ -34,10 +34,10 @@ COMPUTING = frozenset({
     "test_formats", "test_freeze_resampling", "test_hardly_known", "test_help", "test_house",
     "test_hub_commands", "test_joining", "test_judge_limits", "test_judge_readings",
     "test_judge_values", "test_judged_then", "test_lab_parts", "test_later_records", "test_letter",
-    "test_loss_rates", "test_made_up_mark", "test_mail", "test_office_line", "test_oldest_schema",
-    "test_one_line", "test_outage_attribution", "test_outages", "test_packing",
-    "test_paper_standards", "test_parallel", "test_period", "test_planned_work", "test_promql",
-    "test_report", "test_report_files", "test_report_once", "test_report_says",
+    "test_loss_rates", "test_made_up_mark", "test_mail", "test_office_line", "test_office_page",
+    "test_oldest_schema", "test_one_line", "test_outage_attribution", "test_outages",
+    "test_packing", "test_paper_standards", "test_parallel", "test_period", "test_planned_work",
+    "test_promql", "test_report", "test_report_files", "test_report_once", "test_report_says",
     "test_sessions_kept", "test_shared_faults", "test_simulated", "test_standby",
     "test_standby_places", "test_statistics_reference", "test_stats", "test_store_chain",
     "test_throughput", "test_traffic", "test_twin", "test_twin_arrivals", "test_twin_call",
@@ -51,9 +51,11 @@ COMPUTING = frozenset({
 LOOKING = frozenset({"test_accessibility", "test_print", "test_web_browser"})
 """Files that look at pages in a browser, whatever time that takes; they run there, too."""
 WAITING = frozenset({
-    "test_exporters_stack", "test_install", "test_join_check", "test_join_stats", "test_join_tasks",
-    "test_join_visit", "test_opening", "test_reload", "test_rollout", "test_second_process",
-    "test_state_exporters", "test_status_page", "test_store", "test_update", "test_update_trial",
+    "test_enrolment", "test_exporters_stack", "test_hangup", "test_install", "test_join",
+    "test_join_check", "test_join_hidden", "test_join_stats", "test_join_tasks", "test_join_visit",
+    "test_opening", "test_ownership", "test_reload", "test_rollout", "test_second_process",
+    "test_state", "test_state_exporters", "test_states", "test_status_page", "test_store",
+    "test_store_writer", "test_update", "test_update_trial",
 })  # fmt: skip
 """Files that wait for hubs and programs of their own, such as Prometheus, pip and a browser in a
 call on loopback: the third process runs them. They need a part of the CPU, and hold no times. No

@@ -118,6 +118,11 @@ class Tab(ABC):
     async def another(self) -> Tab:
         """A tab in front of this one, which is then hidden."""
 
+    async def hide(self) -> None:
+        """Open another tab in front, and wait until the page knows."""
+        await self.another()
+        await self.until("document.hidden", True)
+
     async def until(self, expression: str, wanted: object, seconds: float = 20) -> None:
         """Ask until the answer is this; raises `TimeoutError`."""
         deadline = time.monotonic() + seconds

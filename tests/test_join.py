@@ -1,244 +1,19 @@
-"""The join page in a real Chromium against a real hub on loopback: one click, and it is tested."""
+"""The join page in a real Chromium against a real hub on loopback: one click, and it is in."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import aiohttp
-import psutil
 import pytest
-from playwright.async_api import Browser, Page, Route, expect
+from playwright.async_api import Browser, expect
 
-from jharnet_monitor.clock import SystemClock
-from jharnet_monitor.config import Config
-from jharnet_monitor.hub.daemon import Hub
-from jharnet_monitor.model import Cause, Measurement, Outcome
-from jharnet_monitor.rtc.media.clips import prepare_clips
-from jharnet_monitor.security import tokens
+from jharnet_monitor.model import Cause, Outcome
 from jharnet_monitor.wire.protocol import CLOSE_NOT_NEEDED, CLOSE_WRONG_TOKEN
-from tests import busy_host
-from tests.browser_support import FAKE_DEVICES, chromium
-from tests.no_schedule import plan_nothing
+from tests.join_support import TOKEN, Door, browser, door, join, open_link, says
 
-TOKEN = tokens.make_token()
-ARGUMENTS = (*FAKE_DEVICES, "--allow-loopback-in-peer-connection")
-CALL = {"seconds": 6}
-
-
-@dataclass
-class Door:
-    """A hub that runs in this loop, and its address."""
-
-    hub: Hub
-    base: str
-
-    @property
-    def link(self) -> str:
-        """What `jharnet-monitor token potka` prints."""
-        return f"{self.base}/join/potka#t={TOKEN}"
-
-    async def until(self, true: Callable[[], bool], seconds: float = 60) -> None:
-        """Wait for something that the hub comes to know."""
-        async with asyncio.timeout(seconds):
-            while not true():
-                await asyncio.sleep(0.05)
-
-    async def undisturbed(self, probe: str, options: Mapping[str, Any]) -> Measurement:
-        """Run a probe on the office, repeated where this machine was too busy for a result."""
-        return await busy_host.undisturbed(lambda: self.hub.run_probe("potka", probe, options))
-
-    def measured_by_page(self) -> list[Measurement]:
-        """What the page has measured by itself, as the hub has it; the oldest first."""
-        return self.hub.store.measurements(office="potka", probe="latency", path="page_hub")
-
-    def events(self, kind: str) -> list[Any]:
-        """The events of the office in the event log."""
-        soon = self.hub.clock.now()
-        return [
-            e for e in self.hub.store.event_log.events_before("potka", soon, 50) if e.kind == kind
-        ]
-
-
-@pytest.fixture
-async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    """A hub as `run` starts it, on a free port, that knows one office's token."""
-    async with opened_door(tmp_path) as found:
-        yield found
-
-
-def free_port() -> int:
-    """A TCP port of loopback that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@asynccontextmanager
-async def opened_door(tmp_path: Path, **settings: Any) -> AsyncIterator[Door]:
-    """The same, with more settings of the section `hub`."""
-    port = free_port()
-    tokens.write_secret(tmp_path / "potka", tokens.hash_token(TOKEN))
-    data: dict[str, Any] = {
-        "district": {"id": "d", "name": "East Singhbhum", "name_hi": "पूर्वी सिंहभूम"},
-        "hub": {
-            "listen": f"127.0.0.1:{port}",
-            "database": f"sqlite:///{tmp_path}/monitor.db",
-            "tls": False,
-            "access_log": str(tmp_path / "access-log"),
-            "udp_ports": "41000-41099",
-            "uplink": {"contracted": "34 Mbit/s"},
-            **settings,
-        },
-        "offices": [
-            {
-                "id": "potka",
-                "name": "Potka",
-                "name_hi": "पोटका",
-                "pc": "127.0.0.2",
-                "link": {"contracted": "4 Mbit/s"},
-                "agent": {"token_hash_file": str(tmp_path / "potka")},
-            }
-        ],
-    }
-    plan_nothing(data)
-    data["probes"]["conference"]["profile"] = "360p"  # also of a call by hand
-    config = Config.model_validate(data)
-    await asyncio.to_thread(prepare_clips)
-    hub = Hub(tmp_path / "jharnet.yaml", config, SystemClock())
-    running = asyncio.create_task(hub.run())
-    found = Door(hub, f"http://127.0.0.1:{port}")
-    await found.until(lambda: running.done() or hub.live.hub.started_at is not None)
-    if running.done():
-        running.result()
-    try:
-        yield found
-    finally:
-        hub.stop()
-        await asyncio.wait_for(running, 60)
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    """Chromium, without a screen, with a made-up camera and microphone."""
-    async with chromium(*ARGUMENTS) as browser:
-        yield browser
-
-
-async def open_link(
-    browser: Browser,
-    link: str,
-    *allowed: str,
-    lang: str = "en",
-    width: int = 390,
-    instead: Mapping[str, str] | None = None,
-) -> Page:
-    """The page as it is before the click, in a fresh window; `instead` of some of its modules it
-    gets others."""
-    context = await browser.new_context(locale=lang, viewport={"width": width, "height": 844})
-    await context.grant_permissions(list(allowed))
-    page = await context.new_page()
-    page.set_default_timeout(60_000)
-    other = dict(instead or {})
-
-    async def answer(route: Route) -> None:
-        text = other[route.request.url.rpartition("/")[2].partition("?")[0]]
-        await route.fulfill(body=text, content_type="text/javascript")
-
-    for module in other:
-        await page.route(f"**/{module}*", answer)
-    await page.goto(link)
-    return page
-
-
-async def says(page: Page, words: str) -> None:
-    """Wait until the page shows a state; the texts of the others are there, but hidden."""
-    await expect(page.get_by_role("status")).to_contain_text(words, use_inner_text=True)
-
-
-async def join(page: Page, state: str = "Connected") -> None:
-    """The one click."""
-    await page.get_by_role("button", name="Join").click()
-    await says(page, state)
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("devices", [("camera", "microphone"), ()], ids=["camera", "pattern"])
-async def test_a_click_and_the_office_is_tested(
-    door: Door, browser: Browser, devices: tuple[str, ...]
-) -> None:
-    """A real call both ways with Chromium, judged by what arrived; the page shows its grade."""
-    errors: list[str] = []
-    page = await open_link(browser, door.link, *devices)
-    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: errors.append(str(e)))
-    await join(page)
-    call = asyncio.create_task(door.undisturbed("conference", CALL))
-    await says(page, "Test is running")
-    result = await call
-    assert (result.outcome, result.cause) == (Outcome.OK, None), result.conditions
-    values, conditions = result.values, result.conditions
-    assert values["grade"] >= 3
-    for way in ("up", "down"):
-        assert values[f"{way}_height"] == 360
-        assert values[f"{way}_frames_per_second"] > 12
-        assert 250e3 < values[f"{way}_bits_per_second"] < 700e3
-        assert values[f"{way}_audio_loss_ratio"] < 0.05
-        assert 3 < values[f"{way}_audio_mos"] <= 4.5
-    assert busy_host.was_late(conditions) or 0 < values["rtt_p95_seconds"] < 1
-    assert conditions["agent_client"] == "browser"
-    assert 0 < conditions["agent_loop_lag_seconds"] < 1
-    assert conditions["agent_video"] == ("camera" if devices else "pattern")
-    assert conditions["agent_audio"] == ("microphone" if devices else "tone")
-    for unknown in ("agent_cpu_ratio", "agent_socket_drops", "down_residual_loss_ratio"):
-        assert conditions[unknown] is None
-    await expect(page.locator("#result")).to_contain_text("SD video")
-    await says(page, "Connected")
-    assert errors == []
-
-
-def sound_processes() -> list[psutil.Process]:
-    """The processes of our browser that record and play sound."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
-            if any("AudioService" in word for word in process.cmdline()):
-                found.append(process)
-    return found
-
-
-@pytest.mark.browser
-async def test_sound_that_stands_still_at_the_office_is_not_the_lines(
-    door: Door, browser: Browser
-) -> None:
-    """Chromium records it in a process of its own: its voice is 0.4 s late from then on, while the
-    page, its picture and the line are not."""
-    await join(await open_link(browser, door.link, "camera", "microphone"))
-
-    [sound] = sound_processes()
-
-    async def stopped_once() -> Measurement:
-        run = asyncio.create_task(door.hub.run_probe("potka", "conference", CALL))
-        await asyncio.sleep(4)
-        sound.suspend()
-        try:
-            await asyncio.sleep(0.4)
-        finally:
-            sound.resume()
-        return await run
-
-    result = await busy_host.undisturbed(stopped_once)
-    assert (result.outcome, result.values["grade"]) == (Outcome.OK, 3), result
-    assert result.conditions["up_pdv_seconds"] < 0.1, result
-    assert result.conditions["up_concealed_ratio"] < 0.02, result
-    assert result.values["up_audio_mos"] > 4, result
+__all__ = ["browser", "door"]
 
 
 @pytest.mark.browser
@@ -251,20 +26,6 @@ async def test_a_question_that_nobody_answers_does_not_hold_it_up(
         "() => { navigator.mediaDevices.getUserMedia = () => new Promise(() => {}); }"
     )
     await join(page)
-
-
-@pytest.mark.browser
-async def test_a_browser_speaks_h264_too(door: Door, browser: Browser) -> None:
-    """Asked for H.264, Chromium offers it in our one form, and its frames are counted."""
-    await join(await open_link(browser, door.link))
-    result = await door.undisturbed("conference", {**CALL, "codec": "h264"})
-    assert (result.outcome, result.cause) == (Outcome.OK, None), result.conditions
-    assert result.conditions["codecs"] == "opus, h264"
-    assert result.values["grade"] >= 3
-    for way in ("up", "down"):
-        assert result.values[f"{way}_height"] == 360
-        assert result.values[f"{way}_frames_per_second"] > 12
-        assert 1 < result.values[f"{way}_video_mos"] < 5
 
 
 @pytest.mark.browser
@@ -310,23 +71,6 @@ async def test_whoever_joins_last_is_in(door: Door, browser: Browser) -> None:
     async with asyncio.timeout(60):
         while len(before.workers) != 2:
             await asyncio.sleep(0.1)
-
-
-@pytest.mark.browser
-async def test_joining_again_in_a_test_ends_the_old_test(door: Door, browser: Browser) -> None:
-    """A second click while a call runs: it ends, its workers too, and the next call is whole."""
-    page = await open_link(browser, door.link)
-    await join(page)
-    call = asyncio.create_task(door.hub.run_probe("potka", "conference", {**CALL, "seconds": 30}))
-    await says(page, "Test is running")
-    await page.evaluate("document.getElementById('go').click()")
-    assert (await call).outcome is Outcome.NO_DATA
-    await says(page, "Connected")
-    async with asyncio.timeout(60):
-        while len(page.workers) != 2:
-            await asyncio.sleep(0.1)
-    result = await door.undisturbed("conference", CALL)
-    assert (result.outcome, result.cause) == (Outcome.OK, None), result.conditions
 
 
 LATE_REPLY = """async (module) => {

@@ -26,9 +26,9 @@ from jharnet_monitor.wire.device_check import (
 from jharnet_monitor.wire.protocol import ProtocolError
 from tests import join_media
 from tests.browser_support import chromium
+from tests.join_support import ARGUMENTS, CALL, TOKEN, Door, browser, door, join, open_link, says
 from tests.made_up import NOW
 from tests.no_schedule import zone_at_noon
-from tests.test_join import ARGUMENTS, CALL, TOKEN, Door, browser, door, join, open_link, says
 from tests.test_load import EVENING, Hub
 
 __all__ = ["browser", "door"]

@@ -18,10 +18,10 @@ from jharnet_monitor.errors import TemporaryError
 from jharnet_monitor.wire.client import HubClient
 from tests.browser_support import chromium, chromium_at
 from tests.busy_host import undisturbed
+from tests.join_support import ARGUMENTS, join
 from tests.lab_support import needs_lab
 from tests.no_schedule import demo_without_schedule
 from tests.page_support import WATCHED, PageLab, district, until_state, way
-from tests.test_join import ARGUMENTS, join
 
 RATE = 500_000
 

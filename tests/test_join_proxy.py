@@ -19,7 +19,7 @@ from playwright.async_api import Browser, Request
 
 from jharnet_monitor.model import Measurement, Outcome
 from tests.busy_host import undisturbed
-from tests.test_join import TOKEN, browser, free_port, join, open_link, opened_door
+from tests.join_support import TOKEN, browser, free_port, join, open_link, opened_door
 
 __all__ = ["browser"]
 

@@ -16,7 +16,7 @@ from jharnet_monitor.profiles import rung
 from jharnet_monitor.rtc.browser import BrowserSendStats, send_stats_from_arrivals
 from jharnet_monitor.rtc.receive.arrivals import Arrivals
 from jharnet_monitor.rtc.rtp import RtpHeader
-from tests.test_join import Door, browser, door, open_link
+from tests.join_support import Door, browser, door, open_link
 from tests.test_receive import received, send_stats
 
 __all__ = ["browser", "door"]

@@ -14,8 +14,8 @@ from jharnet_monitor.model import Cause, Outcome
 from jharnet_monitor.probes.base import ChannelClosed
 from jharnet_monitor.probes.latency import page as latency_page
 from jharnet_monitor.web.render import STATIC
+from tests.join_support import Door, browser, door, join, open_link
 from tests.page_support import KEEP_BUSY, LET_REST
-from tests.test_join import Door, browser, door, join, open_link
 
 __all__ = ["browser", "door"]
 

@@ -14,8 +14,8 @@ from jharnet_monitor.model import Cause, Measurement, Outcome
 from jharnet_monitor.probes.base import Failed, NoData
 from jharnet_monitor.probes.service.order import VisitOrder
 from jharnet_monitor.probes.service.page_visit import reading_of_page
+from tests.join_support import Door, browser, door, join, open_link
 from tests.service_support import PageServer
-from tests.test_join import Door, browser, door, join, open_link
 
 __all__ = ["browser", "door"]
 

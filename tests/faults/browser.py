@@ -124,8 +124,7 @@ async def reloaded(one: PageLab, page: Tab) -> list[Row]:
 
 async def hidden(one: PageLab, page: Tab, minutes: float) -> list[Row]:
     """The tab is behind another for this long, and the office is tested all the while."""
-    await page.another()
-    await page.until("document.hidden", True)
+    await page.hide()
     await page.ask(COUNT)
     before = {row["id"] for row in await stored(one)}
     began = time.time()
