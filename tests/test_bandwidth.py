@@ -204,6 +204,37 @@ async def test_an_agent_that_ends_early(monkeypatch: pytest.MonkeyPatch) -> None
     assert result.values["bytes_spent"] > 100_000
 
 
+@pytest.mark.parametrize("report", [{"error": "out of memory"}, None])
+async def test_a_transfer_without_a_report_is_charged(
+    report: Mapping[str, Any] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent takes the data and reports a fault, or nothing: they were on the line anyway."""
+    monkeypatch.setattr(throughput_test, "REPORT_SECONDS", 1.0)
+
+    taken = 0
+
+    async def broken(channel: Channel, params: Mapping[str, Any], context: AgentContext) -> None:
+        while (message := await channel.receive())["do"] != "download":
+            await channel.send(await bandwidth_agent.answer(message, _NO_UDP, context))
+        nonlocal taken
+        url = f"{context.hub}{message['paths'][0]}"
+        async with context.http.get(url, params={"office": OFFICE}) as response:
+            with contextlib.suppress(aiohttp.ClientError):
+                async for chunk in response.content.iter_any():
+                    taken += len(chunk)
+        if report is not None:
+            await channel.send(report)
+        await asyncio.sleep(20)
+
+    with replaced_agent_tasks(bandwidth=broken):
+        async with on_loopback() as agent:
+            result = await measure(settings("20 Mbit/s"), agent)
+    assert isinstance(result.error, NoData)
+    assert result.error.cause is Cause.AGENT_LOST
+    assert set(result.values) == {"idle_rtt_seconds", "bytes_spent"}
+    assert 100_000 < taken < result.values["bytes_spent"] < 2 * taken
+
+
 async def test_an_agent_that_stops_reading() -> None:
     """It keeps its session: the line is not at fault, and there is no rate."""
 

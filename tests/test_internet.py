@@ -330,10 +330,24 @@ async def test_a_foreign_server() -> None:
 
 
 async def test_a_worker_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time limit holds whatever speedtest-cli is waiting for."""
+    """The time limit holds whatever speedtest-cli is waiting for; as nobody counted its bytes, the
+    most that it may have sent is charged."""
     monkeypatch.setattr(internet, "WORKER_SECONDS", 0.05)
-    result = await internet.run_worker(internet.make_request("http://127.0.0.1:9", (4e6, 4e6)))
-    assert result["error"]["cause"] == Cause.TIMEOUT.value
+    request = internet.make_request("http://127.0.0.1:9", (4e6, 4e6))
+    with pytest.raises(Failed) as caught:
+        await reading(request, await internet.run_worker(request))
+    assert caught.value.cause is Cause.TIMEOUT
+    charged = {"bytes_spent": sum(request["bytes"].values()), "bytes_estimated": True}
+    assert charged.items() <= caught.value.conditions.items()
+
+
+async def test_a_test_that_did_not_start_is_not_charged() -> None:
+    """On Windows the agent refuses before it starts a worker."""
+    request = internet.make_request("http://127.0.0.1:9", (4e6, 4e6))
+    refused = {"error": {"cause": Cause.NOT_ON_WINDOWS.value}}
+    with pytest.raises(NoData) as caught:
+        await reading(request, refused)
+    assert "bytes_spent" not in caught.value.conditions
 
 
 # -- servers that are not ours --

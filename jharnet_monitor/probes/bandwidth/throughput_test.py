@@ -181,7 +181,7 @@ class ThroughputTest(BandwidthTest):
         streamed = await self._transfer_with_pings(direction, transfer)
         result, report = streamed.result, streamed.report
         reported = min(_count(report.get("sent")), limits.max_bytes)
-        self._transfer_bytes += result.bytes_down + max(result.bytes_up, reported)
+        self._transfer_bytes += max(0, reported - result.bytes_up)
         seconds = result.stopped - result.started
         self._refuse_held_back(direction, result, seconds)
         hidden = self._hub_sees_proxy(direction)
@@ -253,7 +253,10 @@ class ThroughputTest(BandwidthTest):
     async def _transfer(
         self, direction: Direction, transfer: HubTransfer
     ) -> tuple[TransferResult, Mapping[str, Any]]:
-        """The hub's result and the agent's report; raises `Failed` or `NoData`."""
+        """The hub's result and the agent's report; raises `Failed` or `NoData`.
+
+        What the hub counted is charged, whatever becomes of the report.
+        """
         name = direction.transfer
         limits, idle_rtt = self._plan.limits(direction), self._values["idle_rtt_seconds"]
         connections = range(limits.connections)
@@ -274,7 +277,6 @@ class ThroughputTest(BandwidthTest):
         except TimeoutError:
             self._channel.give_up()
             if transfer.result.ended is EndReason.SILENCE:
-                self._transfer_bytes += transfer.result.bytes_down + transfer.result.bytes_up
                 raise Failed(
                     Cause.INTERRUPTED, f"the line stopped delivering during the {name}"
                 ) from None
@@ -285,6 +287,7 @@ class ThroughputTest(BandwidthTest):
             ) from None
         finally:
             transfer.stop()
+            self._transfer_bytes += transfer.result.bytes_down + transfer.result.bytes_up
         if "error" in report:
             raise NoData(Cause.AGENT_LOST, f"{name}: {str(report['error'])[:200]}")
         return result, report

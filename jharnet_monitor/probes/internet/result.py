@@ -68,13 +68,20 @@ async def reading(request: Mapping[str, Any], result: Mapping[str, Any]) -> Read
         _check_bytes_spent(values, spent)
         await _check_with_server(request, result, conditions)
     except ProbeError as error:
-        if error.cause is Cause.BAD_REPORT:  # its byte counts are not trusted, either
+        if error.cause is Cause.BAD_REPORT:
             values = {}
+        if error.cause is Cause.BAD_REPORT or _ended_uncounted(result, error):
             conditions |= {"bytes_spent": sum(request["bytes"].values()), "bytes_estimated": True}
         raise type(error)(
             error.cause, error.detail, values=values, conditions=conditions
         ) from error
     return Reading(values, conditions)
+
+
+def _ended_uncounted(result: Mapping[str, Any], error: ProbeError) -> bool:
+    """Whether the worker may have sent data before it ended without a count, as one that was
+    killed."""
+    return "bytes_down" not in result and error.cause is not Cause.NOT_ON_WINDOWS
 
 
 def _add_direction(
