@@ -29,6 +29,7 @@ from jharnet_monitor.probes.base import (
     Failed,
     NoData,
     ProbeContext,
+    Reading,
     headquarters_office,
 )
 from jharnet_monitor.probes.internet import iperf3
@@ -213,7 +214,7 @@ async def test_a_server_that_leads_elsewhere(rate: float) -> None:
 
     app.middlewares.append(lead)
     async with serving(app) as url:
-        values = await asyncio.to_thread(_answered, "ookla", url, rate)
+        values = (await asyncio.to_thread(_answered, "ookla", url, rate)).values
     assert values["download_bits_per_second"] == pytest.approx(1.3 * rate, rel=0.1)
 
 
@@ -235,7 +236,7 @@ async def test_a_file_that_is_elsewhere() -> None:
     app.router.add_get("/file", lead)
     app.router.add_get("/elsewhere", file)
     async with serving(app) as url:
-        values = await asyncio.to_thread(_answered, "http", f"{url}/file")
+        values = (await asyncio.to_thread(_answered, "http", f"{url}/file")).values
     assert values["download_bits_per_second"] == pytest.approx(25.9e6, rel=0.1)
 
 
@@ -353,11 +354,11 @@ async def test_a_test_that_did_not_start_is_not_charged() -> None:
 # -- servers that are not ours --
 
 
-def _answered(method: str, server: str, rate: float = 20e6) -> Mapping[str, float]:
-    """The values of a test of the uplink by that method, again where this machine was too busy for
+def _answered(method: str, server: str, rate: float = 20e6) -> Reading:
+    """The reading of a test of the uplink by that method, again where this machine was too busy for
     certain ones: a rate that did not become steady, or one that varies much."""
 
-    async def run() -> Mapping[str, float]:
+    async def run() -> Reading:
         request = internet.make_request(server, (rate, rate), method)
         for _ in range(5):
             try:
@@ -370,8 +371,8 @@ def _answered(method: str, server: str, rate: float = 20e6) -> Mapping[str, floa
             doubts = [known.get(f"{way.transfer}_uncertainty", 0.0) for way in Direction]
             steady = method == "iperf3" or known.get("limited_by") != "time"  # its upload always is
             if steady and max(doubts) < 0.1:
-                return found.values
-        return (await reading(request, await internet.run_worker(request))).values
+                return found
+        return await reading(request, await internet.run_worker(request))
 
     return asyncio.run(run())
 
@@ -406,7 +407,7 @@ def test_a_file_of_a_plain_web_server(tmp_path: Path) -> None:
     port = _free_port()
     server = (sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1")
     with _program(*server, port=port, cwd=tmp_path):
-        values = _answered("http", f"http://127.0.0.1:{port}/large.bin")
+        values = _answered("http", f"http://127.0.0.1:{port}/large.bin").values
     assert values["download_bits_per_second"] == pytest.approx(25e6, rel=0.15)
     assert values["download_bits_per_second_low"] <= values["download_bits_per_second"]
     assert "upload_bits_per_second" not in values
@@ -443,14 +444,41 @@ def test_an_iperf3_server_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(shutil.which("iperf3") is None, reason="needs iperf3")
-def test_an_iperf3_server() -> None:
-    """Both directions by iperf3, at the pace that the contract allows."""
+@pytest.mark.parametrize("rate", [2e6, 20e6])
+def test_an_iperf3_server(rate: float) -> None:
+    """Both directions by iperf3, at the pace that the contract allows: the line may be faster."""
     port = _free_port()
     with _program("iperf3", "-s", "-p", str(port), port=port):
-        values = _answered("iperf3", f"127.0.0.1:{port}")
+        found = _answered("iperf3", f"127.0.0.1:{port}", rate)
     for way in ("download", "upload"):
-        assert values[f"{way}_bits_per_second"] == pytest.approx(25e6, rel=0.2)
-        assert f"{way}_bits_per_second_low" in values
+        name = f"{way}_bits_per_second"
+        assert found.values[name] == pytest.approx(1.25 * rate, rel=0.05)
+        assert f"{name}_low" in found.values and f"{name}_high" not in found.values
+        assert found.conditions[f"{way}_at_least"] is True
+
+
+@pytest.mark.parametrize(
+    ("again", "loss"), [({"retransmits": 30}, 0.0434), ({"retransmits": -1}, 0.0), ({}, 0.0)]
+)
+def test_what_iperf3_sent_again_is_loss(again: dict[str, int], loss: float) -> None:
+    """A download's sender is the server; one of another system does not count."""
+    each = {"sum": {"bits_per_second": 8e6}}
+    end = {"sum_sent": {"bytes": 1_000_000, **again},
+           "sum_received": {"bytes": 990_000, "bits_per_second": 8e6}}  # fmt: skip
+    found = iperf3.found_in({"intervals": [each] * 8, "end": end}, Direction.DOWN)
+    assert found["loss"] == pytest.approx(loss, rel=0.01)
+
+
+async def test_without_the_program_iperf3_nothing_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The server, the line and the budget have nothing to do with it."""
+    monkeypatch.setenv("PATH", "")
+    request = internet.make_request("127.0.0.1:9", (4e6, 4e6), "iperf3")
+    with pytest.raises(NoData, match="iperf3 is not installed") as caught:
+        await reading(request, await internet.run_worker(request))
+    assert caught.value.cause is Cause.NOT_CONFIGURED
+    assert not caught.value.conditions.get("bytes_spent")
 
 
 async def test_a_librespeed_server() -> None:
@@ -474,7 +502,7 @@ async def test_a_librespeed_server() -> None:
     app.router.add_get("/backend/garbage.php", garbage)
     app.router.add_post("/backend/empty.php", empty)
     async with serving(app) as url:
-        values = await asyncio.to_thread(_answered, "librespeed", f"{url}/backend")
+        values = (await asyncio.to_thread(_answered, "librespeed", f"{url}/backend")).values
     for way in ("download", "upload"):  # a pace of 25 Mbit/s of payload, and the headers
         assert values[f"{way}_bits_per_second"] == pytest.approx(25.9e6, rel=0.1)
 

@@ -41,7 +41,7 @@ _FAILURES = (
     Cause.TIMEOUT,
 )
 
-_NOT_MEASURED = (Cause.HOST_OVERLOADED, Cause.NOT_ON_WINDOWS)
+_NOT_MEASURED = (Cause.HOST_OVERLOADED, Cause.NOT_ON_WINDOWS, Cause.NOT_CONFIGURED)
 
 
 async def reading(request: Mapping[str, Any], result: Mapping[str, Any]) -> Reading:
