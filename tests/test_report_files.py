@@ -250,6 +250,8 @@ def test_the_command_writes_what_it_says(config_file: Path, tmp_path: Path) -> N
         (["--format", ""], "--format : `` is not one of pdf, html, xlsx, csv"),
         (["--format", "doc"], "--format doc: `doc` is not one of pdf, html, xlsx, csv"),
         (["drill", "nothing"], "no drill `nothing` in the database"),
+        (["--week", "2026-W47", "send"], "--week: no option of `report` has an effect on"),
+        (["--json", "drill", "nothing"], "--json: no option of `report` has an effect on"),
     ],
 )
 def test_wrong_usage_is_one_clear_line(

@@ -62,6 +62,7 @@ def report(
 ) -> None:
     """Write the Deputy Commissioner's report: which blocks can hold a conference, and why not."""
     if context.invoked_subcommand is not None:
+        _refuse_options_before(context, context.invoked_subcommand)
         return
     with Worker(READER) as reader:  # it loads its libraries while this process loads its own
         from jharnet_monitor.clock import SystemClock  # noqa: PLC0415
@@ -84,6 +85,20 @@ def report(
     paths = write_all(make(drafts, formats), out or loaded.report.directory, "typesetting …")
     name = drafts[0].stem.partition("-")[2]  # without years of which there is nothing to report
     show({"period": name}, paths, as_json=as_json, open_=open_)
+
+
+def _refuse_options_before(context: typer.Context, command: str) -> None:
+    """Raise `UserError` for options of `report` before a command of its own, which has others: a
+    week that is given there would not be the one that is sent.
+    """
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            name = option.opts[0]
+            raise UserError(
+                f"{name}: no option of `report` has an effect on `report {command}`; "
+                f"give its own after it (`report {command} --help` lists them)"
+            )
 
 
 def _cores() -> int:
