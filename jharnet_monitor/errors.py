@@ -5,9 +5,12 @@ The message is one line and names what is wrong, where, and what to do about it.
 
 from __future__ import annotations
 
+import errno
 import re
 from enum import StrEnum
 
+DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+"""Errors of a disk that is full, read-only or failing: they may pass."""
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -42,6 +45,17 @@ class TemporaryError(Exception):
 
     It may be there later, so the command exits with 1, and systemd restarts the service.
     """
+
+
+def file_error(about: object, error: OSError) -> TemporaryError | UserError:
+    """The error of a file to raise, `about: why`: a `TemporaryError` where the disk is in trouble,
+    else a `UserError`, as for a directory that is missing or not permitted.
+
+    >>> type(file_error("x.pdf: cannot be written", OSError(errno.ENOSPC, "disk full")))
+    <class 'jharnet_monitor.errors.TemporaryError'>
+    """
+    kind = TemporaryError if error.errno in DISK_TROUBLE else UserError
+    return kind(f"{about}: {error.strerror or error}")
 
 
 class Trouble(StrEnum):

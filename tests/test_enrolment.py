@@ -30,7 +30,7 @@ from jharnet_monitor.commands.enrol import enrol
 from jharnet_monitor.config.agent_file import AgentFile
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.config.yaml_model import load_yaml_model
-from jharnet_monitor.errors import UserError, is_one_line
+from jharnet_monitor.errors import TemporaryError, UserError, is_one_line
 from jharnet_monitor.security import enrolment as enrolment_files
 from jharnet_monitor.security import tls
 from jharnet_monitor.security.enrolment import REPEAT_TIME, Enrolment, accept, issue
@@ -234,7 +234,9 @@ async def test_a_full_disk_ends_the_enrolment(
     place = tmp_path / "office"
     async with serving(config) as (_, url), asyncio.timeout(60):
         carried = made(config, url, monkeypatch)
-        with pytest.raises(UserError, match=f"{place / name}: cannot be written: No space left"):
+        with pytest.raises(
+            TemporaryError, match=f"{place / name}: cannot be written: No space left"
+        ):
             await agent_side.enrol(carried, place, SystemClock())
 
 

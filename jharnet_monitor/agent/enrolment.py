@@ -12,7 +12,7 @@ import aiohttp
 
 from jharnet_monitor.agent.versions import write_durably
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.errors import UserError, as_one_line
+from jharnet_monitor.errors import UserError, as_one_line, file_error
 from jharnet_monitor.security.enrolment import Enrolment
 from jharnet_monitor.security.tokens import hash_token, make_token, read_secret, write_secret
 from jharnet_monitor.wire.connect_errors import describe_error
@@ -79,11 +79,11 @@ def _own_token(directory: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file that is no secret; raises `UserError` if it cannot be written."""
+    """Write a file that is no secret; raises as `file_error` if it cannot be written."""
     try:
         write_durably(path, text.encode(), READABLE)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+        raise file_error(f"{path}: cannot be written", error) from error
 
 
 async def _trust_hub(

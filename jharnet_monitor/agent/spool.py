@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 from collections.abc import Iterable
@@ -11,7 +10,7 @@ from typing import IO
 
 from jharnet_monitor import __version__
 from jharnet_monitor.disk_queue import DiskQueue
-from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.errors import DISK_TROUBLE, StoreError, UserError
 from jharnet_monitor.file_lock import lock
 from jharnet_monitor.model import Measurement
 
@@ -20,8 +19,6 @@ log = logging.getLogger(__name__)
 MAX_ROWS = 100_000
 """Beyond it the oldest fine data are deleted. While the hub cannot be reached, there are eight rows
 a minute (`self_monitor.ALONE_SECONDS`), so these are eight days."""
-_MAY_PASS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-"""Errors of a disk that is full, read-only or failing: measuring goes on without it."""
 
 
 class Spool:
@@ -66,7 +63,7 @@ class Spool:
             remedy = "another agent uses it; give each agent a --spool of its own"
             lock(self._lock)
         except OSError as error:
-            if error.errno in _MAY_PASS:
+            if error.errno in DISK_TROUBLE:  # measuring goes on without it
                 raise
             raise UserError(f"--spool {directory}: cannot be used ({error}); {remedy}") from error
 

@@ -26,7 +26,7 @@ from jharnet_monitor.config.load import load_config
 from jharnet_monitor.demo.flow import Demo, running, week_measured, write_result
 from jharnet_monitor.demo.places import LabPlace, LoopbackPlace, Place, district_data
 from jharnet_monitor.demo.truth import ComparisonRow
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import UserError, file_error
 from jharnet_monitor.i18n.formats import with_borderline
 from jharnet_monitor.i18n.words import words
 from jharnet_monitor.judge.twin.borderline import borderline_grade
@@ -71,7 +71,7 @@ def demo(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--out {out}: cannot be written: {error.strerror}") from error
+        raise file_error(f"--out {out}: cannot be written", error) from error
     end_in_order()
     end = None if minutes is None else time.monotonic() + minutes * 60
     try:

@@ -18,7 +18,7 @@ from jharnet_monitor.demo.history import fill
 from jharnet_monitor.demo.places import district_data
 from jharnet_monitor.demo.setup import Installation, install_history
 from jharnet_monitor.dossier.build import build
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import UserError, file_error
 from jharnet_monitor.i18n.words import LANGUAGES
 from jharnet_monitor.judge.calendar.period import date_range, week_of
 from jharnet_monitor.report.output.build import make
@@ -39,7 +39,7 @@ def make_history(past: str, out: Path, json_file: Path | None, console: Console)
         out.mkdir(parents=True, exist_ok=True)
         install_history(district_data(), installation)
     except OSError as error:
-        raise UserError(f"{error.filename or out}: cannot be written: {error.strerror}") from error
+        raise file_error(f"{error.filename or out}: cannot be written", error) from error
     config = load_config(installation.config)
     started = time.monotonic()
     with console.status(f"making up {weeks} weeks …"):

@@ -20,7 +20,7 @@ from jharnet_monitor.commands.options import DEFAULT_CONFIG, ConfigFile
 from jharnet_monitor.commands.setup import hub_address
 from jharnet_monitor.config import Config, Office
 from jharnet_monitor.config.load import load_config
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import UserError, file_error
 from jharnet_monitor.handover.releases import Releases
 from jharnet_monitor.model import format_utc
 from jharnet_monitor.security.enrolment import LONGEST, Enrolment, issue
@@ -85,7 +85,7 @@ def _issue_into(path: Path, blank: Enrolment, token_hash_file: Path, expires: da
             os.fsync(file.fileno())
         scratch.replace(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+        raise file_error(f"{path}: cannot be written", error) from error
     finally:
         scratch.unlink(missing_ok=True)
 

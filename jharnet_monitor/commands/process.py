@@ -13,13 +13,13 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
-from jharnet_monitor.errors import TemporaryError, UserError, as_one_line
+from jharnet_monitor.errors import DISK_TROUBLE, TemporaryError, UserError, as_one_line
 
 END_SECONDS = 0.5
 """Time limit for threads after the main job; one may wait for a database indefinitely."""
 
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+_NO_ROOM = DISK_TROUBLE | {errno.EFBIG}
 _UNWRITTEN = "the output cannot be written"
 
 

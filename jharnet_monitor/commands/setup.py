@@ -125,8 +125,8 @@ def token(
             write_secret(file, hash_token(made[name]) + "\n", replace=force)
             record_act(settings, "token made", {"office": name})
             del made[name]
-    except UserError as error:
-        raise UserError(
+    except (TemporaryError, UserError) as error:
+        raise type(error)(
             f"{error}; the tokens printed for {', '.join(made)} do not work, older ones do"
         ) from error
     if card is not None and tokens and not as_json:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import UserError, file_error
 from jharnet_monitor.handover import release
 from jharnet_monitor.handover.lock_files import (
     WITHOUT_WHEEL,
@@ -293,4 +293,4 @@ def _write_zip(out: Path, content: Mapping[str, bytes]) -> None:
         temporary.replace(out)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise UserError(f"{out}: cannot be written: {error.strerror}") from None
+        raise file_error(f"{out}: cannot be written", error) from None

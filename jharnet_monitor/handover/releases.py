@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jharnet_monitor.clock import SystemClock
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import UserError, file_error
 from jharnet_monitor.handover.release import (
     MANIFEST,
     MOST_MANIFEST_BYTES,
@@ -98,7 +98,7 @@ class Releases:
             ) from None
         except OSError as error:
             where = error.filename or bundle
-            raise UserError(f"{where}: {error.strerror}; nothing was published") from None
+            raise file_error(f"nothing was published: {where}", error) from None
         except ReleaseRefused as error:
             raise UserError(f"{bundle}: {error}; nothing was published") from None
         return release

@@ -42,7 +42,7 @@ class UpdateBudget:
         return self._spent.get(office, 0) if day == self._day else 0
 
     async def charge(self, office: str, day: date, amount: int) -> None:
-        """Count bytes before they are sent; raises `UserError` if the count cannot be written."""
+        """Count bytes before they are sent; raises as `write_secret` does."""
         if day != self._day:
             self._day, self._spent = day, {}
         self._spent[office] = self._spent.get(office, 0) + amount

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from jharnet_monitor.clock import Clock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import TemporaryError, UserError
 from jharnet_monitor.handover.releases import Published, Releases
 from jharnet_monitor.hub.agent_connection import AgentConnection
 from jharnet_monitor.hub.journal import Journal
@@ -347,7 +347,7 @@ class Updates:
         except (ChannelClosed, NoData, TimeoutError) as error:
             why = str(error) or "it took too long"
             log.info("%s: the update will continue later: %s", office, why)
-        except UserError as error:
+        except (TemporaryError, UserError) as error:
             log.error("%s: the update has to wait: %s", office, error)
         except Exception:
             log.exception("%s: unexpected error in the update", office)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.errors import TemporaryError, UserError
 from jharnet_monitor.report.output.files import TypesettingError
 from jharnet_monitor.report.output.worker import WorkerError
 
@@ -46,7 +46,7 @@ class DueWork(ABC, Generic[Work]):
             for work in due:
                 await self._do(work, now)
                 self._failures, self._wait = 0, None
-        except (UserError, StoreError, TypesettingError, WorkerError) as error:
+        except (UserError, TemporaryError, TypesettingError, WorkerError) as error:
             self._failures += 1
             self._wait = now, now + self._note_failure(error)
 

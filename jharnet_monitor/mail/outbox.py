@@ -17,7 +17,7 @@ from pathlib import Path
 
 from jharnet_monitor.clock import Clock, is_ahead
 from jharnet_monitor.config.current import CurrentConfig
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import file_error
 from jharnet_monitor.mail.message import Mailing, compose, message_id
 from jharnet_monitor.mail.smtp import MailError, MailServer, ServerError, mail_server
 from jharnet_monitor.report.output.files import write_whole
@@ -54,13 +54,13 @@ class Outbox:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes from sending; raises `LockHeld`, `UserError`."""
+        """Keep other processes from sending; raises `LockHeld`, and as `file_error`."""
         path = self._file("").with_name(".lock")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = path.open("a")
         except OSError as error:
-            raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+            raise file_error(f"{path}: cannot be written", error) from error
         with lock:  # the kernel releases the lock when the process ends
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -17,7 +17,7 @@ from jharnet_monitor.clock import Clock, is_ahead
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.current import CurrentConfig
 from jharnet_monitor.config.fields import WEEKDAYS
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import TemporaryError, UserError
 from jharnet_monitor.judge.calendar.period import Period, week_of
 from jharnet_monitor.live import HubStatus
 from jharnet_monitor.mail.due_work import DueWork
@@ -26,7 +26,7 @@ from jharnet_monitor.mail.outbox import LockHeld, Outbox, backoff_seconds, is_af
 from jharnet_monitor.model import format_utc, parse_utc
 from jharnet_monitor.report.output.files import OutputFile, TypesettingError, write
 from jharnet_monitor.report.output.worker import WorkerError, in_own_process
-from jharnet_monitor.store import Store, StoreError
+from jharnet_monitor.store import Store
 from jharnet_monitor.store.mails import MailState
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class ReportScheduler(DueWork[Period]):
                     "another process is sending the weekly mails; trying again in %.0f s",
                     CHECK_SECONDS,
                 )
-            except (StoreError, UserError) as error:
+            except (TemporaryError, UserError) as error:
                 self._record_failure(f"the weekly mails cannot be sent: {error}")
             await self._clock.sleep(CHECK_SECONDS)
 
@@ -111,7 +111,7 @@ class ReportScheduler(DueWork[Period]):
     async def _do(self, work: Period, now: datetime) -> None:
         try:
             await asyncio.to_thread(self.prepare, work)
-        except (TypesettingError, UserError, StoreError) as error:
+        except (TypesettingError, UserError, TemporaryError) as error:
             raise TypesettingError(
                 f"the report for {work.name} could not be made: {error}"
             ) from error

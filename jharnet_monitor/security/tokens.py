@@ -16,7 +16,7 @@ import secrets
 import stat
 from pathlib import Path
 
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import UserError, file_error
 
 _log = logging.getLogger(__name__)
 
@@ -153,8 +153,8 @@ def write_secret(
 ) -> None:
     """Write a file that only its owner can read, completely or not at all.
 
-    Raises `UserError` if it exists and `replace` is not set, with what to do about it, or if it
-    cannot be written.
+    Raises `UserError` if it exists and `replace` is not set, with what to do about it, and as
+    `file_error` if it cannot be written.
     """
     if path.exists() and not replace:
         raise UserError(f"{path}: exists already; {remedy}")
@@ -171,4 +171,4 @@ def write_secret(
     except OSError as error:
         with contextlib.suppress(OSError):  # there may be no such directory
             temporary.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+        raise file_error(f"{path}: cannot be written", error) from error

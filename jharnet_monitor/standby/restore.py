@@ -27,7 +27,7 @@ from jharnet_monitor.clock import Clock, SystemClock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
 from jharnet_monitor.config.schema import LEAST_RETENTION
-from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.errors import StoreError, UserError, file_error
 from jharnet_monitor.probes import PRUNABLE
 from jharnet_monitor.standby.manifest import (
     DATABASE,
@@ -135,7 +135,7 @@ class Restore:
             found = self._put_together()
             self._put_into_place()
         except OSError as error:
-            raise UserError(f"{error.filename or self._target}: {error.strerror}") from error
+            raise file_error(error.filename or self._target, error) from error
         finally:
             shutil.rmtree(self._stage, ignore_errors=True)
             for moved in self._databases:

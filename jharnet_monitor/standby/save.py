@@ -22,7 +22,7 @@ from jharnet_monitor import __version__
 from jharnet_monitor.clock import Clock, SystemClock
 from jharnet_monitor.config import Config
 from jharnet_monitor.config.load import load_config
-from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.errors import StoreError, UserError, file_error
 from jharnet_monitor.model import format_utc
 from jharnet_monitor.standby.manifest import (
     DATABASE,
@@ -68,7 +68,7 @@ def save(config_path: Path, directory: Path, keep: int, clock: Clock | None = No
             for old in every[:-keep]:
                 shutil.rmtree(old)
     except OSError as error:
-        raise UserError(f"{error.filename or directory}: {error.strerror}") from error
+        raise file_error(error.filename or directory, error) from error
     return made
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.errors import StoreError, UserError, file_error
 
 _BEGINNINGS = {"sqlite": b"SQLite format 3\0", "postgresql": b"PGDMP"}
 """How the file of a backup begins, by the kind of database."""
@@ -24,7 +24,7 @@ def backup(engine: Engine, file: Path) -> None:
 
     SQLite: a database file that a hub can use. PostgreSQL: pg_dump's custom format, for
     `pg_restore`. An earlier backup is replaced. Raises `UserError` for any other file that is
-    there, and if it cannot be written, and `StoreError`.
+    there, as `file_error` if it cannot be written, and `StoreError`.
     """
     part = file.with_name(file.name + ".part")
     try:
@@ -40,7 +40,7 @@ def backup(engine: Engine, file: Path) -> None:
             os.fsync(copy.fileno())
         part.replace(file)
     except OSError as error:
-        raise UserError(f"{file}: cannot be written: {error.strerror}") from error
+        raise file_error(f"{file}: cannot be written", error) from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -74,9 +74,9 @@ def _copy_sqlite(source: Path, part: Path) -> None:
             [(verdict,)] = copy.execute("PRAGMA quick_check(1)").fetchall()
             copy.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
     except sqlite3.Error as error:
-        raise StoreError(f"the copy failed: {error}") from error
+        raise StoreError(f"{part}: the copy failed: {error}") from error
     if verdict != "ok":
-        raise StoreError(f"the copy is damaged: {verdict}")
+        raise StoreError(f"{part}: the copy is damaged: {verdict}")
 
 
 def _dump_postgresql(engine: Engine, part: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from aiohttp import web
 
 from jharnet_monitor.config import Config
-from jharnet_monitor.errors import UserError, is_one_line
+from jharnet_monitor.errors import TemporaryError, UserError, is_one_line
 from jharnet_monitor.security.enrolment import EnrolmentRefused, accept
 from jharnet_monitor.store.acts import Act
 from jharnet_monitor.web.errors import Refusal
@@ -55,7 +55,7 @@ class EnrolmentApi:
             by = await asyncio.to_thread(accept, file, code, token_hash, now)
         except EnrolmentRefused as error:
             raise Refusal(403, str(error)) from None
-        except UserError as error:
+        except (TemporaryError, UserError) as error:
             log.error("enrolment of %s: %s", office_id, error)
             raise Refusal(
                 503, "the hub cannot write the office's token; its log says why"

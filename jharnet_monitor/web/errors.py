@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from jharnet_monitor.errors import TemporaryError, UserError
+from jharnet_monitor.errors import StoreError, TemporaryError, UserError
 from jharnet_monitor.web.access_log import logged_path
 
 _log = logging.getLogger(__name__)
@@ -47,8 +47,10 @@ def error_middleware(page: ErrorPage) -> Middleware:
             refusal = Refusal(400, str(error))
         except TemporaryError as error:
             _log.error("%s %r failed: %s", request.method, logged_path(request.path), error)
-            refusal = Refusal(503, "the database does not answer now; try again soon",
-                              {"Retry-After": "10"})  # fmt: skip
+            text = "the monitor cannot do this now; its log says why"
+            if isinstance(error, StoreError):
+                text = "the database does not answer now; try again soon"
+            refusal = Refusal(503, text, {"Retry-After": "10"})
         except web.HTTPException as error:
             if error.status < 400:
                 raise

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
-from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.errors import TemporaryError, UserError
 from jharnet_monitor.i18n.formats import Formats, period_name
 from jharnet_monitor.judge.calendar.period import Period, week_of
 from jharnet_monitor.report.output.files import TypesettingError
@@ -136,7 +136,7 @@ class ReportPages:
         try:
             paths = await loop.run_in_executor(self._thread, self._make, *order)
             job.files = tuple(path.name for path in paths)
-        except (TypesettingError, UserError, StoreError, WorkerError) as error:
+        except (TypesettingError, UserError, TemporaryError, WorkerError) as error:
             _log.error("the %s for %s could not be made: %s", job.kind, job.period.name, error)
             job.error = str(error)
         except Exception:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from jharnet_monitor.clock import Clock
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import TemporaryError, UserError
 from jharnet_monitor.model import format_utc, parse_utc
 from jharnet_monitor.security.tokens import check_private, write_secret
 
@@ -162,7 +162,7 @@ def _write(file: Path, text: str) -> None:
     """Write the file, or remove it: an old one would bring a session back that has ended."""
     try:
         write_secret(file, text, replace=True)
-    except UserError as error:
+    except (TemporaryError, UserError) as error:
         _log.error("sessions cannot be kept, so a restart ends them: %s", error)
         try:
             file.unlink(missing_ok=True)

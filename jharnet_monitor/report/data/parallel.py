@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Generic, NoReturn, TypeVar
 
-from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.errors import TemporaryError, UserError
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -83,7 +83,7 @@ def _answer(sender: int, work: Callable[[P], R], part: P) -> NoReturn:
     try:
         try:
             answer = pickle.dumps((True, work(part)))
-        except (StoreError, UserError) as error:
+        except (TemporaryError, UserError) as error:
             answer = pickle.dumps((False, error))
         with os.fdopen(sender, "wb") as pipe:
             pipe.write(answer)

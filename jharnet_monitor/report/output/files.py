@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from jharnet_monitor.errors import UserError
+from jharnet_monitor.errors import file_error
 
 
 class TypesettingError(Exception):
@@ -44,7 +44,7 @@ def replacing(path: Path, mode: int = 0o644) -> Iterator[Path]:
     """A file to write into, which takes the place of `path` when the block ends without an error.
     Before that nobody else can read it, and afterwards whom `mode` allows to.
 
-    Raises `UserError` if the file cannot be written; no partial file remains.
+    Raises as `file_error` if the file cannot be written; no partial file remains.
     """
     scratch: Path | None = None
     try:
@@ -58,7 +58,7 @@ def replacing(path: Path, mode: int = 0o644) -> Iterator[Path]:
         scratch.chmod(mode)
         scratch.replace(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise file_error(f"{path}: cannot be written", error) from error
     finally:
         if scratch is not None:
             scratch.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from contextlib import redirect_stdout
 from importlib import import_module
 from typing import Any
 
-from jharnet_monitor.errors import StoreError, UserError
+from jharnet_monitor.errors import TemporaryError, UserError
 from jharnet_monitor.parent_process import die_with_parent
 from jharnet_monitor.report.output.files import TypesettingError
 
@@ -99,7 +99,7 @@ def main() -> None:
         function, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own parent
         with redirect_stdout(sys.stderr):
             answer = True, getattr(module, function)(*arguments)
-    except (TypesettingError, StoreError, UserError) as error:
+    except (TypesettingError, TemporaryError, UserError) as error:
         answer = False, error
     except KeyboardInterrupt:
         sys.exit(130)  # Ctrl-C reaches both processes; the parent says so
