@@ -51,10 +51,10 @@ COMPUTING = frozenset({
 LOOKING = frozenset({"test_accessibility", "test_print", "test_web_browser"})
 """Files that look at pages in a browser, whatever time that takes; they run there, too."""
 WAITING = frozenset({
-    "test_enrolment", "test_exporters_stack", "test_hangup", "test_install", "test_join",
+    "test_enrolment", "test_exporters_stack", "test_full_disk", "test_install", "test_join",
     "test_join_check", "test_join_hidden", "test_join_stats", "test_join_tasks", "test_join_visit",
     "test_opening", "test_ownership", "test_reload", "test_rollout", "test_second_process",
-    "test_state", "test_state_exporters", "test_states", "test_status_page", "test_store",
+    "test_state_exporters", "test_states", "test_status_page", "test_store",
     "test_store_writer", "test_update", "test_update_trial",
 })  # fmt: skip
 """Files that wait for hubs and programs of their own, such as Prometheus, pip and a browser in a

@@ -151,6 +151,7 @@ def test_chosen_tests_run_in_one_process(tmp_path: Path) -> None:
 
 CLOCKS = {
     "test_accounts": ["sleep("],  # so that checks of passwords would overlap
+    "test_office_page": ["sleep("],  # so that a probe that may end now has ended
     "test_packing": ["sleep("],  # a process is killed after a random time
     "test_parallel": ["sleep(", "monotonic(", "monotonic("],  # ended within a minute of ten
 }

@@ -122,7 +122,7 @@ async def test_without_ping_an_office_without_agent_is_monitor_down(
     runner = Runner(current, clock, lambda _: None, recorder.spent_today, recorder.record)
     monitor = OfficeMonitor(current, clock, live, recorder, writer, runner)
     running = asyncio.create_task(monitor.run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while live.offices["patamda"].state is not OfficeState.MONITOR_DOWN:
             await monitor.agent_heartbeat("potka", Vitals("b", 60.0, 0))
             await clock.advance(1)
@@ -194,7 +194,7 @@ class WatchedHub(HubBench):
 
     async def until_unreachable(self) -> None:
         """Let time pass until the outage is noticed, and some more."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while self.live.offices["potka"].state is not OfficeState.UNREACHABLE:
                 await self.seconds(1)
         await self.seconds(10)
@@ -232,7 +232,7 @@ async def test_an_outage_that_the_session_outlives_gets_its_cause(
     hub.note(True)
     if reconnects:
         await hub.monitor.agent_connected("potka", hub.vitals())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (past := hub.live.offices["potka"].last_outage) is None or past.cause != LINK_DOWN:
             await hub.heartbeats(1)
     assert hub.outages(LINK_DOWN) == hub.outages()
@@ -304,7 +304,7 @@ async def test_a_heartbeat_does_not_wait_for_the_database(tmp_path: Path) -> Non
         await held.wait()
 
     hub.writer.write = slow  # type: ignore[method-assign]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await hub.monitor.agent_heartbeat("potka", hub.vitals())
     held.set()
     await asyncio.gather(*hub.monitor._pending)
@@ -332,7 +332,7 @@ async def test_an_outage_in_which_the_hub_restarts_gets_its_cause(tmp_path: Path
         await hub.seconds(3)
         await hub.monitor.agent_connected("potka", hub.vitals())
         if restarted:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while hub.outages(LINK_DOWN) != hub.outages():
                     await hub.heartbeats(1)
             assert len(hub.outages()) == 2
